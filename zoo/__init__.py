@@ -1,0 +1,1 @@
+"""A weight zoo: concepts, pairs, GANs, adapters, layouts, records, shards and manifests."""

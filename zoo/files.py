@@ -1,0 +1,75 @@
+"""Atomic writes, hashes and JSON files.
+
+Everything that weightzoo leaves on disk goes through :func:`atomic_path`: a file is either absent or complete.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import WeightzooError
+
+PathLike = str | os.PathLike[str]
+
+
+@contextmanager
+def atomic_path(path: PathLike) -> Iterator[Path]:
+    """Yield a temporary sibling of ``path``; on success flush it to disk and rename it into place.
+
+    On any error (Ctrl-C too) the temporary file is removed and ``path`` is as it was. The temporary name keeps the
+    suffix of ``path`` and starts with a dot, so that no ``*.parquet`` pattern of ours ever takes it for a finished file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise WeightzooError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder, "
+            "then run the same command again (finished files are kept)"
+        ) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: PathLike, text: str) -> None:
+    """Write ``text`` as UTF-8, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def sha256_file(path: PathLike) -> str:
+    """Return the sha256 of a file as 64 hex digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: PathLike, obj: Any) -> None:
+    """Write ``obj`` as JSON (sorted keys, indent 2, newline at the end), atomically. NaN is refused."""
+    write_text(path, json.dumps(obj, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: PathLike) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        WeightzooError: the file is absent or is not valid JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WeightzooError(f"{path} does not exist; check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeightzooError(f"cannot read {path}: {error}; check the path") from None
+    except json.JSONDecodeError as error:
+        raise WeightzooError(f"{path} is not valid JSON ({error}); restore the file or make it again") from None
