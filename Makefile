@@ -1,0 +1,60 @@
+# weightzoo: every entry point of the project. `make demo` and `make test` set up the environment on their own.
+
+PRESET ?= small
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+WEIGHTZOO := $(VENV)/bin/weightzoo
+STAMP := $(VENV)/.weightzoo-setup
+BOOTSTRAP := $(shell command -v python3.11 || command -v python3)
+PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check
+
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: help setup demo test test-fast lint types zoo bench evaluate-full
+
+help:
+	@echo "make setup          create .venv and install weightzoo with everything it needs (once)"
+	@echo "make demo           the whole of weightzoo on real photographs, about 25 minutes (PRESET=tiny: under 6)"
+	@echo "make test           lint, types, the default tests and the Ray tests"
+	@echo "make test-fast      the default tests only"
+	@echo "make lint           ruff"
+	@echo "make zoo            build the embedded zoo anew (about two hours, resumable)"
+	@echo "make bench          the benchmarks"
+	@echo "make evaluate-full  the full evaluation grid (about three hours, resumable)"
+
+setup: $(STAMP)
+
+# torch first and by its exact version, so that no other package pulls in a different one.
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(BOOTSTRAP)" && "$(BOOTSTRAP)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "make setup needs Python 3.11 or newer (python3.11 or python3 on the PATH)" >&2; exit 1; }
+	@test -x $(PYTHON) && $(PYTHON) -m pip --version >/dev/null 2>&1 || "$(BOOTSTRAP)" -m venv --clear $(VENV)
+	@echo "setting up $(VENV): about 2 GB of packages, two to three minutes the first time"
+	@$(PIP) install -c constraints.txt torch==2.13.0
+	@$(PIP) install -c constraints.txt -e ".[all]"
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	@$(WEIGHTZOO) demo --preset $(PRESET)
+
+test: lint types test-fast
+	@echo "ray suite"
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -m "ray and not slow" || { code=$$?; test $$code -eq 5; }
+
+test-fast: $(STAMP)
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q
+
+lint: $(STAMP)
+	@$(PYTHON) -m ruff check .
+
+types: $(STAMP)
+	@$(PYTHON) -m mypy
+
+zoo: $(STAMP)
+	@$(WEIGHTZOO) build --preset small --run-dir runs/weightzoo-small
+
+bench: $(STAMP)
+	@$(PYTHON) -m benchmarks
+
+evaluate-full: $(STAMP)
+	@$(WEIGHTZOO) evaluate --full -o runs/evaluate-full
