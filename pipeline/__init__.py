@@ -1,0 +1,1 @@
+"""Builds the model zoo: photographs, concepts, teachers, base generator, fleets, executors."""

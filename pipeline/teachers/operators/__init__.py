@@ -1,0 +1,1 @@
+"""The filters teacher's image operators, by what they look at."""
