@@ -1,4 +1,4 @@
-"""The two classic pix2pix networks: parameter counts of the reference implementation, shapes, use in fleets."""
+"""The two classic pix2pix networks: the reference implementation's sizes, shapes, use in fleets."""
 
 import pytest
 import torch

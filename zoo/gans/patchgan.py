@@ -1,8 +1,8 @@
 """PatchGAN: the discriminator of pix2pix, judging overlapping patches of (source, image) pairs.
 
 Gives `PatchGanConfig` (`.build()` returns a `PatchGan`) and `pix2pix_70x70()`, the classic configuration of
-2.769 M parameters. The default is small and has no normalisation: fleets run it under `torch.func.vmap`, so it
-has no buffers, no in-place operations and no control flow that depends on data.
+2.769 M parameters. The default is small and has no normalisation: fleets run it under `torch.func.vmap`, so
+it has no buffers, no in-place operations and no control flow that depends on data.
 
     discriminator = PatchGanConfig().build()
     logits = discriminator(source, image)          # [N, 1, h, w]
@@ -37,7 +37,7 @@ def pix2pix_70x70() -> PatchGanConfig:
 
 
 def norm_layer(name: str, channels: int) -> nn.Module:
-    """A normalisation by name. `batch` always uses the statistics of the batch at hand, as pix2pix does at test time.
+    """A normalisation by name. `batch` uses the batch at hand at test time too, as pix2pix does.
 
     Raises:
         WeightzooError: for an unknown name.

@@ -2,8 +2,8 @@
 
 Gives `Pix2pixConfig`; `.build()` returns a `Pix2pixGenerator` from images in [0, 1] to images in [0, 1]. The
 number of halvings follows the image size (256: 8 and 54.414 M parameters, as in the reference implementation;
-64: 6), so the innermost features are 1x1. Transposed convolutions take no PEFT adapter: this GAN is trained in
-full, as the row `pix2pix_unet` of the evaluation.
+64: 6), so the innermost features are 1x1. Transposed convolutions take no PEFT adapter: this GAN is trained
+in full, as the row `pix2pix_unet` of the evaluation.
 
     generator = Pix2pixConfig(image_size=64).build()
     edited = generator(images)                     # [N, 3, H, W], H and W multiples of image_size
@@ -20,7 +20,7 @@ from zoo.gans.patchgan import initialise, norm_layer
 
 @dataclass(frozen=True)
 class Pix2pixConfig:
-    """Filters of the outermost layer (doubled three times inwards); dropout of the middle layers in training."""
+    """Filters of the outermost layer (doubled three times inwards); dropout in the middle while training."""
 
     image_size: int = 256
     filters: int = 64
@@ -33,7 +33,9 @@ class Pix2pixConfig:
         """Number of halvings, image_size = 2 ** depth."""
         depth = self.image_size.bit_length() - 1
         if self.image_size < 32 or self.image_size != 2**depth:
-            raise WeightzooError(f"pix2pix needs an image size of 32, 64, 128, ... pixels, not {self.image_size}")
+            raise WeightzooError(
+                f"pix2pix needs an image size of 32, 64, 128, ... pixels, not {self.image_size}"
+            )
         return depth
 
     def build(self) -> "Pix2pixGenerator":
@@ -73,8 +75,10 @@ class Pix2pixGenerator(nn.Module):
         """
         size = self.config.image_size
         if images.shape[-1] % size or images.shape[-2] % size:
-            raise WeightzooError(f"pix2pix at image_size {size} needs height and width in multiples of {size}, "
-                                 f"not {images.shape[-2]}x{images.shape[-1]}; resize the image")
+            raise WeightzooError(
+                f"pix2pix at image_size {size} needs height and width in multiples of {size}, "
+                f"not {images.shape[-2]}x{images.shape[-1]}; resize the image"
+            )
         features, skips = images * 2 - 1, []
         for down in self.downs:
             features = down(features)

@@ -1,0 +1,119 @@
+"""PEFT folders: exact round trip, the same image through PEFT alone, clear errors."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from zoo.errors import WeightzooError
+from zoo.files import sha256_file
+from zoo.gans.e2gan import E2ganConfig
+from zoo.layout import WeightLayout
+from zoo.lora import adapter_names, initial_adapter, load_adapter, merge, plain, save_base
+from zoo.peft_format import find_base, load_peft, merge_peft, save_peft
+
+SMALL = E2ganConfig(
+    channels=(8, 8, 16, 16), lora_rank=4, attention_rank=2, heads=2, context_tokens=2, groups=4
+)
+
+
+def base_and_adapter(config=SMALL):
+    """A base and an adapter whose every tensor differs from the base's."""
+    torch.manual_seed(0)
+    base = config.build().eval().requires_grad_(False)
+    adapter = {name: value + 0.1 * torch.randn_like(value) for name, value in initial_adapter(base).items()}
+    return base, adapter
+
+
+@pytest.mark.parametrize("train_output", [True, False])
+def test_peft_alone_gives_the_same_image(tmp_path, train_output):
+    peft = pytest.importorskip("peft")
+    base, adapter = base_and_adapter(dataclasses.replace(SMALL, train_output=train_output))
+    save_peft(tmp_path, base, adapter)
+    images = torch.rand(2, 3, 40, 48)
+    expected = load_adapter(base, adapter)(images)
+    assert (expected - base(images)).abs().mean() > 1e-2
+
+    wrapped = peft.PeftModel.from_pretrained(plain(base), str(tmp_path)).eval()
+    torch.testing.assert_close(wrapped(images), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(merge(base, adapter)(images), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(merge_peft(tmp_path, base)(images), expected, rtol=0, atol=1e-5)
+
+    # What PEFT writes again (another file, other metadata) reads back as the same adapter.
+    wrapped.save_pretrained(str(tmp_path / "again"))
+    again, _ = load_peft(tmp_path / "again", base)
+    for name in adapter:
+        torch.testing.assert_close(again[name], adapter[name])
+
+
+def test_round_trip_is_exact_and_described(tmp_path):
+    base, adapter = base_and_adapter()
+    save_peft(tmp_path / "c", base, adapter, {"prompt": "a charcoal drawing", "base_sha256": "0" * 64})
+    loaded, metadata = load_peft(tmp_path / "c", base)
+    assert set(loaded) == set(adapter_names(base))
+    assert all(torch.equal(loaded[name], adapter[name]) for name in adapter)
+    assert metadata["prompt"] == "a charcoal drawing"
+    assert metadata["gan"] == "e2gan"
+    assert metadata["layout_id"] == WeightLayout.for_generator(base).id
+
+
+def test_alpha_scales_the_factors(tmp_path):
+    base, adapter = base_and_adapter()
+    save_peft(tmp_path, base, adapter)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    doubled = config | {
+        "lora_alpha": 2 * config["r"],
+        "alpha_pattern": {n: 2 * r for n, r in config["rank_pattern"].items()},
+    }
+    (tmp_path / "adapter_config.json").write_text(json.dumps(doubled))
+    loaded, _ = load_peft(tmp_path, base)
+    for name, value in adapter.items():
+        torch.testing.assert_close(loaded[name], value * (2 if name.endswith("lora_B") else 1))
+
+
+def test_the_base_is_found_by_its_hash(tmp_path):
+    base, _ = base_and_adapter()
+    save_base(tmp_path / "base" / "generator.safetensors", base)
+    digest = sha256_file(tmp_path / "base" / "generator.safetensors")
+    assert (
+        find_base({"base_sha256": digest}, tmp_path / "adapters" / "c")
+        == (tmp_path / "base" / "generator.safetensors").resolve()
+    )
+    with pytest.raises(WeightzooError, match="--base"):
+        find_base({"base_sha256": "f" * 64}, tmp_path / "c")
+    with pytest.raises(WeightzooError, match="does not say which base"):
+        find_base({}, tmp_path / "c")
+
+
+def test_what_does_not_fit_is_named(tmp_path):
+    base, adapter = base_and_adapter()
+    with pytest.raises(WeightzooError, match="NaN"):
+        save_peft(tmp_path / "nan", base, adapter | {"stem.bias": torch.full((8,), torch.nan)})
+    save_peft(tmp_path / "c", base, adapter)
+    torch.manual_seed(1)
+    with pytest.raises(WeightzooError, match="another .*lora_A"):
+        load_peft(tmp_path / "c", SMALL.build())
+    wider = dataclasses.replace(SMALL, channels=(8, 16, 16, 16)).build()
+    with pytest.raises(WeightzooError, match="does not fit this base"):
+        merge_peft(tmp_path / "c", wider)
+
+
+def test_broken_folders_are_named(tmp_path):
+    base, adapter = base_and_adapter()
+    with pytest.raises(WeightzooError, match="adapter_config.json does not exist"):
+        load_peft(tmp_path / "nothing")
+    save_peft(tmp_path, base, adapter)
+    weights = tmp_path / "adapter_model.safetensors"
+    tensors = load_file(weights)
+    save_file(tensors | {"base_model.model.stem.base_layer.bias": torch.full((8,), torch.inf)}, weights)
+    with pytest.raises(WeightzooError, match="stem.base_layer.bias holds NaN or infinite"):
+        load_peft(tmp_path)
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(WeightzooError, match="not a readable safetensors"):
+        load_peft(tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"use_dora": True}))
+    with pytest.raises(WeightzooError, match="use_dora"):
+        load_peft(tmp_path)

@@ -1,0 +1,259 @@
+"""Adapters as PEFT folders: `adapter_config.json`, `adapter_model.safetensors` and our `weightzoo.json`.
+
+A folder loads with PEFT alone, on the plain generator (the base without its LoRA factors), and gives the same
+image:
+
+    save_peft("c/", base, adapter, {"prompt": "a charcoal drawing", "base_sha256": ...})
+    adapter, metadata = load_peft("c/", base)
+    network = merge_peft("c/", base)                                    # plain generator, LoRA folded into W
+    network = peft.PeftModel.from_pretrained(zoo.lora.plain(base), "c/")       # the same image
+
+LoRA layers become `lora_A`, `lora_B` with alpha = rank, so that PEFT's scaling is 1; norms and an output
+convolution go through `modules_to_save`, all biases through `bias = "all"`. PEFT itself is not imported here:
+it costs seconds, and the files are plain JSON and safetensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from zoo.config import to_dict
+from zoo.errors import WeightzooError
+from zoo.files import PathLike, atomic_path, read_json, sha256_file, write_json
+from zoo.gans import GANS
+from zoo.layout import WeightLayout
+from zoo.lora import Adapter, check_adapter, plain, read_safetensors
+
+FORMAT_VERSION = 1
+PREFIX = "base_model.model."
+EMBEDDED = Path(__file__).parent / "embedded"
+
+
+@dataclass(frozen=True)
+class PeftFolder:
+    """What a PEFT folder holds, in our names.
+
+    Args:
+        down: A of each LoRA layer, [rank, inputs] or [rank, inputs, k, k].
+        up: B of each LoRA layer times PEFT's scaling, [outputs, rank].
+        direct: tensors that stand in place of the base's (biases, norms, output convolution).
+        metadata: the content of `weightzoo.json`.
+    """
+
+    down: dict[str, Tensor]
+    up: dict[str, Tensor]
+    direct: dict[str, Tensor]
+    metadata: dict[str, Any]
+
+
+def save_peft(
+    folder: PathLike,
+    generator: nn.Module,
+    adapter: Mapping[str, Tensor],
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes an adapter of `generator` (the base, with its LoRA factors) as a PEFT folder.
+
+    Args:
+        metadata: JSON values for `weightzoo.json`, by convention `base_sha256` and `prompt`; architecture,
+            layout and format version are added.
+
+    Raises:
+        WeightzooError: the adapter does not fit the generator, is not finite, or the disk refuses.
+    """
+    check_adapter(generator, adapter)
+    lora, saved = lora_layers(generator), modules_to_save(generator, adapter)
+    base = generator.state_dict()
+    tensors: dict[str, Tensor] = {}
+    for name, value in adapter.items():
+        layer, _, leaf = name.rpartition(".")
+        if leaf == "lora_B":
+            down = base[f"{layer}.lora_A"]
+            tensors[f"{PREFIX}{layer}.lora_A.weight"] = down
+            tensors[f"{PREFIX}{layer}.lora_B.weight"] = value.reshape(*value.shape, *(1,) * (down.dim() - 2))
+        elif layer in lora:
+            tensors[f"{PREFIX}{layer}.base_layer.{leaf}"] = value
+        else:
+            tensors[PREFIX + name] = value
+    folder = Path(folder)
+    with atomic_path(folder / "adapter_model.safetensors") as temporary:
+        contiguous = {name: value.detach().float().contiguous() for name, value in sorted(tensors.items())}
+        save_file(contiguous, temporary, metadata={"format": "pt"})
+    write_json(folder / "weightzoo.json", {**describe(generator), **(metadata or {})})
+    write_json(folder / "adapter_config.json", peft_config(lora, saved))
+
+
+def lora_layers(generator: nn.Module) -> dict[str, int]:
+    """Name and rank of the layers with a LoRA."""
+    return {
+        n.removesuffix(".lora_B"): p.shape[1]
+        for n, p in generator.named_parameters()
+        if n.endswith(".lora_B")
+    }
+
+
+def modules_to_save(generator: nn.Module, adapter: Mapping[str, Tensor]) -> list[str]:
+    """Layers without a LoRA whose own weight is part of the adapter."""
+    names = [name.removesuffix(".weight") for name in adapter if name.endswith(".weight")]
+    modules = [name for name, _ in generator.named_modules()]
+    for name in names:  # PEFT goes by the end of the name
+        if clashes := [other for other in modules if other.endswith(name) and other != name]:
+            raise WeightzooError(
+                f"PEFT cannot tell {name} from {clashes[0]}; rename one of them in the generator"
+            )
+    return names
+
+
+def peft_config(lora: Mapping[str, int], saved: list[str]) -> dict[str, Any]:
+    """The `adapter_config.json` for LoRA layers of given ranks."""
+    rank = max(lora.values(), default=1)
+    others = {name: own for name, own in lora.items() if own != rank}
+    return {
+        "peft_type": "LORA",
+        "task_type": None,
+        "base_model_name_or_path": None,
+        "inference_mode": True,
+        "target_modules": list(lora),
+        "r": rank,
+        "lora_alpha": rank,
+        "rank_pattern": others,
+        "alpha_pattern": others,
+        "lora_dropout": 0.0,
+        "bias": "all",
+        "modules_to_save": saved or None,
+    }
+
+
+def describe(generator: nn.Module) -> dict[str, Any]:
+    """What `weightzoo.json` says about every adapter of a generator."""
+    gan = next(name for name, cls in GANS.items() if isinstance(generator.config, cls))
+    return {
+        "format_version": FORMAT_VERSION,
+        "gan": gan,
+        "config": to_dict(generator.config),
+        "layout_id": WeightLayout.for_generator(generator).id,
+    }
+
+
+def is_peft(path: PathLike) -> bool:
+    """Whether a path is a PEFT folder."""
+    return (Path(path) / "adapter_config.json").is_file()
+
+
+def read_peft(folder: PathLike) -> PeftFolder:
+    """Reads a PEFT folder, ours or one that PEFT trained on our plain generator.
+
+    Raises:
+        WeightzooError: a file is absent or broken, a value is not finite, or it is no plain LoRA adapter.
+    """
+    folder = Path(folder)
+    config = read_json(folder / "adapter_config.json")
+    refused = [key for key in ("use_dora", "use_rslora", "lora_bias", "target_parameters") if config.get(key)]
+    if config.get("peft_type") != "LORA" or refused:
+        kind = ", ".join([str(config.get("peft_type")), *refused])
+        raise WeightzooError(f"{folder} is a PEFT adapter of kind {kind}; weightzoo reads plain LoRA only")
+    tensors, _ = read_safetensors(folder / "adapter_model.safetensors")
+    has_metadata = (folder / "weightzoo.json").is_file()
+    metadata = read_json(folder / "weightzoo.json") if has_metadata else {}
+    if metadata.get("format_version", FORMAT_VERSION) > FORMAT_VERSION:
+        raise WeightzooError(
+            f"{folder} has format version {metadata['format_version']}; update weightzoo to read it"
+        )
+    down, up, direct = {}, {}, {}
+    for key, value in tensors.items():
+        if not torch.isfinite(value).all():
+            raise WeightzooError(f"{folder}: {key} holds NaN or infinite values; generate or train it again")
+        name = key.removeprefix(PREFIX)
+        if name.endswith(".lora_A.weight"):
+            down[name.removesuffix(".lora_A.weight")] = value.float()
+        elif name.endswith(".lora_B.weight"):
+            layer = name.removesuffix(".lora_B.weight")
+            up[layer] = value.float().flatten(1) * scaling(config, layer, value.shape[1])
+        elif ".modules_to_save." not in name and ".original_module." not in name:  # PEFT repeats these biases
+            direct[name.replace(".base_layer.", ".")] = value.float()
+    if set(down) != set(up):
+        raise WeightzooError(
+            f"{folder} lacks one factor of {min(set(down) ^ set(up))}; fetch the adapter again"
+        )
+    return PeftFolder(down, up, direct, metadata)
+
+
+def scaling(config: Mapping[str, Any], layer: str, rank: int) -> float:
+    """PEFT's alpha / rank of one layer."""
+    alpha = (config.get("alpha_pattern") or {}).get(layer, config.get("lora_alpha", rank))
+    return alpha / rank
+
+
+def load_peft(folder: PathLike, generator: nn.Module | None = None) -> tuple[Adapter, dict[str, Any]]:
+    """The adapter (in the names of `zoo.lora.adapter_names`) and the metadata of a PEFT folder.
+
+    Args:
+        generator: with the base given, the adapter is checked against it, the frozen A included.
+    """
+    content = read_peft(folder)
+    adapter = content.direct | {f"{layer}.lora_B": value for layer, value in content.up.items()}
+    if generator is None:
+        return adapter, content.metadata
+    base = generator.state_dict()
+    for layer, down in content.down.items():
+        own = base.get(f"{layer}.lora_A")
+        if own is None or own.shape != down.shape or not torch.equal(own.float().cpu(), down):
+            raise WeightzooError(
+                f"{folder} has another {layer}.lora_A than the base; use its own base, or merge it"
+            )
+    check_adapter(generator, adapter)
+    return adapter, content.metadata
+
+
+def merge_peft(folder: PathLike, generator: nn.Module) -> nn.Module:
+    """The plain generator with the folder's LoRA folded into W; A may differ from the base's.
+
+    Raises:
+        WeightzooError: the folder's tensors do not fit the generator.
+    """
+    content = read_peft(folder)
+    network = plain(generator)
+    state = network.state_dict()
+    updates = {f"{n}.weight": torch.tensordot(content.up[n], down, 1) for n, down in content.down.items()}
+    for name, value in [*content.direct.items(), *updates.items()]:
+        if name not in state or state[name].shape != value.shape:
+            here = tuple(state[name].shape) if name in state else "absent"
+            raise WeightzooError(
+                f"{folder} does not fit this base: {name} is {tuple(value.shape)} there and {here} here; "
+                "use the base that it was made with"
+            )
+        state[name] = state[name] + value if name in updates else value
+    network.load_state_dict(state)
+    return network.eval().requires_grad_(False)
+
+
+def find_base(metadata: Mapping[str, Any], near: PathLike) -> Path:
+    """The base generator that an adapter names by its sha256: beside the adapter or in the embedded zoo.
+
+    Args:
+        metadata: of the adapter (`load_peft`).
+        near: the adapter's folder; `base/generator.safetensors` is looked for there and in its parents.
+
+    Raises:
+        WeightzooError: no file with this hash is at hand.
+    """
+    wanted = metadata.get("base_sha256")
+    if not wanted:
+        raise WeightzooError(
+            f"{near} does not say which base it belongs to; name the base generator with --base"
+        )
+    folders = [Path(near).resolve(), *Path(near).resolve().parents]
+    candidates = [folder / "base" / "generator.safetensors" for folder in folders]
+    for candidate in [*candidates, *sorted(EMBEDDED.glob("*/base/generator.safetensors"))]:
+        if candidate.is_file() and sha256_file(candidate) == wanted:
+            return candidate
+    raise WeightzooError(
+        f"the base generator of {near} (sha256 {wanted[:12]}...) is not at hand; name its file with --base"
+    )
