@@ -22,7 +22,7 @@ NORMS = ("none", "batch", "instance")
 class PatchGanConfig:
     """Channels of the 4x4 convolutions in order; each halves the picture, the last one by `last_stride`."""
 
-    channels: tuple[int, ...] = (16, 32, 64)
+    channels: tuple[int, ...] = (8, 16, 32)
     norm: str = "none"
     last_stride: int = 2
     image_channels: int = 3

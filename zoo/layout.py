@@ -1,0 +1,164 @@
+"""WeightLayout: the named tensors of an adapter <-> equal-sized blocks, as exact inverses.
+
+A block never mixes layers: the tensors of a layer are concatenated in a fixed order, padded once with zeros at the
+layer's end and cut into blocks of `block_size` values. Block 256 is the paper's choice (table 4: 128 and 512 are
+worse). A layout is saved as JSON; its `id` is a hash of that JSON and stands in every shard.
+
+    layout = WeightLayout.for_generator(generator)
+    blocks = layout.to_blocks(adapters)        # {name: [K, ...]} -> [K, num_blocks, block_size]
+    adapters = layout.from_blocks(blocks)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import WeightzooError
+from zoo.files import read_json, write_json
+from zoo.lora import adapter_names
+
+
+def group_by_layer(name: str) -> str:
+    """`down1.lora_B` and `down1.bias` share a group."""
+    return name.rpartition(".")[0]
+
+
+def group_by_stage(name: str) -> str:
+    """Everything of one top-level module (a convolution, a residual block, the transformer) shares a group."""
+    return name.partition(".")[0]
+
+
+GROUPINGS: dict[str, Callable[[str], str]] = {"layer": group_by_layer, "stage": group_by_stage}
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One tensor of an adapter: its name, shape and the layer (group) that it belongs to."""
+
+    name: str
+    shape: tuple[int, ...]
+    layer: str
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class WeightLayout:
+    """Where each value of an adapter stands among its blocks. Slots of one layer are neighbours."""
+
+    slots: tuple[Slot, ...]
+    block_size: int = 256
+    grouping: str = "layer"
+
+    @classmethod
+    def for_generator(cls, generator: nn.Module, block_size: int = 256, grouping: str = "layer") -> WeightLayout:
+        """The layout of a generator's adapter; `grouping` is a key of `GROUPINGS`."""
+        if grouping not in GROUPINGS:
+            raise WeightzooError(f"unknown grouping {grouping!r}; known: {', '.join(GROUPINGS)}")
+        tensors = dict(generator.named_parameters())
+        slots = [Slot(n, tuple(tensors[n].shape), GROUPINGS[grouping](n)) for n in adapter_names(generator)]
+        order = {layer: i for i, layer in enumerate(dict.fromkeys(slot.layer for slot in slots))}
+        return cls(tuple(sorted(slots, key=lambda slot: order[slot.layer])), block_size, grouping)
+
+    @cached_property
+    def layers(self) -> dict[str, tuple[Slot, ...]]:
+        """Layer name -> its slots, in order."""
+        return {
+            layer: tuple(slot for slot in self.slots if slot.layer == layer)
+            for layer in dict.fromkeys(slot.layer for slot in self.slots)
+        }
+
+    @cached_property
+    def block_layers(self) -> list[str]:
+        """The layer of each block, `num_blocks` names."""
+        counts = {layer: -(-sum(s.size for s in slots) // self.block_size) for layer, slots in self.layers.items()}
+        return [layer for layer, count in counts.items() for _ in range(count)]
+
+    @property
+    def num_blocks(self) -> int:
+        return len(self.block_layers)
+
+    @property
+    def num_values(self) -> int:
+        """Values without padding."""
+        return sum(slot.size for slot in self.slots)
+
+    @cached_property
+    def mask(self) -> Tensor:
+        """True where a value is real and False where it is padding, [num_blocks, block_size]."""
+        return self.to_blocks({slot.name: torch.ones(1, *slot.shape) for slot in self.slots})[0] > 0
+
+    def to_blocks(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """{name: [K, *shape]} -> [K, num_blocks, block_size].
+
+        Raises:
+            WeightzooError: a tensor is missing, unknown or of another shape.
+        """
+        check_names(set(tensors), {slot.name for slot in self.slots})
+        rows = []
+        for slots in self.layers.values():
+            for slot in slots:
+                if tuple(tensors[slot.name].shape[1:]) != slot.shape:
+                    got = tuple(tensors[slot.name].shape[1:])
+                    raise WeightzooError(f"{slot.name} has shape {got}, the layout says {slot.shape}")
+            row = torch.cat([tensors[slot.name].flatten(1) for slot in slots], 1)
+            row = nn.functional.pad(row, (0, -row.shape[1] % self.block_size))
+            rows.append(row.unflatten(1, (-1, self.block_size)))
+        return torch.cat(rows, 1)
+
+    def from_blocks(self, blocks: Tensor) -> dict[str, Tensor]:
+        """[K, num_blocks, block_size] -> {name: [K, *shape]}; padding is dropped."""
+        if tuple(blocks.shape[1:]) != (self.num_blocks, self.block_size):
+            expected = (self.num_blocks, self.block_size)
+            raise WeightzooError(f"blocks have shape {tuple(blocks.shape[1:])}, the layout says {expected}")
+        tensors, start = {}, 0
+        for layer, slots in self.layers.items():
+            count = self.block_layers.count(layer)
+            row = blocks[:, start : start + count].flatten(1)
+            used = sum(slot.size for slot in slots)
+            parts = row[:, :used].split([slot.size for slot in slots], 1)
+            tensors |= {slot.name: part.unflatten(1, slot.shape) for slot, part in zip(slots, parts, strict=True)}
+            start += count
+        return tensors
+
+    @cached_property
+    def id(self) -> str:
+        """16 hexadecimal digits that name this layout."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "slots": [{**asdict(slot), "shape": list(slot.shape)} for slot in self.slots]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> WeightLayout:
+        try:
+            slots = tuple(Slot(s["name"], tuple(s["shape"]), s["layer"]) for s in data["slots"])
+            return cls(slots, int(data["block_size"]), data["grouping"])
+        except (KeyError, TypeError) as error:
+            raise WeightzooError(f"not a weight layout ({error!r}); expected slots, block_size, grouping") from error
+
+    def save(self, path: str | Path) -> None:
+        write_json(path, self.to_json())
+
+    @classmethod
+    def load(cls, path: str | Path) -> WeightLayout:
+        return cls.from_json(read_json(path))
+
+
+def check_names(given: set[str], expected: set[str]) -> None:
+    """Raises WeightzooError that names the first missing and unknown tensors."""
+    if given != expected:
+        missing, unknown = sorted(expected - given)[:3], sorted(given - expected)[:3]
+        raise WeightzooError(f"tensors do not fit the layout: missing {missing}, unknown {unknown}")

@@ -1,0 +1,167 @@
+"""Adapters: the part of a generator that is one concept's own, and the shared base under it.
+
+An adapter is a dict of tensors: `lora_B` factors, biases, norm affines and, where the config says so, the output
+convolution. W and A stay in the base and are shared by the zoo: with A frozen, B has no gauge freedom, so adapters
+of different concepts can be compared and learned.
+
+    base = load_base("base/generator.safetensors")
+    network = load_adapter(base, adapter)       # base + adapter, LoRA kept apart
+    plain = merge(base, adapter)                # LoRA folded into W: ready for full fine-tuning
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from zoo.config import from_dict, to_dict
+from zoo.errors import WeightzooError
+from zoo.files import atomic_path, read_json
+from zoo.gans import GANS
+
+Adapter = dict[str, Tensor]
+
+
+def adapter_names(generator: nn.Module) -> list[str]:
+    """Names of the tensors that are trained per concept, in module order."""
+    norms = {
+        f"{name}.{leaf}"
+        for name, module in generator.named_modules()
+        if isinstance(module, nn.GroupNorm | nn.LayerNorm)
+        for leaf in ("weight", "bias")
+    }
+    whole = ("output.weight", "refine.weight") if getattr(generator.config, "train_output", False) else ()
+    return [
+        name
+        for name, _ in generator.named_parameters()
+        if name.endswith((".lora_B", ".bias")) or name in norms or name in whole
+    ]
+
+
+def initial_adapter(generator: nn.Module) -> Adapter:
+    """The adapter that is in a generator now (of a base: where every zoo concept starts)."""
+    tensors = dict(generator.named_parameters())
+    return {name: tensors[name].detach().clone() for name in adapter_names(generator)}
+
+
+def load_adapter(generator: nn.Module, adapter: Mapping[str, Tensor]) -> nn.Module:
+    """A copy of the generator with the adapter's values.
+
+    Raises:
+        WeightzooError: names or shapes are of another generator, or a value is not finite.
+    """
+    check_adapter(generator, adapter)
+    network = copy.deepcopy(generator)
+    network.load_state_dict({name: value.float() for name, value in adapter.items()}, strict=False)
+    return network
+
+
+def check_adapter(generator: nn.Module, adapter: Mapping[str, Tensor]) -> None:
+    """Raises WeightzooError unless the adapter fits this generator and is finite."""
+    expected = initial_adapter(generator)
+    if set(adapter) != set(expected):
+        missing, unknown = sorted(set(expected) - set(adapter))[:3], sorted(set(adapter) - set(expected))[:3]
+        raise WeightzooError(
+            f"the adapter belongs to another generator: missing {missing}, unknown {unknown}; "
+            "use it with the base that it was trained on"
+        )
+    for name, value in adapter.items():
+        if value.shape != expected[name].shape:
+            raise WeightzooError(
+                f"the adapter's {name} has shape {tuple(value.shape)}, this base has "
+                f"{tuple(expected[name].shape)}; use it with the base that it was trained on"
+            )
+        if not torch.isfinite(value).all():
+            raise WeightzooError(f"the adapter's {name} holds NaN or infinite values; train or download it again")
+
+
+def merge(generator: nn.Module, adapter: Mapping[str, Tensor] | None = None) -> nn.Module:
+    """A plain generator (no LoRA) that computes the same: W + B A in place of W."""
+    network = generator if adapter is None else load_adapter(generator, adapter)
+    state = network.state_dict()
+    for name in [name for name in state if name.endswith(".lora_B")]:
+        layer = name.removesuffix(".lora_B")
+        update = torch.tensordot(state.pop(name), state.pop(f"{layer}.lora_A"), 1)
+        state[f"{layer}.weight"] = state[f"{layer}.weight"] + update
+    return _plain_like(generator, state)
+
+
+def plain(generator: nn.Module) -> nn.Module:
+    """The generator without its LoRA factors: the W that an adapter in PEFT format is applied to."""
+    return _plain_like(generator, {n: v for n, v in generator.state_dict().items() if ".lora_" not in n})
+
+
+def _plain_like(generator: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
+    network = plain_config(generator.config).build()
+    network.load_state_dict(state)
+    return network
+
+
+def plain_config(config: Any) -> Any:
+    """The same architecture without LoRA."""
+    ranks = {key: 0 for key in ("lora_rank", "attention_rank") if hasattr(config, key)}
+    return replace(config, **ranks)
+
+
+def save_base(path: str | Path, generator: nn.Module, metadata: Mapping[str, str] | None = None) -> None:
+    """Writes a whole generator (or any module whose `config` has a name in `GANS`) as one safetensors file."""
+    gan = next(name for name, cls in GANS.items() if isinstance(generator.config, cls))
+    header = {**(metadata or {}), "gan": gan, "config": json.dumps(to_dict(generator.config), sort_keys=True)}
+    tensors = {name: value.detach().contiguous() for name, value in generator.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata=header)
+
+
+def load_base(path: str | Path) -> nn.Module:
+    """Reads what `save_base` wrote; frozen and in evaluation mode.
+
+    Raises:
+        WeightzooError: no such file, not safetensors, or not a generator of ours.
+    """
+    tensors, header = read_safetensors(path)
+    if "gan" not in header or "config" not in header:
+        raise WeightzooError(f"{path} is not a generator of weightzoo: its header names no architecture")
+    return _build(path, header["gan"], json.loads(header["config"]), tensors)
+
+
+def load_generator(path: str | Path) -> nn.Module:
+    """A base file, or the folder of a full fine-tune (`generator.safetensors` + `config.json`)."""
+    path = Path(path)
+    if path.is_dir():
+        config = read_json(path / "config.json")
+        tensors, _ = read_safetensors(path / "generator.safetensors")
+        return _build(path, config.get("gan", "?"), config.get("config", {}), tensors)
+    return load_base(path)
+
+
+def _build(path: str | Path, gan: str, config: dict[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:
+    if gan not in GANS:
+        raise WeightzooError(f"{path} is a {gan!r} generator; this version knows {', '.join(GANS)}")
+    generator = from_dict(GANS[gan], config).build()
+    try:
+        generator.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        raise WeightzooError(f"{path} does not fit its own config: {str(error).splitlines()[-1].strip()}") from error
+    if bad := [name for name, value in tensors.items() if not torch.isfinite(value).all()]:
+        raise WeightzooError(f"{path}: {bad[0]} holds NaN or infinite values; fetch or train it again")
+    return generator.eval().requires_grad_(False)
+
+
+def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a file, with one-line errors for what a user can get wrong."""
+    try:
+        with safe_open(str(path), "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise WeightzooError(f"no such file: {path}") from error
+    except (SafetensorError, OSError) as error:
+        raise WeightzooError(f"{path} is not a readable safetensors file ({error}); fetch it again") from error

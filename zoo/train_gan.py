@@ -1,0 +1,245 @@
+"""The pix2pix objective and training loop for a fleet: K GANs at once, each blind to the others.
+
+One network is written as a plain module; the fleet is `torch.func.vmap` of it over parameters with a leading
+concept axis. Whatever has no concept axis (the base's W and A) runs once for the whole fleet. Gradients are clipped,
+checked and stepped per concept, so that a diverging concept ends alone and the others are bit for bit what they
+would have been without it.
+
+    result = train_fleet(base, discriminator, sources, targets, GanTrainConfig(steps=250))
+    edited = run_generators(base, result.params, photos)      # [K, N, 3, H, W]
+
+Objective: L1 + `adversarial_weight` x LSGAN (Isola et al., CVPR 2017; Mao et al., ICCV 2017).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from zoo.errors import WeightzooError
+from zoo.lora import initial_adapter
+
+Params = dict[str, Tensor]
+OnStep = Callable[[int, float, Params], None]
+
+
+@dataclass(frozen=True)
+class GanTrainConfig:
+    """How one GAN (or each of a fleet) is trained.
+
+    Args:
+        mode: "adapter" trains the tensors of `zoo.lora.adapter_names`, "full" every weight of the generator.
+        schedule: "cosine" (after a warm-up over the first 3 %) or "constant".
+        clip_norm: the gradient of each concept is clipped to this norm on its own.
+        adversarial_weight: weight of the LSGAN term beside L1 (images in [0, 1]).
+        seed: seeds the batch order, which is the same for every concept.
+    """
+
+    steps: int = 250
+    batch_size: int = 4
+    learning_rate: float = 5e-3
+    discriminator_learning_rate: float = 1e-3
+    adversarial_weight: float = 0.01
+    clip_norm: float = 1.0
+    mode: str = "adapter"
+    schedule: str = "cosine"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class FleetResult:
+    """What `train_fleet` gives.
+
+    Args:
+        params: trained tensors, {name: [K, ...]}.
+        diverged: True where a concept's gradient stopped being finite, [K]; its weights are those of that moment.
+        reasons: one line per diverged concept, None for the others.
+        steps, seconds: done (the clock stands still during `on_step`).
+        losses: generator loss of the last step, [K].
+    """
+
+    params: Params
+    diverged: Tensor
+    reasons: list[str | None]
+    steps: int
+    seconds: float
+    losses: Tensor
+
+
+def stack(params: Mapping[str, Tensor], count: int) -> Params:
+    """`count` copies of one network's tensors along a new concept axis."""
+    return {name: value.detach().expand(count, *value.shape).clone() for name, value in params.items()}
+
+
+def run_generators(generator: nn.Module, params: Mapping[str, Tensor], images: Tensor) -> Tensor:
+    """K networks at once.
+
+    Args:
+        params: {name: [K, ...]}; what is absent comes from the generator itself and is shared.
+        images: [N, 3, H, W] for all networks, or [K, N, 3, H, W].
+
+    Returns:
+        [K, N, 3, H, W]
+    """
+
+    def run_one(own: Params, batch: Tensor) -> Tensor:
+        return functional_call(generator, own, (batch,))
+
+    return vmap(run_one, in_dims=(0, 0 if images.dim() == 5 else None))(dict(params), images)
+
+
+def run_discriminators(discriminator: nn.Module, params: Mapping[str, Tensor], sources: Tensor, images: Tensor) -> Tensor:
+    """Logits [K, N, ...] of K discriminators (one shared by all when `params` is empty) on images [K, N, 3, H, W]."""
+
+    def run_one(own: Params, source: Tensor, image: Tensor) -> Tensor:
+        return functional_call(discriminator, own, (source, image))
+
+    return vmap(run_one, in_dims=(0, 0 if sources.dim() == 5 else None, 0))(dict(params), sources, images)
+
+
+def batch_indices(count: int, batch_size: int, seed: int) -> Iterator[Tensor]:
+    """Endless batches of indices below `count`, by shuffled epochs, the same for the same seed."""
+    generator = torch.Generator().manual_seed(seed)
+    queue = torch.empty(0, dtype=torch.long)
+    while True:
+        while len(queue) < batch_size:
+            queue = torch.cat([queue, torch.randperm(count, generator=generator)])
+        yield queue[:batch_size]
+        queue = queue[batch_size:]
+
+
+def learning_rate_factor(config: GanTrainConfig, progress: float) -> float:
+    """Share of the peak learning rate at `progress` in [0, 1)."""
+    warmup = min(1.0, (progress + 1 / max(config.steps, 1)) / 0.03)
+    if config.schedule == "constant":
+        return warmup
+    if config.schedule != "cosine":
+        raise WeightzooError(f"unknown schedule {config.schedule!r}; known: cosine, constant")
+    return warmup * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def initial_params(generator: nn.Module, mode: str, count: int) -> Params:
+    """Where K concepts start: the base's own adapter, or all of its weights."""
+    if mode == "adapter":
+        return stack(initial_adapter(generator), count)
+    if mode == "full":
+        return stack(dict(generator.named_parameters()), count)
+    raise WeightzooError(f"unknown training mode {mode!r}; known: adapter, full")
+
+
+def clip_per_concept(grads: list[Tensor], clip_norm: float) -> Tensor:
+    """Clips each concept's gradient in place and zeroes those that are not finite. Returns the finite ones, [K]."""
+    squares = torch.stack([grad.flatten(1).square().sum(1) for grad in grads]).sum(0)
+    finite = torch.isfinite(squares)
+    scale = (clip_norm / squares.sqrt().clamp_min(1e-12)).clamp_max(1.0)
+    for grad in grads:
+        shape = (-1,) + (1,) * (grad.dim() - 1)
+        grad.copy_(torch.where(finite.view(shape), grad * scale.view(shape), 0.0))
+    return finite
+
+
+def generator_losses(
+    discriminator: nn.Module, judges: Params, sources: Tensor, targets: Tensor, fakes: Tensor, weight: float
+) -> Tensor:
+    """L1 + weight x LSGAN per concept, [K]."""
+    losses = (fakes - targets).abs().flatten(1).mean(1)
+    if weight > 0:
+        logits = run_discriminators(discriminator, judges, sources, fakes)
+        losses = losses + weight * (logits - 1).square().flatten(1).mean(1)
+    return losses
+
+
+def discriminator_losses(
+    discriminator: nn.Module, judges: Params, sources: Tensor, targets: Tensor, fakes: Tensor
+) -> Tensor:
+    """LSGAN loss of the discriminators per concept, [K]; one pass over real and fake images together."""
+    twice = torch.cat([sources, sources], -4)
+    logits = run_discriminators(discriminator, judges, twice, torch.cat([targets, fakes.detach()], 1))
+    real, fake = logits.chunk(2, dim=1)
+    return 0.5 * ((real - 1).square().flatten(1).mean(1) + fake.square().flatten(1).mean(1))
+
+
+def train_fleet(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    sources: Tensor,
+    targets: Tensor,
+    config: GanTrainConfig,
+    initial: Mapping[str, Tensor] | None = None,
+    seconds: float | None = None,
+    on_step: OnStep | None = None,
+) -> FleetResult:
+    """Trains K networks, each on its own targets.
+
+    Args:
+        generator: the shared base; not changed.
+        discriminator: every concept starts from a copy of its weights; not changed.
+        sources: [N, 3, S, S] for all concepts, or [K, N, 3, S, S]; RGB in [0, 1].
+        targets: [K, N, 3, S, S].
+        initial: where to start, {name: [K, ...]}; default: the base's own values.
+        seconds: with a wall-clock budget the schedule follows elapsed time instead of `config.steps`.
+        on_step: called as (step, training seconds, params) before each step and after the last; not on the clock.
+    """
+    count = targets.shape[0]
+    params = initial_params(generator, config.mode, count)
+    if initial is not None:
+        params = {name: initial[name].detach().float().clone() for name in params}
+    judges = stack(dict(discriminator.named_parameters()), count)
+    for tensor in (*params.values(), *judges.values()):
+        tensor.requires_grad_(True)
+    optimizer = torch.optim.Adam(list(params.values()), lr=config.learning_rate, betas=(0.5, 0.99))
+    judge_optimizer = torch.optim.Adam(
+        list(judges.values()), lr=config.discriminator_learning_rate, betas=(0.5, 0.99)
+    )
+    batches = batch_indices(targets.shape[1], config.batch_size, config.seed)
+    alive = torch.ones(count, dtype=torch.bool)
+    reasons: list[str | None] = [None] * count
+    losses = torch.full((count,), torch.nan)
+    spent, step = 0.0, 0
+    while (spent < seconds) if seconds is not None else (step < config.steps):
+        if on_step is not None:
+            on_step(step, spent, params)
+        started = time.perf_counter()
+        factor = learning_rate_factor(config, spent / seconds if seconds is not None else step / config.steps)
+        set_learning_rate(optimizer, config.learning_rate * factor)
+        set_learning_rate(judge_optimizer, config.discriminator_learning_rate * factor)
+        index = next(batches)
+        source, target = sources[..., index, :, :, :], targets[:, index]
+        fakes = run_generators(generator, params, source)
+        frozen_judges = {name: value.detach() for name, value in judges.items()}
+        losses = generator_losses(discriminator, frozen_judges, source, target, fakes, config.adversarial_weight)
+        finite = apply_gradients(optimizer, losses.sum(), list(params.values()), config.clip_norm)
+        for k in torch.nonzero(alive & ~finite).flatten().tolist():
+            reasons[k] = f"gradient not finite at step {step}"
+        alive &= finite
+        if config.adversarial_weight > 0:
+            judged = discriminator_losses(discriminator, judges, source, target, fakes)
+            apply_gradients(judge_optimizer, judged.sum(), list(judges.values()), config.clip_norm)
+        step += 1
+        spent += time.perf_counter() - started
+    final = {name: value.detach() for name, value in params.items()}
+    if on_step is not None:
+        on_step(step, spent, final)
+    return FleetResult(final, ~alive, reasons, step, spent, losses.detach())
+
+
+def apply_gradients(optimizer: torch.optim.Optimizer, loss: Tensor, tensors: list[Tensor], clip_norm: float) -> Tensor:
+    """One optimiser step of K concepts; returns which gradients were finite, [K]."""
+    grads = torch.autograd.grad(loss, tensors, allow_unused=True)
+    kept = [torch.zeros_like(t) if g is None else g.contiguous() for t, g in zip(tensors, grads, strict=True)]
+    finite = clip_per_concept(kept, clip_norm)
+    for tensor, grad in zip(tensors, kept, strict=True):
+        tensor.grad = grad
+    optimizer.step()
+    return finite
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
