@@ -1,13 +1,14 @@
 """The external edits: pairs made by tools that the project's teacher does not use, asked for in free text.
 
-`edits.json` lists the edits (prompt, paraphrases, tool, exact arguments); `photos/` holds six photographs that are
-used nowhere else; `targets/<photo>/<edit id>.webp` are the tools' committed results, so that evaluation needs no tool.
+`edits.json` lists the edits (prompt, paraphrases, tool, exact arguments). `photos/` holds six photographs
+that are used nowhere else. `targets/<photo>/<edit id>.webp` are the tools' committed results: evaluation
+needs no tool.
 
-    python tests/external/make_edits.py --crops OUT      # pairs for evaluation, from the committed targets
-    python tests/external/make_edits.py --run-tools      # make the targets again (needs ffmpeg, gegl, ImageMagick)
+    python tests/external/make_edits.py --crops OUT    # pairs for evaluation, from the committed targets
+    python tests/external/make_edits.py --run-tools    # the targets again: ffmpeg, gegl, ImageMagick 6
 
-`--crops` writes OUT/concepts.jsonl and OUT/<edit id>/{train,test}/{source,target}/<name>.png: 16 train pairs from
-four photographs, 16 test pairs from the two others. All edits share their source crops.
+`--crops` writes OUT/<edit id>/{train,test}/{source,target}/<name>.png, 16 train pairs from four photographs
+and 16 test pairs from the two others, and OUT/concepts.jsonl last. All edits share their source crops.
 """
 
 import argparse
@@ -38,7 +39,8 @@ def tool_command(edit: dict, source: Path, target: Path, size: tuple[int, int]) 
         chain = f"format=gbrp,{edit['args'][0]},format=rgb24"
         return ["ffmpeg", "-v", "error", "-y", "-i", str(source), "-vf", chain, "-frames:v", "1", str(target)]
     if edit["tool"] == "gegl":
-        crop = ["gegl:crop", "x=0", "y=0", f"width={size[0]}", f"height={size[1]}"]  # some operations grow the image
+        # Some operations grow the image, some give 16-bit grey.
+        crop = ["gegl:crop", "x=0", "y=0", f"width={size[0]}", f"height={size[1]}"]
         rgb8 = ["gegl:convert-format", "format=R'G'B' u8"]
         return ["gegl", str(source), "-o", str(target), "--", *edit["args"], *crop, *rgb8]
     if edit["tool"] == "imagemagick":
@@ -69,7 +71,7 @@ def run_tools(only: list[str] | None = None) -> None:
 
 
 def crop_boxes(photo: str, size: tuple[int, int], count: int) -> list[tuple[int, int, int, int]]:
-    """`count` square boxes inside an image of `size`; the same for every edit, fixed by the photograph's name."""
+    """`count` square boxes inside an image of `size`: fixed by the photograph's name, so equal for every edit."""
     rng = random.Random(f"external/{photo}")
     width, height = size
     boxes = []
@@ -92,8 +94,8 @@ def write_crops(image_path: Path, folder: Path, photo: str, count: int) -> None:
 
 def concept_row(edit: dict) -> dict:
     """The edit as a zoo concept. The first wording is the prompt as typed: it is the one of "1 prompt"."""
-    wordings = [edit["prompt"], *edit["paraphrases"]]
-    return {"id": edit["id"], "prompt": edit["prompt"], "paraphrases": wordings, "attributes": {}, "split": "external"}
+    concept = {"id": edit["id"], "prompt": edit["prompt"], "attributes": {}, "split": "external"}
+    return concept | {"paraphrases": [edit["prompt"], *edit["paraphrases"]]}
 
 
 def materialise(out: Path) -> None:
@@ -111,7 +113,7 @@ def materialise(out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The external edits: run the tools, or write pairs for evaluation.")
+    parser = argparse.ArgumentParser(description="Run the tools, or write pairs for evaluation.")
     parser.add_argument("--crops", type=Path, metavar="OUT", help="write pairs and concepts.jsonl here")
     parser.add_argument("--run-tools", action="store_true", help="make targets/ again with the tools")
     parser.add_argument("--only", nargs="*", metavar="ID", help="with --run-tools: these edits only")
