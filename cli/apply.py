@@ -1,0 +1,35 @@
+"""``weightzoo apply``: edit a photograph at its own size with an adapter or a generator."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.output import JsonOption, emit, quiet_progress
+
+
+def apply(
+    weights: Annotated[Path, typer.Argument(help="Adapter folder, or generator folder or file.")],
+    photo: Annotated[Path, typer.Argument(help="Photograph of any size.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Picture to write; the suffix decides the format.")
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Edit a photograph at its own size.
+
+    \b
+    Examples:
+      weightzoo apply charcoal photo.jpg -o photo-charcoal.jpg
+      weightzoo apply finetuned photo.jpg -o photo-mine.png
+    """
+    quiet_progress(json)
+    import time
+
+    from zoo.apply import apply_to_photo
+
+    started = time.perf_counter()
+    apply_to_photo(weights, photo, out)
+    seconds = time.perf_counter() - started
+    result = {"weights": str(weights), "photo": str(photo), "picture": str(out), "seconds": seconds}
+    emit(result, json, [f"{out} ({seconds:.1f} s)"])

