@@ -1,0 +1,93 @@
+"""Layers that the denoisers share: sinusoidal embeddings, text conditioning with null states, attention."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def sinusoidal(positions: Tensor, width: int, max_period: float = 10000.0) -> Tensor:
+    """Sinusoidal embedding of positions (any shape) -> [..., width]."""
+    half = width // 2
+    frequencies = torch.exp(-math.log(max_period) * torch.arange(half, device=positions.device) / half)
+    angles = positions[..., None].float() * frequencies
+    return torch.cat([angles.cos(), angles.sin()], -1)
+
+
+class TimeEmbedding(nn.Module):
+    """Timesteps [B] -> [B, width]."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, timesteps: Tensor) -> Tensor:
+        return self.layers(sinusoidal(timesteps, self.layers[0].in_features))
+
+
+class BlockIndexEmbedding(nn.Module):
+    """Block indices [n] -> [n, width]: a projected sinusoid plus a learned vector per index."""
+
+    def __init__(self, num_blocks: int, width: int) -> None:
+        super().__init__()
+        self.projection = nn.Linear(width, width)
+        self.learned = nn.Parameter(torch.randn(num_blocks, width) * 0.02)
+
+    def forward(self, block_index: Tensor) -> Tensor:
+        return self.projection(sinusoidal(block_index, self.projection.in_features)) + self.learned[block_index]
+
+
+class TextConditioning(nn.Module):
+    """Text states -> tokens [B, L', width], key mask [B, L'] and a pooled vector [B, width].
+
+    A text whose mask is all False means "no prompt": learned null states take its place. Positions that are padding
+    in the whole batch are cut off.
+    """
+
+    def __init__(self, text_width: int, width: int) -> None:
+        super().__init__()
+        self.tokens = nn.Sequential(nn.LayerNorm(text_width), nn.Linear(text_width, width))
+        self.pooled = nn.Sequential(nn.Linear(text_width, width), nn.SiLU(), nn.Linear(width, width))
+        self.scale = text_width**0.5  # pooled vectors have unit length; bring them to unit variance
+        self.null_token = nn.Parameter(torch.randn(width) * 0.02)
+        self.null_pooled = nn.Parameter(torch.randn(width) * 0.02)
+
+    def forward(self, tokens: Tensor, mask: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        length = max(int(mask.sum(1).max()), 1)
+        tokens, mask = tokens[:, :length], mask[:, :length]
+        empty = ~mask.any(1)
+        first = F.pad(empty[:, None], (0, length - 1))
+        states = torch.where(first[..., None], self.null_token, self.tokens(tokens))
+        summary = torch.where(empty[:, None], self.null_pooled, self.pooled(pooled * self.scale))
+        return states, mask | first, summary
+
+
+class Attention(nn.Module):
+    """Multi-head attention of x [B, N, width] over itself or over `context` [B, M, context width]."""
+
+    def __init__(self, width: int, heads: int, context_width: int | None = None) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(context_width or width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """`mask` [B, M]: True where the context may be read."""
+        query = self._split(self.query(x))
+        key, value = (self._split(t) for t in self.key_value(x if context is None else context).chunk(2, -1))
+        attended = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=None if mask is None else mask[:, None, None, :]
+        )
+        return self.out(attended.transpose(1, 2).flatten(2))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def mlp(width: int, ratio: float) -> nn.Sequential:
+    hidden = int(width * ratio)
+    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))

@@ -1,0 +1,192 @@
+"""The folder in which a trained weight generator lives: a diffusers pipeline folder plus what generation needs.
+
+    DIR/model_index.json                         diffusers: which class loads which component
+    DIR/denoiser/{config.json, diffusion_pytorch_model.safetensors}
+    DIR/scheduler/scheduler_config.json
+    DIR/weightgen.json                           format version, text encoder, target, layout id, base sha256, metadata
+    DIR/layout.json  DIR/statistics.safetensors  DIR/base_generator.safetensors
+
+`save_model_folder` writes it, `load_model_folder` reads it back without importing diffusers (diffusers alone takes
+several seconds to import, the folder a fraction of one), so that one-step generation starts fast.
+`WeightDiffusionPipeline.from_pretrained(DIR)` reads the same folder the diffusers way.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from weightgen.denoisers import NETWORKS, class_names
+from weightgen.normalize import BlockStatistics
+from zoo.errors import WeightzooError
+from zoo.files import atomic_path, read_json, sha256_file, write_json
+from zoo.layout import WeightLayout
+
+if TYPE_CHECKING:
+    from diffusers import SchedulerMixin
+
+FORMAT_VERSION = 1
+WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """An opened model folder.
+
+    Attributes:
+        denoiser: plain torch network in float32 and eval mode (`weightgen.denoisers.NETWORKS`).
+        denoiser_name: key of NETWORKS and DENOISERS, e.g. "transformer".
+        target: what the denoiser predicts, "x0" or "v".
+        metadata: whatever the training wrote down (steps, R2, zoo names, stage "generated" or "polished", ...).
+    """
+
+    path: Path
+    denoiser: nn.Module
+    denoiser_name: str
+    layout: WeightLayout
+    statistics: BlockStatistics
+    base_generator_path: Path
+    base_sha256: str
+    text_encoder_name: str
+    target: str = "x0"
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def scheduler(self) -> SchedulerMixin:
+        """The diffusers scheduler stored in the folder (imports diffusers)."""
+        from diffusers import DDPMScheduler
+
+        return DDPMScheduler.from_pretrained(self.path, subfolder="scheduler")
+
+
+def save_model_folder(
+    out_dir: str | Path,
+    denoiser: nn.Module,
+    scheduler: SchedulerMixin,
+    layout: WeightLayout,
+    statistics: BlockStatistics,
+    base_generator_path: str | Path,
+    text_encoder_name: str,
+    metadata: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Path:
+    """Writes a complete model folder; `model_index.json` comes last and marks the folder as complete.
+
+    Args:
+        denoiser: a network of `NETWORKS` or its diffusers twin of `DENOISERS`.
+        scheduler: its config says what the denoiser predicts ("sample" = x0, "v_prediction" = v).
+        dtype: storage type of the denoiser's weights; float16 halves the file, loading gives float32 again.
+    """
+    out_dir = Path(out_dir)
+    (out_dir / "denoiser").mkdir(parents=True, exist_ok=True)
+    network_name = next(name for name, cls in NETWORKS.items() if isinstance(denoiser, cls))
+    class_name = class_names()[network_name]
+
+    weights = {k: v.detach().to("cpu", dtype).contiguous() for k, v in denoiser.state_dict().items()}
+    with atomic_path(out_dir / "denoiser" / WEIGHTS_NAME) as path:
+        save_file(weights, path, metadata={"format": "pt"})
+    write_json(out_dir / "denoiser" / "config.json", {"_class_name": class_name, **denoiser.settings})
+    write_json(out_dir / "scheduler" / "scheduler_config.json", _scheduler_config(scheduler))
+    layout.save(out_dir / "layout.json")
+    statistics.save(out_dir / "statistics.safetensors")
+    base_path = out_dir / "base_generator.safetensors"
+    if not base_path.exists() or not base_path.samefile(base_generator_path):
+        with atomic_path(base_path) as path:
+            shutil.copyfile(base_generator_path, path)
+    write_json(
+        out_dir / "weightgen.json",
+        {
+            "format_version": FORMAT_VERSION,
+            "text_encoder": text_encoder_name,
+            "target": {"sample": "x0", "v_prediction": "v"}[scheduler.config["prediction_type"]],
+            "layout_id": layout.id,
+            "base_sha256": sha256_file(base_path),
+            "metadata": dict(metadata or {}),
+        },
+    )
+    write_json(
+        out_dir / "model_index.json",
+        {
+            "_class_name": "WeightDiffusionPipeline",
+            "_diffusers_version": _scheduler_config(scheduler).get("_diffusers_version", "0.42.0"),
+            "denoiser": ["weightgen", class_name],
+            "scheduler": ["diffusers", type(scheduler).__name__],
+        },
+    )
+    return out_dir
+
+
+def load_model_folder(path: str | Path) -> ModelFolder:
+    """Opens a model folder and checks that its parts belong together.
+
+    Raises:
+        WeightzooError: not a model folder, a newer format, or layout, base generator or weights that do not fit.
+    """
+    path = Path(path)
+    if not (path / "model_index.json").is_file():
+        raise WeightzooError(
+            f"{path} is not a weight generator's folder (no model_index.json); train one with `weightzoo train`"
+        )
+    info = read_json(path / "weightgen.json")
+    if info.get("format_version") != FORMAT_VERSION:
+        raise WeightzooError(
+            f"{path} has model format {info.get('format_version')}, this weightzoo reads {FORMAT_VERSION}; "
+            "upgrade weightzoo or train the model again"
+        )
+    layout = WeightLayout.load(path / "layout.json")
+    base_path = path / "base_generator.safetensors"
+    if not base_path.is_file():
+        raise WeightzooError(f"{base_path} is missing; copy the model folder again")
+    for what, stored, found in (
+        ("layout.json", info["layout_id"], layout.id),
+        ("base_generator.safetensors", info["base_sha256"], sha256_file(base_path)),
+    ):
+        if stored != found:
+            raise WeightzooError(f"{path / what} is not the one that the model was trained with; copy it again")
+    denoiser_name, denoiser = load_network(path / "denoiser")
+    return ModelFolder(
+        path=path,
+        denoiser=denoiser,
+        denoiser_name=denoiser_name,
+        layout=layout,
+        statistics=BlockStatistics.load(path / "statistics.safetensors"),
+        base_generator_path=base_path,
+        base_sha256=info["base_sha256"],
+        text_encoder_name=info["text_encoder"],
+        target=info["target"],
+        metadata=info["metadata"],
+    )
+
+
+def load_network(folder: str | Path) -> tuple[str, nn.Module]:
+    """Loads `denoiser/` as a plain torch network (float32, eval); gives (name in NETWORKS, network)."""
+    folder = Path(folder)
+    config = read_json(folder / "config.json")
+    by_class = {class_name: name for name, class_name in class_names().items()}
+    name = by_class.get(config.get("_class_name", ""))
+    if name is None:
+        raise WeightzooError(f"{folder / 'config.json'}: unknown denoiser; known: {', '.join(sorted(by_class))}")
+    network = NETWORKS[name](**{k: v for k, v in config.items() if not k.startswith("_")})
+    try:
+        weights = load_file(folder / WEIGHTS_NAME)
+        network.load_state_dict({k: v.float() for k, v in weights.items()})
+    except Exception as error:
+        raise WeightzooError(
+            f"{folder / WEIGHTS_NAME} cannot be read as this denoiser's weights ({str(error).splitlines()[0]}); "
+            "copy or train the model again"
+        ) from error
+    if not all(bool(torch.isfinite(v).all()) for v in network.state_dict().values()):
+        raise WeightzooError(f"{folder / WEIGHTS_NAME} holds values that are not finite; train the model again")
+    return name, network.eval()
+
+
+def _scheduler_config(scheduler: SchedulerMixin) -> dict[str, Any]:
+    from json import loads
+
+    return {k: v for k, v in loads(scheduler.to_json_string()).items()}
