@@ -71,7 +71,7 @@ def run_tools(only: list[str] | None = None) -> None:
 
 
 def crop_boxes(photo: str, size: tuple[int, int], count: int) -> list[tuple[int, int, int, int]]:
-    """`count` square boxes inside an image of `size`: fixed by the photograph's name, so equal for every edit."""
+    """`count` square boxes inside an image of `size`, fixed by the photograph's name: equal for all edits."""
     rng = random.Random(f"external/{photo}")
     width, height = size
     boxes = []
