@@ -44,14 +44,16 @@ def check_concept(concept: Concept) -> None:
     """Raise ``WeightzooError`` when a field of ``concept`` is unusable."""
     if not _SLUG.fullmatch(concept.id) or len(concept.id) > 120:
         raise WeightzooError(
-            f"concept id {concept.id!r} is not a slug; use up to 120 lower-case letters, digits and single hyphens"
+            f"concept id {concept.id!r} is not a slug; "
+            "use up to 120 lower-case letters, digits and single hyphens"
         )
     if not concept.prompt.strip():
         raise WeightzooError(f"concept {concept.id!r} has an empty prompt; say in words what the edit does")
     if any(not text.strip() for text in concept.paraphrases):
         raise WeightzooError(f"concept {concept.id!r} has an empty paraphrase; remove it")
     if concept.split not in SPLITS:
-        raise WeightzooError(f"concept {concept.id!r} has split {concept.split!r}; use one of {', '.join(SPLITS)}")
+        known = ", ".join(SPLITS)
+        raise WeightzooError(f"concept {concept.id!r} has split {concept.split!r}; use one of {known}")
 
 
 def check_concepts(concepts: Iterable[Concept]) -> None:
@@ -62,7 +64,8 @@ def check_concepts(concepts: Iterable[Concept]) -> None:
         counts[concept.id] += 1
     repeated = [name for name, count in counts.items() if count > 1]
     if repeated:
-        raise WeightzooError(f"concept id {repeated[0]!r} occurs {counts[repeated[0]]} times; ids must be unique")
+        times = counts[repeated[0]]
+        raise WeightzooError(f"concept id {repeated[0]!r} occurs {times} times; ids must be unique")
 
 
 def concept_line(concept: Concept) -> str:
@@ -100,7 +103,8 @@ def read_concepts(path: PathLike) -> list[Concept]:
         concept = _parse(line, f"{path}, line {number}")
         if concept.id in first_line:
             raise WeightzooError(
-                f"{path}, line {number}: id {concept.id!r} is already on line {first_line[concept.id]}; rename one"
+                f"{path}, line {number}: id {concept.id!r} is already on line "
+                f"{first_line[concept.id]}; rename one"
             )
         first_line[concept.id] = number
         concepts.append(concept)

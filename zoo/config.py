@@ -1,7 +1,7 @@
 """Configurations: plain dataclasses <-> JSON, where an unknown key is an error.
 
-``to_dict`` and ``from_dict`` are exact inverses for (nested) dataclasses of numbers, strings, booleans, ``None``,
-tuples, lists and dicts.
+``to_dict`` and ``from_dict`` are exact inverses for (nested) dataclasses of numbers, strings, booleans,
+``None``, tuples, lists and dicts.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ def from_dict(cls: type[T], d: Any, where: str = "") -> T:
     """
     name = where or cls.__name__
     if not isinstance(d, dict):
-        raise WeightzooError(f"{name}: expected an object with keys, got {d!r}; see the presets for the right shape")
+        raise WeightzooError(f"{name}: expected an object with keys, got {d!r}; see the presets")
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(set(d) - set(fields))
@@ -132,7 +132,8 @@ def _convert_sequence(origin: type, args: tuple[Any, ...], value: Any, where: st
         hints = args
     if len(hints) != len(value):
         raise WeightzooError(f"{where}: expected {len(hints)} values, got {len(value)}")
-    return origin(_convert(hint, item, f"{where}[{i}]") for i, (hint, item) in enumerate(zip(hints, value)))
+    pairs = enumerate(zip(hints, value, strict=True))
+    return origin(_convert(hint, item, f"{where}[{i}]") for i, (hint, item) in pairs)
 
 
 def _check(value: Any, kind: Any, where: str) -> None:

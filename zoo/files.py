@@ -1,6 +1,6 @@
 """Atomic writes, hashes and JSON files.
 
-Everything that weightzoo leaves on disk goes through :func:`atomic_path`: a file is either absent or complete.
+Everything that weightzoo leaves on disk goes through :func:`atomic_path`: a file is absent or complete.
 """
 
 import hashlib
@@ -20,8 +20,8 @@ PathLike = str | os.PathLike[str]
 def atomic_path(path: PathLike) -> Iterator[Path]:
     """Yield a temporary sibling of ``path``; on success flush it to disk and rename it into place.
 
-    On any error (Ctrl-C too) the temporary file is removed and ``path`` is as it was. The temporary name keeps the
-    suffix of ``path`` and starts with a dot, so that no ``*.parquet`` pattern of ours ever takes it for a finished file.
+    On any error (Ctrl-C too) the temporary file is removed and ``path`` is as it was. The temporary name
+    keeps the suffix of ``path`` and starts with a dot: nothing of ours takes it for a finished file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,6 +48,12 @@ def write_text(path: PathLike, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def write_bytes(path: PathLike, data: bytes) -> None:
+    """Write ``data``, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
 def sha256_file(path: PathLike) -> str:
     """Return the sha256 of a file as 64 hex digits."""
     with open(path, "rb") as file:
@@ -72,4 +78,4 @@ def read_json(path: PathLike) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         raise WeightzooError(f"cannot read {path}: {error}; check the path") from None
     except json.JSONDecodeError as error:
-        raise WeightzooError(f"{path} is not valid JSON ({error}); restore the file or make it again") from None
+        raise WeightzooError(f"{path} is not valid JSON ({error}); restore or remake it") from None

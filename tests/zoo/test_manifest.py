@@ -1,0 +1,102 @@
+"""A finished folder verifies; whatever is done to it afterwards is found; no concept can get lost."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from zoo.errors import WeightzooError
+from zoo.manifest import MANIFEST_FILE, build_manifest, load_manifest, shard_paths, verify_run, verify_shard
+from zoo.run import open_zoo
+
+
+def test_a_finished_run_opens(run_dir, make_record, layout):
+    zoo = open_zoo(run_dir)
+    assert list(zoo.records("train")) == [make_record(name) for name in ("c0", "c1", "c2")]
+    assert [record.concept_id for record in zoo.records()] == ["c0", "c1", "c2", "v0", "v1"]
+    assert [concept.id for concept in zoo.concepts("validation")] == ["v0", "v1"]
+    assert zoo.layout == layout
+    assert zoo.manifest.counts == {
+        "concepts": 6,
+        "ok": 5,
+        "rejected": 1,
+        "failed": 0,
+        "ok/train": 3,
+        "ok/validation": 2,
+    }
+    assert verify_run(run_dir) == []
+
+
+def test_statistics_are_numpys(run_dir, make_record, layout):
+    statistics = open_zoo(run_dir).statistics()
+    blocks = np.stack([make_record(name).blocks.astype(np.float64) for name in ("c0", "c1", "c2")])
+    deviations = blocks - blocks.mean(0)
+    mask = layout.mask.numpy()
+    std = [np.sqrt((deviations[:, i, mask[i]] ** 2).mean()) for i in range(layout.num_blocks)]
+    np.testing.assert_allclose(statistics["mean"], blocks.mean(0), atol=1e-6)
+    np.testing.assert_allclose(statistics["std"], std, rtol=1e-5)
+
+
+def test_the_manifest_is_the_same_when_written_again(run_dir):
+    before = (run_dir / MANIFEST_FILE).read_bytes()
+    build_manifest(run_dir)
+    assert (run_dir / MANIFEST_FILE).read_bytes() == before
+
+
+def test_damage_is_found(run_dir):
+    shard = shard_paths(run_dir)[0]
+    for path in (shard, run_dir / "base" / "generator.safetensors", run_dir / "concepts.jsonl"):
+        data = path.read_bytes()
+        path.write_bytes(data[:-3])
+        assert any(path.name in problem for problem in verify_run(run_dir))
+        path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+        assert any(path.name in problem for problem in verify_run(run_dir))
+        path.unlink()
+        assert any(f"{path.name} is missing" in problem for problem in verify_run(run_dir))
+        path.write_bytes(data)
+    shard.with_name("extra" + shard.suffix).write_bytes(shard.read_bytes())
+    assert any("not in the manifest" in problem for problem in verify_run(run_dir))
+
+
+def test_a_shard_of_another_base_is_found(run_dir, layout, metadata, shard_format, make_record):
+    shard = shard_paths(run_dir)[0]
+    records = [make_record("c0"), make_record("c1")]
+    shard_format.write_shard(shard, records, layout, metadata | {"weightzoo.base_sha256": "f" * 64})
+    problems = verify_shard(shard, load_manifest(run_dir))
+    assert len(problems) == 1 and "base_sha256" in problems[0]
+    with pytest.raises(WeightzooError, match="differs from the other shards"):
+        build_manifest(run_dir)
+
+
+def test_huge_weights_are_flagged(tmp_path, layout, metadata, shard_format, make_record):
+    record = make_record("c0")
+    path = tmp_path / f"x{shard_format.SUFFIX}"
+    shard_format.write_shard(
+        path, [dataclasses.replace(record, blocks=record.blocks * 0 + 900)], layout, metadata
+    )
+    assert "beyond +-100" in verify_shard(path)[0]
+
+
+def test_a_lost_or_doubled_concept_stops_the_manifest(run_dir):
+    rejected = run_dir / "rejected" / "train-00001-of-00002.jsonl"
+    row = json.loads(rejected.read_text())
+    rejected.write_text("")
+    with pytest.raises(WeightzooError, match="'c3' has 0 outcomes"):
+        build_manifest(run_dir)
+    rejected.write_text(json.dumps(row) + "\n" + json.dumps(row | {"concept_id": "c0"}) + "\n")
+    with pytest.raises(WeightzooError, match="'c0' has 2 outcomes"):
+        build_manifest(run_dir)
+
+
+def test_an_unfinished_or_newer_run_is_refused(run_dir, tmp_path):
+    with pytest.raises(WeightzooError, match="does not exist"):
+        open_zoo(tmp_path / "nowhere")
+    path = run_dir / MANIFEST_FILE
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {"format_version": 9}))
+    with pytest.raises(WeightzooError, match="format version 9"):
+        open_zoo(run_dir)
+    path.unlink()
+    with pytest.raises(WeightzooError, match="no manifest.json"):
+        open_zoo(run_dir)

@@ -1,0 +1,229 @@
+"""The manifest of a zoo: every file with its hash, and what all shards have in common.
+
+``manifest.json`` is written last: a run folder that has one is complete. :func:`verify_run` checks a folder
+against it.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo.concepts import Concept, read_concepts
+from zoo.config import load_config, save_config
+from zoo.errors import WeightzooError
+from zoo.files import PathLike, read_json, sha256_file
+from zoo.records import FORMAT_VERSION, PREFIX, check_format_version, check_record
+from zoo.shards import FORMATS, read_shard
+
+MANIFEST_FILE = "manifest.json"
+COMMON_KEYS = ("layout_id", "base_sha256", "gan", "teacher", "licence", "feature_network")
+MAX_ABSOLUTE_WEIGHT = 100.0
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """One shard: its path relative to the run folder, split, sha256, size and number of records."""
+
+    name: str
+    split: str
+    sha256: str
+    bytes: int
+    records: int
+
+
+@dataclass(frozen=True)
+class ZooManifest:
+    """What a complete zoo consists of.
+
+    Attributes:
+        name: the zoo's name, from its config.
+        shards: the weight shards in name order.
+        files: sha256 of every other file, by its path relative to the run folder.
+        counts: ``concepts``, ``ok``, ``rejected``, ``failed``, and ``ok/<split>`` for each split.
+    """
+
+    format_version: int
+    name: str
+    layout_id: str
+    base_sha256: str
+    gan: str
+    teacher: str
+    licence: str
+    feature_network: str
+    statistics: str
+    counts: dict[str, int]
+    shards: tuple[ShardEntry, ...]
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def build_manifest(run_dir: PathLike) -> ZooManifest:
+    """Hash a finished run folder, check that no concept is lost, and write ``manifest.json`` (last).
+
+    Raises:
+        WeightzooError: shards that disagree, or ``concepts != ok + rejected + failed``.
+    """
+    run_dir = Path(run_dir)
+    concepts = read_concepts(run_dir / "concepts.jsonl")
+    entries, common, stored = [], None, []
+    for path in shard_paths(run_dir):
+        entry, metadata, ids = _shard_entry(run_dir, path)
+        shared = {key: metadata.get(PREFIX + key, "") for key in COMMON_KEYS}
+        if common not in (None, shared):
+            raise WeightzooError(
+                f"{path} differs from the other shards in layout, base or teacher; rebuild it"
+            )
+        common = shared
+        entries.append(entry)
+        stored += ids
+    if common is None:
+        raise WeightzooError(f"{run_dir} has no weight shard; run `weightzoo build` first")
+    manifest = ZooManifest(
+        format_version=FORMAT_VERSION,
+        name=read_json(run_dir / "config.json").get("name", run_dir.name),
+        statistics="statistics.safetensors",
+        counts=_counts(concepts, stored, read_rejected(run_dir)),
+        shards=tuple(entries),
+        files={name: sha256_file(run_dir / name) for name in _other_files(run_dir)},
+        **common,
+    )
+    save_config(run_dir / MANIFEST_FILE, manifest)
+    return manifest
+
+
+def load_manifest(run_dir: PathLike) -> ZooManifest:
+    """Read ``manifest.json``.
+
+    Raises:
+        WeightzooError: absent (the run is unfinished), invalid, or of another format version.
+    """
+    path = Path(run_dir) / MANIFEST_FILE
+    if not path.exists():
+        raise WeightzooError(f"{run_dir} has no {MANIFEST_FILE}: no zoo, or an unfinished one; build again")
+    values = read_json(path)
+    if isinstance(values, dict) and "format_version" in values:
+        check_format_version(values["format_version"], str(path))
+    return load_config(ZooManifest, path)
+
+
+def shard_paths(run_dir: PathLike) -> list[Path]:
+    """Return the finished weight shards of a run folder in name order (train first, as written)."""
+    suffixes = tuple(shard_format.SUFFIX for shard_format in FORMATS.values())
+    folder = Path(run_dir) / "weights"
+    return sorted(p for p in folder.glob("*") if p.name.endswith(suffixes) and not p.name.startswith("."))
+
+
+def read_rejected(run_dir: PathLike) -> list[dict[str, Any]]:
+    """Return the rows of ``rejected/*.jsonl``: concept_id, status (rejected or failed), reason, ..."""
+    rows = []
+    for path in sorted((Path(run_dir) / "rejected").glob("[!.]*.jsonl")):
+        try:
+            rows += [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, ValueError) as error:
+            fix = "delete it and its shard, then build again"
+            raise WeightzooError(f"cannot read {path} ({error}); {fix}") from None
+    return rows
+
+
+def verify_run(run_dir: PathLike) -> list[str]:
+    """Return every problem of a run folder (hashes, layout, base, finiteness, counts); empty when sound."""
+    run_dir = Path(run_dir)
+    try:
+        manifest = load_manifest(run_dir)
+    except WeightzooError as error:
+        return [str(error)]
+    problems = []
+    for name, expected in sorted(manifest.files.items()):
+        problems += _hash_problem(run_dir / name, name, expected)
+    seen: Counter[str] = Counter()
+    for entry in manifest.shards:
+        found = _hash_problem(run_dir / entry.name, entry.name, entry.sha256)
+        problems += found or verify_shard(run_dir / entry.name, manifest, entry.records, seen)
+    listed = {entry.name for entry in manifest.shards}
+    unlisted = [str(p.relative_to(run_dir)) for p in shard_paths(run_dir)]
+    extra = [name for name in unlisted if name not in listed]
+    problems += [f"{name} is not in the manifest; delete it or build again" for name in extra]
+    problems += [f"concept {name!r} is stored {count} times" for name, count in seen.items() if count > 1]
+    counts = manifest.counts
+    if counts.get("concepts") != sum(counts.get(key, 0) for key in ("ok", "rejected", "failed")):
+        problems.append("the manifest's counts do not add up; build again")
+    return problems
+
+
+def verify_shard(
+    path: PathLike,
+    manifest: ZooManifest | None = None,
+    num_records: int | None = None,
+    seen: Counter[str] | None = None,
+) -> list[str]:
+    """Return the problems of one shard; with a ``manifest`` also where it disagrees with it."""
+    problems = []
+    ids: list[str] = []
+    try:
+        records, metadata, layout = read_shard(path)
+        for key in COMMON_KEYS if manifest else ():
+            own, expected = metadata.get(PREFIX + key), getattr(manifest, key)
+            if own != expected:
+                problems.append(f"{path}: {key} is {own}, the manifest says {expected}; download it again")
+        for record in records:
+            check_record(record, layout)
+            if float(np.abs(record.blocks).max(initial=0)) > MAX_ABSOLUTE_WEIGHT:
+                limit = f"+-{MAX_ABSOLUTE_WEIGHT:g}"
+                problems.append(f"{path}: {record.concept_id} has a weight beyond {limit}; do not use it")
+            ids.append(record.concept_id)
+    except WeightzooError as error:
+        return problems + [str(error) if str(path) in str(error) else f"{path}: {error}"]
+    if num_records is not None and len(ids) != num_records:
+        problems.append(f"{path} holds {len(ids)} records, the manifest says {num_records}")
+    if seen is not None:
+        seen.update(ids)
+    return problems
+
+
+def _shard_entry(run_dir: Path, path: Path) -> tuple[ShardEntry, dict[str, str], list[str]]:
+    records, metadata, layout = read_shard(path)
+    ids = []
+    for record in records:
+        check_record(record, layout)
+        ids.append(record.concept_id)
+    name = path.relative_to(run_dir).as_posix()
+    entry = ShardEntry(name, metadata[f"{PREFIX}split"], sha256_file(path), path.stat().st_size, len(ids))
+    return entry, metadata, ids
+
+
+def _counts(concepts: list[Concept], stored: list[str], rejected: list[dict[str, Any]]) -> dict[str, int]:
+    """Count concepts by fate and require that each has exactly one."""
+    fates = Counter(stored) + Counter(row["concept_id"] for row in rejected)
+    wrong = [c.id for c in concepts if fates[c.id] != 1] + sorted(set(fates) - {c.id for c in concepts})
+    if wrong:
+        raise WeightzooError(
+            f"concept {wrong[0]!r} has {fates[wrong[0]]} outcomes instead of one ({len(wrong)} such); "
+            "delete the shard and the rejected file that hold it and build again"
+        )
+    status = Counter(row["status"] for row in rejected)
+    splits = Counter(c.split for c in concepts if c.id in set(stored))
+    counts = {"concepts": len(concepts), "ok": len(stored)}
+    counts |= {key: status[key] for key in ("rejected", "failed")}
+    return counts | {f"ok/{split}": count for split, count in sorted(splits.items())}
+
+
+def _other_files(run_dir: Path) -> Iterable[str]:
+    """Every file of a zoo beside its shards, logs and manifest, in a fixed order."""
+    names = ["README.md", "concepts.jsonl", "config.json", "layout.json", "statistics.safetensors"]
+    folders = [run_dir / "base", run_dir / "rejected"]
+    names += [p.relative_to(run_dir).as_posix() for folder in folders for p in folder.glob("[!.]*")]
+    return sorted(name for name in names if (run_dir / name).exists())
+
+
+def _hash_problem(path: Path, name: str, expected: str) -> list[str]:
+    if not path.exists():
+        return [f"{name} is missing; download it again or build again"]
+    if sha256_file(path) != expected:
+        return [
+            f"{name} is corrupt (its sha256 differs from the manifest's); download it again or build again"
+        ]
+    return []

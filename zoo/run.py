@@ -1,0 +1,75 @@
+"""Opening a finished zoo: layout, base generator, records and concepts of one run folder.
+
+zoo = open_zoo("runs/small")
+for record in zoo.records("train"):
+    weights = zoo.layout.from_blocks(torch.from_numpy(record.blocks.astype("float32"))[None])
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from zoo.concepts import Concept, read_concepts
+from zoo.errors import WeightzooError
+from zoo.files import PathLike
+from zoo.layout import WeightLayout
+from zoo.manifest import ZooManifest, load_manifest
+from zoo.records import WeightRecord
+from zoo.shards import read_shard
+from zoo.statistics import load_statistics
+
+
+@dataclass(frozen=True)
+class Zoo:
+    """A finished zoo on disk."""
+
+    path: Path
+    layout: WeightLayout
+    manifest: ZooManifest
+
+    @property
+    def base_path(self) -> Path:
+        """The base generator (safetensors)."""
+        return self.path / "base" / "generator.safetensors"
+
+    @property
+    def discriminator_path(self) -> Path:
+        """The base's discriminator (safetensors)."""
+        return self.path / "base" / "discriminator.safetensors"
+
+    def records(self, split: str | None = None) -> Iterator[WeightRecord]:
+        """Iterate over the records of ``split`` (all splits when ``None``) in shard order."""
+        for entry in self.manifest.shards:
+            if split not in (None, entry.split):
+                continue
+            records, _, layout = read_shard(self.path / entry.name)
+            if layout.id != self.layout.id:
+                raise WeightzooError(f"{entry.name} has another layout than the zoo; verify the zoo")
+            yield from records
+
+    def concepts(self, split: str | None = None) -> list[Concept]:
+        """Return the concepts of ``split`` (all when ``None``), rejected ones included, in order."""
+        return [c for c in read_concepts(self.path / "concepts.jsonl") if split in (None, c.split)]
+
+    def statistics(self) -> dict[str, np.ndarray]:
+        """Return ``mean`` [num_blocks, block_size] and ``std`` [num_blocks] of the train records."""
+        return load_statistics(self.path / self.manifest.statistics)
+
+
+def open_zoo(path: PathLike) -> Zoo:
+    """Open a finished run folder.
+
+    Raises:
+        WeightzooError: absent, unfinished, of another format version, or its layout is not the manifest's.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        fix = f"build one, or `weightzoo download weightzoo-small -o {path}`"
+        raise WeightzooError(f"zoo {path} does not exist; {fix}")
+    manifest = load_manifest(path)
+    layout = WeightLayout.load(path / "layout.json")
+    if layout.id != manifest.layout_id:
+        raise WeightzooError(f"{path}: layout.json is not the manifest's layout; download or build it again")
+    return Zoo(path, layout, manifest)

@@ -1,0 +1,104 @@
+"""Weight shards as Parquet: one row per record, ``blocks`` as fixed-size binary, the layout in the metadata.
+
+Uncompressed, page checksums on, content-defined chunking (a re-upload after an append sends little)::
+
+    rows = pyarrow.parquet.read_table("train-00000-of-00042.parquet").to_pylist()
+    blocks = numpy.frombuffer(rows[0]["blocks"], "<f2").reshape(-1, 256)
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from zoo.errors import WeightzooError
+from zoo.files import PathLike, atomic_path
+from zoo.layout import WeightLayout
+from zoo.records import (
+    BLOCK_DTYPE,
+    PREFIX,
+    RECORDS_KEY,
+    WeightRecord,
+    arrow_schema,
+    check_record,
+    layout_from_metadata,
+    record_of,
+    row_of,
+)
+
+SUFFIX = ".parquet"
+_BATCH_ROWS = 64
+
+
+def write_shard(
+    path: PathLike, records: Sequence[WeightRecord], layout: WeightLayout, metadata: Mapping[str, str]
+) -> None:
+    """Write one shard, atomically; equal records give equal bytes."""
+    for record in records:
+        check_record(record, layout)
+    schema = arrow_schema(layout, dict(metadata) | {RECORDS_KEY: str(len(records))})
+    table = pa.Table.from_pylist([_arrow_row(record) for record in records], schema)
+    with atomic_path(path) as temporary:
+        pq.write_table(
+            table,
+            temporary,
+            compression="none",
+            use_dictionary=False,
+            write_page_checksum=True,
+            use_content_defined_chunking=True,
+        )
+
+
+def read_shard(path: PathLike) -> tuple[Iterator[WeightRecord], dict[str, str], WeightLayout]:
+    """Open one shard: its records (lazily), its metadata, its layout.
+
+    Raises:
+        WeightzooError: absent, truncated, corrupt, of another format version, or not a weight shard.
+    """
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        schema = file.schema_arrow
+        raw = schema.metadata or {}
+        ours = {key: value for key, value in raw.items() if key.startswith(PREFIX.encode())}
+        metadata = {key.decode(): value.decode() for key, value in ours.items()}
+    except FileNotFoundError:
+        raise WeightzooError(f"shard {path} does not exist; check the path") from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise _corrupt(path, error) from None
+    layout = layout_from_metadata(metadata, str(path))
+    if not schema.equals(arrow_schema(layout), check_metadata=False):
+        raise WeightzooError(f"{path}: columns differ from what its layout needs; download or build it again")
+    if metadata.get(RECORDS_KEY) != str(file.metadata.num_rows):
+        raise _corrupt(path, ValueError("records are missing"))
+    return _records(file, path, layout), metadata, layout
+
+
+def _records(file: pq.ParquetFile, path: PathLike, layout: WeightLayout) -> Iterator[WeightRecord]:
+    try:
+        for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+            for row in batch.to_pylist():
+                yield _record(row, layout)
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+        raise _corrupt(path, error) from None
+    finally:
+        file.close()
+
+
+def _arrow_row(record: WeightRecord) -> dict[str, Any]:
+    row = row_of(record)
+    row["attributes"] = json.dumps(record.attributes, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    row["blocks"] = np.ascontiguousarray(record.blocks).tobytes()
+    return row
+
+
+def _record(row: dict[str, Any], layout: WeightLayout) -> WeightRecord:
+    blocks = np.frombuffer(row.pop("blocks"), BLOCK_DTYPE).reshape(layout.num_blocks, layout.block_size)
+    return record_of(row | {"attributes": json.loads(row["attributes"])}, blocks)
+
+
+def _corrupt(path: PathLike, error: Exception) -> WeightzooError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return WeightzooError(f"shard {path} is truncated or corrupt ({reason}); download or build it again")

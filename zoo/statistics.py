@@ -1,0 +1,58 @@
+"""Statistics of a zoo's weights: the mean of every parameter and one standard deviation per block.
+
+Stored as ``statistics.safetensors``: ``mean`` float32 [num_blocks, block_size], ``std``
+float32 [num_blocks] (of the deviations from the mean over a block's real values), from the train records.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from zoo.errors import WeightzooError
+from zoo.files import PathLike, write_bytes
+from zoo.layout import WeightLayout
+from zoo.records import WeightRecord
+
+STATISTICS_FILE = "statistics.safetensors"
+
+
+def block_statistics(records: Iterable[WeightRecord], layout: WeightLayout) -> dict[str, np.ndarray]:
+    """Return ``mean`` and ``std`` of the records' blocks (see the module), in one pass in float64."""
+    shape = (layout.num_blocks, layout.block_size)
+    first: np.ndarray | None = None
+    total, squares, count = np.zeros(shape), np.zeros(shape), 0
+    for record in records:
+        blocks = record.blocks.astype(np.float64)
+        first = blocks if first is None else first
+        total += blocks - first  # shifted by the first record: no cancellation between large equal values
+        squares += (blocks - first) ** 2
+        count += 1
+    if first is None:
+        raise WeightzooError("no train record passed the gate; train longer or loosen it, then build again")
+    variance = np.maximum(squares / count - (total / count) ** 2, 0)
+    mask = layout.mask.numpy()
+    per_block = np.where(mask, variance, 0).sum(1) / mask.sum(1)
+    return {
+        "mean": (first + total / count).astype(np.float32),
+        "std": np.sqrt(per_block).astype(np.float32),
+    }
+
+
+def save_statistics(path: PathLike, statistics: dict[str, np.ndarray], num_records: int) -> None:
+    """Write ``statistics``, atomically."""
+    metadata = {"records": str(num_records), "split": "train"}
+    write_bytes(path, safetensors.numpy.save(statistics, metadata=metadata))
+
+
+def load_statistics(path: PathLike) -> dict[str, np.ndarray]:
+    """Read a statistics file.
+
+    Raises:
+        WeightzooError: the file is absent or unreadable.
+    """
+    try:
+        return safetensors.numpy.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise WeightzooError(f"cannot read {path} ({error}); build or download it again") from None
