@@ -100,7 +100,8 @@ def run_discriminators(discriminator: nn.Module, params: Mapping[str, Tensor], s
     def run_one(own: Params, source: Tensor, image: Tensor) -> Tensor:
         return functional_call(discriminator, own, (source, image))
 
-    return vmap(run_one, in_dims=(0, 0 if sources.dim() == 5 else None, 0))(dict(params), sources, images)
+    own_dim = 0 if params else None
+    return vmap(run_one, in_dims=(own_dim, 0 if sources.dim() == 5 else None, 0))(dict(params), sources, images)
 
 
 def batch_indices(count: int, batch_size: int, seed: int) -> Iterator[Tensor]:
@@ -133,10 +134,16 @@ def initial_params(generator: nn.Module, mode: str, count: int) -> Params:
     raise WeightzooError(f"unknown training mode {mode!r}; known: adapter, full")
 
 
-def clip_per_concept(grads: list[Tensor], clip_norm: float) -> Tensor:
-    """Clips each concept's gradient in place and zeroes those that are not finite. Returns the finite ones, [K]."""
+def clip_per_concept(grads: list[Tensor], losses: Tensor, clip_norm: float) -> Tensor:
+    """Clips each concept's gradient in place, or zeroes it where it or the loss is not finite.
+
+    The loss counts too: the derivative of |NaN| is 0 in torch.
+
+    Returns:
+        Which concepts are finite, [K].
+    """
     squares = torch.stack([grad.flatten(1).square().sum(1) for grad in grads]).sum(0)
-    finite = torch.isfinite(squares)
+    finite = torch.isfinite(squares) & torch.isfinite(losses)
     scale = (clip_norm / squares.sqrt().clamp_min(1e-12)).clamp_max(1.0)
     for grad in grads:
         shape = (-1,) + (1,) * (grad.dim() - 1)
@@ -214,13 +221,13 @@ def train_fleet(
         fakes = run_generators(generator, params, source)
         frozen_judges = {name: value.detach() for name, value in judges.items()}
         losses = generator_losses(discriminator, frozen_judges, source, target, fakes, config.adversarial_weight)
-        finite = apply_gradients(optimizer, losses.sum(), list(params.values()), config.clip_norm)
+        finite = apply_gradients(optimizer, losses, list(params.values()), config.clip_norm)
         for k in torch.nonzero(alive & ~finite).flatten().tolist():
-            reasons[k] = f"gradient not finite at step {step}"
+            reasons[k] = f"loss or gradient not finite at step {step}"
         alive &= finite
         if config.adversarial_weight > 0:
             judged = discriminator_losses(discriminator, judges, source, target, fakes)
-            apply_gradients(judge_optimizer, judged.sum(), list(judges.values()), config.clip_norm)
+            apply_gradients(judge_optimizer, judged, list(judges.values()), config.clip_norm)
         step += 1
         spent += time.perf_counter() - started
     final = {name: value.detach() for name, value in params.items()}
@@ -229,11 +236,11 @@ def train_fleet(
     return FleetResult(final, ~alive, reasons, step, spent, losses.detach())
 
 
-def apply_gradients(optimizer: torch.optim.Optimizer, loss: Tensor, tensors: list[Tensor], clip_norm: float) -> Tensor:
-    """One optimiser step of K concepts; returns which gradients were finite, [K]."""
-    grads = torch.autograd.grad(loss, tensors, allow_unused=True)
+def apply_gradients(optimizer: torch.optim.Optimizer, losses: Tensor, tensors: list[Tensor], clip_norm: float) -> Tensor:
+    """One optimiser step on the losses of K concepts; returns which of them were finite, [K]."""
+    grads = torch.autograd.grad(losses.sum(), tensors, allow_unused=True)
     kept = [torch.zeros_like(t) if g is None else g.contiguous() for t, g in zip(tensors, grads, strict=True)]
-    finite = clip_per_concept(kept, clip_norm)
+    finite = clip_per_concept(kept, losses.detach(), clip_norm)
     for tensor, grad in zip(tensors, kept, strict=True):
         tensor.grad = grad
     optimizer.step()

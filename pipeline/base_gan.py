@@ -1,0 +1,108 @@
+"""The shared base generator: W and A of every layer, trained jointly with one adapter per base concept.
+
+A base that has only ever seen one edit, or none, gives adapters a poor space to move in. Here a few dozen diverse
+zoo concepts share W and A while each has its own B, biases and norms; afterwards W and A are frozen, the adapters'
+mean becomes the base's own adapter, and every zoo concept starts there. The jointly trained adapters themselves are
+thrown away: they are not comparable with those of concepts trained later on the frozen base.
+
+    generator, discriminator = train_base(E2ganConfig(), PatchGanConfig(), sources, targets, BaseConfig())
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import WeightzooError
+from zoo.lora import adapter_names, load_adapter
+from zoo.progress import track
+from zoo.train_gan import (
+    GanTrainConfig,
+    batch_indices,
+    discriminator_losses,
+    generator_losses,
+    initial_params,
+    learning_rate_factor,
+    run_generators,
+    set_learning_rate,
+)
+
+
+@dataclass(frozen=True)
+class BaseConfig:
+    """How the base is trained.
+
+    Args:
+        num_concepts: base concepts, taken from the front of the zoo's (diverse) order.
+        concepts_per_step, batch_size: one step sees `concepts_per_step` concepts on the same `batch_size` crops.
+        learning_rate: of W and A;  adapter_learning_rate: of the per-concept tensors.
+    """
+
+    num_concepts: int = 48
+    steps: int = 1500
+    concepts_per_step: int = 8
+    batch_size: int = 4
+    learning_rate: float = 2e-3
+    adapter_learning_rate: float = 4e-3
+    discriminator_learning_rate: float = 1e-3
+    adversarial_weight: float = 0.01
+    clip_norm: float = 1.0
+    seed: int = 0
+
+
+def train_base(
+    gan: Any, patchgan: Any, sources: Tensor, targets: Tensor, config: BaseConfig
+) -> tuple[nn.Module, nn.Module]:
+    """Trains the shared generator and discriminator.
+
+    Args:
+        gan, patchgan: configs with `build()`.
+        sources: [N, 3, S, S]; targets: [C, N, 3, S, S], C concepts.
+
+    Raises:
+        WeightzooError: the loss stopped being finite.
+    """
+    torch.manual_seed(config.seed)
+    generator, discriminator = gan.build(), patchgan.build()
+    count = targets.shape[0]
+    adapters = initial_params(generator, "adapter", count)
+    for tensor in adapters.values():
+        tensor.requires_grad_(True)
+    own = set(adapter_names(generator))
+    shared = [tensor for name, tensor in generator.named_parameters() if name not in own]
+    optimizer = torch.optim.Adam(shared, lr=config.learning_rate, betas=(0.5, 0.99))
+    adapter_optimizer = torch.optim.Adam(adapters.values(), lr=config.adapter_learning_rate, betas=(0.5, 0.99))
+    judge = torch.optim.Adam(
+        discriminator.parameters(), lr=config.discriminator_learning_rate, betas=(0.5, 0.99)
+    )
+    schedule = GanTrainConfig(steps=config.steps)
+    concept_batches = batch_indices(count, min(config.concepts_per_step, count), config.seed + 1)
+    crop_batches = batch_indices(targets.shape[1], config.batch_size, config.seed)
+    for step in track(range(config.steps), "base generator"):
+        factor = learning_rate_factor(schedule, step / config.steps)
+        set_learning_rate(optimizer, config.learning_rate * factor)
+        set_learning_rate(adapter_optimizer, config.adapter_learning_rate * factor)
+        set_learning_rate(judge, config.discriminator_learning_rate * factor)
+        concepts, crops = next(concept_batches), next(crop_batches)
+        source, target = sources[crops], targets[concepts][:, crops]
+        fakes = run_generators(generator, {name: value[concepts] for name, value in adapters.items()}, source)
+        discriminator.requires_grad_(False)
+        loss = generator_losses(discriminator, {}, source, target, fakes, config.adversarial_weight).mean()
+        if not torch.isfinite(loss):
+            raise WeightzooError(f"the base generator diverged at step {step}; lower base.learning_rate")
+        optimizer.zero_grad()
+        adapter_optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_([*shared, *adapters.values()], config.clip_norm)
+        optimizer.step()
+        adapter_optimizer.step()
+        if config.adversarial_weight > 0:
+            discriminator.requires_grad_(True)
+            judge.zero_grad()
+            discriminator_losses(discriminator, {}, source, target, fakes).mean().backward()
+            judge.step()
+    mean = {name: value.detach().mean(0) for name, value in adapters.items()}
+    return load_adapter(generator, mean).eval().requires_grad_(False), discriminator.eval().requires_grad_(False)

@@ -1,0 +1,115 @@
+"""Fleet training: fused equals one at a time, concepts do not touch each other, schedules and clocks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from zoo.errors import WeightzooError
+from zoo.gans.e2gan import E2ganConfig
+from zoo.gans.patchgan import PatchGanConfig
+from zoo.lora import initial_adapter, load_adapter, merge
+from zoo.train_gan import GanTrainConfig, batch_indices, learning_rate_factor, run_generators, stack, train_fleet
+
+CONFIG = GanTrainConfig(steps=4, batch_size=2, learning_rate=1e-2)
+
+
+@pytest.fixture(scope="module")
+def gan():
+    torch.manual_seed(0)
+    tiny = E2ganConfig(channels=(4, 4, 8, 8), lora_rank=2, attention_rank=2, heads=2, groups=2, image_size=16)
+    return tiny.build().requires_grad_(False), PatchGanConfig(channels=(4, 8)).build()
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    generator = torch.Generator().manual_seed(1)
+    sources = torch.rand(6, 3, 16, 16, generator=generator)
+    return sources, torch.rand(8, 6, 3, 16, 16, generator=generator)
+
+
+@pytest.mark.parametrize("mode", ["adapter", "full"])
+def test_a_fused_fleet_equals_its_concepts_one_at_a_time(gan, pairs, mode):
+    sources, targets = pairs
+    config = GanTrainConfig(steps=4, batch_size=2, learning_rate=1e-3, mode=mode)
+    fused = train_fleet(*gan, sources, targets[:3], config)
+    for k in range(3):
+        alone = train_fleet(*gan, sources, targets[k : k + 1], config)
+        for name, value in alone.params.items():
+            torch.testing.assert_close(fused.params[name][k], value[0], atol=2e-4, rtol=1e-3, msg=name)
+
+
+def test_a_poisoned_concept_ends_alone(gan, pairs):
+    sources, targets = pairs
+    clean = train_fleet(*gan, sources, targets, CONFIG)
+    poisoned = targets.clone()
+    poisoned[3] = torch.nan
+    result = train_fleet(*gan, sources, poisoned, CONFIG)
+    assert result.diverged.tolist() == [k == 3 for k in range(8)]
+    assert result.reasons[3] == "loss or gradient not finite at step 0" and result.reasons.count(None) == 7
+    others = [k for k in range(8) if k != 3]
+    for name, value in clean.params.items():
+        assert torch.equal(result.params[name][others], value[others]), name
+    assert not torch.equal(clean.params["stem.bias"][0], initial_adapter(gan[0])["stem.bias"])
+
+
+def test_training_brings_the_loss_down(gan, pairs):
+    sources, _ = pairs
+    targets = (1 - sources)[None]
+    before = (run_generators(gan[0], stack(initial_adapter(gan[0]), 1), sources) - targets).abs().mean()
+    result = train_fleet(*gan, sources, targets, GanTrainConfig(steps=60, batch_size=4, learning_rate=1e-2))
+    after = (run_generators(gan[0], result.params, sources) - targets).abs().mean()
+    assert after < 0.5 * before
+
+
+def test_two_runs_are_bit_equal(gan, pairs):
+    first, second = (train_fleet(*gan, pairs[0], pairs[1][:2], CONFIG) for _ in range(2))
+    assert all(torch.equal(first.params[name], second.params[name]) for name in first.params)
+
+
+def test_run_generators_equals_single_networks_and_their_merged_form(gan, pairs):
+    generator, sources = gan[0], pairs[0]
+    own = {name: value + 0.1 * torch.randn_like(value) for name, value in stack(initial_adapter(generator), 2).items()}
+    images = run_generators(generator, own, sources)
+    per_concept = run_generators(generator, own, torch.stack([sources, sources]))
+    torch.testing.assert_close(images, per_concept)
+    for k in range(2):
+        adapter = {name: value[k] for name, value in own.items()}
+        torch.testing.assert_close(load_adapter(generator, adapter)(sources), images[k], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(merge(generator, adapter)(sources), images[k], atol=1e-5, rtol=1e-4)
+
+
+def test_a_time_budget_ends_training_and_the_clock_stops_for_callbacks(gan, pairs):
+    import time
+
+    seen = []
+
+    def on_step(step, seconds, params):
+        seen.append((step, seconds))
+        time.sleep(0.02)
+
+    result = train_fleet(*gan, pairs[0], pairs[1][:1], CONFIG, seconds=0.3, on_step=on_step)
+    assert result.steps == len(seen) - 1 == seen[-1][0] > 1
+    assert 0.3 <= result.seconds < 2.0
+    assert [step for step, _ in seen] == list(range(result.steps + 1))
+
+
+def test_batches_cover_each_epoch_once_and_depend_on_the_seed_only():
+    stream = batch_indices(6, 4, seed=3)
+    drawn = torch.cat([next(stream) for _ in range(3)])
+    assert sorted(drawn[:6].tolist()) == sorted(drawn[6:].tolist()) == list(range(6))
+    again = batch_indices(6, 4, seed=3)
+    assert torch.equal(torch.cat([next(again) for _ in range(3)]), drawn)
+
+
+def test_the_cosine_schedule_ends_near_zero():
+    config = GanTrainConfig(steps=100)
+    factors = [learning_rate_factor(config, step / 100) for step in range(100)]
+    assert max(factors) <= 1 and factors[0] < 0.5 and factors[99] < 0.001 and factors[5] > 0.95
+
+
+def test_unknown_modes_and_schedules_are_errors(gan, pairs):
+    with pytest.raises(WeightzooError, match="unknown training mode 'half'"):
+        train_fleet(*gan, pairs[0], pairs[1][:1], GanTrainConfig(steps=1, mode="half"))
+    with pytest.raises(WeightzooError, match="unknown schedule 'step'"):
+        train_fleet(*gan, pairs[0], pairs[1][:1], GanTrainConfig(steps=1, schedule="step"))
