@@ -87,7 +87,7 @@ def train_base(
         set_learning_rate(adapter_optimizer, config.adapter_learning_rate * factor)
         set_learning_rate(judge, config.discriminator_learning_rate * factor)
         concepts, crops = next(concept_batches), next(crop_batches)
-        source, target = sources[crops], targets[concepts][:, crops]
+        source, target = sources[crops], targets[concepts[:, None], crops]
         fakes = run_generators(generator, {name: value[concepts] for name, value in adapters.items()}, source)
         discriminator.requires_grad_(False)
         loss = generator_losses(discriminator, {}, source, target, fakes, config.adversarial_weight).mean()
