@@ -24,21 +24,9 @@ def embedded_model(name: str = EMBEDDED) -> Path:
     return _embedded("weightgen", name)
 
 
-def model_folder(model: Path | None) -> Path:
-    """Return ``model``, or the embedded weight generator when it is ``None``.
-
-    Raises:
-        WeightzooError: the folder is not that of a weight generator.
-    """
-    from zoo.errors import WeightzooError
-
-    folder = embedded_model() if model is None else model
-    if not (folder / "model_index.json").is_file():
-        raise WeightzooError(
-            f"{folder} is no weight generator (it has no model_index.json); "
-            "give the output folder of `weightzoo train`, or leave --model out to use the embedded one"
-        )
-    return folder
+def model_source(model: str | None) -> str:
+    """Return ``model`` (a folder, or a repository as user/name); the embedded one for ``None``."""
+    return str(embedded_model()) if model is None else model
 
 
 def zoo_folder(data: Path | None) -> Path:

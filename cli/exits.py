@@ -4,7 +4,7 @@
 code meaning
 ==== =====================================================================================
 0    done
-1    the machine could not do it (disk full, file not writable, out of memory), or ``inspect --verify`` found damage
+1    the machine could not do it (disk full, no permission, out of memory), or damage was found
 2    something that was given is wrong: an option, a file, a folder, a missing extra
 130  stopped with Ctrl-C; what was finished is kept
 ==== =====================================================================================

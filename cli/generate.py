@@ -5,69 +5,70 @@ from typing import Annotated
 
 import typer
 
-from cli.embedded import model_folder
+from cli.embedded import model_source
 from cli.output import JsonOption, emit, quiet_progress
 
 
 def generate(
-    prompt: Annotated[str, typer.Argument(help="The concept in your own words.")],
+    prompt: Annotated[list[str], typer.Argument(help="The concept in your own words.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Adapter folder to write (PEFT format).")],
-    model: Annotated[
-        Path | None, typer.Option(help="Weight generator; the embedded one when left out.")
-    ] = None,
+    model: Annotated[str | None, typer.Option(help="Weight generator; the embedded one by default.")] = None,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Denoising steps.")] = 1,
     guidance: Annotated[float, typer.Option(min=0.0, help="Guidance scale; 1 is off.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+    strength: Annotated[
+        float, typer.Option(min=0.0, max=2.0, help="0 gives the mean of the zoo, 1 what was asked for.")
+    ] = 1.0,
+    seed: Annotated[
+        int | None, typer.Option(help="Draw the noise with this seed; without it a call gives the mean.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Generate the weights of a GAN for a concept, without training one.
 
-    The folder is a PEFT adapter of the zoo's base generator, which is saved beside it: `weightzoo apply` uses it on
-    photographs, `weightzoo finetune --init FOLDER` trains it further on your own pairs.
+    The folder is a PEFT adapter of the zoo's base generator: `weightzoo apply` uses it on photographs,
+    `weightzoo finetune --init FOLDER` trains it further on your own pairs. Several prompts are taken as
+    wordings of one concept and averaged.
 
     \b
     Examples:
       weightzoo generate "a charcoal drawing" -o charcoal
+      weightzoo generate "a charcoal drawing" "sketched with charcoal on paper" -o charcoal
       weightzoo apply charcoal photo.jpg -o photo-charcoal.jpg
     """
-    from zoo.errors import WeightzooError
-
-    if not prompt.strip():
-        raise WeightzooError(
-            'the prompt is empty; say what the edit looks like, for example "a charcoal drawing"'
-        )
     quiet_progress(json)
-    folder = model_folder(model)
     import time
-
-    import torch
-
-    from weightgen.sampling import WeightDiffusionPipeline
+    from dataclasses import replace
 
     started = time.perf_counter()
-    pipe = WeightDiffusionPipeline.from_pretrained(str(folder))
+    import torch
+
+    from weightgen import generate as library
+    from weightgen.model_folder import load_model_folder
+
+    library.wordings([prompt])  # an empty prompt is refused before anything is loaded
+    opened = load_model_folder(library.open_model(model_source(model)))
     loaded = time.perf_counter()
-    output = pipe(
-        prompt,
-        num_inference_steps=steps,
-        guidance_scale=guidance,
-        generator=torch.Generator().manual_seed(seed),
-    )
-    pipe.save_adapter(out, output, prompt=prompt)
+    noise = None if seed is None else torch.Generator().manual_seed(seed)
+    output = library.generate(opened, [prompt], steps, guidance, noise)
+    if strength != 1:
+        stronger = library.scale_strength(output.adapter(), library.mean_adapter(opened), strength)
+        output = replace(output, adapters={name: value[None] for name, value in stronger.items()})
+    library.save_adapter(opened, out, output)
     done = time.perf_counter()
+    count = sum(value.numel() for value in output.adapter().values())
     result = {
         "prompt": prompt,
         "adapter": str(out),
-        "model": str(folder),
-        "parameters": sum(tensor[0].numel() for tensor in output.adapters.values()),
-        "seconds": {"loading": loaded - started, "generating": done - loaded},
+        "model": str(opened.path),
+        "parameters": count,
+        "seconds": {"loading": round(loaded - started, 3), "generating": round(done - loaded, 3)},
     }
     emit(
         result,
         json,
         [
-            f"{out}: {result['parameters']:,} parameters for {prompt!r} in {done - loaded:.2f} s "
-            f"(loading {loaded - started:.1f} s)",
+            f"{out}: {count:,} weights for {prompt[0]!r} in {done - loaded:.2f} s "
+            f"(after {loaded - started:.1f} s of loading)",
             f"next: weightzoo apply {out} photo.jpg -o out.jpg",
         ],
     )

@@ -3,7 +3,8 @@
     weightzoo --help
     weightzoo generate "a charcoal drawing" -o charcoal/
 
-The files of the sub-commands import torch, ray and the libraries inside their functions, so that ``--help`` is instant.
+The files of the sub-commands import torch, ray and the libraries inside their functions, so that ``--help``
+is instant.
 """
 
 import os

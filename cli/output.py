@@ -26,7 +26,7 @@ def emit(result: Any, as_json: bool, lines: Iterable[str] = ()) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Turn dataclasses, paths, numpy scalars and tuples into what JSON can hold; NaN and infinity become null."""
+    """Turn dataclasses, paths and numpy scalars into what JSON can hold; NaN and infinity become null."""
     from zoo.config import to_dict
 
     value = to_dict(value)
