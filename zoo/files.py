@@ -42,6 +42,25 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         raise
 
 
+def remove_stale_temporaries(folder: PathLike) -> None:
+    """Remove temporary files of :func:`atomic_path` below ``folder`` whose process no longer lives."""
+    for path in Path(folder).rglob(".*.tmp*"):
+        parts = path.name.split(".")
+        pid = next((before for before, part in zip(parts, parts[1:], strict=False) if part == "tmp"), "")
+        if pid.isdigit() and not _is_alive(int(pid)):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def write_text(path: PathLike, text: str) -> None:
     """Write ``text`` as UTF-8, atomically."""
     with atomic_path(path) as temporary:

@@ -17,7 +17,7 @@ from zoo.concepts import Concept, read_concepts
 from zoo.config import load_config, save_config
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json, sha256_file
-from zoo.records import FORMAT_VERSION, PREFIX, check_format_version, check_record
+from zoo.records import FORMAT_VERSION, METRICS, PREFIX, check_format_version, check_record
 from zoo.shards import FORMATS, read_shard
 
 MANIFEST_FILE = "manifest.json"
@@ -45,6 +45,7 @@ class ZooManifest:
         shards: the weight shards in name order.
         files: sha256 of every other file, by its path relative to the run folder.
         counts: ``concepts``, ``ok``, ``rejected``, ``failed``, and ``ok/<split>`` for each split.
+        quality: the median of each metric over all records.
     """
 
     format_version: int
@@ -58,20 +59,30 @@ class ZooManifest:
     statistics: str
     counts: dict[str, int]
     shards: tuple[ShardEntry, ...]
+    quality: dict[str, float] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
 
 
 def build_manifest(run_dir: PathLike) -> ZooManifest:
-    """Hash a finished run folder, check that no concept is lost, and write ``manifest.json`` (last).
+    """Collect the manifest of a finished run folder and write ``manifest.json``: the last file of a run."""
+    manifest = collect_manifest(run_dir)
+    save_config(Path(run_dir) / MANIFEST_FILE, manifest)
+    return manifest
+
+
+def collect_manifest(run_dir: PathLike) -> ZooManifest:
+    """Hash a run folder and check that no concept is lost; nothing is written.
 
     Raises:
         WeightzooError: shards that disagree, or ``concepts != ok + rejected + failed``.
     """
     run_dir = Path(run_dir)
     concepts = read_concepts(run_dir / "concepts.jsonl")
-    entries, common, stored = [], None, []
+    entries: list[ShardEntry] = []
+    stored: dict[str, list[dict[str, float]]] = {}
+    common: dict[str, str] | None = None
     for path in shard_paths(run_dir):
-        entry, metadata, ids = _shard_entry(run_dir, path)
+        entry, metadata, metrics = _shard_entry(run_dir, path)
         shared = {key: metadata.get(PREFIX + key, "") for key in COMMON_KEYS}
         if common not in (None, shared):
             raise WeightzooError(
@@ -79,20 +90,20 @@ def build_manifest(run_dir: PathLike) -> ZooManifest:
             )
         common = shared
         entries.append(entry)
-        stored += ids
+        for name, values in metrics:
+            stored.setdefault(name, []).append(values)
     if common is None:
         raise WeightzooError(f"{run_dir} has no weight shard; run `weightzoo build` first")
-    manifest = ZooManifest(
+    return ZooManifest(
         format_version=FORMAT_VERSION,
         name=read_json(run_dir / "config.json").get("name", run_dir.name),
         statistics="statistics.safetensors",
-        counts=_counts(concepts, stored, read_rejected(run_dir)),
+        counts=_counts(concepts, {name: len(rows) for name, rows in stored.items()}, read_rejected(run_dir)),
         shards=tuple(entries),
         files={name: sha256_file(run_dir / name) for name in _other_files(run_dir)},
+        quality=_quality([rows[0] for rows in stored.values()]),
         **common,
     )
-    save_config(run_dir / MANIFEST_FILE, manifest)
-    return manifest
 
 
 def load_manifest(run_dir: PathLike) -> ZooManifest:
@@ -184,18 +195,29 @@ def verify_shard(
     return problems
 
 
-def _shard_entry(run_dir: Path, path: Path) -> tuple[ShardEntry, dict[str, str], list[str]]:
+def _quality(metrics: list[dict[str, float]]) -> dict[str, float]:
+    """Return the median of every metric, rounded to 6 digits after the point."""
+    return (
+        {key: round(float(np.median([row[key] for row in metrics])), 6) for key in METRICS} if metrics else {}
+    )
+
+
+def _shard_entry(
+    run_dir: Path, path: Path
+) -> tuple[ShardEntry, dict[str, str], list[tuple[str, dict[str, float]]]]:
     records, metadata, layout = read_shard(path)
-    ids = []
+    metrics = []
     for record in records:
         check_record(record, layout)
-        ids.append(record.concept_id)
+        metrics.append((record.concept_id, record.metrics))
     name = path.relative_to(run_dir).as_posix()
-    entry = ShardEntry(name, metadata[f"{PREFIX}split"], sha256_file(path), path.stat().st_size, len(ids))
-    return entry, metadata, ids
+    entry = ShardEntry(name, metadata[f"{PREFIX}split"], sha256_file(path), path.stat().st_size, len(metrics))
+    return entry, metadata, metrics
 
 
-def _counts(concepts: list[Concept], stored: list[str], rejected: list[dict[str, Any]]) -> dict[str, int]:
+def _counts(
+    concepts: list[Concept], stored: dict[str, int], rejected: list[dict[str, Any]]
+) -> dict[str, int]:
     """Count concepts by fate and require that each has exactly one."""
     fates = Counter(stored) + Counter(row["concept_id"] for row in rejected)
     wrong = [c.id for c in concepts if fates[c.id] != 1] + sorted(set(fates) - {c.id for c in concepts})
@@ -205,15 +227,15 @@ def _counts(concepts: list[Concept], stored: list[str], rejected: list[dict[str,
             "delete the shard and the rejected file that hold it and build again"
         )
     status = Counter(row["status"] for row in rejected)
-    splits = Counter(c.split for c in concepts if c.id in set(stored))
+    splits = Counter(c.split for c in concepts if c.id in stored)
     counts = {"concepts": len(concepts), "ok": len(stored)}
     counts |= {key: status[key] for key in ("rejected", "failed")}
     return counts | {f"ok/{split}": count for split, count in sorted(splits.items())}
 
 
 def _other_files(run_dir: Path) -> Iterable[str]:
-    """Every file of a zoo beside its shards, logs and manifest, in a fixed order."""
-    names = ["README.md", "concepts.jsonl", "config.json", "layout.json", "statistics.safetensors"]
+    """Every file of a zoo beside its shards, logs, manifest and card (which quotes the manifest), in a fixed order."""
+    names = ["concepts.jsonl", "config.json", "layout.json", "statistics.safetensors"]
     folders = [run_dir / "base", run_dir / "rejected"]
     names += [p.relative_to(run_dir).as_posix() for folder in folders for p in folder.glob("[!.]*")]
     return sorted(name for name in names if (run_dir / name).exists())

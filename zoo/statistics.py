@@ -42,7 +42,7 @@ def block_statistics(records: Iterable[WeightRecord], layout: WeightLayout) -> d
 
 def save_statistics(path: PathLike, statistics: dict[str, np.ndarray], num_records: int) -> None:
     """Write ``statistics``, atomically."""
-    metadata = {"records": str(num_records), "split": "train"}
+    metadata = {"records": str(num_records)}  # one key: the library writes several in random order
     write_bytes(path, safetensors.numpy.save(statistics, metadata=metadata))
 
 
