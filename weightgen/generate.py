@@ -1,0 +1,219 @@
+"""Prompt -> weights: sampling from an opened model folder; the usual single step does not import diffusers.
+
+    model = load_model_folder("model/")
+    output = generate(model, ["a charcoal drawing", "golden evening light"])
+    save_adapter(model, "charcoal/", output, 0)
+    stronger = scale_strength(output.adapter(0), mean_adapter(model), 1.3)
+
+A prompt may be a list of paraphrases of one concept: the weights predicted for each are averaged. All prompts
+of a call get the same noise, so a prompt's network does not depend on what else is in the batch.
+`weightgen.sampling.WeightDiffusionPipeline` is the same thing as a diffusers pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from weightgen.objective import one_step
+from weightgen.text import TextStates, load_text_encoder
+from zoo.errors import WeightzooError
+from zoo.files import sha256_file
+from zoo.lora import Adapter, load_base
+from zoo.peft_format import save_peft
+
+if TYPE_CHECKING:
+    from weightgen.model_folder import ModelFolder
+
+Prompt = str | Sequence[str] | Sequence[Sequence[str]]
+CHUNK = 64  # networks that go through the denoiser at once
+
+
+@dataclass(frozen=True)
+class WeightDiffusionOutput:
+    """Generated networks, those of one prompt side by side.
+
+    Args:
+        adapters: {name: [K, ...]} with K = prompts x num_networks.
+        blocks: the same weights as blocks, [K, num_blocks, block_size].
+        prompts: the wordings that each network was made from, K lists.
+    """
+
+    adapters: dict[str, Tensor]
+    blocks: Tensor
+    prompts: list[list[str]]
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def adapter(self, index: int = 0) -> Adapter:
+        """The adapter of one network."""
+        return {name: tensor[index] for name, tensor in self.adapters.items()}
+
+
+def wordings(prompt: Prompt) -> list[list[str]]:
+    """Brings the three forms of a prompt into one: a list of paraphrases per concept.
+
+    Raises:
+        WeightzooError: no prompt, or an empty one.
+    """
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    nested = [[texts] if isinstance(texts, str) else list(texts) for texts in prompts]
+    if not nested or not all(nested) or not all(text.strip() for texts in nested for text in texts):
+        raise WeightzooError(
+            'empty prompt; say in words what the edit does, for example "a charcoal drawing"'
+        )
+    return nested
+
+
+@torch.no_grad()
+def generate(
+    model: ModelFolder,
+    prompt: Prompt,
+    num_inference_steps: int = 1,
+    guidance_scale: float = 1.0,
+    generator: torch.Generator | None = None,
+    num_networks: int = 1,
+) -> WeightDiffusionOutput:
+    """Generates the weights of K = prompts x num_networks networks.
+
+    Args:
+        prompt: one prompt, a list of prompts, or a list of lists of paraphrases.
+        num_inference_steps: 1 takes the denoiser's prediction from pure noise, more are DDIM steps.
+        guidance_scale: above 1 pushes away from the prediction without a prompt.
+        generator: source of the noise. Without one, a single step for a single network starts from zeros (the
+            mean prediction), everything else from noise seeded with 0: a call can be repeated.
+
+    Raises:
+        WeightzooError: an empty prompt, or a number of steps or networks below 1.
+    """
+    concepts = wordings(prompt)
+    if num_inference_steps < 1 or num_networks < 1:
+        raise WeightzooError("the numbers of steps and of networks must be at least 1")
+    noise = draw_noise(model, num_networks, generator, still=num_inference_steps == num_networks == 1)
+    text = load_text_encoder(model.text_encoder_name).encode([t for texts in concepts for t in texts]).trim()
+    rows = torch.arange(len(text)).repeat_interleave(num_networks)
+    sampler = Sampler(model, num_inference_steps, guidance_scale)
+    predicted = [
+        sampler(noise[torch.arange(start, min(start + CHUNK, len(rows))) % num_networks], text[part])
+        for start, part in zip(range(0, len(rows), CHUNK), rows.split(CHUNK), strict=True)
+    ]
+    per_text = torch.cat(predicted).unflatten(0, (-1, num_networks)).split([len(texts) for texts in concepts])
+    normalised = torch.cat([part.mean(0) for part in per_text])
+    blocks = model.statistics.denormalize(normalised)
+    prompts = [texts for texts in concepts for _ in range(num_networks)]
+    return WeightDiffusionOutput(model.layout.from_blocks(blocks), blocks, prompts)
+
+
+def draw_noise(model: ModelFolder, count: int, generator: torch.Generator | None, still: bool) -> Tensor:
+    """Starting points of networks, [count, num_blocks, block_size]; zero in the padding as in training.
+
+    Args:
+        still: zeros in place of noise when no generator asks for it.
+    """
+    shape = (count, model.layout.num_blocks, model.layout.block_size)
+    if still and generator is None:
+        return torch.zeros(shape)
+    generator = generator or torch.Generator().manual_seed(0)
+    return torch.randn(shape, generator=generator) * model.statistics.mask
+
+
+class Sampler:
+    """Turns noise [B, num_blocks, block_size] and texts into normalised weights of the same shape."""
+
+    def __init__(self, model: ModelFolder, steps: int, guidance_scale: float) -> None:
+        self.denoiser, self.target, self.guidance_scale = model.denoiser.eval(), model.target, guidance_scale
+        self.scheduler: Any = None
+        if steps > 1:
+            self.scheduler = ddim(model)
+            self.scheduler.set_timesteps(steps)
+
+    def __call__(self, noise: Tensor, text: TextStates) -> Tensor:
+        if self.scheduler is None:
+            return self.guided(lambda states: one_step(self.denoiser, states, noise, self.target), text)
+        x = noise
+        for timestep in self.scheduler.timesteps:
+            predicted = self.predict(x, timestep, text)
+            x = self.scheduler.step(predicted, timestep, x).prev_sample
+        return x
+
+    def predict(self, noisy: Tensor, timestep: Tensor, text: TextStates) -> Tensor:
+        """The denoiser's guided output at one noise level."""
+        timesteps = timestep.expand(len(noisy))
+        return self.guided(lambda s: self.denoiser(noisy, timesteps, s.tokens, s.mask, s.pooled), text)
+
+    def guided(self, predict: Callable[[TextStates], Tensor], text: TextStates) -> Tensor:
+        """Classifier-free guidance: away from the prediction without a prompt."""
+        if self.guidance_scale == 1:
+            return predict(text)
+        unguided = predict(text.drop(torch.ones(len(text), dtype=torch.bool)))
+        return unguided + self.guidance_scale * (predict(text) - unguided)
+
+
+def ddim(model: ModelFolder) -> Any:
+    """A DDIM scheduler with the denoiser's own noise schedule, starting at its last step."""
+    from diffusers import DDIMScheduler
+
+    scheduler: Any = model.scheduler()
+    return DDIMScheduler.from_config(scheduler.config, timestep_spacing="trailing", clip_sample=False)
+
+
+def mean_adapter(model: ModelFolder) -> Adapter:
+    """The mean of the zoo that the model has learned."""
+    return {name: tensor[0] for name, tensor in model.layout.from_blocks(model.statistics.mean[None]).items()}
+
+
+def interpolate(a: Mapping[str, Tensor], b: Mapping[str, Tensor], weight: float) -> Adapter:
+    """The adapter at `weight` in [0, 1] on the straight line from `a` to `b`."""
+    return {name: torch.lerp(value, b[name], weight) for name, value in a.items()}
+
+
+def scale_strength(adapter: Mapping[str, Tensor], mean: Mapping[str, Tensor], strength: float) -> Adapter:
+    """The adapter with its deviation from the zoo mean scaled: 0 gives the mean, 1 the adapter itself."""
+    return interpolate(mean, adapter, strength)
+
+
+def save_adapter(
+    model: ModelFolder,
+    folder: str | Path,
+    output: WeightDiffusionOutput,
+    index: int = 0,
+    prompt: str | None = None,
+) -> None:
+    """Writes one generated network as a PEFT folder that names its prompt and its base."""
+    texts = [prompt] if prompt is not None else output.prompts[index]
+    metadata = {
+        "prompt": texts[0],
+        "prompts": texts,
+        "base_sha256": sha256_file(model.base_generator_path),
+        "stage": str(model.metadata.get("stage", "")),
+    }
+    save_peft(folder, load_base(model.base_generator_path), output.adapter(index), metadata)
+
+
+def open_model(path_or_repo: str | Path, revision: str | None = None) -> Path:
+    """The local folder of a model: the path itself, or a snapshot of a repository of the Hub.
+
+    Raises:
+        WeightzooError: neither a folder nor a repository that can be reached.
+    """
+    if Path(path_or_repo).is_dir():
+        return Path(path_or_repo)
+    name = str(path_or_repo)
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise WeightzooError(f"{name} does not exist; give a model folder, or a repository as user/name")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightzooError(
+            f"cannot get the model {name} ({reason}); check the name and the network"
+        ) from None

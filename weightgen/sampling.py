@@ -1,0 +1,140 @@
+"""The weight generator as a diffusers pipeline: load it, publish it and call it like any diffusers model.
+
+    pipe = WeightDiffusionPipeline.from_pretrained("model/")            # or "user/model" on the Hub
+    output = pipe("a charcoal drawing", num_inference_steps=1, guidance_scale=1.0)
+    pipe.save_adapter("charcoal/", output)
+    images = load_adapter(pipe.base_generator(), output.adapter(0))(photos)
+
+Components are `denoiser` and `scheduler`; layout, block statistics, base generator and the text encoder's
+name travel in the same folder (`weightgen.model_folder`). Sampling itself is `weightgen.generate`; it starts
+faster, because it does not import diffusers: the pipeline class alone costs several seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from torch import nn
+
+from weightgen.denoisers import DENOISERS
+from weightgen.generate import (
+    Prompt,
+    WeightDiffusionOutput,
+    generate,
+    interpolate,
+    mean_adapter,
+    open_model,
+    save_adapter,
+    scale_strength,
+)
+from weightgen.model_folder import ModelFolder, load_model_folder, save_model_folder
+from zoo.errors import WeightzooError
+from zoo.lora import Adapter, load_base
+
+__all__ = ["WeightDiffusionOutput", "WeightDiffusionPipeline", "interpolate", "scale_strength"]
+
+
+class WeightDiffusionPipeline(DiffusionPipeline):
+    """Prompts go in, adapters of the base generator come out."""
+
+    def __init__(self, denoiser: nn.Module, scheduler: Any, model: ModelFolder | None = None) -> None:
+        """See `from_pretrained`.
+
+        Args:
+            denoiser: a network of `weightgen.denoisers.DENOISERS`.
+            scheduler: the diffusers scheduler that it was trained with.
+            model: the opened folder with layout, statistics, base generator and text encoder.
+        """
+        super().__init__()
+        self.register_modules(denoiser=denoiser, scheduler=scheduler)
+        self._model = model
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls, pretrained_model_name_or_path: str | Path, revision: str | None = None, **kwargs: Any
+    ) -> WeightDiffusionPipeline:
+        """Opens a local model folder, or downloads a repository of the Hub when there is no such folder.
+
+        Args:
+            kwargs: components that replace those of the folder (`scheduler=...`).
+
+        Raises:
+            WeightzooError: no such model, or its parts do not belong together.
+        """
+        model = load_model_folder(open_model(pretrained_model_name_or_path, revision))
+        denoiser = kwargs.get("denoiser")
+        if denoiser is None:
+            denoiser = DENOISERS[model.denoiser_name](**model.denoiser.settings)
+            denoiser.load_state_dict(model.denoiser.state_dict())
+        return cls(denoiser.eval(), kwargs.get("scheduler") or model.scheduler(), model)
+
+    @property
+    def model(self) -> ModelFolder:
+        """The opened model folder, with this pipeline's denoiser.
+
+        Raises:
+            WeightzooError: the pipeline was put together from components only.
+        """
+        if self._model is None:
+            raise WeightzooError("this pipeline has no layout and base; open it with from_pretrained")
+        return replace(self._model, denoiser=self.denoiser)
+
+    def __call__(
+        self,
+        prompt: Prompt,
+        num_inference_steps: int = 1,
+        guidance_scale: float = 1.0,
+        generator: torch.Generator | None = None,
+        num_networks: int = 1,
+    ) -> WeightDiffusionOutput:
+        """Generates the weights of prompts x num_networks networks; see `weightgen.generate.generate`."""
+        return generate(self.model, prompt, num_inference_steps, guidance_scale, generator, num_networks)
+
+    def base_generator(self) -> nn.Module:
+        """The base generator that the adapters belong to, frozen."""
+        return load_base(self.model.base_generator_path)
+
+    def mean_adapter(self) -> Adapter:
+        """The mean of the zoo: what `scale_strength` scales about."""
+        return mean_adapter(self.model)
+
+    def save_adapter(
+        self, folder: str | Path, output: WeightDiffusionOutput, index: int = 0, prompt: str | None = None
+    ) -> None:
+        """Writes one of the generated networks as a PEFT folder."""
+        save_adapter(self.model, folder, output, index, prompt)
+
+    def save_pretrained(  # type: ignore[override]
+        self,
+        save_directory: str | Path,
+        safe_serialization: bool = True,
+        variant: str | None = None,
+        push_to_hub: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Writes the complete model folder; with `push_to_hub`, also uploads it to `repo_id`.
+
+        Raises:
+            WeightzooError: asked for pickles (`safe_serialization=False`) or for a variant.
+        """
+        if not safe_serialization or variant is not None:
+            raise WeightzooError("models are saved as safetensors without variants; drop that option")
+        model = self.model
+        save_model_folder(
+            save_directory,
+            self.denoiser,
+            self.scheduler,
+            model.layout,
+            model.statistics,
+            model.base_generator_path,
+            model.text_encoder_name,
+            model.metadata,
+            dtype=self.denoiser.dtype,
+        )
+        if push_to_hub:
+            kwargs.setdefault("repo_id", Path(save_directory).name)
+            self.push_to_hub(**kwargs)
