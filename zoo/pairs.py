@@ -20,7 +20,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -130,11 +130,13 @@ def _tar_pairs(tars: Sequence[Path]) -> Iterator[PairFiles]:
     for tar in tars:
         try:
             with open(tar, "rb") as stream:
+                _check_end(stream)
                 members = tar_file_expander([{"url": str(tar), "stream": stream}])
                 samples: list[dict[str, Any]] = list(group_by_keys(members))
         except Exception as error:  # webdataset passes on whatever the tar reader raises
+            reason = str((*error.args, error)[0]).split(" @ ")[0]
             raise WeightzooError(
-                f"{tar} is not a readable WebDataset tar ({error}); restore or remake it"
+                f"{tar} is not a readable WebDataset tar ({reason}); restore or remake it"
             ) from None
         for sample in samples:
             name = str(sample["__key__"])
@@ -142,6 +144,14 @@ def _tar_pairs(tars: Sequence[Path]) -> Iterator[PairFiles]:
                 raise WeightzooError(f"pair {name} is in {seen[name].name} and {tar.name}; rename one")
             seen[name] = tar
             yield PairFiles(name, _member(tar, name, sample, "source"), _member(tar, name, sample, "target"))
+
+
+def _check_end(stream: BinaryIO) -> None:
+    """Every complete tar ends with two empty blocks; without this a cut one reads as a shorter one."""
+    stream.seek(-min(1024, stream.seek(0, os.SEEK_END)), os.SEEK_END)
+    if stream.read() != bytes(1024):
+        raise ValueError("its end is missing")
+    stream.seek(0)
 
 
 def _member(tar: Path, name: str, sample: dict[str, Any], half: str) -> tuple[str, bytes]:

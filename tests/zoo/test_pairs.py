@@ -188,7 +188,7 @@ def some_file(folder, path):
         (one_pair, r"holds 1 pair\(s\), at least 2 are needed"),
         (odd_width, r"a.png is 9 pixels wide"),
         (broken_tar, r"pairs.tar is not a readable WebDataset tar"),
-        (truncated_tar, r"pairs.tar is not a readable WebDataset tar|holds|has no"),
+        (truncated_tar, r"pairs.tar is not a readable WebDataset tar \(its end is missing\); restore"),
         (tar_without_target, r"pair a has no target image"),
         (one_level_up, r"neither source/ and target/ .*one of its folders \(pairs\)"),
         (absent, r"does not exist"),

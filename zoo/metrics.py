@@ -1,0 +1,171 @@
+"""How close images are to their targets: L1, PSNR, SSIM per image; KID per set; bootstrap intervals.
+
+All images are ``[N, 3, H, W]`` in [0, 1]. KID is the unbiased polynomial-kernel distance of feature sets
+(x 1): it says nothing without the name of its feature network (``zoo.features``), and may be below zero.
+
+    l1(images, targets).mean(), kid(network(images), network(targets))
+    low, high = bootstrap_interval(l1_of_each_concept)
+    low, high = bootstrap_interval(ours, theirs, statistic=ratio_of_means)      # paired
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from zoo.errors import WeightzooError
+
+BEST_PSNR = 100.0  # dB, for images that are equal: JSON has no infinity
+
+
+def l1(images: Tensor, targets: Tensor) -> Tensor:
+    """Mean absolute difference of each image, ``[N]``."""
+    return (_clamped(images, targets) - targets).abs().mean((1, 2, 3))
+
+
+def psnr(images: Tensor, targets: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of each image in dB, ``[N]``; at most :data:`BEST_PSNR`."""
+    error = (_clamped(images, targets) - targets).square().mean((1, 2, 3))
+    return -10 * error.clamp(min=10 ** (-BEST_PSNR / 10)).log10()
+
+
+def ssim(images: Tensor, targets: Tensor) -> Tensor:
+    """Structural similarity of each image (torchmetrics, 11 x 11 Gaussian window), ``[N]``."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    images = _clamped(images, targets)
+    values = structural_similarity_index_measure(images, targets, data_range=1.0, reduction="none")
+    assert isinstance(values, Tensor)
+    return values.reshape(len(images))
+
+
+def _clamped(images: Tensor, targets: Tensor) -> Tensor:
+    if images.shape != targets.shape or images.ndim != 4:
+        raise WeightzooError(
+            f"cannot compare images {list(images.shape)} with targets {list(targets.shape)}; "
+            "both must be [N, 3, H, W]"
+        )
+    return images.clamp(0, 1)
+
+
+def polynomial_kernel(features: Tensor, others: Tensor) -> Tensor:
+    """The kernel of KID, ``(x . y / D + 1) ** 3``, in double precision: ``[N, M]``."""
+    return (features.double() @ others.double().T / features.shape[1] + 1) ** 3
+
+
+def kid(features: Tensor, others: Tensor, paired: bool = False) -> float:
+    """Kernel distance of two feature sets ``[N, D]`` and ``[M, D]``: the unbiased estimate, x 1.
+
+    Args:
+        features: of a method's images.
+        others: of the targets.
+        paired: leave out each image against its own target (row by row). The usual estimate, that of
+            torchmetrics, takes the two sets as independent: for outputs and targets of the same photographs
+            it is too low, and negative for a perfect method; the paired one is 0 there.
+
+    Raises:
+        WeightzooError: a set has fewer than two members, or paired sets differ in size.
+    """
+    if min(len(features), len(others)) < 2:
+        raise WeightzooError("KID needs at least 2 images in each set; give more images")
+    if paired and len(features) != len(others):
+        raise WeightzooError(f"{len(features)} images cannot be paired with {len(others)}; give equal sets")
+    across = polynomial_kernel(features, others)
+    mean_across = _off_diagonal_mean(across) if paired else across.mean()
+    inside = _off_diagonal_mean(polynomial_kernel(features, features))
+    return float(inside + _off_diagonal_mean(polynomial_kernel(others, others)) - 2 * mean_across)
+
+
+def kid_interval(
+    features: Tensor,
+    others: Tensor,
+    paired: bool = False,
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Bootstrap interval of :func:`kid` over concepts and photographs.
+
+    Args:
+        features: ``[concepts, photos, D]`` of a method's images.
+        others: ``[concepts, photos, D]`` of the targets.
+        paired: as in :func:`kid`.
+        level: of the interval.
+        resamples: number of bootstrap samples.
+        seed: of the samples; the same seed draws the same concepts and photographs for every method.
+    """
+    count, photos, width = features.shape
+    features, others = features.reshape(-1, width), others.reshape(-1, width)
+    weights = _resampling_weights(count, photos, resamples, seed)
+    values = _off_diagonal_mean(polynomial_kernel(features, features), weights)
+    values = values + _off_diagonal_mean(polynomial_kernel(others, others), weights)
+    across = _off_diagonal_mean(polynomial_kernel(features, others), weights, own=not paired)
+    values = values - 2 * across
+    return _quantiles(values[values.isfinite()].numpy(), level)
+
+
+def _off_diagonal_mean(kernel: Tensor, weights: Tensor | None = None, own: bool = False) -> Tensor:
+    """Weighted means ``[R]`` of a kernel ``[N, N]`` over pairs of different images, one per row of weights.
+
+    An image drawn twice is never paired with itself. ``own`` adds the diagonal, once per drawn image.
+    """
+    if weights is None:
+        weights = torch.ones(1, len(kernel), dtype=kernel.dtype)
+    diagonal = kernel.diagonal()
+    total = ((weights @ kernel) * weights).sum(1) - weights.square() @ diagonal
+    count = weights.sum(1).square() - weights.square().sum(1)
+    if own:
+        total, count = total + weights @ diagonal, count + weights.sum(1)
+    return total / count
+
+
+def _resampling_weights(concepts: int, photos: int, resamples: int, seed: int) -> Tensor:
+    rng = np.random.default_rng(seed)
+    by_concept = rng.multinomial(concepts, np.full(concepts, 1 / concepts), resamples)
+    by_photo = rng.multinomial(photos, np.full(photos, 1 / photos), resamples)
+    weights = by_concept[:, :, None] * by_photo[:, None, :]
+    return torch.from_numpy(weights.reshape(resamples, -1).astype(np.float64))
+
+
+def ratio_of_means(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Mean of ``ours`` over mean of ``theirs``: a statistic for paired intervals."""
+    return float(ours.mean() / theirs.mean())
+
+
+def bootstrap_interval(
+    *values: ArrayLike,
+    statistic: Callable[..., float] = np.mean,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval over concepts, or over concepts and photographs.
+
+    Args:
+        values: one or more arrays ``[concepts]`` or ``[concepts, photos]`` of one shape. They are resampled
+            together, so a statistic of two arrays is a paired comparison.
+        statistic: maps the resampled arrays to a number.
+        level: of the interval.
+        resamples: number of bootstrap samples.
+        seed: of the samples.
+
+    Raises:
+        WeightzooError: the arrays are empty or differ in shape.
+    """
+    arrays = [np.asarray(value, dtype=np.float64) for value in values]
+    if not arrays or not arrays[0].size or any(array.shape != arrays[0].shape for array in arrays):
+        shapes = ", ".join(str(list(array.shape)) for array in arrays)
+        raise WeightzooError(f"cannot resample arrays of shapes {shapes or 'none'}; give equal, filled ones")
+    rng = np.random.default_rng(seed)
+    samples = np.empty(resamples)
+    for index in range(resamples):
+        picks = np.ix_(*(rng.integers(0, length, length) for length in arrays[0].shape))
+        samples[index] = statistic(*(array[picks] for array in arrays))
+    return _quantiles(samples, level)
+
+
+def _quantiles(samples: np.ndarray, level: float) -> tuple[float, float]:
+    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
