@@ -1,0 +1,282 @@
+"""The cells of an evaluation: each a task that a process can do alone and that leaves its own files behind.
+
+    OUT/cells/zero-<split>-<init>-<prompts>.json
+    OUT/cells/fine-<mode>-<pairs>-<init>-<concept>.json (+ .safetensors: features of the final images)
+    OUT/rates/rate-...json                     the same while learning rates are chosen
+    OUT/networks/<same name>.safetensors       fine-tuned generators, of the concepts that the report shows
+
+    run_cell(FinetuneTask(str(out), "combination", 16, "full", "polished", ("some-concept",), 200, 1e-3))
+
+A file that exists is done. Whatever a task needs is read from OUT, so tasks are small and any process can run
+them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from weightgen.bench import Bench, bench_of, finite, own_path, write_blocks
+from weightgen.zero_step import ZeroStepTask, evaluate_networks, features, quality, render, scratch_params
+from zoo.errors import WeightzooError
+from zoo.files import write_json
+from zoo.gans.pix2pix import Pix2pixConfig
+from zoo.lora import merge, save_base
+from zoo.tensors import write_tensors
+from zoo.train_gan import GanTrainConfig, Params, stack, train_fleet
+
+UNET_FILTERS = 32
+
+
+@dataclass(frozen=True)
+class ZeroStepCell:
+    """A zero-step cell of the evaluation in `out_dir`."""
+
+    out_dir: str
+    task: ZeroStepTask
+    concepts: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.task.name
+
+    @property
+    def path(self) -> Path:
+        return Path(self.out_dir) / "cells" / f"{self.name}.json"
+
+
+@dataclass(frozen=True)
+class OwnTask:
+    """Adapters trained like zoo records, a fleet at once."""
+
+    out_dir: str
+    concepts: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"own-{self.concepts[0]}-{len(self.concepts)}"
+
+    @property
+    def path(self) -> Path:
+        return own_path(Path(self.out_dir), self.concepts[-1])
+
+
+@dataclass(frozen=True)
+class FinetuneTask:
+    """Fine-tuning of some concepts, each on its own pairs, all with one learning rate.
+
+    Args:
+        rate_trial: the learning rate is being chosen: cells go to `rates/`.
+        deadline: seconds since the epoch after which the task is not begun any more.
+        keep: concepts whose final network is kept for the report's pictures.
+    """
+
+    out_dir: str
+    split: str
+    pairs: int
+    mode: str
+    init: str
+    concepts: tuple[str, ...]
+    steps: int
+    learning_rate: float
+    rate_trial: bool = False
+    deadline: float | None = None
+    keep: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.mode}-{self.pairs}-{self.init}-{self.concepts[0]}"
+
+    def cell_name(self, concept_id: str) -> str:
+        return f"fine-{self.mode}-{self.pairs}-{self.init}-{concept_id}"
+
+    def cell_path(self, concept_id: str) -> Path:
+        if self.rate_trial:
+            trial = f"rate-{self.mode}-{self.pairs}-{self.init}-{self.learning_rate:g}-{concept_id}"
+            return Path(self.out_dir) / "rates" / f"{trial}.json"
+        return Path(self.out_dir) / "cells" / f"{self.cell_name(concept_id)}.json"
+
+    @property
+    def path(self) -> Path:
+        return self.cell_path(self.concepts[-1])
+
+
+Task = ZeroStepCell | OwnTask | FinetuneTask
+
+
+def run_cell(task: Task) -> str:
+    """Does one task; returns "done", "kept" (its file was there) or "skipped" (past the deadline)."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    if task.path.exists():
+        return "kept"
+    bench = bench_of(task.out_dir)
+    if isinstance(task, OwnTask):
+        train_own(bench, task)
+    elif isinstance(task, ZeroStepCell):
+        write_json(task.path, finite(zero_step(bench, task)))
+    else:
+        if task.deadline is not None and time.time() > task.deadline:
+            return "skipped"
+        finetune_concepts(bench, task)
+    return "done"
+
+
+def zero_step(bench: Bench, cell: ZeroStepCell) -> dict[str, Any]:
+    """Per-concept quality of a method without training."""
+    task = cell.task
+
+    def outputs(ids: Sequence[str], sources: Tensor) -> Tensor:
+        if task.init == "copy":
+            return sources
+        if task.init == "scratch":
+            network, params = scratch_params(bench.base, ids, bench.config.seed)
+            return render(network, params, sources)
+        return render(bench.base, bench.start(task.init, ids, task.prompts), sources)
+
+    return evaluate_networks(
+        task,
+        cell.concepts,
+        bench.near_duplicates,
+        outputs,
+        bench.held_out,
+        bench.config.grid,
+        bench.size,
+        bench.feature_network,
+    )
+
+
+def train_own(bench: Bench, task: OwnTask) -> None:
+    """Trains adapters as the zoo's were: same base, discriminator, config and pairs (or all there are)."""
+    count = bench.held_out.smallest(task.concepts, "train", bench.own_pairs)
+    sources, targets = bench.held_out.stacked(task.concepts, "train", bench.size, count)
+    result = train_fleet(bench.base, bench.discriminator, sources, targets, bench.own_training)
+    blocks = bench.zoo.layout.to_blocks(result.params).half().float()
+    for k, concept_id in enumerate(task.concepts):
+        if bool(result.diverged[k]):
+            raise WeightzooError(
+                f"the own adapter of {concept_id} diverged ({result.reasons[k]}); lower the zoo's rate"
+            )
+        write_blocks(own_path(bench.out_dir, concept_id), [concept_id], blocks[k : k + 1])
+
+
+def starting_point(bench: Bench, task: FinetuneTask) -> tuple[nn.Module, nn.Module, Params]:
+    """(generator, discriminator, parameters [K, ...]) that a fine-tuning begins with.
+
+    Training from scratch knows nothing of the zoo: generator and discriminator are random. Every other start
+    has the base's discriminator, and in full mode its adapter merged and all weights free.
+    """
+    ids = task.concepts
+    if task.init in ("scratch", "pix2pix_unet"):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(bench.config.seed)
+            judge = bench.discriminator.config.build()
+        if task.init == "scratch":
+            generator, params = scratch_params(bench.base, ids, bench.config.seed)
+            return generator, judge, params
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(bench.config.seed)
+            unet = Pix2pixConfig(image_size=bench.size, filters=UNET_FILTERS, dropout=0.0).build()
+        return unet, judge, stack(dict(unet.named_parameters()), len(ids))
+    adapters = bench.start(task.init, ids)
+    if task.mode == "adapter":
+        return bench.base, bench.discriminator, adapters
+    merged = [
+        merge(bench.base, {name: value[k] for name, value in adapters.items()}) for k in range(len(ids))
+    ]
+    names = [name for name, _ in merged[0].named_parameters()]
+    params = {name: torch.stack([network.state_dict()[name] for network in merged]) for name in names}
+    return bench.plain, bench.discriminator, params
+
+
+def finetune_concepts(bench: Bench, task: FinetuneTask) -> None:
+    """Trains and measures; writes one cell per concept."""
+    generator, discriminator, params = starting_point(bench, task)
+    sources, targets = bench.held_out.stacked(task.concepts, "train", bench.size, task.pairs)
+    test_count = bench.held_out.smallest(task.concepts, "test", bench.config.grid.test_images)
+    test_sources, test_targets = bench.held_out.stacked(task.concepts, "test", bench.size, test_count)
+    points = bench.config.grid.points_of(task.steps)
+    if task.rate_trial:
+        points = (task.steps,)
+    curve: dict[str, list[Any]] = {"steps": [], "l1": [], "psnr": []}
+    last: list[Tensor] = []
+
+    def measure(step: int, _: float, current: Mapping[str, Tensor]) -> None:
+        if step not in points:
+            return
+        images = render(generator, current, test_sources)
+        l1_values, psnr_values = quality(images, test_targets)
+        curve["steps"].append(step)
+        curve["l1"].append(l1_values)
+        curve["psnr"].append(psnr_values)
+        last[:] = [images]
+
+    training = GanTrainConfig(
+        steps=task.steps,
+        learning_rate=task.learning_rate,
+        mode="full" if task.init in ("scratch", "pix2pix_unet") else task.mode,
+        batch_size=bench.own_training.batch_size,
+        discriminator_learning_rate=bench.own_training.discriminator_learning_rate,
+        adversarial_weight=bench.own_training.adversarial_weight,
+        seed=bench.config.seed,
+    )
+    result = train_fleet(generator, discriminator, sources, targets, training, params, on_step=measure)
+    final = (
+        None
+        if task.rate_trial
+        else features(bench.feature_network, last[0][:, : bench.config.grid.kid_images])
+    )
+    for k, concept_id in enumerate(task.concepts):
+        path = task.cell_path(concept_id)
+        if final is not None:
+            write_tensors(
+                path.with_suffix(".safetensors"), {"features": torch.from_numpy(np.array(final[k]))}
+            )
+        if concept_id in task.keep:
+            keep_network(
+                bench.out_dir / "networks" / f"{task.cell_name(concept_id)}.safetensors",
+                bench,
+                task,
+                generator,
+                {name: value[k] for name, value in result.params.items()},
+            )
+        write_json(
+            path,
+            finite(
+                {
+                    "concept": concept_id,
+                    "split": task.split,
+                    "init": task.init,
+                    "mode": task.mode,
+                    "pairs": task.pairs,
+                    "learning_rate": task.learning_rate,
+                    "steps": curve["steps"],
+                    "l1": [row[k] for row in curve["l1"]],
+                    "psnr": [row[k] for row in curve["psnr"]],
+                    "test_images": test_count,
+                    "diverged": bool(result.diverged[k]),
+                    "fleet": len(task.concepts),
+                    "fleet_seconds": result.seconds,
+                    "feature_network": bench.feature_network,
+                }
+            ),
+        )
+
+
+def keep_network(
+    path: Path, bench: Bench, task: FinetuneTask, generator: nn.Module, params: Mapping[str, Tensor]
+) -> None:
+    """Stores a fine-tuned generator, merged, so that `zoo.lora.load_generator` reads it."""
+    if task.mode == "adapter" and task.init not in ("scratch", "pix2pix_unet"):
+        network = merge(bench.base, params)
+    else:
+        network = generator.config.build()
+        network.load_state_dict(dict(params))
+    save_base(path, network)

@@ -1,0 +1,392 @@
+"""Evaluation: every start beside every baseline, at zero steps and while it is fine-tuned; resumable by cell.
+
+    config = EvaluateConfig(zoo_dir, (heldout_dir, external_dir), models, GRIDS["reduced"]())
+    results = evaluate(config, "out/")
+
+Leaves `OUT/evaluation.json` (also returned) beside the files that `weightgen.bench` lists. The same call
+again does what is missing and nothing else. `run_cells` decides where the cells run: in this process by
+default; the command line passes the executor of worker processes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from weightgen.bench import (
+    Bench,
+    EvaluateConfig,
+    bench_of,
+    finite,
+    load_bench,
+    own_path,
+    start_path,
+    write_blocks,
+)
+from weightgen.cells import FinetuneTask, OwnTask, Task, ZeroStepCell, run_cell
+from weightgen.grid import PROMPTED, FinetuneRow, LearningRates, trials
+from weightgen.novelty import novelty
+from weightgen.results import summarise_cells
+from weightgen.starts import MODEL_NAMES, Starts
+from weightgen.timing import fleet_throughput, measure_timing
+from weightgen.zero_step import ZeroStepTask
+from zoo.concepts import Concept
+from zoo.config import config_diff, load_config, save_config, to_dict
+from zoo.errors import WeightzooError
+from zoo.files import PathLike, read_json, sha256_file, write_json
+from zoo.progress import console, track
+
+PROMPT_COUNTS = (1, 4)
+
+
+@dataclass(frozen=True)
+class CellOutcome:
+    """What became of a cell: "done", "kept" or "skipped" as `result`, or one line in `error`."""
+
+    task: Task
+    result: str | None = None
+    error: str | None = None
+
+
+RunCells = Callable[..., Iterator[Any]]  # (tasks, function, workers) -> outcomes with task, result, error
+
+
+def run_here(
+    tasks: Iterable[Task], function: Callable[[Task], str], workers: int = 1
+) -> Iterator[CellOutcome]:
+    """Runs cells one after the other in this process."""
+    del workers
+    for task in tasks:
+        try:
+            yield CellOutcome(task, function(task))
+        except WeightzooError as error:
+            yield CellOutcome(task, error=str(error))
+
+
+def evaluate(
+    config: EvaluateConfig,
+    out_dir: PathLike,
+    run_cells: RunCells = run_here,
+    workers: int = 1,
+    seconds: float | None = None,
+) -> dict[str, Any]:
+    """Runs a grid and returns the content of `evaluation.json`.
+
+    Args:
+        seconds: wall-clock budget; fine-tuning that would not end in time is left out, and the results say
+        so.
+
+    Raises:
+        WeightzooError: the folder holds another evaluation, or zoo, models and pairs do not belong together.
+    """
+    started = time.time()
+    out_dir = Path(out_dir)
+    freeze(config, out_dir)
+    bench = bench_of(str(out_dir.resolve()))
+    starts = Starts(config.zoo_dir, config.models, config.seed)
+    inits = [init for init in all_inits(config) if starts.available(init)]
+    rows = usable_rows(bench, starts)
+    splits = {
+        split: bench.held_out.concepts(split, config.grid.concepts_per_split) for split in config.grid.splits
+    }
+    splits = {split: concepts for split, concepts in splits.items() if concepts}
+    if not splits:
+        raise WeightzooError(
+            f"{', '.join(config.pairs_dirs)}: no held-out concept of {', '.join(config.grid.splits)}"
+        )
+    groups = {**splits, "validation": bench.held_out.concepts("validation", config.grid.validation_concepts)}
+    say(f"evaluating {sum(map(len, splits.values()))} concepts ({config.grid.name} grid)")
+    make_starts(bench, starts, sorted({*inits, *(init for row in rows for init in row.inits)}), groups)
+    timing = timed(bench, starts, rows, splits)
+
+    own = own_tasks(bench, splits)
+    zero = zero_tasks(bench, inits, splits)
+    failures = run_all(
+        run_cells, workers, [*own, *(t for t in zero if t.task.init != "own")], "zero-step cells"
+    )
+    failures += run_all(run_cells, workers, [t for t in zero if t.task.init == "own"], "own adapters")
+    rates = LearningRates.load(config.learning_rates)
+    deadline = None if seconds is None else started + seconds
+    tasks = finetune_tasks(bench, rows, rates, timing, deadline)
+    failures += run_all(run_cells, workers, tasks, "fine-tuning cells")
+
+    results = summarise_cells(bench, timing, zero, tasks) | {
+        "grid": to_dict(config.grid),
+        "models": sorted(config.models),
+        "absent": [init for init in all_inits(config) if init not in inits],
+        "failures": failures,
+        "novelty": distances(bench, starts, splits),
+        "learning_rates": [
+            {
+                "init": init,
+                "mode": row.mode,
+                "pairs": row.pairs,
+                "learning_rate": rates.of(init, row.mode, row.pairs),
+            }
+            for row in rows
+            for init in row.inits
+        ],
+        "seconds": time.time() - started,
+    }
+    results = finite(results)
+    write_json(out_dir / "evaluation.json", results)
+    return results
+
+
+def say(line: str) -> None:
+    """One line for a person, on stderr."""
+    console.print(line, highlight=False)
+
+
+def freeze(config: EvaluateConfig, out_dir: Path) -> None:
+    """Writes `config.json` with the hashes of the models, or checks that it is the same as before."""
+    hashes = {
+        name: sha256_file(next((Path(path) / "denoiser").glob("*.safetensors")))
+        for name, path in config.models.items()
+    }
+    config = replace(config, model_sha256=hashes)
+    path = out_dir / "config.json"
+    if not path.exists():
+        save_config(path, config)
+    elif difference := config_diff(load_config(EvaluateConfig, path), config):
+        raise WeightzooError(
+            f"{out_dir} holds an evaluation with another setting ({'; '.join(difference.splitlines())}); "
+            "choose another folder, or delete it to start again"
+        )
+
+
+def all_inits(config: EvaluateConfig) -> list[str]:
+    """The grid's zero-step methods and the extra models under their own names."""
+    return [*config.grid.inits, *(name for name in config.models if name not in MODEL_NAMES)]
+
+
+def usable_rows(bench: Bench, starts: Starts) -> list[FinetuneRow]:
+    """The fine-tuning rows with the starts that there are and at least one concept that has enough pairs."""
+    rows = []
+    for row in bench.config.grid.finetune:
+        row = replace(row, inits=tuple(init for init in row.inits if starts.available(init)))
+        if row_concepts(bench, row):
+            rows.append(row)
+    return rows
+
+
+def row_concepts(bench: Bench, row: FinetuneRow) -> list[Concept]:
+    """The concepts of a row: the first ones in the order of the hash that have enough pairs."""
+    members = bench.held_out.concepts(row.split)
+    return [c for c in members if bench.held_out.count(c.id, "train") >= row.pairs][: row.concepts]
+
+
+def make_starts(bench: Bench, starts: Starts, inits: Sequence[str], groups: dict[str, list[Concept]]) -> None:
+    """Computes every start for every concept, once; `shuffled` trades places within a split."""
+    concepts = [concept for members in groups.values() for concept in members]
+    wanted = [
+        (init, prompts)
+        for init in inits
+        if init not in ("copy", "scratch", "own", "pix2pix_unet")
+        for prompts in PROMPT_COUNTS
+        if prompts == 1 or init in bench.config.grid.four_prompts
+    ]
+    todo = [pair for pair in wanted if not start_path(bench.out_dir, *pair).exists()]
+    for init, prompts in track(todo, "starts"):
+        blocks = torch.cat([starts.blocks(init, members, prompts) for members in groups.values() if members])
+        write_blocks(start_path(bench.out_dir, init, prompts), [c.id for c in concepts], blocks)
+
+
+def timed(
+    bench: Bench, starts: Starts, rows: Sequence[FinetuneRow], splits: dict[str, list[Concept]]
+) -> dict[str, Any]:
+    """Seconds of steps, initialisations and fleets, measured once, before any worker starts."""
+    path = bench.out_dir / "timing.json"
+    if not path.exists():
+        say("timing one network at a time")
+        inits = sorted({"base", *(init for row in rows for init in row.inits)})
+        modes = sorted({row.mode for row in rows} | {"adapter", "full"})
+        concepts = next(iter(splits.values()))
+        timing = measure_timing(bench, starts, inits, modes, concepts[0])
+        grid = bench.config.grid
+        ids = [concept.id for concept in concepts]
+        timing["fleet"] = fleet_throughput(bench, ids, grid.fleet_sizes, grid.timed_steps)
+        write_json(path, finite(timing))
+    return read_json(path)
+
+
+def own_tasks(bench: Bench, splits: dict[str, list[Concept]]) -> list[OwnTask]:
+    """Fleets that train the concepts' own adapters; what the zoo has stored already is taken from there."""
+    grid, tasks = bench.config.grid, []
+    for split, concepts in splits.items():
+        members = concepts if grid.own_concepts is None else concepts[: grid.own_concepts]
+        wanted = {concept.id for concept in members}
+        for record in bench.zoo.records(split):
+            path = own_path(bench.out_dir, record.concept_id)
+            if record.concept_id in wanted and not path.exists():
+                write_blocks(path, [record.concept_id], torch.tensor(record.blocks.astype("float32"))[None])
+        missing = [c.id for c in members if not own_path(bench.out_dir, c.id).exists()]
+        chunks = [missing[i : i + grid.own_fleet] for i in range(0, len(missing), grid.own_fleet)]
+        tasks += [OwnTask(str(bench.out_dir), tuple(chunk)) for chunk in chunks]
+    return tasks
+
+
+def zero_tasks(bench: Bench, inits: Sequence[str], splits: dict[str, list[Concept]]) -> list[ZeroStepCell]:
+    """The zero-step cells; methods that do not read the prompt have one, not one per number of prompts."""
+    grid, tasks = bench.config.grid, []
+    for split, concepts in splits.items():
+        for init in inits:
+            members = concepts
+            if init == "own" and grid.own_concepts is not None:
+                members = concepts[: grid.own_concepts]
+            if not members:
+                continue
+            counts = PROMPT_COUNTS if init in PROMPTED and init in grid.four_prompts else (1,)
+            ids = tuple(concept.id for concept in members)
+            tasks += [
+                ZeroStepCell(str(bench.out_dir), ZeroStepTask(split, init, count), ids) for count in counts
+            ]
+    return tasks
+
+
+def finetune_tasks(
+    bench: Bench,
+    rows: Sequence[FinetuneRow],
+    rates: LearningRates,
+    timing: dict[str, Any],
+    deadline: float | None = None,
+) -> list[FinetuneTask]:
+    """All fine-tuning cells, concept by concept: full training one network at a time, adapters as fleets."""
+    tasks = []
+    for row in rows:
+        ids = [concept.id for concept in row_concepts(bench, row)]
+        shown = tuple(ids[: bench.config.grid.picture_concepts])
+        size = 1 if row.mode == "full" else bench.config.grid.own_fleet
+        for start in range(0, len(ids), size):
+            for init in row.inits:
+                steps = row.steps_of(init)
+                # processes that work side by side are slower than the one that was timed
+                needed = (
+                    1.5
+                    * size
+                    * steps
+                    * timing["step_seconds"].get(init, timing["step_seconds"].get(row.mode, 0.1))
+                )
+                tasks.append(
+                    FinetuneTask(
+                        str(bench.out_dir),
+                        row.split,
+                        row.pairs,
+                        row.mode,
+                        init,
+                        tuple(ids[start : start + size]),
+                        steps,
+                        rates.of(init, row.mode, row.pairs),
+                        deadline=None if deadline is None else deadline - needed,
+                        keep=shown,
+                    )
+                )
+    return tasks
+
+
+def run_all(
+    run_cells: RunCells, workers: int, tasks: Sequence[Task], description: str
+) -> list[dict[str, str]]:
+    """Runs what is not done yet; returns the failures as rows."""
+    todo = [task for task in tasks if not task.path.exists()]
+    failures = []
+    for outcome in track(run_cells(todo, run_cell, workers), description, total=len(todo)):
+        if outcome.error is not None:
+            failures.append({"cell": outcome.task.name, "reason": outcome.error})
+            say(f"{outcome.task.name}: {outcome.error}")
+    return failures
+
+
+def distances(bench: Bench, starts: Starts, splits: dict[str, list[Concept]]) -> list[dict[str, Any]]:
+    """The rows of "novelty", for all held-out concepts together."""
+    ids = [concept.id for concepts in splits.values() for concept in concepts]
+    statistics = starts.block_statistics
+    names = [
+        n
+        for n in ("nearest", "kernel_ridge", "generated", "generated_few_steps", "polished")
+        if starts.available(n)
+    ]
+    networks = {}
+    for name in names:
+        if start_path(bench.out_dir, name, 1).exists():
+            networks[name] = bench.zoo.layout.to_blocks(bench.start(name, ids))
+    owned = [i for i in ids if own_path(bench.out_dir, i).exists()]
+    if owned:
+        networks["own"] = bench.zoo.layout.to_blocks(bench.start("own", owned))
+    return novelty(starts.train.blocks, networks, statistics)
+
+
+def choose_learning_rates(
+    config: EvaluateConfig, out_dir: PathLike, run_cells: RunCells = run_here, workers: int = 1
+) -> dict[str, Any]:
+    """Chooses a learning rate per (start, mode, pairs) on the validation concepts, equally many trials each.
+
+    The lowest mean test L1 after the last step decides. Writes and returns `OUT/learning_rates.json`, which
+    `EvaluateConfig.learning_rates` takes.
+    """
+    out_dir = Path(out_dir)
+    freeze(config, out_dir)
+    bench = bench_of(str(out_dir.resolve()))
+    starts = Starts(config.zoo_dir, config.models, config.seed)
+    members = bench.held_out.concepts("validation", config.grid.validation_concepts)
+    if not members:
+        raise WeightzooError(
+            f"{', '.join(config.pairs_dirs)}: no validation concept to choose learning rates on"
+        )
+    rows = [replace(row, split="validation", concepts=len(members)) for row in usable_rows(bench, starts)]
+    rows = list({(row.mode, row.pairs): row for row in reversed(rows)}.values())[::-1]
+    groups = {
+        split: bench.held_out.concepts(split, config.grid.concepts_per_split) for split in config.grid.splits
+    }
+    make_starts(
+        bench, starts, sorted({i for row in rows for i in row.inits}), {**groups, "validation": members}
+    )
+    if any("own" in row.inits for row in rows):
+        run_all(run_cells, workers, own_tasks(bench, {"validation": members}), "own adapters")
+    tasks = [
+        FinetuneTask(
+            str(bench.out_dir),
+            "validation",
+            row.pairs,
+            row.mode,
+            init,
+            tuple(c.id for c in members),
+            row.steps_of(init),
+            rate,
+            rate_trial=True,
+        )
+        for row in rows
+        for init in row.inits
+        for rate in trials(init, row.mode)
+    ]
+    failures = run_all(run_cells, workers, tasks, "learning rates")
+    chosen = []
+    for row in rows:
+        for init in row.inits:
+            mine = [
+                t
+                for t in tasks
+                if (t.init, t.mode, t.pairs) == (init, row.mode, row.pairs) and t.path.exists()
+            ]
+            if not mine:
+                continue
+            tried = [{"learning_rate": t.learning_rate, "l1": mean_final(t)} for t in mine]
+            best = min(tried, key=lambda trial: float("inf") if trial["l1"] is None else trial["l1"])
+            chosen.append({"init": init, "mode": row.mode, "pairs": row.pairs, **best, "trials": tried})
+    result = {"chosen": chosen, "concepts": [c.id for c in members], "failures": failures}
+    write_json(out_dir / "learning_rates.json", finite(result))
+    return result
+
+
+def mean_final(task: FinetuneTask) -> float | None:
+    """Mean L1 after the last step over the task's concepts; None when one of them ended in NaN."""
+    values = [read_json(task.cell_path(concept_id))["l1"][-1] for concept_id in task.concepts]
+    return None if None in values else sum(values) / len(values)
+
+
+__all__ = ["EvaluateConfig", "choose_learning_rates", "evaluate", "load_bench", "run_here"]

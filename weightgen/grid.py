@@ -1,0 +1,214 @@
+"""What an evaluation covers: which starts, splits, pairs and steps, and with which learning rates.
+
+    grid = GRIDS["reduced"]()                  # tiny | reduced | full
+    rates = LearningRates.load(path)           # or LearningRates(): the defaults
+    rates.of("polished", "full", 16)
+
+`full` is what README and LOG carry, `reduced` what the demo shows, `tiny` proves that everything runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from weightgen.baselines import BASELINES
+from zoo.errors import WeightzooError
+from zoo.files import read_json
+
+TEST_SPLITS = ("combination", "value", "family", "external")
+NETWORK_INITS = ("generated", "generated_few_steps", "generated_unet1d", "polished", "shuffled")
+INITS = ("copy", "scratch", *BASELINES, *NETWORK_INITS, "own")
+PROMPTED = (
+    *(name for name in BASELINES if name not in ("base", "mean")),
+    *NETWORK_INITS,
+)  # the prompt matters
+HEADLINE_INITS = ("scratch", "base", "nearest", "kernel_ridge", "generated", "polished")
+POINTS = (0, 10, 25, 50, 75, 100, 150, 200, 300, 400, 600, 1000, 1500)
+SCRATCH_STEPS = {16: 600, 64: 1000, 256: 1500, 1000: 1500}
+START_STEPS = {16: 200, 64: 400, 256: 600, 1000: 1000}
+FEW_STEPS = 20  # DDIM steps of `generated_few_steps`
+RATES_FILE = Path(__file__).parent / "learning_rates.json"
+
+
+@dataclass(frozen=True)
+class FinetuneRow:
+    """Fine-tuning of some concepts of one split from several starts, with equally many pairs.
+
+    Args:
+        steps: of every start but scratch; the same for all of them, so that their schedules are comparable.
+    """
+
+    split: str
+    pairs: int
+    mode: str
+    inits: tuple[str, ...]
+    concepts: int
+    scratch_steps: int
+    steps: int
+
+    def steps_of(self, init: str) -> int:
+        return self.scratch_steps if init in ("scratch", "pix2pix_unet") else self.steps
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A complete evaluation.
+
+    Args:
+        inits: the zero-step methods; `extra` models are added under their own names.
+        four_prompts: the methods that are also run with four paraphrases averaged.
+        test_images, kid_images: per concept, the same ones for every method.
+        concepts_per_split: None takes all held-out concepts.
+        own_concepts: how many concepts of each split get an adapter trained like a zoo record; None: all.
+        points: evaluation steps of fine-tuning (the last step is always one).
+        timed_steps: steps of the one-network-at-a-time timing.
+        fleet_sizes: K of the fleet throughput measurement.
+        picture_concepts: how many fine-tuned concepts the report shows pictures of.
+    """
+
+    name: str
+    inits: tuple[str, ...]
+    four_prompts: tuple[str, ...]
+    finetune: tuple[FinetuneRow, ...]
+    splits: tuple[str, ...] = TEST_SPLITS
+    test_images: int = 32
+    kid_images: int = 8
+    concepts_per_split: int | None = None
+    own_concepts: int | None = None
+    own_fleet: int = 8
+    points: tuple[int, ...] = POINTS
+    timed_steps: int = 12
+    fleet_sizes: tuple[int, ...] = (1, 8)
+    resamples: int = 2000
+    picture_concepts: int = 3
+    validation_concepts: int = 4
+
+    def points_of(self, steps: int) -> tuple[int, ...]:
+        """Evaluation points of a run of `steps` steps, its last one included."""
+        return (*(point for point in self.points if point < steps), steps)
+
+
+def full() -> Grid:
+    """The grid of README and LOG: about three hours on two cores, resumable."""
+    inits = tuple(init for init in INITS if init not in ("copy", "scratch"))
+    few_pairs = (
+        FinetuneRow(
+            "combination",
+            16,
+            "full",
+            ("scratch", *inits, "pix2pix_unet"),
+            16,
+            SCRATCH_STEPS[16],
+            START_STEPS[16],
+        ),
+        FinetuneRow("external", 16, "full", HEADLINE_INITS, 24, SCRATCH_STEPS[16], START_STEPS[16]),
+        FinetuneRow("combination", 16, "adapter", inits, 16, SCRATCH_STEPS[16], START_STEPS[16]),
+    )
+    more_pairs = tuple(
+        FinetuneRow(
+            "combination", pairs, "full", HEADLINE_INITS, 16, SCRATCH_STEPS[pairs], START_STEPS[pairs]
+        )
+        for pairs in (64, 256, 1000)
+    )
+    return Grid(
+        "full", INITS, PROMPTED, few_pairs + more_pairs, kid_images=32, timed_steps=30, picture_concepts=4
+    )
+
+
+def reduced() -> Grid:
+    """The demo's grid: every held-out concept at zero steps, six concepts fine-tuned with 16 pairs."""
+    row = FinetuneRow("combination", 16, "full", HEADLINE_INITS, 6, SCRATCH_STEPS[16], START_STEPS[16])
+    return Grid(
+        "reduced",
+        INITS,
+        ("nearest", "ridge", "kernel_ridge", "generated", "polished"),
+        (row,),
+        own_concepts=8,
+        resamples=1000,
+    )
+
+
+def tiny() -> Grid:
+    """Everything once, in well under 90 seconds; its figures mean nothing."""
+    inits = ("copy", "scratch", "base", "mean", "nearest", "kernel_ridge", *NETWORK_INITS)
+    row = FinetuneRow("combination", 16, "full", ("scratch", "base", "generated", "polished"), 1, 40, 20)
+    return Grid(
+        "tiny",
+        inits,
+        ("generated", "polished"),
+        (row,),
+        test_images=4,
+        kid_images=2,
+        concepts_per_split=4,
+        own_concepts=0,
+        points=(0, 10, 20),
+        timed_steps=3,
+        fleet_sizes=(1, 4),
+        resamples=200,
+        picture_concepts=1,
+        validation_concepts=1,
+    )
+
+
+GRIDS: dict[str, Callable[[], Grid]] = {"tiny": tiny, "reduced": reduced, "full": full}
+
+
+def grid_named(name: str) -> Grid:
+    """The grid of that name.
+
+    Raises:
+        WeightzooError: unknown name.
+    """
+    if name not in GRIDS:
+        raise WeightzooError(f"unknown grid {name!r}; known: {', '.join(GRIDS)}")
+    return GRIDS[name]()
+
+
+# What every (start, pairs, mode) is tried with on the validation concepts: the same number of trials each.
+TRIALS: dict[str, tuple[float, ...]] = {
+    "full": (5e-4, 1e-3, 2e-3, 4e-3),
+    "adapter": (2e-3, 5e-3, 1e-2, 2e-2),
+    "pix2pix_unet": (2e-4, 5e-4, 1e-3, 2e-3),
+}
+DEFAULT_RATES: dict[tuple[str, str], float] = {("scratch", "full"): 2e-3, ("pix2pix_unet", "full"): 5e-4}
+DEFAULT_RATE: dict[str, float] = {"full": 1e-3, "adapter": 5e-3}
+
+
+def trials(init: str, mode: str) -> tuple[float, ...]:
+    """The learning rates that a start is tried with; four for every one of them."""
+    return TRIALS["pix2pix_unet"] if init == "pix2pix_unet" else TRIALS[mode]
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """Learning rates by (init, mode, pairs).
+
+    What was never tried falls back to the nearest tried number of pairs of that start, then to a default.
+    """
+
+    chosen: Mapping[tuple[str, str, int], float] = field(default_factory=dict)
+
+    def of(self, init: str, mode: str, pairs: int) -> float:
+        tried = {p: rate for (i, m, p), rate in self.chosen.items() if (i, m) == (init, mode)}
+        if tried:
+            return tried[min(tried, key=lambda p: abs(p - pairs))]
+        return DEFAULT_RATES.get((init, mode), DEFAULT_RATE[mode])
+
+    @classmethod
+    def load(cls, path: Path | str | None = None) -> LearningRates:
+        """Reads `{"chosen": [{"init", "mode", "pairs", "learning_rate"}]}`; the packaged file by default."""
+        if path is None:
+            return cls.load(RATES_FILE) if RATES_FILE.exists() else cls()
+        rows: list[dict[str, Any]] = read_json(path).get("chosen", [])
+        try:
+            return cls(
+                {(row["init"], row["mode"], int(row["pairs"])): float(row["learning_rate"]) for row in rows}
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise WeightzooError(
+                f'{path}: each entry of "chosen" needs init, mode, pairs and learning_rate ({error!r}); '
+                "choose them again"
+            ) from None

@@ -1,0 +1,131 @@
+"""Held-out concepts and their pairs, read from folders: all that evaluation knows of pictures and teachers.
+
+DIR/concepts.jsonl
+DIR/<concept_id>/{train,test}/{source,target}/*.png
+
+held_out = HeldOut.open([heldout_dir, external_dir])
+concepts = held_out.concepts("combination")
+sources, targets = held_out.pairs(concepts[0], "test", size=64, count=32)     # [32, 3, 64, 64] each
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from zoo.concepts import Concept, read_concepts
+from zoo.errors import WeightzooError
+from zoo.files import PathLike, read_json
+from zoo.pairs import pairs_to_tensors, read_pairs
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Concepts by id with the folder that holds their pairs."""
+
+    folders: dict[str, Path]
+    all_concepts: tuple[Concept, ...]
+
+    @classmethod
+    def open(cls, roots: Iterable[PathLike]) -> HeldOut:
+        """Reads `concepts.jsonl` of every root.
+
+        Raises:
+            WeightzooError: a root without concepts, a concept in two roots, or one without pairs or wordings.
+        """
+        folders: dict[str, Path] = {}
+        concepts: list[Concept] = []
+        for root in map(Path, roots):
+            for concept in read_concepts(root / "concepts.jsonl"):
+                if concept.id in folders:
+                    where = f"{folders[concept.id].parent} and {root}"
+                    raise WeightzooError(f"concept {concept.id!r} is in both {where}; rename one")
+                if not concept.paraphrases:
+                    raise WeightzooError(
+                        f"{root}: concept {concept.id!r} has no paraphrase to be asked for with"
+                    )
+                if not (root / concept.id / "test").is_dir():
+                    raise WeightzooError(
+                        f"{root / concept.id / 'test'} does not exist; materialise the pairs again"
+                    )
+                folders[concept.id] = root / concept.id
+                concepts.append(concept)
+        return cls(folders, tuple(concepts))
+
+    def concepts(self, split: str, count: int | None = None) -> list[Concept]:
+        """The concepts of `split`, or the first `count` of them, in the order of a hash of the id."""
+        members = sorted((c for c in self.all_concepts if c.split == split), key=lambda c: stable_order(c.id))
+        return members if count is None else members[:count]
+
+    def concept(self, concept_id: str) -> Concept:
+        return next(c for c in self.all_concepts if c.id == concept_id)
+
+    def pairs(self, concept_id: str, part: str, size: int, count: int | None = None) -> tuple[Tensor, Tensor]:
+        """Sources and targets of one concept, [N, 3, size, size] each, in the order of their names.
+
+        Args:
+            part: "train" or "test".
+            count: how many; None takes all.
+
+        Raises:
+            WeightzooError: there are fewer pairs than `count`.
+        """
+        folder = self.folders[concept_id] / part
+        pairs = read_pairs(folder)
+        if count is not None and len(pairs) < count:
+            raise WeightzooError(
+                f"{folder} holds {len(pairs)} pairs, {count} are needed; materialise the pairs again"
+            )
+        return pairs_to_tensors(pairs[:count], size)
+
+    def count(self, concept_id: str, part: str) -> int:
+        """How many pairs a concept has, without reading them."""
+        folder = self.folders[concept_id] / part / "source"
+        return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
+
+    def stacked(self, ids: Sequence[str], part: str, size: int, count: int) -> tuple[Tensor, Tensor]:
+        """The first `count` pairs of each of several concepts, [K, count, 3, size, size] each."""
+        both = torch.stack([_cached_pairs(self, concept_id, part, size, count) for concept_id in ids])
+        sources, targets = (both.float() / 255).unbind(1)
+        return sources, targets
+
+    def smallest(self, ids: Sequence[str], part: str, count: int) -> int:
+        """`count`, or the number of pairs of the concept that has fewest, if that is less."""
+        return min(count, *(self.count(concept_id, part) for concept_id in ids))
+
+
+@lru_cache(maxsize=256)
+def _cached_pairs(held_out: HeldOut, concept_id: str, part: str, size: int, count: int) -> Tensor:
+    """Decoded once per process: uint8 [2, count, 3, size, size]."""
+    return (torch.stack(held_out.pairs(concept_id, part, size, count)) * 255).round().byte()
+
+
+def stable_order(concept_id: str) -> str:
+    """A hash that orders concepts without regard to how they are named."""
+    return hashlib.sha256(f"evaluation/{concept_id}".encode()).hexdigest()
+
+
+def wordings(concept: Concept, prompts: int) -> list[str]:
+    """What a concept is asked for with: its first `prompts` paraphrases, never its own prompt."""
+    return list(concept.paraphrases[:prompts])
+
+
+def shuffled(concepts: Sequence[Concept]) -> list[Concept]:
+    """The same concepts, each in the place of another one (half a turn in the order of the hash)."""
+    order = sorted(range(len(concepts)), key=lambda i: stable_order(concepts[i].id))
+    shift = len(order) // 2
+    result = list(concepts)
+    for position, i in enumerate(order):
+        result[i] = concepts[order[(position + shift) % len(order)]]
+    return result
+
+
+def read_ids(path: PathLike | None) -> frozenset[str]:
+    """Concept ids of a JSON list (or of the keys of a JSON object); none without a path."""
+    return frozenset() if path is None else frozenset(read_json(path))

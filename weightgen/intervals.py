@@ -1,0 +1,98 @@
+"""Comparisons over concepts: paired ratios with intervals, medians of censored values, pooled KID.
+
+    ratio = paired_ratio(polished, {"copy": copy, "base": base})
+    kid, interval = pooled_kid(features, target_features)
+
+Everything is deterministic by its seed. Plain means have `zoo.metrics.bootstrap_interval`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from zoo.metrics import kid, kid_interval
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class PairedRatio:
+    """Mean of one method over the mean of its best rival, the concepts resampled together.
+
+    `rival` is the best one on the whole sample; each resample picks its own.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    rival: str
+    n: int
+
+
+def paired_ratio(
+    values: Sequence[float],
+    rivals: Mapping[str, Sequence[float]],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = 0.95,
+) -> PairedRatio:
+    """Ratio of mean(values) to the lowest mean among `rivals`; each list has one value per concept, same
+    order.
+
+    Raises:
+        ValueError: the lists are empty or differ in length.
+    """
+    mine = np.asarray(values, dtype=np.float64)
+    names = list(rivals)
+    others = np.array([np.asarray(rivals[name], dtype=np.float64) for name in names])
+    if mine.size == 0 or others.ndim != 2 or others.shape[1] != mine.size:
+        raise ValueError("paired_ratio needs one value per concept for the method and for every rival")
+    draw = np.random.default_rng(seed).integers(0, mine.size, (resamples, mine.size))
+    draws = mine[draw].mean(axis=1) / others[:, draw].mean(axis=2).min(axis=0)
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    means = others.mean(axis=1)
+    ratio = float(mine.mean() / means.min())
+    return PairedRatio(ratio, float(low), float(high), names[int(means.argmin())], int(mine.size))
+
+
+def censored_quantile(values: Sequence[float], q: float) -> float:
+    """Quantile of values some of which may be infinite (censored): linear between order statistics, never
+    NaN.
+
+    An infinite neighbour with weight makes the quantile infinite: a median needs more than half reached.
+    """
+    ordered = sorted(values)
+    if not ordered:
+        return math.nan
+    position = q * (len(ordered) - 1)
+    below = math.floor(position)
+    weight = position - below
+    if weight < 1e-12:
+        return float(ordered[below])
+    low, high = ordered[below], ordered[below + 1]
+    return math.inf if math.isinf(high) else float(low + weight * (high - low))
+
+
+def pooled_kid(
+    features: np.ndarray, targets: np.ndarray, resamples: int = 200
+) -> tuple[float, tuple[float, float]]:
+    """KID of all concepts' images pooled, with its bootstrap interval over concepts and photographs.
+
+    The paired estimate: an image is not compared with its own target, so a perfect method has 0.
+
+    Args:
+        features, targets: [concepts, photographs, D], the same images in the same order.
+
+    Returns:
+        (kid, (low, high)); NaN where there are fewer than two images.
+    """
+    mine, truth = (torch.from_numpy(np.asarray(x, dtype=np.float32)) for x in (features, targets))
+    if mine.shape[0] * mine.shape[1] < 2:
+        return math.nan, (math.nan, math.nan)
+    value = kid(mine.flatten(0, 1), truth.flatten(0, 1), paired=True)
+    return value, kid_interval(mine, truth, paired=True, resamples=resamples)

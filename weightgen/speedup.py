@@ -1,0 +1,245 @@
+"""Time to quality: how much sooner a start reaches the quality that training from scratch ends with.
+
+    entries = speedups(curves)          # curves: one Curve per concept, init, mode and number of pairs
+
+Definitions (also printed in the report):
+- The quality asked for is scratch's test L1 at `quality_at` % of its own budget, times `l1_factor`.
+- A curve reaches it where its L1 first falls to it, linearly interpolated between evaluation points.
+- The ratio over scratch is scratch's budget (its steps at `quality_at`) over the start's steps;
+  `median_first_reach` uses the step where scratch itself first had that quality: stricter where it
+  overshoots.
+- The ratio over base is base's steps over the start's steps.
+- A start that never reaches the quality is censored: its time is infinite, its ratio 0; it stays in the
+  median.
+- A start that is already there at step 0 is counted with the first evaluation point after 0, and a rival that
+  never gets there with its whole budget: both make the ratio a lower bound; `lower_bounds` counts them.
+- Seconds are initialisation + steps x the seconds a step takes for one network alone on one thread.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from weightgen.intervals import censored_quantile
+from zoo.metrics import bootstrap_interval
+
+QUALITIES: tuple[tuple[int, float], ...] = ((25, 1.0), (50, 1.0), (100, 1.1), (100, 1.0), (100, 0.9))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Test quality of one fine-tuning: values at `steps`, and what its seconds are made of."""
+
+    concept: str
+    init: str
+    mode: str
+    pairs: int
+    steps: tuple[int, ...]
+    l1: tuple[float, ...]
+    init_seconds: float = 0.0
+    step_seconds: float = 0.0
+    split: str = "combination"
+
+    def seconds(self, step: float) -> float:
+        """Wall-clock seconds at `step`: initialisation and training, evaluation excluded."""
+        return self.init_seconds + step * self.step_seconds
+
+    @property
+    def budget(self) -> int:
+        return self.steps[-1]
+
+    @property
+    def final(self) -> float:
+        return self.l1[-1]
+
+    def at(self, step: float) -> float:
+        """L1 at `step`, linear between evaluation points and constant beyond them."""
+        return float(np.interp(step, self.steps, self.l1))
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Where a curve first has a quality: the step (infinite if never); `at_start` if it was there at 0."""
+
+    step: float
+    at_start: bool = False
+
+
+def reach(steps: Sequence[int], l1: Sequence[float], threshold: float) -> Reach:
+    """First step at which `l1` is at most `threshold`; NaN never counts as reached."""
+    if l1[0] <= threshold:
+        return Reach(0.0, at_start=True)
+    for i in range(1, len(steps)):
+        if l1[i] <= threshold:
+            before = l1[i - 1]
+            share = (before - threshold) / (before - l1[i]) if np.isfinite(before) else 1.0
+            return Reach(steps[i - 1] + share * (steps[i] - steps[i - 1]))
+    return Reach(float("inf"))
+
+
+def _spent(curve: Curve, found: Reach) -> tuple[float, float, bool]:
+    """(steps, seconds, exact) that a quality costs; the first evaluation point if it was there at 0."""
+    if not found.at_start:
+        return found.step, curve.seconds(found.step) if np.isfinite(found.step) else float("inf"), True
+    first = float(curve.steps[1]) if len(curve.steps) > 1 else 1.0
+    return first, curve.seconds(first), False
+
+
+def _rival_spent(curve: Curve, found: Reach) -> tuple[float, float, bool]:
+    """The rival's (steps, seconds, exact): its whole budget when it never gets there."""
+    if np.isinf(found.step):
+        return float(curve.budget), curve.seconds(curve.budget), False
+    steps, seconds, exact = _spent(curve, found)
+    return steps, seconds, exact
+
+
+def _ratio(rival: float, mine: float) -> float:
+    """How many times sooner; 0 when the start never gets there."""
+    return 0.0 if np.isinf(mine) else rival / mine
+
+
+def _summary(values: list[float]) -> dict[str, Any]:
+    return {
+        "median": censored_quantile(values, 0.5),
+        "iqr": [censored_quantile(values, q) for q in (0.25, 0.75)],
+    }
+
+
+def _entry(
+    starts: list[Curve],
+    scratch: dict[str, Curve],
+    rivals: dict[str, Curve],
+    over: str,
+    quality_at: int,
+    l1_factor: float,
+) -> dict[str, Any] | None:
+    """The starts of one init against their rivals at one quality; None when no concept has all curves."""
+    by_steps, by_seconds, first_reach, steps_needed, final_ratio = [], [], [], [], []
+    reached, lower_bounds = 0, 0
+    for curve in starts:
+        if curve.concept not in scratch or curve.concept not in rivals:
+            continue
+        reference, rival = scratch[curve.concept], rivals[curve.concept]
+        budget = reference.budget * quality_at / 100
+        threshold = reference.at(budget) * l1_factor
+        found = reach(curve.steps, curve.l1, threshold)
+        mine, my_seconds, exact = _spent(curve, found)
+        rival_steps, rival_seconds, rival_exact = _rival_spent(rival, reach(rival.steps, rival.l1, threshold))
+        first_reach.append(_ratio(rival_steps, mine))
+        if over == "scratch":
+            rival_steps, rival_seconds, rival_exact = budget, rival.seconds(budget), l1_factor >= 1.0
+        by_steps.append(_ratio(rival_steps, mine))
+        by_seconds.append(_ratio(rival_seconds, my_seconds))
+        steps_needed.append(found.step)
+        final_ratio.append(curve.final / reference.final)
+        reached += int(np.isfinite(found.step))
+        lower_bounds += int(np.isfinite(found.step) and not (exact and rival_exact))
+    n = len(by_steps)
+    if n == 0:
+        return None
+    seconds = _summary(by_seconds)
+    row = {
+        "init": starts[0].init,
+        "over": over,
+        "mode": starts[0].mode,
+        "pairs": starts[0].pairs,
+        "split": starts[0].split,
+        "quality_at": quality_at,
+        "l1_factor": l1_factor,
+        **_summary(by_steps),
+        "median_seconds": seconds["median"],
+        "iqr_seconds": seconds["iqr"],
+        "median_first_reach": censored_quantile(first_reach, 0.5),
+        "median_steps": censored_quantile(steps_needed, 0.5),
+        "reached": reached / n,
+        "reached_count": reached,
+        "lower_bounds": lower_bounds,
+        "n": n,
+        "final_l1_over_scratch": float(np.mean(final_ratio)),
+        "final_l1_over_scratch_interval": list(bootstrap_interval(final_ratio)),
+    }
+    return row
+
+
+def group(curves: Iterable[Curve]) -> dict[tuple[str, str, int, str], list[Curve]]:
+    """Curves by (split, mode, pairs, init), each list sorted by concept."""
+    groups: dict[tuple[str, str, int, str], list[Curve]] = defaultdict(list)
+    for curve in sorted(curves, key=lambda c: (c.split, c.mode, c.pairs, c.init, c.concept)):
+        groups[(curve.split, curve.mode, curve.pairs, curve.init)].append(curve)
+    return dict(groups)
+
+
+def speedups(
+    curves: Iterable[Curve], qualities: Sequence[tuple[int, float]] = QUALITIES
+) -> list[dict[str, Any]]:
+    """All rows of "speedup" in `evaluation.json`. The reference is always full training from scratch."""
+    groups = group(curves)
+    rows = []
+    for (split, mode, pairs, init), starts in groups.items():
+        if init == "scratch":
+            continue
+        scratch = {c.concept: c for c in groups.get((split, "full", pairs, "scratch"), [])}
+        base = {c.concept: c for c in groups.get((split, mode, pairs, "base"), [])}
+        for over, rivals in (("scratch", scratch), ("base", base)):
+            if over == init:
+                continue
+            for quality_at, l1_factor in qualities:
+                row = _entry(starts, scratch, rivals, over, quality_at, l1_factor)
+                if row is not None:
+                    rows.append(row)
+    return rows
+
+
+def finals(curves: Iterable[Curve]) -> list[dict[str, Any]]:
+    """Mean final L1 per (split, mode, pairs, init), with an interval and the ratio to scratch's."""
+    groups = group(curves)
+    rows = []
+    for (split, mode, pairs, init), starts in groups.items():
+        scratch = {c.concept: c for c in groups.get((split, "full", pairs, "scratch"), [])}
+        l1 = [c.final for c in starts]
+        ratios = [c.final / scratch[c.concept].final for c in starts if c.concept in scratch]
+        rows.append(
+            {
+                "split": split,
+                "mode": mode,
+                "pairs": pairs,
+                "init": init,
+                "steps": starts[0].budget,
+                "seconds": float(np.mean([c.seconds(c.budget) for c in starts])),
+                "init_seconds": float(np.mean([c.init_seconds for c in starts])),
+                "step_seconds": float(np.mean([c.step_seconds for c in starts])),
+                "l1": float(np.mean(l1)),
+                "l1_sd": float(np.std(l1, ddof=1)) if len(l1) > 1 else 0.0,
+                "l1_interval": list(bootstrap_interval(l1)),
+                "l1_over_scratch": float(np.mean(ratios)) if ratios else None,
+                "n": len(l1),
+            }
+        )
+    return rows
+
+
+def mean_curves(curves: Iterable[Curve]) -> list[dict[str, Any]]:
+    """Mean curve per (split, mode, pairs, init): all curves of a group share their evaluation steps."""
+    rows = []
+    for (split, mode, pairs, init), members in group(curves).items():
+        steps = list(members[0].steps)
+        l1 = np.array([[c.at(step) for step in steps] for c in members])
+        rows.append(
+            {
+                "split": split,
+                "mode": mode,
+                "pairs": pairs,
+                "init": init,
+                "steps": steps,
+                "seconds": [float(np.mean([c.seconds(step) for c in members])) for step in steps],
+                "l1": l1.mean(axis=0).tolist(),
+                "l1_sd": l1.std(axis=0, ddof=1 if len(members) > 1 else 0).tolist(),
+                "n": len(members),
+            }
+        )
+    return rows
