@@ -13,14 +13,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from zoo.errors import WeightzooError
 from zoo.files import atomic_path
+from zoo.layout import WeightLayout
 from zoo.records import WeightRecord
+from zoo.statistics import block_statistics
 
 STD_FLOOR = 0.05  # of the median block deviation: a block that hardly moves is not blown up to unit variance
 
@@ -42,16 +43,14 @@ class BlockStatistics:
         mean = blocks.double().mean(0) * mask
         squares = ((blocks - mean) ** 2 * mask).mean(0).sum(-1)
         std = (squares / mask.sum(-1).clamp(min=1)).sqrt()
-        std = std.clamp(min=max(floor * float(std.median()), 1e-6))
-        return cls(mean.float(), std.float(), mask)
+        return cls(mean.float(), _floored(std.float(), floor), mask)
 
     @classmethod
-    def from_records(cls, records: Iterable[WeightRecord], mask: Tensor) -> BlockStatistics:
-        """Statistics of an iterable of records (all held in memory once, as float16)."""
-        stacked = [torch.from_numpy(np.asarray(record.blocks)) for record in records]
-        if not stacked:
-            raise WeightzooError("no weights to take statistics from; is the training split empty?")
-        return cls.from_blocks(torch.stack(stacked).float(), mask)
+    def from_records(cls, records: Iterable[WeightRecord], layout: WeightLayout) -> BlockStatistics:
+        """Statistics of an iterable of records, in one pass (as `statistics.safetensors` of a zoo, but floored)."""
+        found = block_statistics(records, layout)
+        mean, std = torch.from_numpy(found["mean"]), torch.from_numpy(found["std"])
+        return cls(mean * layout.mask, _floored(std, STD_FLOOR), layout.mask)
 
     def normalize(self, blocks: Tensor) -> Tensor:
         """Weights [..., num_blocks, block_size] -> about unit variance a block; padding becomes 0."""
@@ -75,3 +74,7 @@ class BlockStatistics:
             return cls(tensors["mean"].float(), tensors["std"].float(), tensors["mask"].bool())
         except Exception as error:
             raise WeightzooError(f"{path} cannot be read as block statistics ({error}); copy it again") from error
+
+
+def _floored(std: Tensor, floor: float) -> Tensor:
+    return std.clamp(min=max(floor * float(std.median()), 1e-6))

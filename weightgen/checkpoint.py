@@ -1,0 +1,89 @@
+"""Training checkpoints: one safetensors file each, tensors plus a JSON state in its metadata, written atomically.
+
+    save_checkpoint(folder, step, tensors, state, keep=2)
+    found = load_checkpoint(folder)                # the newest one: (tensors, state), or None
+
+Nested names are flat: "denoiser.input", "ema.input", "optimizer.0.exp_avg". No pickle anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from zoo.errors import WeightzooError
+from zoo.files import atomic_path
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Writes tensors and a JSON-able state as one file, atomically."""
+    contents = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(contents, temporary, metadata={"state": json.dumps(dict(state))})
+
+
+def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Reads what `save_tensors` wrote.
+
+    Raises:
+        WeightzooError: truncated or not one of our files.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            state = json.loads(file.metadata()["state"])
+            return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118
+    except Exception as error:
+        raise WeightzooError(f"{path} cannot be read ({error}); delete it and run the same command again") from error
+
+
+def save_checkpoint(
+    folder: str | Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], keep: int = 2
+) -> Path:
+    """Writes `step-00000100.safetensors` and removes all but the newest `keep`."""
+    path = Path(folder) / f"step-{step:08d}.safetensors"
+    save_tensors(path, tensors, {**state, "step": step})
+    for old in checkpoints(folder)[:-keep]:
+        old.unlink()
+    return path
+
+
+def checkpoints(folder: str | Path) -> list[Path]:
+    """Complete checkpoints, oldest first."""
+    return sorted(Path(folder).glob("step-*.safetensors"))
+
+
+def load_checkpoint(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The newest checkpoint's tensors and state, or None when there is none."""
+    found = checkpoints(folder)
+    return load_tensors(found[-1]) if found else None
+
+
+def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `with_prefix`: the tensors whose name starts with `prefix`."""
+    return {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimiser's state as flat tensors: "0.exp_avg", "0.step", ..."""
+    state = optimizer.state_dict()["state"]
+    return {f"{index}.{name}": torch.as_tensor(value) for index, s in state.items() for name, value in s.items()}
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Puts the tensors of `optimizer_tensors` back."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,143 @@
+"""The diffusion objective over normalised weights: what is predicted, at which noise levels, and how to sample.
+
+    scheduler = make_scheduler(config)                                     # diffusers, cosine, 1000 steps
+    value = loss(denoiser, clean, text, mask, scheduler, config)           # one training loss
+    blocks = one_step(denoiser, text)                                      # prompt -> weights, no diffusers needed
+    blocks = sample(denoiser, scheduler, text, num_inference_steps=20, guidance_scale=1.5)
+
+At the last timestep no signal is left, so the prediction there is the mean of the weights given the text: one step is
+regression, and `last_step_fraction` says how much of the training goes to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from weightgen.text import TextStates
+
+if TYPE_CHECKING:
+    from diffusers import DDPMScheduler
+
+LAST_TIMESTEP = 999
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What a denoiser is trained for.
+
+    Attributes:
+        target: "x0" predicts the clean weights, "v" the velocity.
+        last_step_fraction: share of training samples at the last timestep (the others are uniform).
+        zero_noise_fraction: of those, the share that sees zeros for noise, the deterministic input of `one_step`.
+        prompt_dropout: share of training samples without a prompt, for classifier-free guidance.
+        blocks_per_sample: only for denoisers of independent blocks: train on that many random blocks a step (0 = all).
+    """
+
+    target: Literal["x0", "v"] = "x0"
+    schedule: str = "squaredcos_cap_v2"
+    num_train_timesteps: int = LAST_TIMESTEP + 1
+    last_step_fraction: float = 0.3
+    zero_noise_fraction: float = 0.5
+    prompt_dropout: float = 0.1
+    blocks_per_sample: int = 0
+
+
+def make_scheduler(config: ObjectiveConfig) -> DDPMScheduler:
+    """The noise schedule as a diffusers scheduler."""
+    from diffusers import DDPMScheduler
+
+    return DDPMScheduler(
+        num_train_timesteps=config.num_train_timesteps,
+        beta_schedule=config.schedule,
+        prediction_type="sample" if config.target == "x0" else "v_prediction",
+        clip_sample=False,
+        timestep_spacing="trailing",  # sampling starts at the last timestep
+    )
+
+
+def loss(
+    denoiser: nn.Module,
+    clean: Tensor,
+    text: TextStates,
+    mask: Tensor,
+    scheduler: DDPMScheduler,
+    config: ObjectiveConfig,
+) -> Tensor:
+    """Mean squared error of the prediction over real weights, one scalar (draws from torch's global generator).
+
+    Args:
+        clean: normalised blocks [B, num_blocks, block_size]. mask: [num_blocks, block_size], False on padding.
+    """
+    options: dict[str, Any] = {}
+    if config.blocks_per_sample and denoiser.independent_blocks:
+        chosen = torch.randperm(clean.shape[1], device=clean.device)[: config.blocks_per_sample]
+        clean, mask, options = clean[:, chosen], mask[chosen], {"block_index": chosen}
+    size, device = len(clean), clean.device
+    last = config.num_train_timesteps - 1
+    draw = torch.rand(3, size, device=device)
+    at_last = draw[0] < config.last_step_fraction
+    timesteps = torch.randint(0, last + 1, (size,), device=device).masked_fill(at_last, last)
+    zeroed = at_last & (draw[1] < config.zero_noise_fraction)
+    noise = torch.randn_like(clean) * mask * ~zeroed[:, None, None]
+    noisy = scheduler.add_noise(clean, noise, timesteps)
+    target = clean if config.target == "x0" else scheduler.get_velocity(clean, noise, timesteps)
+    text = text.drop(draw[2] < config.prompt_dropout)
+    predicted = denoiser(noisy, timesteps, text.tokens, text.mask, text.pooled, **options)
+    return ((predicted - target) ** 2 * mask).sum() / (mask.sum() * size)
+
+
+def one_step(
+    denoiser: nn.Module,
+    text: TextStates,
+    noise: Tensor | None = None,
+    target: str = "x0",
+    last_timestep: int = LAST_TIMESTEP,
+) -> Tensor:
+    """Predicts clean normalised blocks [B, num_blocks, block_size] from the last timestep, with gradients.
+
+    Args:
+        noise: the network's input; zeros (deterministic) by default.
+        target: what the denoiser predicts. At the last timestep the signal's share is below 1e-4, so v = -x0 there.
+    """
+    shape = (len(text), denoiser.settings["num_blocks"], denoiser.settings["block_size"])
+    noise = text.pooled.new_zeros(shape) if noise is None else noise
+    timesteps = torch.full((len(text),), last_timestep, device=noise.device)
+    predicted = denoiser(noise, timesteps, text.tokens, text.mask, text.pooled)
+    return predicted if target == "x0" else -predicted
+
+
+@torch.no_grad()
+def sample(
+    denoiser: nn.Module,
+    scheduler: DDPMScheduler,
+    text: TextStates,
+    num_inference_steps: int = 1,
+    guidance_scale: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Samples normalised blocks [B, num_blocks, block_size] by DDIM over `num_inference_steps`.
+
+    Args:
+        scheduler: the model's scheduler; its noise levels and prediction type are used.
+        guidance_scale: 1 is no guidance; above 1 pushes away from the prediction without a prompt.
+        generator: draws the starting noise (a CPU generator).
+    """
+    from diffusers import DDIMScheduler
+
+    steps = DDIMScheduler.from_config(scheduler.config, timestep_spacing="trailing", set_alpha_to_one=True)
+    steps.set_timesteps(num_inference_steps)
+    shape = (len(text), denoiser.settings["num_blocks"], denoiser.settings["block_size"])
+    x = torch.randn(shape, generator=generator).to(text.pooled.device)
+    empty = text.drop(torch.ones(len(text), dtype=torch.bool, device=text.pooled.device))
+    for timestep in steps.timesteps:
+        timesteps = timestep.to(x.device).expand(len(x))
+        predicted = denoiser(x, timesteps, text.tokens, text.mask, text.pooled)
+        if guidance_scale != 1.0:
+            unguided = denoiser(x, timesteps, empty.tokens, empty.mask, empty.pooled)
+            predicted = unguided + guidance_scale * (predicted - unguided)
+        x = steps.step(predicted, timestep, x).prev_sample
+    return x

@@ -1,0 +1,43 @@
+"""The live line of a training run: loss, validation R2, records per second and time left, on stderr.
+
+    with training_progress("transformer", batch_size=32) as show:
+        show(0.25, loss=0.8, r2=0.41)          # once a step
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from zoo.progress import console
+
+SHOWN_EVERY = 0.5  # seconds
+
+
+@contextmanager
+def training_progress(name: str, batch_size: int) -> Iterator[Callable[..., None]]:
+    """Yields show(progress 0..1, **values); silent unless stderr is a terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[values]}"),
+        TimeRemainingColumn(),
+    )
+    started, calls, last = time.monotonic(), 0, 0.0
+    with Progress(*columns, console=console, disable=not console.is_terminal or console.quiet) as display:
+        task = display.add_task(f"training {name}", total=1.0, values="")
+
+        def show(progress: float, **values: float) -> None:
+            nonlocal calls, last
+            calls += 1
+            now = time.monotonic()
+            if now - last < SHOWN_EVERY and progress < 1:
+                return
+            last = now
+            speed = calls * batch_size / max(now - started, 1e-9)
+            text = "  ".join([*(f"{key} {value:.3f}" for key, value in values.items()), f"{speed:.0f} records/s"])
+            display.update(task, completed=progress, values=text)
+
+        yield show
