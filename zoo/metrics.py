@@ -98,12 +98,12 @@ def kid_interval(
     """
     count, photos, width = features.shape
     features, others = features.reshape(-1, width), others.reshape(-1, width)
-    weights = _resampling_weights(count, photos, resamples, seed)
+    weights = _resampling_weights(count, photos, resamples, seed).to(features.device)
     values = _off_diagonal_mean(polynomial_kernel(features, features), weights)
     values = values + _off_diagonal_mean(polynomial_kernel(others, others), weights)
     across = _off_diagonal_mean(polynomial_kernel(features, others), weights, own=not paired)
     values = values - 2 * across
-    return _quantiles(values[values.isfinite()].numpy(), level)
+    return _quantiles(values[values.isfinite()].cpu().numpy(), level)
 
 
 def _off_diagonal_mean(kernel: Tensor, weights: Tensor | None = None, own: bool = False) -> Tensor:
@@ -112,7 +112,7 @@ def _off_diagonal_mean(kernel: Tensor, weights: Tensor | None = None, own: bool 
     An image drawn twice is never paired with itself. ``own`` adds the diagonal, once per drawn image.
     """
     if weights is None:
-        weights = torch.ones(1, len(kernel), dtype=kernel.dtype)
+        weights = kernel.new_ones(1, len(kernel))
     diagonal = kernel.diagonal()
     total = ((weights @ kernel) * weights).sum(1) - weights.square() @ diagonal
     count = weights.sum(1).square() - weights.square().sum(1)

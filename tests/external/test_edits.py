@@ -1,4 +1,4 @@
-"""The external edits are complete, attributed and give aligned pairs from photographs split by train and test."""
+"""The external edits are complete, attributed, and give aligned pairs split by photograph."""
 
 import sys
 
