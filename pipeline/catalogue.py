@@ -50,6 +50,14 @@ NEEDS_COLOUR = frozenset((
     "black-and-white", "high-contrast-bw", "infrared-bw", "pop-red", "pop-blue", "pop-green", "pop-yellow",
     "green-to-autumn", "spring", "vivid", "muted", "swap-red-blue", "hue-60", "hue-180", "infrared-colour",
     "two-strip", "technicolor", "selenium", "posterised", "posterised-fine", "silent-film", "security-camera"))
+# Looks that change so much that unseen strengths differ visibly from the seen ones.
+DRASTIC = frozenset(("outline", "chalkboard", "blueprint", "neon-outline", "pencil", "hatching", "emboss", "marble", "negative",
+                     "lightness-flip", "solarized", "psychedelic", "pop-art", "brush-ink", "stencil", "renaissance", "low-key"))
+# Two of a kind in one concept would leave a black or a white frame.
+DARK = frozenset(("renaissance", "low-key", "night", "darker", "spotlight", "candlelight", "storm", "dusk", "blue-hour",
+                  "daguerreotype", "neon-outline", "colour-neon", "chalkboard", "vignette", "lomo", "shadow-below"))
+BRIGHT = frozenset(("high-key", "brighter", "noon", "summer", "watercolour", "pastel-colours", "white-vignette", "light-above",
+                    "frost", "snow", "backlit", "dreamy", "winter", "outline", "marble", "spring"))
 NEUTRAL = frozenset(("white", "black"))
 TAKES_NEUTRAL = {"colour-ink": {"black"}, "haze-colour": {"white", "black"}, "edges-colour": {"white", "black"}}
 
@@ -136,6 +144,8 @@ def _fits_together(parts: list[Part]) -> bool:
     if len({p.look.slot for p in parts}) < len(parts) or len({p.look.family for p in parts}) < len(parts):
         return False
     keys = {p.look.key for p in parts}
+    if len(keys & DARK) > 1 or len(keys & BRIGHT) > 1:
+        return False
     return not any(a in GREY_LOOKS and b in NEEDS_COLOUR for a in keys for b in keys - {a})
 
 
@@ -171,7 +181,7 @@ def _combined_plans(rng: random.Random, palette: list[ColourName]) -> list[Plan]
 def _value_plans(rng: random.Random, palette: list[ColourName]) -> list[Plan]:
     """Unseen colours in known treatments, alone and combined; unseen strengths of known looks."""
     plans: dict[str, Plan] = {}
-    useful = [t for t in TREATMENTS if t.key not in ("shadows", "split", "edges-colour", "leak-colour-right")]
+    useful = [t for t in TREATMENTS if t.key not in ("shadows", "highlights", "split", "edges-colour", "leak-colour-right")]
     for colour in (c for c in COLOURS if c.held_out):
         looks = rng.sample(useful, len(useful))
         made: list[Part] = []
@@ -187,9 +197,9 @@ def _value_plans(rng: random.Random, palette: list[ColourName]) -> list[Plan]:
             if _fits_together(pair):
                 plans[pair[0].key + pair[1].key] = _plan(pair)
                 break
-    strong = [look for look in MEDIA if look.key not in ("fine-pixels",)]
+    drastic = [look for look in PLAIN_LOOKS if look.key in DRASTIC]
     for strength in ("third", "sixty"):
-        for look in rng.sample(strong, 6) + rng.sample([m for m in MOODS if m.family in ("time", "false colour", "monochrome")], 4):
+        for look in rng.sample(drastic, 8):
             plan = _plan([Part(look)], strength)
             plans[plan.id] = plan
     return list(plans.values())

@@ -192,14 +192,14 @@ MOODS: tuple[Look, ...] = (
     look("solarized", "false colour", "colour", [step("solarize", level=0.55)],
          "solarised | solarised | with a solarisation effect | with the bright parts inverted",
          "Sabattier effect | by the Sabattier effect | in the darkroom manner of Man Ray | with its brightest areas flipped"),
-    look("infrared-colour", "false colour", "colour", [step("matrix", rows=[[0.1, 1.0, -0.1], [0.4, 0.1, 0.4], [0.2, 0.1, 0.6]]), step("adjust", saturation=1.4, exposure=0.2)],
+    look("infrared-colour", "false colour", "colour", [step("matrix", rows=[[-0.1, 1.4, -0.3], [0.6, 0.0, 0.4], [0.1, 0.5, 0.5]]), step("adjust", saturation=1.5, exposure=0.15)],
          "colour infrared | in colour infrared with pink leaves | with pink trees | on infrared colour film",
          "Aerochrome | on Kodak Aerochrome | with foliage in bubblegum shades | false-colour film where plants blush"),
-    look("posterised", "print effect", "colour", [step("posterize", levels=3, soften=0.008)],
-         "posterised | posterised to a few tones | with only three tones per colour | reduced to very few colours",
+    look("posterised", "print effect", "colour", [step("adjust", saturation=1.3), step("posterize", levels=4, soften=0.006)],
+         "posterised | posterised to a few tones | with only four tones per colour | reduced to very few colours",
          "banded tones | with tones broken into bands | down to a handful of colours | quantised crudely"),
-    look("posterised-fine", "print effect", "colour", [step("posterize", levels=5)],
-         "lightly posterised | with five tones per colour | with slightly stepped colours | with visible colour steps",
+    look("posterised-fine", "print effect", "colour", [step("posterize", levels=6)],
+         "lightly posterised | with six tones per colour | with slightly stepped colours | with visible colour steps",
          "stepped shades | its gradients cut into steps | like an early web graphic | with mild banding"),
     # film and camera
     look("faded-film", "film", "film", [step("adjust", fade=0.28, temperature=0.35, saturation=0.65)],
@@ -303,7 +303,7 @@ MOODS: tuple[Look, ...] = (
 )
 
 HELD_OUT: tuple[Look, ...] = (
-    look("linocut", "printmaking", "medium", [step("ink", radius=0.025, sharpness=40.0, level=0.5, dark=[0.08, 0.08, 0.1], paper=[0.95, 0.93, 0.88])],
+    look("linocut", "printmaking", "medium", [step("ink", radius=0.015, sharpness=40.0, level=0.5, dark=[0.08, 0.08, 0.1], paper=[0.95, 0.93, 0.88])],
          "linocut", "linocut | a linocut | a lino print | a relief print cut from linoleum | a bold black hand-cut print", held_out=True),
     look("woodcut", "printmaking", "medium", [step("hatch", lines=16, angle=20, ink=[0.15, 0.09, 0.05], paper=[0.94, 0.87, 0.72]), step("dark_edges", amount=0.9, colour=[0.15, 0.09, 0.05])],
          "woodcut", "woodcut | a woodcut | an old woodblock print | a picture cut into wood and printed | a brown woodcut on old paper", held_out=True),

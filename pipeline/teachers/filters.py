@@ -48,7 +48,6 @@ OPERATORS: dict[str, Callable[..., Tensor]] = {
     "motion": texture.motion,
     "tilt_shift": texture.tilt_shift,
     "kuwahara": texture.kuwahara,
-    "median": texture.median,
     "dark_edges": texture.dark_edges,
     "sketch": texture.sketch,
     "outline": texture.outline,

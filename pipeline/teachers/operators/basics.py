@@ -83,6 +83,15 @@ def _gaussian(images: Tensor, sigma: float) -> Tensor:
     return flat.reshape(n, c, h, w)
 
 
+def box_mean(padded: Tensor, size: int, dim: int) -> Tensor:
+    """Mean of `size` neighbours along `dim` (-1 or -2); the result is size - 1 shorter there."""
+    length = padded.shape[dim] - size + 1
+    total = padded.narrow(dim, 0, length).clone()
+    for offset in range(1, size):
+        total += padded.narrow(dim, offset, length)
+    return total / size
+
+
 def slopes(gray: Tensor) -> tuple[Tensor, Tensor]:
     """Horizontal and vertical slope of [N, C, H, W], per 1/64 of the frame."""
     scale = side(gray) / 64 / 2

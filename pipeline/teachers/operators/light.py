@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.teachers.operators.basics import Colour, blur, frame, luma, mix, plane, screen, slopes, smoothstep
+from pipeline.teachers.operators.basics import Colour, blur, box_mean, frame, luma, mix, plane, screen, slopes, smoothstep
 
 SIDES = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "top": (0.0, -1.0), "bottom": (0.0, 1.0),
          "top-left": (-0.7, -0.7), "top-right": (0.7, -0.7), "bottom-left": (-0.7, 0.7), "bottom-right": (0.7, 0.7)}
@@ -70,7 +71,6 @@ def wet(images: Tensor, amount: float = 1.0) -> Tensor:
     """Rain-soaked: darker and glossier, with vertical smears of light."""
     height = images.shape[-2]
     reach = max(1, round(0.06 * height))
-    streaks = torch.nn.functional.avg_pool2d(
-        torch.nn.functional.pad(images, (0, 0, reach, reach), mode="replicate"), (2 * reach + 1, 1), stride=1)
+    streaks = box_mean(F.pad(images, (0, 0, reach, reach), mode="replicate"), 2 * reach + 1, -2)
     soaked = mix(images, streaks, 0.55) * plane((0.8, 0.88, 0.98), images) * 0.85
     return mix(images, soaked + 0.25 * (images - blur(images, 0.03)), amount)

@@ -6,12 +6,12 @@ import math
 
 import torch
 import torch.nn.functional as F
-from kornia.filters import median_blur
 from torch import Tensor
 
 from pipeline.teachers.operators.basics import (
     Colour,
     blur,
+    box_mean,
     edge_strength,
     frame,
     luma,
@@ -53,8 +53,7 @@ def motion(images: Tensor, length: float = 0.12, vertical: bool = False) -> Tens
     """Smear along one direction."""
     reach = max(1, round(length * side(images) / 2))
     pad = (0, 0, reach, reach) if vertical else (reach, reach, 0, 0)
-    size = (2 * reach + 1, 1) if vertical else (1, 2 * reach + 1)
-    return F.avg_pool2d(F.pad(images, pad, mode="replicate"), size, stride=1)
+    return box_mean(F.pad(images, pad, mode="replicate"), 2 * reach + 1, -2 if vertical else -1)
 
 
 def tilt_shift(images: Tensor, radius: float = 0.04, band: float = 0.3, round_shape: bool = False) -> Tensor:
@@ -70,7 +69,8 @@ def kuwahara(images: Tensor, radius: float = 0.04) -> Tensor:
     reach = size - 1
     tone = luma(images)
     stack = torch.cat((images, tone, tone * tone), 1)
-    means = F.avg_pool2d(F.pad(stack, (reach, reach, reach, reach), mode="replicate"), size, stride=1)
+    padded = F.pad(stack, (reach, reach, reach, reach), mode="replicate")
+    means = box_mean(box_mean(padded, size, -1), size, -2)
     height, width = images.shape[-2:]
     total, result = 0.0, 0.0
     for top in (0, reach):
@@ -81,17 +81,6 @@ def kuwahara(images: Tensor, radius: float = 0.04) -> Tensor:
             total = total + weight
             result = result + part[:, :3] * weight
     return result / total
-
-
-def median(images: Tensor, radius: float = 0.03) -> Tensor:
-    """Median of the neighbourhood (at most 5x5 pixels of a frame reduced to about 64)."""
-    size = 2 * max(1, min(2, round(radius * 64))) + 1
-    factor = max(1, round(side(images) / 64))
-    if factor == 1:
-        return median_blur(images, (size, size))
-    height, width = images.shape[-2:]
-    small = F.interpolate(images, (height // factor, width // factor), mode="area")
-    return F.interpolate(median_blur(small, (size, size)), (height, width), mode="bilinear", align_corners=False)
 
 
 def dark_edges(images: Tensor, amount: float = 1.0, detail: float = 0.008, start: float = 0.04,
