@@ -4,9 +4,10 @@
         print(outcome.task, outcome.error or outcome.result)
 
 ``run(tasks, fn, workers, max_in_flight)`` yields one :class:`Outcome` per task as they finish. ``fn`` is a
-function at module level, tasks and results are small. Infrastructure failures (a worker killed, out of memory,
-a storage hiccup) are tried up to ``MAX_ATTEMPTS`` times; what ``fn`` raises otherwise is not: it comes back
-as ``Outcome.error``. Every worker computes with one thread. Ctrl-C stops the workers at once; what they had finished
+function at module level, tasks and results are small. Infrastructure failures (a worker killed, out of
+memory, a storage hiccup) are tried up to ``MAX_ATTEMPTS`` times; what ``fn`` raises otherwise is not: it
+comes back as ``Outcome.error``. Every worker computes with one thread.
+Ctrl-C stops the workers at once; what they had finished
 is on disk.
 """
 

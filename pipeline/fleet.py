@@ -1,7 +1,7 @@
 """One fleet: K concepts trained at once, measured, gated and written as one shard. Runs inside a worker.
 
-A :class:`FleetTask` names a run folder and a shard; everything else is read from the frozen folder, so a task is
-the same on any machine that sees it. The shard is written last: its existence is the done marker.
+A :class:`FleetTask` names a run folder and a shard; everything else is read from the frozen folder, so a
+task is the same on any machine that sees it. The shard is written last: its existence is the done marker.
 """
 
 import functools
@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.build_config import BuildConfig
-from pipeline.sources import crops, load_photos
+from pipeline.sources import crops, load_photos, photo_paths
 from pipeline.teachers import TEACHERS, Teacher
 from zoo.concepts import Concept
-from zoo.config import load_config
+from zoo.config import config_diff, load_config
 from zoo.errors import WeightzooError
 from zoo.features import load_features
-from zoo.files import sha256_file, write_text
+from zoo.files import read_json, sha256_file, write_text
 from zoo.layout import WeightLayout
 from zoo.lora import load_base
 from zoo.metrics import kid, l1, psnr
@@ -30,6 +30,9 @@ from zoo.records import WeightRecord, record_metadata
 from zoo.shards import FORMATS, shard_stem
 from zoo.tensors import load_discriminator
 from zoo.train_gan import FleetResult, GanTrainConfig, run_generators, train_fleet
+
+
+PHOTOGRAPHS_FILE = "photographs.json"
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,24 @@ def source_crops(config: BuildConfig) -> tuple[Tensor, Tensor]:
     return train, test
 
 
+def photograph_hashes(config: BuildConfig) -> dict[str, dict[str, str]]:
+    """sha256 of every source photograph by file name, for train and test."""
+    folders = {"train": config.train_photos, "test": config.test_photos}
+    return {
+        key: {path.name: sha256_file(path) for path in photo_paths(where)} for key, where in folders.items()
+    }
+
+
+def check_photographs(run_dir: Path, config: BuildConfig) -> None:
+    """Raise ``WeightzooError`` when the photographs are not those that the run was started with."""
+    difference = config_diff(read_json(run_dir / PHOTOGRAPHS_FILE), photograph_hashes(config))
+    if difference:
+        raise WeightzooError(
+            f"the photographs differ from those that {run_dir} was started with: "
+            f"{difference.splitlines()[0].partition(':')[0]}; restore them or build into another folder"
+        )
+
+
 def make_teacher(name: str) -> Teacher:
     """Return the teacher called ``name``.
 
@@ -189,7 +210,7 @@ def render_targets(
 def train_and_measure(
     bench: Workbench, concepts: list[Concept], targets: Tensor, test_targets: Tensor
 ) -> list[Trained]:
-    """Train all concepts at once; those that diverge or miss the gate a second time at half the learning rate."""
+    """Train all concepts at once, and those that diverge or miss the gate once more at half the rate."""
     done = _attempt(bench, concepts, targets, test_targets, bench.config.training, attempt=1)
     missed = [i for i, item in enumerate(done) if item.reason is not None]
     if missed:
@@ -246,6 +267,7 @@ def load_workbench(run_dir: str, device: str = "cpu") -> Workbench:
     """Load what all fleets of a frozen run folder share."""
     folder = Path(run_dir)
     config = load_config(BuildConfig, folder / "config.json")
+    check_photographs(folder, config)
     base = folder / "base" / "generator.safetensors"
     train, test = source_crops(config)
     return Workbench(

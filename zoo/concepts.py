@@ -18,7 +18,7 @@ from zoo.errors import WeightzooError
 from zoo.files import PathLike, write_text
 
 SPLITS = ("train", "validation", "combination", "value", "family", "external")
-_SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Concept:
     """One edit that a person could ask for.
 
     Attributes:
-        id: unique slug of lower-case letters, digits and single hyphens.
+        id: unique slug of lower-case letters, digits and hyphens.
         prompt: the edit in words.
         paraphrases: other everyday wordings of it.
         attributes: anything JSON can hold; ``recipe`` is read by the ``filters`` teacher.
@@ -44,8 +44,7 @@ def check_concept(concept: Concept) -> None:
     """Raise ``WeightzooError`` when a field of ``concept`` is unusable."""
     if not _SLUG.fullmatch(concept.id) or len(concept.id) > 120:
         raise WeightzooError(
-            f"concept id {concept.id!r} is not a slug; "
-            "use up to 120 lower-case letters, digits and single hyphens"
+            f"concept id {concept.id!r} is not a slug; use up to 120 lower-case letters, digits and hyphens"
         )
     if not concept.prompt.strip():
         raise WeightzooError(f"concept {concept.id!r} has an empty prompt; say in words what the edit does")

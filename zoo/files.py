@@ -6,6 +6,7 @@ Everything that weightzoo leaves on disk goes through :func:`atomic_path`: a fil
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,7 +49,7 @@ def remove_stale_temporaries(folder: PathLike) -> None:
         parts = path.name.split(".")
         pid = next((before for before, part in zip(parts, parts[1:], strict=False) if part == "tmp"), "")
         if pid.isdigit() and not _is_alive(int(pid)):
-            path.unlink(missing_ok=True)
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _is_alive(pid: int) -> bool:

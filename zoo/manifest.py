@@ -98,7 +98,7 @@ def collect_manifest(run_dir: PathLike) -> ZooManifest:
         format_version=FORMAT_VERSION,
         name=read_json(run_dir / "config.json").get("name", run_dir.name),
         statistics="statistics.safetensors",
-        counts=_counts(concepts, {name: len(rows) for name, rows in stored.items()}, read_rejected(run_dir)),
+        counts=_counts(concepts, {k: len(rows) for k, rows in stored.items()}, read_rejected(run_dir)),
         shards=tuple(entries),
         files={name: sha256_file(run_dir / name) for name in _other_files(run_dir)},
         quality=_quality([rows[0] for rows in stored.values()]),
@@ -234,8 +234,8 @@ def _counts(
 
 
 def _other_files(run_dir: Path) -> Iterable[str]:
-    """Every file of a zoo beside its shards, logs, manifest and card (which quotes the manifest), in a fixed order."""
-    names = ["concepts.jsonl", "config.json", "layout.json", "statistics.safetensors"]
+    """Every file beside shards, logs, manifest and the card, which quotes the manifest; in a fixed order."""
+    names = ["concepts.jsonl", "config.json", "layout.json", "photographs.json", "statistics.safetensors"]
     folders = [run_dir / "base", run_dir / "rejected"]
     names += [p.relative_to(run_dir).as_posix() for folder in folders for p in folder.glob("[!.]*")]
     return sorted(name for name in names if (run_dir / name).exists())

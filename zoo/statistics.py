@@ -40,10 +40,9 @@ def block_statistics(records: Iterable[WeightRecord], layout: WeightLayout) -> d
     }
 
 
-def save_statistics(path: PathLike, statistics: dict[str, np.ndarray], num_records: int) -> None:
+def save_statistics(path: PathLike, statistics: dict[str, np.ndarray]) -> None:
     """Write ``statistics``, atomically."""
-    metadata = {"records": str(num_records)}  # one key: the library writes several in random order
-    write_bytes(path, safetensors.numpy.save(statistics, metadata=metadata))
+    write_bytes(path, safetensors.numpy.save(statistics))
 
 
 def load_statistics(path: PathLike) -> dict[str, np.ndarray]:

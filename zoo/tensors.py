@@ -1,7 +1,7 @@
 """Writing safetensors files whose bytes depend on their content only.
 
-The library orders the header's metadata at random; :func:`write_tensors` sorts it, so equal tensors and metadata
-give equal files and hashes. It writes atomically. The discriminator of a base is saved and loaded here.
+The library orders the header's metadata at random; :func:`write_tensors` sorts it, so equal tensors and
+metadata give equal files and hashes. It writes atomically. A base's discriminator is saved and loaded here.
 """
 
 import json

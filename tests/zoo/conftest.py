@@ -62,7 +62,7 @@ def run_dir(tmp_path, layout, metadata, make_record, shard_format):
         records = [make_record(name, split) for name in members]
         shard_format.write_shard(shard, records, layout, metadata | {"weightzoo.split": split})
     statistics = block_statistics((make_record(name) for name in ("c0", "c1", "c2")), layout)
-    save_statistics(path / "statistics.safetensors", statistics, 3)
+    save_statistics(path / "statistics.safetensors", statistics)
     write_text(path / "README.md", "# fake\n")
     build_manifest(path)
     return path

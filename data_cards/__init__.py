@@ -1,0 +1,1 @@
+"""Templates of the cards (README.md) of what weightzoo publishes."""

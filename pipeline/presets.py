@@ -1,0 +1,68 @@
+"""Complete build configurations by name. A variant calls one and changes a field or two."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from pipeline.base_gan import BaseConfig
+from pipeline.build_config import BuildConfig
+from zoo.errors import WeightzooError
+from zoo.gans.patchgan import PatchGanConfig
+from zoo.train_gan import GanTrainConfig
+
+
+def small() -> BuildConfig:
+    """The embedded zoo: 64 px, about two hours on two cores."""
+    return BuildConfig(
+        name="weightzoo-small",
+        num_concepts=560,
+        base=BaseConfig(num_concepts=48, steps=1500),
+        training=GanTrainConfig(steps=250),
+    )
+
+
+def tiny() -> BuildConfig:
+    """A complete build in about a minute on two cores: to see it work, and for the tests."""
+    return replace(
+        small(),
+        name="weightzoo-tiny",
+        num_concepts=16,
+        num_train_crops=32,
+        num_test_crops=16,
+        image_size=32,
+        generator={"channels": (8, 16, 24, 32), "lora_rank": 4, "attention_rank": 2, "head_width": 8},
+        discriminator=PatchGanConfig(channels=(8, 16)),
+        base=BaseConfig(num_concepts=8, steps=60),
+        training=GanTrainConfig(steps=60),
+        median_l1=0.15,
+    )
+
+
+def paper() -> BuildConfig:
+    """The paper's scale: 256 px crops, larger networks, thousands of concepts; for GPUs."""
+    return replace(
+        small(),
+        name="weightzoo-paper",
+        num_concepts=4000,
+        num_train_crops=1000,
+        num_test_crops=64,
+        image_size=256,
+        generator={"channels": (32, 64, 128, 192), "lora_rank": 16, "head_width": 48},
+        discriminator=PatchGanConfig(channels=(32, 64, 128, 256)),
+        base=BaseConfig(num_concepts=64, steps=10_000, concepts_per_step=16),
+        training=GanTrainConfig(steps=1000),
+        fleet_size=16,
+    )
+
+
+PRESETS: dict[str, Callable[[], BuildConfig]] = {"tiny": tiny, "small": small, "paper": paper}
+
+
+def preset(name: str) -> BuildConfig:
+    """Return the preset called ``name``.
+
+    Raises:
+        WeightzooError: unknown.
+    """
+    if name not in PRESETS:
+        raise WeightzooError(f"preset {name!r} is unknown; use one of {', '.join(PRESETS)}")
+    return PRESETS[name]()

@@ -1,0 +1,202 @@
+"""The data card of a zoo: README.md with a YAML header that ``datasets`` and the Hub read.
+
+:func:`data_card` fills ``data_cards/zoo.md`` from the manifest, the records and the frozen config; no figure
+in it is typed by hand.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.build_config import BuildConfig
+from pipeline.sources import attribution, photo_paths
+from zoo.concepts import Concept, read_concepts
+from zoo.config import load_config
+from zoo.layout import WeightLayout
+from zoo.manifest import ZooManifest, read_rejected
+from zoo.records import METRICS, WeightRecord, arrow_schema
+from zoo.shards import read_shard
+
+TEMPLATE = Path(__file__).resolve().parent.parent / "data_cards" / "zoo.md"
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+METRIC_NAMES = {"l1": "L1", "l1_copy": "L1 of copy", "psnr": "PSNR (dB)", "kid": "KID"}
+
+
+def data_card(run_dir: Path, manifest: ZooManifest, repo: str | None = None) -> str:
+    """Return the card of a finished run folder.
+
+    Args:
+        manifest: its manifest (collected, not yet written).
+        repo: the Hub repository that the examples name; default: the zoo's name.
+    """
+    config = load_config(BuildConfig, run_dir / "config.json")
+    layout = WeightLayout.load(run_dir / "layout.json")
+    concepts = read_concepts(run_dir / "concepts.jsonl")
+    records = [_light(record) for entry in manifest.shards for record in read_shard(run_dir / entry.name)[0]]
+    rejected = read_rejected(run_dir)
+    fields = {
+        **_facts(manifest, config, layout),
+        "repo": repo or manifest.name,
+        "data_files": _data_files(manifest),
+        "features": _features(layout),
+        "split_info": _split_info(manifest),
+        "split_table": _split_table(manifest),
+        "examples": "; ".join(f'"{concept.prompt}"' for concept in concepts[:6]),
+        "quality_table": _quality_table(records),
+        "histogram": _histogram([record.metrics["l1"] for record in records]),
+        "retried": sum(record.attempt > 1 for record in records),
+        "rejected_table": _rejected_table(concepts, rejected),
+        "reasons": _reasons(rejected),
+        "photographs": _photographs(config),
+    }
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(fields)
+
+
+def _facts(manifest: ZooManifest, config: BuildConfig, layout: WeightLayout) -> dict[str, Any]:
+    """What config, layout and manifest say word for word."""
+    ok = manifest.counts["ok"]
+    photos = {path.name for path in (*photo_paths(config.train_photos), *photo_paths(config.test_photos))}
+    return {
+        "name": manifest.name,
+        "licence": manifest.licence,
+        "licence_id": manifest.licence.lower(),
+        "size_category": next((name for limit, name in SIZES if ok < limit), "n>1M"),
+        "ok": ok,
+        "gan": manifest.gan,
+        "teacher": manifest.teacher,
+        "base_sha256": manifest.base_sha256,
+        "feature_network": manifest.feature_network,
+        "layout_id": manifest.layout_id,
+        "format_version": manifest.format_version,
+        "num_values": layout.num_values,
+        "num_blocks": layout.num_blocks,
+        "block_size": layout.block_size,
+        "image_size": config.image_size,
+        "fleet_size": config.fleet_size,
+        "num_train_crops": config.num_train_crops,
+        "num_test_crops": config.num_test_crops,
+        "gate_factor": config.gate_factor,
+        "median_l1": config.median_l1,
+        "gate_limit": f"{config.gate_factor * config.median_l1:.4f}",
+        "base_concepts": config.base.num_concepts,
+        "base_steps": config.base.steps,
+        "steps": config.training.steps,
+        "batch_size": config.training.batch_size,
+        "learning_rate": config.training.learning_rate,
+        "adversarial_weight": config.training.adversarial_weight,
+        "seed": config.training.seed,
+        "torch_version": torch.__version__.split("+")[0],
+        "num_photographs": len(photos),
+    }
+
+
+def _light(record: WeightRecord) -> WeightRecord:
+    """The record without its weights, so that a card of a large zoo fits in memory."""
+    values = {**vars(record), "blocks": record.blocks[:0].copy()}
+    return WeightRecord(**values)
+
+
+def _splits(manifest: ZooManifest) -> list[str]:
+    return list(dict.fromkeys(entry.split for entry in manifest.shards))
+
+
+def _data_files(manifest: ZooManifest) -> str:
+    suffix = Path(manifest.shards[0].name).suffix
+    lines = [f"  - split: {split}\n    path: weights/{split}-*{suffix}" for split in _splits(manifest)]
+    return "\n".join(lines)
+
+
+def _features(layout: WeightLayout) -> str:
+    """The columns in the Hub's YAML, from the Arrow schema itself."""
+    kinds = {"double": "float64", "fixed_size_binary": "fixed_size_binary"}
+    lines = []
+    for column in arrow_schema(layout):
+        lines.append(f"  - name: {column.name}")
+        kind = str(column.type)
+        if kind.startswith("struct"):
+            lines.append("    struct:")
+            lines += [
+                f"    - name: {item.name}\n      dtype: {kinds[str(item.type)]}" for item in column.type
+            ]
+        elif kind.startswith("list"):
+            lines.append(f"    list: {column.type.value_type}")
+        else:
+            lines.append(f"    dtype: {kind}")
+    return "\n".join(lines)
+
+
+def _split_info(manifest: ZooManifest) -> str:
+    lines = []
+    for split in _splits(manifest):
+        entries = [entry for entry in manifest.shards if entry.split == split]
+        lines.append(f"  - name: {split}")
+        lines.append(f"    num_examples: {sum(entry.records for entry in entries)}")
+        lines.append(f"    num_bytes: {sum(entry.bytes for entry in entries)}")
+    return "\n".join(lines)
+
+
+def _split_table(manifest: ZooManifest) -> str:
+    lines = []
+    for split in _splits(manifest):
+        entries = [entry for entry in manifest.shards if entry.split == split]
+        megabytes = sum(entry.bytes for entry in entries) / 1e6
+        records = sum(entry.records for entry in entries)
+        lines.append(f"| {split} | {records} | {len(entries)} | {megabytes:.2f} |")
+    return "\n".join(lines)
+
+
+def _quality_table(records: Sequence[WeightRecord]) -> str:
+    lines = []
+    for key in METRICS if records else ():
+        values = np.quantile([record.metrics[key] for record in records], (0.1, 0.5, 0.9))
+        lines.append(f"| {METRIC_NAMES[key]} | " + " | ".join(f"{value:.4g}" for value in values) + " |")
+    return "\n".join(lines)
+
+
+def _histogram(values: Sequence[float], bins: int = 10, width: int = 40) -> str:
+    """A histogram in text, one line a bin."""
+    if not values:
+        return "(no record)"
+    counts, edges = np.histogram(values, bins=bins)
+    largest = counts.max()
+    return "\n".join(
+        f"{low:.3f} - {high:.3f} {count:6d} {'#' * round(width * count / largest)}".rstrip()
+        for count, low, high in zip(counts, edges[:-1], edges[1:], strict=True)
+    )
+
+
+def _rejected_table(concepts: Sequence[Concept], rejected: Sequence[dict[str, Any]]) -> str:
+    """Concepts by strength and fate."""
+    status = {row["concept_id"]: row["status"] for row in rejected}
+    table: dict[float, Counter[str]] = {}
+    for concept in concepts:
+        strength = float(concept.attributes.get("strength", 1.0))
+        table.setdefault(strength, Counter())[status.get(concept.id, "ok")] += 1
+    return "\n".join(
+        f"| {strength:g} | {row.total()} | {row['ok']} | {row['rejected']} | {row['failed']} |"
+        for strength, row in sorted(table.items())
+    )
+
+
+def _reasons(rejected: Sequence[dict[str, Any]]) -> str:
+    """Up to ten rejected concepts with their reasons."""
+    lines = [f"- `{row['concept_id']}` ({row['status']}): {row['reason']}" for row in rejected[:10]]
+    more = [f"- and {len(rejected) - 10} more in `rejected/`"] if len(rejected) > 10 else []
+    return "\n".join(lines + more) or "Nothing was rejected."
+
+
+def _photographs(config: BuildConfig) -> str:
+    """One line per photograph; those of a team's own folder by name only."""
+    known = {row["file"]: row for row in attribution()}
+    lines = []
+    for where in (config.train_photos, config.test_photos):
+        for path in photo_paths(where):
+            row = known.get(f"{where}/{path.name}")
+            about = f"{row['title']}, {row['author']}, {row['licence']}" if row else path.name
+            lines.append(f"  - {'train' if where == config.train_photos else 'test'}: {about}")
+    return "\n".join(lines)
