@@ -147,21 +147,29 @@ class E2ganGenerator(nn.Module):
 
     def forward(self, images: Tensor, context: Tensor | None = None) -> Tensor:
         """Edits images [N, 3, H, W]; `context` is `global_context` of the same photos at any resolution."""
-        return self.render(images, self.global_context(images) if context is None else context)
+        full, half = self._encode(images)
+        return self._decode(images, full, half, self._trunk(half) if context is None else context)
 
     def global_context(self, images: Tensor) -> Tensor:
         """Features [N, channels[1], ~H/4, ~W/4] of all that depends on the photo as a whole."""
-        half = F.relu(self.down1(F.relu(self.stem(images * 2 - 1))))
-        quarter = self.res2(self.res1(self.down2(half)))
+        return self._trunk(self._encode(images)[1])
+
+    def render(self, images: Tensor, context: Tensor) -> Tensor:
+        """Edits images with a given context; local: a pixel depends on its 11x11 neighbourhood and the context."""
+        return self._decode(images, *self._encode(images), context)
+
+    def _encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        full = self.stem(images * 2 - 1)
+        return full, self.down1(F.relu(full))
+
+    def _trunk(self, half: Tensor) -> Tensor:
+        quarter = self.res2(self.res1(self.down2(F.relu(half))))
         eighth = self.transformer(self.ds(F.relu(quarter)))
         h = quarter + resize_to(self.us(F.relu(eighth)), quarter.shape[-2:])
         return self.up1(F.relu(self.res3(h)))
 
-    def render(self, images: Tensor, context: Tensor) -> Tensor:
-        """Edits images with a given context; local: a pixel depends on its 11x11 neighbourhood and the context."""
+    def _decode(self, images: Tensor, full: Tensor, half: Tensor, context: Tensor) -> Tensor:
         scaled = images * 2 - 1
-        full = self.stem(scaled)
-        half = self.down1(F.relu(full))
         half = F.relu(half + resize_to(context, half.shape[-2:]))
         full = F.relu(full + resize_to(self.up2(half), full.shape[-2:]))
         full = F.relu(self.refine(torch.cat([full, scaled], 1)))
