@@ -29,6 +29,20 @@ def model_source(model: str | None) -> str:
     return str(embedded_model()) if model is None else model
 
 
+def model_folder(model: Path | None) -> Path:
+    """Return ``model``, or the embedded weight generator's folder when it is ``None``.
+
+    Raises:
+        WeightzooError: there is no such folder.
+    """
+    from zoo.errors import WeightzooError
+
+    folder = embedded_model() if model is None else model
+    if not folder.is_dir():
+        raise WeightzooError(f"{folder} does not exist; give the output folder of `weightzoo train`")
+    return folder
+
+
 def zoo_folder(data: Path | None) -> Path:
     """Return ``data``, or the embedded zoo when it is ``None``.
 

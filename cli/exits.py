@@ -69,7 +69,7 @@ def describe(error: BaseException) -> tuple[str, int] | None:
     from zoo.errors import WeightzooError
 
     if isinstance(error, WeightzooError):
-        return str(error), FAILED if _disk_full(error.__cause__) else WRONG_INPUT
+        return str(error), FAILED if _disk_full(error.__cause__) else error.exit_code
     if _disk_full(error):
         where = getattr(error, "filename", None)
         target = f" while writing {where}" if where else ""

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from cli.choices import choose
 from cli.embedded import zoo_folder
 from cli.output import JsonOption, emit, quiet_progress
-from cli.presets import preset_named
 
 
 def train(
@@ -41,7 +41,7 @@ def train(
     from weightgen.presets import PRESETS
     from weightgen.train import train as run
 
-    make = preset_named(preset, PRESETS)
+    make = choose("preset", preset, PRESETS)
     config = make() if denoiser is None else make(denoiser)
     if steps is not None:
         config = replace(config, steps=steps)

@@ -8,7 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from cli.exits import ExactGroup
-from zoo.errors import WeightzooError
+from zoo.errors import Interrupted, WeightzooError
 from zoo.files import atomic_path
 
 
@@ -33,6 +33,7 @@ def run(error: BaseException | None = None, action=None):
     ("error", "code", "text"),
     [
         (WeightzooError("no such preset;\n known: tiny"), 2, "no such preset; known: tiny"),
+        (Interrupted("3 of 4 fleets are kept; run the same command to go on"), 130, "3 of 4 fleets"),
         (KeyboardInterrupt(), 130, "run the same command to continue"),
         (OSError(errno.ENOSPC, "No space left on device", "x.parquet"), 1, "x.parquet"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), 1, "free some space"),

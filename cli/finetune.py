@@ -1,0 +1,79 @@
+"""``weightzoo finetune``: your own pairs go in, a generator or an adapter trained on them comes out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.embedded import model_folder, zoo_folder
+from cli.output import JsonOption, cell, emit, quiet_progress
+
+
+def finetune(
+    pairs: Annotated[
+        Path,
+        typer.Option(help="Folder with source/ and target/, of side-by-side pictures, or a .tar of pairs."),
+    ],
+    prompt: Annotated[list[str], typer.Option(help="What the edit does, in words; may be repeated.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write.")],
+    init: Annotated[
+        str,
+        typer.Option(
+            help="polished, generated, generated_unet1d, base, scratch, mean, nearest, knn, ridge, "
+            "kernel_ridge, or the path of an adapter or generator."
+        ),
+    ] = "polished",
+    mode: Annotated[str, typer.Option(help="full: all weights; adapter: a PEFT folder.")] = "full",
+    seconds: Annotated[float | None, typer.Option(help="Time limit instead of steps.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps.  [default: 300]")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Other than the mode's default.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Pairs a step.")] = 4,
+    test_pairs: Annotated[
+        Path | None, typer.Option(help="Pairs to measure on; without it 20 % of --pairs are held out.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="Weight generator; the embedded one by default.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Zoo of that model; the embedded one by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of crops and batches.")] = 0,
+    json: JsonOption = False,
+) -> None:
+    """Train a GAN on your own pairs, from generated weights or any other start.
+
+    With --seconds the learning rate follows the elapsed time, the start's own seconds included. metrics.jsonl
+    has one row for each evaluation, from step 0 on: step, seconds, l1, psnr, kid.
+
+    \b
+    Examples:
+      weightzoo finetune --pairs my-pairs --prompt "a charcoal drawing" --seconds 60 -o mine
+      weightzoo finetune --pairs my-pairs --prompt "a charcoal drawing" --init scratch --steps 600 -o scratch
+      weightzoo finetune --pairs my-pairs --prompt "a charcoal drawing" --mode adapter --steps 200 -o adapter
+    """
+    from zoo.errors import WeightzooError
+
+    if seconds is not None and steps is not None:
+        raise WeightzooError("--seconds and --steps exclude each other; give one of them")
+    quiet_progress(json)
+    from weightgen.finetune import FinetuneConfig
+    from weightgen.finetune import finetune as run
+    from weightgen.inits import Origins
+
+    config = FinetuneConfig(
+        mode=mode,
+        steps=300 if steps is None else steps,
+        seconds=seconds,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        seed=seed,
+    )
+    origins = Origins(zoo=zoo_folder(data), model=model_folder(model), seed=seed)
+    summary = run(pairs, prompt, init, out, origins, config, test_pairs)
+    first, last = summary["first"], summary["last"]
+    held_out = ", ".join(summary["held_out"])
+    lines = [
+        f"{out}: {mode} fine-tuning from {init} on {summary['pairs']} pairs, {summary['steps']} steps "
+        f"in {summary['seconds']:.1f} s",
+        f"test L1 {cell(first['l1'])} -> {cell(last['l1'])}, "
+        f"PSNR {cell(first['psnr'])} -> {cell(last['psnr'])} dB on {len(summary['test_pairs'])} pairs",
+        *([f"held out of {pairs}: {held_out}"] if held_out else []),
+        f"next: weightzoo apply {out} photo.jpg -o out.jpg",
+    ]
+    emit({"out": str(out), **summary}, json, lines)
