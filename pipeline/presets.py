@@ -15,7 +15,7 @@ def small() -> BuildConfig:
     return BuildConfig(
         name="weightzoo-small",
         num_concepts=560,
-        base=BaseConfig(num_concepts=48, steps=1500),
+        base=BaseConfig(num_concepts=48, steps=1200),
         training=GanTrainConfig(steps=250),
     )
 
