@@ -296,7 +296,7 @@ class Measure:
         targets = self.tensors.test_targets[k]
         distance = None
         if self.features is not None and bool(torch.isfinite(images).all()):
-            distance = round(kid(self.features(images), self.target_features[k]), 6)
+            distance = round(kid(self.features(images), self.target_features[k], paired=True), 6)
         return {
             "l1": number(l1(images, targets).mean()),
             "psnr": number(psnr(images, targets).mean()),

@@ -4,7 +4,7 @@
     start = make_start("polished", [["a charcoal drawing"]], origins, mode="full")
     result = train_fleet(start.generator, start.discriminator, sources, targets, config, start.params)
 
-In full mode the adapter is merged into the base and every weight is free; in adapter mode the base stays as is.
+In full mode the adapter is merged into the base and every weight is free; in adapter mode the base stays.
 Training from scratch knows nothing of the zoo: its generator and its discriminator are random.
 """
 
