@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,17 +28,19 @@ from zoo.files import read_json, write_json
 from zoo.lora import adapter_names
 
 
-def group_by_layer(name: str) -> str:
-    """`down1.lora_B` and `down1.bias` share a group."""
-    return name.rpartition(".")[0]
+def group_by_layer(name: str, names: Collection[str]) -> str:
+    """`down1.lora_B` and `down1.bias` share a group; norms and bare biases share that of the block around them."""
+    layer = name.rpartition(".")[0]
+    own_factor = f"{layer}.lora_B" in names
+    return layer if own_factor or "." not in layer else layer.rpartition(".")[0]
 
 
-def group_by_stage(name: str) -> str:
+def group_by_stage(name: str, names: Collection[str]) -> str:
     """Everything of one top-level module (a convolution, a residual block, the transformer) shares a group."""
     return name.partition(".")[0]
 
 
-GROUPINGS: dict[str, Callable[[str], str]] = {"layer": group_by_layer, "stage": group_by_stage}
+GROUPINGS: dict[str, Callable[[str, Collection[str]], str]] = {"layer": group_by_layer, "stage": group_by_stage}
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class WeightLayout:
         if grouping not in GROUPINGS:
             raise WeightzooError(f"unknown grouping {grouping!r}; known: {', '.join(GROUPINGS)}")
         tensors = dict(generator.named_parameters())
-        slots = [Slot(n, tuple(tensors[n].shape), GROUPINGS[grouping](n)) for n in adapter_names(generator)]
+        names = adapter_names(generator)
+        slots = [Slot(n, tuple(tensors[n].shape), GROUPINGS[grouping](n, names)) for n in names]
         order = {layer: i for i, layer in enumerate(dict.fromkeys(slot.layer for slot in slots))}
         return cls(tuple(sorted(slots, key=lambda slot: order[slot.layer])), block_size, grouping)
 

@@ -23,8 +23,6 @@ from torch import Tensor, nn
 
 from zoo.gans.layers import Pointwise, conv2d, leaky_clamp, linear
 
-CONVOLUTIONS = ("stem", "down1", "down2", "ds", "us", "up1", "up2")
-
 
 @dataclass(frozen=True)
 class E2ganConfig:
@@ -32,8 +30,9 @@ class E2ganConfig:
 
     Args:
         channels: widths at full, half, quarter and eighth resolution.
-        lora_rank: rank of the adapters on the convolutions named in `CONVOLUTIONS`; 0 builds a plain generator.
-        attention_rank: rank of the adapters inside the transformer block.
+        lora_rank: rank of the adapters on the convolutions outside the residual blocks; 0 builds a plain generator.
+        attention_rank: rank of the adapters inside the transformer block. With ranks one below a power of two, B and
+            the bias of a layer together fill whole blocks of 256 values.
         train_output: whether the output convolution is part of the adapter, as a whole.
         heads, context_tokens, mlp_ratio: shape of the transformer block.
         groups: channels per group of the group norms is `channels[2] // groups`.
@@ -41,8 +40,8 @@ class E2ganConfig:
     """
 
     channels: tuple[int, int, int, int] = (16, 32, 48, 64)
-    lora_rank: int = 16
-    attention_rank: int = 4
+    lora_rank: int = 15
+    attention_rank: int = 3
     train_output: bool = True
     head_width: int = 24
     heads: int = 4
