@@ -54,7 +54,7 @@ def test_the_small_preset_pads_at_most_15_percent():
     from pipeline.presets import PRESETS
 
     config = PRESETS["small"]()
-    layout = WeightLayout.for_generator(config.gan.build(), config.block_size, config.grouping)
+    layout = WeightLayout.for_generator(config.generator_config().build(), config.block_size, config.grouping)
     assert 1 - layout.num_values / layout.mask.numel() <= 0.15
 
 
