@@ -32,7 +32,9 @@ def build(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Build a zoo: photographs -> teacher -> pairs -> fleets of GANs -> shards -> manifest.
+    """Build a zoo of trained GANs from photographs.
+
+    Photographs -> teacher -> pairs -> fleets of GANs -> shards -> manifest.
 
     The run folder is frozen with its config at the first launch. Stop the build whenever you like: the same
     command does the missing shards only and ends with the same bytes as an uninterrupted build.

@@ -36,7 +36,9 @@ def finetune(
     seed: Annotated[int, typer.Option(help="Seed of crops and batches.")] = 0,
     json: JsonOption = False,
 ) -> None:
-    """Train a GAN on your own pairs, from generated weights or any other start.
+    """Train a GAN on your own pairs, from generated weights.
+
+    Any other start will do too: see --init.
 
     With --seconds the learning rate follows the elapsed time, the start's own seconds included. metrics.jsonl
     has one row for each evaluation, from step 0 on: step, seconds, l1, psnr, kid.

@@ -23,7 +23,7 @@ def generate(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Generate the weights of a GAN for a concept, without training one.
+    """Generate the weights of a GAN for a prompt.
 
     The folder is a PEFT adapter of the zoo's base generator: `weightzoo apply` uses it on photographs,
     `weightzoo finetune --init FOLDER` trains it further on your own pairs. Several prompts are taken as

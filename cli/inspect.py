@@ -18,7 +18,7 @@ def inspect(
     verify: Annotated[bool, typer.Option("--verify", help="Check hashes, layout and finiteness.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Show what a file or folder is and holds; check it with --verify.
+    """Show what a file or folder holds; check it with --verify.
 
     Damage is listed line by line, and the exit code is then 1.
 

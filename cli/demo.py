@@ -1,0 +1,177 @@
+"""``weightzoo demo``: the whole of weightzoo on real photographs, from a zoo to a report (``make demo``).
+
+Stages, each skipped when what it makes is there:
+
+1. open and verify the embedded zoo
+2. build one fresh fleet of 8 concepts that the zoo does not have, with the zoo's own pipeline and base
+3. train a weight generator on both
+4. polish it by pictures of concepts of the catalogue, rendered as it goes
+5. evaluate: zero steps on the held-out concepts, then fine-tuning beside the baselines
+6. write the report
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.choices import choose
+from cli.embedded import zoo_folder
+from cli.output import JsonOption, emit, quiet_progress
+
+FRESH_CONCEPTS = 8
+
+
+@dataclass(frozen=True)
+class DemoPreset:
+    """How long the demo's stages may take.
+
+    Args:
+        fleet_steps: training steps of the fresh fleet; ``None`` takes the zoo's own.
+        train_seconds, polish_seconds: wall-clock limits.
+        grid: of the evaluation.
+    """
+
+    fleet_steps: int | None
+    train_seconds: float
+    polish_seconds: float
+    grid: str
+    evaluate_seconds: float | None = None
+
+
+PRESETS = {
+    "small": DemoPreset(None, 300.0, 300.0, "reduced", 480.0),
+    "tiny": DemoPreset(40, 40.0, 40.0, "tiny"),
+}
+
+
+def demo(
+    preset: Annotated[str, typer.Option(help="small: about 25 minutes; tiny: under 6.")] = "small",
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the demo.  [default: runs/demo-PRESET]")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Zoo to learn; the embedded one by default.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.  [default: one a core]")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Run everything, on real photographs, and leave a report.
+
+    Stop it whenever you like: the same command continues, and returns at once when everything is done.
+
+    \b
+    Examples:
+      weightzoo demo
+      weightzoo demo --preset tiny --run-dir /tmp/demo
+    """
+    quiet_progress(json)
+    limits = choose("preset", preset, PRESETS)
+    folder = run_dir or Path("runs") / f"demo-{preset}"
+    results = run_demo(limits, folder, zoo_folder(data), workers)
+    from cli.evaluate import show
+
+    if json:
+        return emit(results, True)
+    return show(results, folder / "evaluation", folder / "report" / "index.html")
+
+
+def run_demo(limits: DemoPreset, folder: Path, zoo: Path, workers: int | None = None) -> dict[str, Any]:
+    """Do the stages that are not done and return the content of ``evaluation.json``."""
+    from cli.build import cores
+
+    workers = workers or cores()
+    say(f"1/6 the zoo {zoo.name}: {verify(folder, zoo)}")
+    say("2/6 a fresh fleet of 8 concepts")
+    fresh = build_fresh_fleet(folder / "fresh", zoo, limits.fleet_steps)
+    say(f"3/6 training the weight generator, {limits.train_seconds:.0f} s")
+    generated = train_generator(folder / "models" / "generated", zoo, fresh, limits.train_seconds)
+    say(f"4/6 polishing it by pictures, {limits.polish_seconds:.0f} s")
+    polished = polish_generator(folder / "models" / "polished", generated, zoo, limits.polish_seconds)
+    say("5/6 evaluation")
+    models = {"generated": generated, "polished": polished}
+    results = evaluate_models(folder / "evaluation", zoo, models, limits, workers)
+    say("6/6 the report")
+    from weightgen.report import write_report
+
+    write_report(folder / "evaluation", folder / "report")
+    return results
+
+
+def verify(folder: Path, zoo: Path) -> str:
+    """Check every file of the zoo against its manifest, once; returns a line about it.
+
+    Raises:
+        WeightzooError: it is damaged.
+    """
+    from zoo.errors import WeightzooError
+    from zoo.files import read_json, sha256_file, write_json
+    from zoo.manifest import load_manifest, verify_run
+
+    manifest, marker = load_manifest(zoo), folder / "verified.json"
+    digest = {"manifest": sha256_file(zoo / "manifest.json")}
+    if not marker.is_file() or read_json(marker) != digest:
+        problems = verify_run(zoo)
+        if problems:
+            raise WeightzooError(f"{zoo}: {problems[0]} ({len(problems)} problems); install weightzoo again")
+        write_json(marker, digest)
+    return f"{manifest.counts['ok']} concepts in {len(manifest.shards)} shards, verified"
+
+
+def build_fresh_fleet(run_dir: Path, zoo: Path, steps: int | None) -> Path:
+    """Build one fleet of train concepts that the zoo does not have, on its base; returns the run folder."""
+    from dataclasses import replace
+
+    from pipeline.build import build
+    from pipeline.build_config import BuildConfig
+    from pipeline.catalogue import polish_concepts
+    from zoo.concepts import read_concepts
+    from zoo.config import load_config
+
+    config = load_config(BuildConfig, zoo / "config.json")
+    if steps is not None:
+        config = replace(config, training=replace(config.training, steps=steps))
+    config = replace(config, name=f"{config.name}-fresh", num_concepts=FRESH_CONCEPTS)
+    known = {concept.id for concept in read_concepts(zoo / "concepts.jsonl")}
+    fresh = [concept for concept in polish_concepts() if concept.id not in known][:FRESH_CONCEPTS]
+    build(run_dir, config, concepts=fresh, base_from=zoo / "base", workers=1)
+    return run_dir
+
+
+def train_generator(out: Path, zoo: Path, fresh: Path, seconds: float) -> Path:
+    """Train the weight generator on the zoo and the fresh fleet; returns the model folder."""
+    from weightgen.data import load_zoo, merge
+    from weightgen.presets import small
+    from weightgen.train import train
+
+    dataset = merge([load_zoo(zoo), load_zoo(fresh)])
+    return train(small(), dataset, out, validation=load_zoo(zoo, "validation"), seconds=seconds)
+
+
+def polish_generator(out: Path, generated: Path, zoo: Path, seconds: float) -> Path:
+    """Train the weight generator on through the pictures; returns the model folder."""
+    from cli.pictures import picture_batches
+    from weightgen.polish import PolishConfig, polish
+
+    return polish(generated, picture_batches(zoo), PolishConfig(), out, seconds=seconds)
+
+
+def evaluate_models(
+    out: Path, zoo: Path, models: dict[str, Path], limits: DemoPreset, workers: int
+) -> dict[str, Any]:
+    """Evaluate both models beside the baselines; returns the content of ``evaluation.json``."""
+    from cli.evaluate import run_evaluation
+    from weightgen.grid import GRIDS
+    from zoo.files import read_json
+
+    done = out / "evaluation.json"
+    if done.is_file():
+        return read_json(done)
+    grid = GRIDS[limits.grid]()
+    return run_evaluation(zoo, models, out, grid, seconds=limits.evaluate_seconds, workers=workers)
+
+
+def say(line: str) -> None:
+    """Print where the demo is, on stderr."""
+    from zoo.progress import console
+
+    console.print(line, highlight=False)

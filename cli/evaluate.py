@@ -1,0 +1,136 @@
+"""``weightzoo evaluate``: every start beside every baseline, with tables, curves, pictures."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.choices import choose
+from cli.embedded import model_folder, zoo_folder
+from cli.heldout import held_out_pairs
+from cli.output import JsonOption, emit, quiet_progress, table
+
+ZERO_STEP_SHOWN = ("l1", "psnr", "kid")
+
+
+def evaluate(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for cells, evaluation.json, the report.")],
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(help="Weight generator, or a folder of several; may be repeated; embedded by default."),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Zoo of the models; the embedded one by default.")] = None,
+    pairs: Annotated[
+        list[Path] | None,
+        typer.Option(help="Held-out pairs; made from the catalogue (and external edits) when left out."),
+    ] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="combination, value, family, external; may be repeated.")
+    ] = None,
+    grid: Annotated[str, typer.Option(help="tiny, reduced or full.")] = "reduced",
+    full: Annotated[bool, typer.Option("--full", help="The same as --grid full: about three hours.")] = False,
+    zero_steps_only: Annotated[bool, typer.Option("--zero-steps-only", help="No fine-tuning.")] = False,
+    rates: Annotated[
+        Path | None, typer.Option(help="learning_rates.json; the packaged one by default.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(min=1.0, help="Leave out what would end later.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.  [default: one a core]")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare generated weights with the baselines.
+
+    On concepts that the zoo has never seen: at zero steps, then while they are fine-tuned.
+
+    Leaves evaluation.json and report/index.html in the folder. Stop it whenever you like: the same command
+    does the missing cells only.
+
+    \b
+    Examples:
+      weightzoo evaluate -o runs/evaluation
+      weightzoo evaluate --split external --zero-steps-only -o runs/external --json
+      weightzoo evaluate --model models --data runs/small --full -o runs/evaluate-full
+    """
+    quiet_progress(json)
+    from dataclasses import replace
+
+    from cli.build import cores
+    from weightgen.grid import GRIDS
+    from weightgen.starts import find_models
+
+    zoo = zoo_folder(data)
+    models = {}
+    for folder in model or [model_folder(None)]:
+        models |= find_models(folder)
+    chosen = choose("grid", "full" if full else grid, GRIDS)()
+    if split:
+        known = dict.fromkeys(chosen.splits)
+        for name in split:
+            choose("split", name, known)
+        rows = tuple(row for row in chosen.finetune if row.split in split)
+        chosen = replace(chosen, splits=tuple(split), finetune=rows)
+    if zero_steps_only:
+        chosen = replace(chosen, finetune=())
+    results = run_evaluation(zoo, models, out, chosen, pairs, rates, seconds, workers or cores())
+    if json:
+        return emit(results, True)
+    return show(results, out)
+
+
+def run_evaluation(
+    zoo: Path,
+    models: dict[str, Path],
+    out: Path,
+    grid: Any,
+    pairs: list[Path] | None = None,
+    rates: Path | None = None,
+    seconds: float | None = None,
+    workers: int = 1,
+) -> dict[str, Any]:
+    """Make the pairs where they are absent, evaluate, report; returns the content of evaluation.json."""
+    from pipeline.executors import run_local
+    from weightgen.bench import EvaluateConfig
+    from weightgen.evaluate import evaluate as run
+    from weightgen.report import write_report
+
+    made = held_out_pairs(out / "pairs", zoo, grid)
+    config = EvaluateConfig(
+        zoo_dir=str(zoo),
+        pairs_dirs=tuple(str(folder) for folder in pairs or made.folders),
+        models={name: str(path) for name, path in models.items()},
+        grid=grid,
+        learning_rates=None if rates is None else str(rates),
+        near_duplicates=text(made.near_duplicates),
+        pictures_dir=text(made.pictures),
+    )
+    results = run(config, out, run_cells=run_local, workers=workers, seconds=seconds)
+    write_report(out)
+    return results
+
+
+def text(path: Path | None) -> str | None:
+    """Return a path as JSON holds it."""
+    return None if path is None else str(path)
+
+
+def show(results: dict[str, Any], out: Path) -> None:
+    """Print the zero-step and time-to-quality tables and the report's path."""
+    zero = [row for row in results["zero_step"] if row["prompts"] == 1]
+    for split in dict.fromkeys(row["split"] for row in zero):
+        rows = sorted((row for row in zero if row["split"] == split), key=lambda row: row["l1"] or 1e9)
+        count = max(row["n"] for row in rows)
+        table(
+            f"0 steps, 1 prompt, split {split} ({count} concepts)",
+            ["start", *ZERO_STEP_SHOWN],
+            [[row["init"], *(row[key] for key in ZERO_STEP_SHOWN)] for row in rows],
+        )
+    speedups = [row for row in results["speedup"] if row["quality_at"] == 100]
+    if speedups:
+        table(
+            "how much sooner the final quality of scratch is reached (16 pairs)",
+            ["start", "over", "mode", "pairs", "times", "reached", "concepts"],
+            [
+                [r["init"], r["over"], r["mode"], r["pairs"], r["median"], r["reached"], r["n"]]
+                for r in speedups
+            ],
+        )
+    typer.echo(f"report: {out / 'report' / 'index.html'}")
