@@ -1,0 +1,150 @@
+"""The catalogue: its splits keep their promises, its words keep apart, its order is diverse."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import pytest
+import torch
+
+from pipeline import wording
+from pipeline.catalogue import (
+    TEST_SPLITS,
+    catalogue,
+    near_duplicates,
+    polish_concepts,
+    test_concepts,
+    value_names,
+    zoo_concepts,
+)
+from pipeline.looks import MEDIA, TREATMENTS
+from pipeline.moods import HELD_OUT, MOODS
+from pipeline.sources import crops, load_photos
+from pipeline.teachers.filters import FiltersTeacher
+from pipeline.vocabulary import COLOURS, STRENGTHS
+from zoo.concepts import Concept
+from zoo.errors import WeightzooError
+
+
+def texts(concept: Concept) -> set[str]:
+    return {concept.prompt, *concept.paraphrases}
+
+
+def train_values() -> set[str]:
+    return {v for c in polish_concepts() for v in value_names(c)}
+
+
+def test_size_and_ids() -> None:
+    concepts = catalogue()
+    assert len(concepts) >= 3500
+    assert len({c.id for c in concepts}) == len(concepts)
+    assert all(re.fullmatch(r"[a-z0-9-]+", c.id) for c in concepts)
+    assert {c.split for c in concepts} == {"train", "validation", *TEST_SPLITS}
+
+
+def test_every_concept_has_enough_different_wordings() -> None:
+    for concept in catalogue():
+        assert len(concept.paraphrases) >= 5
+        assert len(texts(concept)) == len(concept.paraphrases) + 1, concept.id
+        assert not any("{" in t or "$" in t for t in texts(concept)), concept.id
+
+
+def test_singles_and_combinations_are_both_there() -> None:
+    parts = Counter(len(c.attributes["values"]["looks"]) for c in catalogue())
+    assert parts[1] > 0.25 * len(catalogue())
+    assert parts[2] + parts[3] > 0.5 * len(catalogue())
+
+
+def test_evaluation_words_are_apart_from_training_words() -> None:
+    train = {t for c in catalogue() if c.split == "train" for t in texts(c)}
+    other = {t for c in catalogue() if c.split != "train" for t in texts(c)}
+    assert not train & other
+    for templates in (wording.MEDIUM_TEMPLATES, wording.MOOD_TEMPLATES, wording.TAG_TEMPLATES):
+        assert not set(templates["train"]) & set(templates["evaluation"])
+    looks = [*MEDIA, *MOODS, *TREATMENTS]
+    train_phrases = {p for look in looks for p in look.train}
+    assert not train_phrases & {p for look in [*looks, *HELD_OUT] for p in look.evaluation}
+    seen = [c for c in COLOURS if not c.held_out]
+    assert not {n for c in seen for n in c.train} & {n for c in seen for n in c.evaluation}
+
+
+@pytest.mark.parametrize("split", TEST_SPLITS)
+def test_each_test_split_has_at_least_24_concepts(split: str) -> None:
+    assert len(test_concepts(split)) >= 24
+
+
+def test_combination_parts_occur_in_train_but_never_together() -> None:
+    train = [set(c.attributes["values"]["parts"]) for c in polish_concepts()]
+    known = set().union(*train)
+    for concept in test_concepts("combination"):
+        parts = set(concept.attributes["values"]["parts"])
+        assert len(parts) >= 2 and parts <= known
+        assert not any(parts <= other for other in train), concept.id
+
+
+def test_value_concepts_have_a_colour_or_strength_absent_from_train_in_known_looks() -> None:
+    known = train_values()
+    held = {f"colour:{c.key}" for c in COLOURS if c.held_out} | {f"strength:{s.key}" for s in STRENGTHS if s.held_out}
+    assert not held & known
+    for concept in test_concepts("value"):
+        names = set(value_names(concept))
+        assert names & held and names - held <= known, concept.id
+
+
+def test_family_concepts_have_a_family_absent_from_train() -> None:
+    known = {f for c in polish_concepts() for f in c.attributes["families"]}
+    assert all(set(c.attributes["families"]) - known for c in test_concepts("family"))
+
+
+def test_zoo_covers_every_value_six_times() -> None:
+    zoo = zoo_concepts(640)
+    counts = Counter(v for c in zoo for v in value_names(c))
+    assert min(counts.values()) >= 6
+    assert set(counts) == train_values()
+    assert 0.03 < sum(c.split == "validation" for c in zoo) / len(zoo) < 0.07
+
+
+@pytest.mark.parametrize("n", [24, 80, 500])
+def test_any_prefix_of_the_zoo_is_diverse(n: int) -> None:
+    zoo = zoo_concepts(n)
+    assert zoo == zoo_concepts(640)[:n]
+    families = {f for c in zoo for f in c.attributes["families"]}
+    looks = Counter(k for c in zoo for k in c.attributes["values"]["looks"])
+    assert len(families) >= 15
+    assert max(looks.values()) <= 2 + n / 30
+    assert len({c.attributes["values"]["strength"] for c in zoo}) == 4
+
+
+def test_polishing_sees_two_thousand_concepts_beyond_the_zoo_and_no_test_concept() -> None:
+    polish = polish_concepts()
+    assert {c.split for c in polish} == {"train"}
+    assert len({c.id for c in polish} - {c.id for c in zoo_concepts(640)}) >= 2000
+
+
+def test_the_catalogue_does_not_change_between_calls() -> None:
+    first = catalogue()
+    catalogue.cache_clear()
+    assert catalogue() == first
+
+
+def test_edits_run_from_mild_to_drastic_and_none_is_the_identity() -> None:
+    sources, teacher = crops(load_photos("test"), 6, 32, seed=0), FiltersTeacher()
+    distances = torch.tensor([float((teacher.edit(c, sources) - sources).abs().mean()) for c in zoo_concepts(120)])
+    assert distances.min() > 0.003
+    assert distances.quantile(0.1) < 0.08 and distances.quantile(0.9) > 0.22
+
+
+def test_near_duplicates_finds_a_concept_in_the_zoo_itself() -> None:
+    sources = crops(load_photos("test"), 4, 16, seed=0)
+    zoo = zoo_concepts(12)
+    nearest, duplicates = near_duplicates(zoo[:2], zoo, FiltersTeacher(), sources)
+    assert [n.zoo_id for n in nearest] == [c.id for c in zoo[:2]]
+    assert all(d.l1 < 1e-6 for d in duplicates) and len(duplicates) == 2
+
+
+def test_wrong_requests_are_named() -> None:
+    with pytest.raises(WeightzooError, match="not possible"):
+        zoo_concepts(10**6)
+    with pytest.raises(WeightzooError, match="no test split 'train'"):
+        test_concepts("train")

@@ -1,0 +1,65 @@
+"""Source photographs: the embedded set, folders, crops."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.sources import PHOTOS, attribution, crops, load_photos, photo_paths
+from zoo.errors import WeightzooError
+
+
+def test_every_embedded_photograph_has_an_attribution_and_its_own_split() -> None:
+    rows = attribution()
+    files = {p.relative_to(PHOTOS).as_posix() for split in ("train", "test") for p in photo_paths(split)}
+    assert {r["file"] for r in rows} == files and len(files) == len(rows) == 18
+    assert Counter(r["split"] for r in rows) == {"train": 12, "test": 6}
+    assert all(r[field] for r in rows for field in ("title", "author", "licence", "licence_url", "origin"))
+    text = (PHOTOS / "ATTRIBUTION.md").read_text(encoding="utf-8")
+    assert all(str(r["file"]) in text for r in rows)
+    assert sum(p.stat().st_size for p in PHOTOS.rglob("*.jpg")) < 3_500_000
+    assert all(min(p.size) <= 768 for split in ("train", "test") for p in load_photos(split))
+
+
+def test_crops_are_deterministic_by_seed() -> None:
+    photos = load_photos("test")
+    first = crops(photos, 9, 32, seed=3)
+    assert first.shape == (9, 3, 32, 32) and first.dtype == torch.float32
+    assert 0 <= float(first.min()) and float(first.max()) <= 1
+    assert torch.equal(first, crops(photos, 9, 32, seed=3))
+    assert not torch.equal(first, crops(photos, 9, 32, seed=4))
+
+
+def test_crops_are_balanced_over_photographs() -> None:
+    flat = [Image.new("RGB", (60, 40), (level, 0, 0)) for level in (0, 80, 160)]
+    counts = Counter(round(float(c[0].mean()) * 255) for c in crops(flat, 14, 8, seed=0))
+    assert sorted(counts.values()) == [4, 5, 5]
+
+
+def test_a_photograph_smaller_than_the_crop_is_enlarged() -> None:
+    assert crops([Image.new("RGB", (10, 12), (255, 255, 255))], 2, 32, seed=0).min() > 0.99
+
+
+def test_a_folder_is_read_upright(tmp_path: Path) -> None:
+    image = Image.new("RGB", (30, 20))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "a.jpg", exif=exif)
+    (tmp_path / "notes.txt").write_text("not a photo")
+    assert [p.size for p in load_photos(tmp_path)] == [(20, 30)]
+
+
+def test_errors_name_the_thing(tmp_path: Path) -> None:
+    with pytest.raises(WeightzooError, match="no folder of photographs"):
+        load_photos(tmp_path / "absent")
+    with pytest.raises(WeightzooError, match="no photographs in"):
+        load_photos(tmp_path)
+    (tmp_path / "broken.jpg").write_bytes(b"not a jpeg")
+    with pytest.raises(WeightzooError, match="broken.jpg is not a readable image"):
+        load_photos(tmp_path)
+    with pytest.raises(WeightzooError, match="cannot take 0 crops"):
+        crops(load_photos("test"), 0, 32, seed=0)
