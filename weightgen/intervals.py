@@ -3,7 +3,7 @@
     ratio = paired_ratio(polished, {"copy": copy, "base": base})
     kid, interval = pooled_kid(features, target_features)
 
-Everything is deterministic by its seed. Plain means have `zoo.metrics.bootstrap_interval`.
+Everything is deterministic by its seed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,14 @@ import torch
 from zoo.metrics import kid, kid_interval
 
 RESAMPLES = 2000
+
+
+def mean_interval(values: Sequence[float], resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean over concepts."""
+    array = np.asarray(values, dtype=np.float64)
+    draw = np.random.default_rng(seed).integers(0, array.size, (resamples, array.size))
+    low, high = np.quantile(array[draw].mean(axis=1), [0.025, 0.975])
+    return float(low), float(high)
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,6 @@ def paired_ratio(
     rivals: Mapping[str, Sequence[float]],
     resamples: int = RESAMPLES,
     seed: int = 0,
-    level: float = 0.95,
 ) -> PairedRatio:
     """Ratio of mean(values) to the lowest mean among `rivals`; each list has one value per concept, same
     order.
@@ -54,7 +61,7 @@ def paired_ratio(
         raise ValueError("paired_ratio needs one value per concept for the method and for every rival")
     draw = np.random.default_rng(seed).integers(0, mine.size, (resamples, mine.size))
     draws = mine[draw].mean(axis=1) / others[:, draw].mean(axis=2).min(axis=0)
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(draws, [0.025, 0.975])
     means = others.mean(axis=1)
     ratio = float(mine.mean() / means.min())
     return PairedRatio(ratio, float(low), float(high), names[int(means.argmin())], int(mine.size))

@@ -25,8 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from weightgen.intervals import censored_quantile
-from zoo.metrics import bootstrap_interval
+from weightgen.intervals import censored_quantile, mean_interval
 
 QUALITIES: tuple[tuple[int, float], ...] = ((25, 1.0), (50, 1.0), (100, 1.1), (100, 1.0), (100, 0.9))
 
@@ -161,7 +160,7 @@ def _entry(
         "lower_bounds": lower_bounds,
         "n": n,
         "final_l1_over_scratch": float(np.mean(final_ratio)),
-        "final_l1_over_scratch_interval": list(bootstrap_interval(final_ratio)),
+        "final_l1_over_scratch_interval": list(mean_interval(final_ratio)),
     }
     return row
 
@@ -215,7 +214,7 @@ def finals(curves: Iterable[Curve]) -> list[dict[str, Any]]:
                 "step_seconds": float(np.mean([c.step_seconds for c in starts])),
                 "l1": float(np.mean(l1)),
                 "l1_sd": float(np.std(l1, ddof=1)) if len(l1) > 1 else 0.0,
-                "l1_interval": list(bootstrap_interval(l1)),
+                "l1_interval": list(mean_interval(l1)),
                 "l1_over_scratch": float(np.mean(ratios)) if ratios else None,
                 "n": len(l1),
             }

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from weightgen.grid import Grid
 from weightgen.heldout import HeldOut, stable_order
-from weightgen.intervals import pooled_kid
+from weightgen.intervals import mean_interval, pooled_kid
 from zoo.features import load_features
 from zoo.lora import plain_config
-from zoo.metrics import bootstrap_interval, l1, psnr
+from zoo.metrics import l1, psnr
 from zoo.train_gan import run_generators
 
 IMAGES_AT_ONCE = 64  # small batches stay in the processor's cache
@@ -167,7 +167,7 @@ def summarise(
                 "n": len(index),
                 "l1": float(np.mean(l1_values)),
                 "l1_sd": float(np.std(l1_values, ddof=1)) if len(index) > 1 else 0.0,
-                "l1_interval": list(bootstrap_interval(l1_values, resamples=resamples)),
+                "l1_interval": list(mean_interval(l1_values, resamples)),
                 "psnr": float(np.mean(psnr_values)),
             }
             if not keep:

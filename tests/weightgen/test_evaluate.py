@@ -1,0 +1,431 @@
+"""Evaluation on a toy world: every cell exists, seconds and censoring are honest, again does nothing."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from weightgen import zero_step
+from weightgen.bench import EvaluateConfig, bench_of, own_path
+from weightgen.evaluate import choose_learning_rates, evaluate
+from weightgen.goals import goals
+from weightgen.grid import GRIDS, FinetuneRow, Grid, LearningRates, grid_named
+from weightgen.heldout import HeldOut, shuffled, wordings
+from weightgen.intervals import censored_quantile, paired_ratio, pooled_kid
+from weightgen.normalize import BlockStatistics
+from weightgen.novelty import novelty
+from weightgen.speedup import Curve, mean_curves, reach, speedups
+from weightgen.starts import Starts, find_models
+from weightgen.zero_step import scratch_params
+from zoo.concepts import Concept, write_concepts
+from zoo.errors import WeightzooError
+from zoo.files import read_json, write_json
+from zoo.pairs import write_pairs
+
+from .tiny_world import make_model, make_zoo
+
+STEPS = (0, 10, 20, 40)
+
+
+def curve(init, l1, concept="a", steps=STEPS, **more):
+    return Curve(
+        concept,
+        init,
+        "full",
+        16,
+        steps,
+        l1,
+        init_seconds=more.pop("init_seconds", 1.0),
+        step_seconds=0.1,
+        **more,
+    )
+
+
+# --- time to quality
+
+
+def test_reach_interpolates_and_censors():
+    assert reach(STEPS, (0.4, 0.2, 0.1, 0.1), 0.3).step == pytest.approx(5)
+    assert reach(STEPS, (0.4, 0.2, 0.1, 0.1), 0.1).step == 20
+    assert reach(STEPS, (0.4, math.nan, 0.2, 0.1), 0.3).step == 20
+    assert math.isinf(reach(STEPS, (0.4, 0.3, 0.2, 0.2), 0.1).step)
+    assert reach(STEPS, (0.1, 0.2, 0.3, 0.3), 0.1).at_start
+
+
+def test_speedup_counts_unreached_and_marks_lower_bounds():
+    curves = []
+    polished = {"a": (0.2, 0.1, 0.05, 0.05), "b": (0.05, 0.05, 0.05, 0.05), "c": (0.3, 0.3, 0.3, 0.3)}
+    for concept, l1 in polished.items():
+        curves.append(curve("scratch", (0.5, 0.4, 0.2, 0.1), concept, init_seconds=0.0))
+        curves.append(curve("base", (0.4, 0.2, 0.1, 0.08), concept))
+        curves.append(curve("polished", l1, concept))
+    rows = speedups(curves, ((100, 1.0),))
+    over_scratch = next(r for r in rows if (r["init"], r["over"]) == ("polished", "scratch"))
+    # a: 10 of 40 steps; b: there at step 0, charged the first evaluation point; c: never
+    assert over_scratch["reached"] == pytest.approx(2 / 3)
+    assert over_scratch["n"] == 3
+    assert over_scratch["median"] == pytest.approx(4)
+    assert over_scratch["lower_bounds"] == 1
+    assert over_scratch["median_seconds"] == pytest.approx(40 * 0.1 / (1 + 10 * 0.1))
+    assert over_scratch["final_l1_over_scratch"] == pytest.approx((0.5 + 0.5 + 3.0) / 3)
+    over_base = next(r for r in rows if (r["init"], r["over"]) == ("polished", "base"))
+    assert over_base["median"] == pytest.approx(2)
+    assert not any(r["init"] == r["over"] for r in rows)
+
+
+def test_most_unreached_gives_a_ratio_of_zero():
+    curves = [curve("scratch", (0.5, 0.4, 0.2, 0.1), c) for c in "abc"]
+    curves += [curve("polished", (0.3, 0.3, 0.3, 0.3), c) for c in "ab"] + [
+        curve("polished", (0.3, 0.05, 0.05, 0.05), "c")
+    ]
+    row = speedups(curves, ((100, 1.0),))[0]
+    assert row["median"] == 0 and row["reached"] == pytest.approx(1 / 3)
+    assert math.isinf(row["median_steps"])
+
+
+def test_mean_curves_share_steps():
+    rows = mean_curves([curve("base", (0.4, 0.2, 0.1, 0.1), "a"), curve("base", (0.2, 0.2, 0.1, 0.1), "b")])
+    assert rows[0]["l1"][0] == pytest.approx(0.3) and rows[0]["seconds"][1] == pytest.approx(2.0)
+
+
+# --- intervals
+
+
+def test_paired_ratio_is_tighter_than_its_parts():
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.1, 0.3, 30)
+    result = paired_ratio(0.8 * base + rng.normal(0, 0.002, 30), {"base": base, "copy": base * 2})
+    assert result.rival == "base" and result.low < 0.8 < result.high and result.high - result.low < 0.02
+    with pytest.raises(ValueError):
+        paired_ratio([1.0], {"base": [1.0, 2.0]})
+
+
+def test_censored_quantile():
+    assert censored_quantile([1, 2, math.inf], 0.5) == 2
+    assert math.isinf(censored_quantile([1, math.inf], 0.5))
+    assert censored_quantile([1, 3], 0.5) == 2
+
+
+def test_pooled_kid_of_a_perfect_method_is_zero():
+    features = np.random.default_rng(0).normal(size=(4, 5, 16))
+    value, (low, high) = pooled_kid(features, features, resamples=50)
+    assert (
+        value == pytest.approx(0, abs=1e-9)
+        and low == pytest.approx(0, abs=1e-9)
+        and high == pytest.approx(0, abs=1e-9)
+    )
+    worse, _ = pooled_kid(features + 1, features, resamples=20)
+    assert worse > 0.1
+    assert math.isnan(pooled_kid(features[:0], features[:0])[0])
+
+
+def test_novelty_knows_a_copy():
+    zoo = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(0))
+    statistics = BlockStatistics.from_blocks(zoo, torch.ones(3, 4, dtype=torch.bool))
+    rows = {row["init"]: row for row in novelty(zoo, {"copied": zoo[:2], "new": zoo[:2] + 5}, statistics)}
+    assert (
+        rows["copied"]["nearest_min"] == pytest.approx(0, abs=1e-3)
+        and rows["copied"]["closer_than_zoo_p5"] == 1
+    )
+    assert rows["new"]["closer_than_zoo_p5"] == 0
+
+
+# --- goals
+
+
+def test_goals_say_what_holds_and_what_does_not():
+    ids = [str(i) for i in range(8)]
+    zero = {
+        ("combination", name): dict.fromkeys(ids, value)
+        for name, value in {
+            "generated": 0.1,
+            "nearest": 0.2,
+            "ridge": 0.15,
+            "kernel_ridge": 0.12,
+            "polished": 0.11,
+            "own": 0.05,
+        }.items()
+    }
+    zero |= {
+        ("external", name): dict.fromkeys(ids, value)
+        for name, value in {"polished": 0.1, "copy": 0.2}.items()
+    }
+    rows = {row["claim"]: row for row in goals(zero, {}, [], [])}
+    held = {claim: row["holds"] for claim, row in rows.items()}
+    assert held["zero steps, combination: L1 of generated over the best of nearest, ridge, kernel_ridge"]
+    assert not held["zero steps, combination: L1 of polished over generated"]
+    assert not held["zero steps, combination: L1 of polished over own"]
+    assert held["zero steps, external: L1 of polished over copy"]
+    assert not any("value" in claim for claim in held)
+
+
+# --- grids
+
+
+def test_grids_are_complete():
+    for name in GRIDS:
+        grid = grid_named(name)
+        assert set(grid.four_prompts) <= set(grid.inits)
+        assert all(row.steps_of("scratch") >= row.steps for row in grid.finetune)
+    assert grid.points_of(30) == (0, 10, 25, 30)
+    assert {row.pairs for row in grid_named("full").finetune} == {16, 64, 256, 1000}
+    with pytest.raises(WeightzooError, match="unknown grid"):
+        grid_named("huge")
+
+
+def test_learning_rates(tmp_path):
+    rates = LearningRates({("base", "full", 16): 3e-3})
+    assert rates.of("base", "full", 64) == 3e-3 and rates.of("scratch", "full", 16) == 2e-3
+    write_json(tmp_path / "rates.json", {"chosen": [{"init": "base"}]})
+    with pytest.raises(WeightzooError, match="learning_rate"):
+        LearningRates.load(tmp_path / "rates.json")
+
+
+# --- held-out concepts
+
+
+def make_heldout(root, split, names, train=8, test=4, size=16):
+    concepts = []
+    for i, name in enumerate(names):
+        texts = tuple(f"{word} {name}" for word in ("please", "kindly", "now", "simply"))
+        concepts.append(Concept(f"{split}-{name}", f"make it {name}", texts, split=split))
+        generator = torch.Generator().manual_seed(7)
+        for part, count in (("train", train), ("test", test)):
+            sources = torch.rand(count, 3, size, size, generator=generator)
+            folder = root / concepts[-1].id / part
+            write_pairs(folder, [f"p{k:03d}" for k in range(count)], sources, sources * (0.4 + 0.1 * i))
+    return concepts
+
+
+class Thumbnail(torch.nn.Module):
+    """A feature network that costs nothing."""
+
+    def forward(self, images):
+        return torch.nn.functional.adaptive_avg_pool2d(images, 4).flatten(1)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(zero_step, "load_features", lambda name: Thumbnail())
+        zero_step.feature_network.cache_clear()
+        yield make_world(tmp_path_factory)
+    zero_step.feature_network.cache_clear()
+
+
+def make_world(tmp_path_factory):
+    root = tmp_path_factory.mktemp("world")
+    zoo = make_zoo(root / "zoo")
+    write_json(zoo / "config.json", {"name": "toy", "training": {"steps": 3}, "num_train_crops": 8})
+    for name, denoiser, stage in (
+        ("polished", "transformer", "polished"),
+        ("generated", "transformer", "generated"),
+        ("generated_unet1d", "unet1d", "generated"),
+    ):
+        make_model(root / "models" / name, zoo, denoiser, stage)
+    heldout = make_heldout(root / "heldout", "combination", ("blue", "pink", "teal"))
+    heldout += make_heldout(root / "heldout", "value", ("tall", "flat"))
+    heldout += make_heldout(root / "heldout", "validation", ("soft",))
+    write_concepts(root / "heldout" / "concepts.jsonl", heldout)
+    external = make_heldout(root / "external", "external", ("odd", "even"))
+    write_concepts(root / "external" / "concepts.jsonl", external)
+    return root
+
+
+def toy_grid(**more):
+    inits = [init for init in GRIDS["full"]().inits if init != "generated_few_steps"]
+    rows = (
+        FinetuneRow("combination", 8, "full", ("scratch", "base", "polished", "own"), 2, 6, 4),
+        FinetuneRow("combination", 8, "adapter", ("base", "polished"), 2, 6, 4),
+        FinetuneRow("external", 500, "full", ("scratch", "base"), 2, 6, 4),  # nobody has that many pairs
+    )
+    grid = Grid(
+        "toy",
+        tuple(inits),
+        ("polished", "ridge"),
+        rows,
+        test_images=3,
+        kid_images=2,
+        own_concepts=2,
+        own_fleet=2,
+        points=(0, 2, 4),
+        timed_steps=2,
+        fleet_sizes=(1, 2),
+        resamples=50,
+        picture_concepts=1,
+        validation_concepts=1,
+    )
+    return replace(grid, **more)
+
+
+def config_of(world, **more):
+    models = {name: str(path) for name, path in find_models(world / "models").items()}
+    write_json(world / "near.json", ["combination-teal"])
+    config = EvaluateConfig(
+        str(world / "zoo"),
+        (str(world / "heldout"), str(world / "external")),
+        models,
+        toy_grid(),
+        near_duplicates=str(world / "near.json"),
+    )
+    return replace(config, **more)
+
+
+@pytest.fixture(scope="module")
+def evaluated(world):
+    return evaluate(config_of(world), world / "out"), world / "out"
+
+
+def test_every_zero_step_row_is_there(evaluated):
+    results, _ = evaluated
+    assert results["failures"] == [] and results["absent"] == []
+    rows = {(r["split"], r["init"], r["prompts"]): r for r in results["zero_step"]}
+    grid = toy_grid()
+    for split in ("combination", "value", "external"):
+        for init in grid.inits:
+            assert (split, init, 1) in rows
+            assert ((split, init, 4) in rows) == (init in grid.four_prompts)
+    row = rows["combination", "copy", 1]
+    assert (
+        row["n"] == 2
+        and row["feature_network"] == "efficientnet-lite0"
+        and row["l1_interval"][0] <= row["l1"]
+    )
+    # the source itself is off by the darkening: mean of a uniform source times 1 - 0.4 and 1 - 0.5
+    assert row["l1"] == pytest.approx(0.275, abs=0.02)
+    assert [r["n"] for r in results["near_duplicates"] if r["init"] == "copy"] == [1]
+
+
+def test_evaluation_json_is_strict_json(evaluated):
+    results, out = evaluated
+    stored = json.loads((out / "evaluation.json").read_text(), parse_constant=lambda text: pytest.fail(text))
+    assert stored == json.loads(json.dumps(results))
+    assert {"zero_step", "speedup", "final", "curves", "fleet"} <= set(stored)
+    assert {row["k"] for row in stored["fleet"]} == {1, 2, None}
+
+
+def test_fine_tuning_rows(evaluated):
+    results, out = evaluated
+    finals = {(r["mode"], r["init"]): r for r in results["final"]}
+    assert set(finals) == {
+        ("full", "scratch"),
+        ("full", "base"),
+        ("full", "polished"),
+        ("full", "own"),
+        ("adapter", "base"),
+        ("adapter", "polished"),
+    }
+    scratch = finals["full", "scratch"]
+    assert scratch["steps"] == 6 and scratch["l1_over_scratch"] == 1 and scratch["n"] == 2
+    assert scratch["seconds"] == pytest.approx(scratch["init_seconds"] + 6 * scratch["step_seconds"])
+    assert finals["full", "own"]["init_seconds"] > finals["full", "base"]["init_seconds"]
+    curves = {(r["mode"], r["init"]): r for r in results["curves"]}
+    assert curves["full", "base"]["steps"] == [0, 2, 4] and curves["full", "scratch"]["steps"] == [0, 2, 4, 6]
+    # merged and unmerged starts are the same network
+    assert curves["full", "base"]["l1"][0] == pytest.approx(curves["adapter", "base"]["l1"][0], abs=1e-5)
+    networks = sorted(path.name for path in (out / "networks").iterdir())
+    assert len(networks) == 6 and all(name.startswith("fine-") for name in networks)
+
+
+def test_step_zero_is_the_zero_step_cell(evaluated):
+    results, out = evaluated
+    cell = read_json(out / "cells" / "zero-combination-polished-1.json")
+    for path in (out / "cells").glob("fine-full-8-polished-*.json"):
+        fine = read_json(path)
+        zero = cell["l1"][cell["concepts"].index(fine["concept"])]
+        assert fine["l1"][0] == pytest.approx(zero, abs=1e-5)
+
+
+def test_again_does_nothing_and_a_lost_cell_is_made_again(evaluated, world):
+    results, out = evaluated
+    before = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
+    lost = next((out / "cells").glob("fine-full-8-base-*.json"))
+    content = lost.read_text()
+    lost.unlink()
+    again = evaluate(config_of(world), out)
+    changed = {path for path in before if path.stat().st_mtime_ns != before[path]}
+    assert changed == {lost, lost.with_suffix(".safetensors")}
+    strip = lambda text: {k: v for k, v in json.loads(text).items() if k != "fleet_seconds"}  # noqa: E731
+    assert strip(lost.read_text()) == strip(content)
+    assert again["final"] == results["final"] and again["zero_step"] == results["zero_step"]
+
+
+def test_another_setting_is_refused(evaluated, world):
+    _, out = evaluated
+    with pytest.raises(WeightzooError, match="seed: 0 -> 1"):
+        evaluate(config_of(world, seed=1), out)
+
+
+def test_a_budget_cuts_whole_concepts_and_says_so(world):
+    grid = toy_grid(finetune=toy_grid().finetune[:1], inits=("copy",), four_prompts=(), own_concepts=0)
+    results = evaluate(config_of(world, grid=grid), world / "cut", seconds=0.0)
+    assert results["final"] == []
+    assert results["cut"] == [
+        {"split": "combination", "mode": "full", "pairs": 8, "concepts": 0, "planned": 2}
+    ]
+
+
+def test_missing_models_are_named(world):
+    grid = toy_grid(
+        finetune=(), inits=("copy", "base", "generated", "polished"), splits=("external",), own_concepts=0
+    )
+    models = {"generated": str(world / "models" / "generated"), "control": str(world / "models" / "polished")}
+    results = evaluate(config_of(world, grid=grid, models=models), world / "few")
+    assert results["absent"] == ["polished"]
+    assert {row["init"] for row in results["zero_step"]} == {"copy", "base", "generated", "control"}
+
+
+def test_learning_rates_are_chosen_with_equal_trials(world):
+    grid = toy_grid(finetune=(FinetuneRow("combination", 8, "full", ("scratch", "base"), 2, 3, 2),))
+    chosen = choose_learning_rates(config_of(world, grid=grid), world / "rates")
+    assert chosen["concepts"] == ["validation-soft"]
+    assert [len(row["trials"]) for row in chosen["chosen"]] == [4, 4]
+    best = chosen["chosen"][0]
+    assert best["l1"] == min(trial["l1"] for trial in best["trials"])
+    rates = LearningRates.load(world / "rates" / "learning_rates.json")
+    assert rates.of("base", "full", 8) in {trial["learning_rate"] for trial in chosen["chosen"][1]["trials"]}
+
+
+def test_held_out_reads_and_complains(world, tmp_path):
+    held_out = HeldOut.open([world / "heldout", world / "external"])
+    assert len(held_out.concepts("combination")) == 3 and len(held_out.concepts("combination", 2)) == 2
+    concept = held_out.concept("combination-blue")
+    assert wordings(concept, 1) == ["please blue"] and len(wordings(concept, 4)) == 4
+    with pytest.raises(WeightzooError, match="8 pairs, 9 are needed"):
+        held_out.pairs("combination-blue", "train", 16, 9)
+    with pytest.raises(WeightzooError, match="rename one"):
+        HeldOut.open([world / "heldout", world / "heldout"])
+    write_concepts(tmp_path / "concepts.jsonl", [concept])
+    with pytest.raises(WeightzooError, match="materialise"):
+        HeldOut.open([tmp_path])
+
+
+def test_shuffled_moves_everyone(world):
+    concepts = HeldOut.open([world / "heldout"]).concepts("combination")
+    moved = shuffled(concepts)
+    assert sorted(c.id for c in moved) == sorted(c.id for c in concepts)
+    assert all(a.id != b.id for a, b in zip(concepts, moved, strict=True))
+
+
+def test_starts_of_another_zoo_are_refused(world, tmp_path):
+    info = read_json(world / "models" / "polished" / "weightgen.json")
+    assert Starts(world / "zoo", {"polished": world / "models" / "polished"}).available("shuffled")
+    folder = tmp_path / "polished"
+    write_json(folder / "weightgen.json", {**info, "base_sha256": "0" * 64})
+    with pytest.raises(WeightzooError, match="another zoo"):
+        Starts(world / "zoo", {"polished": folder})
+    with pytest.raises(WeightzooError, match="no weight generator"):
+        find_models(tmp_path / "nothing")
+
+
+def test_scratch_depends_on_the_concept_only(evaluated):
+    _, out = evaluated
+    bench = bench_of(str(out.resolve()))
+    _, both = scratch_params(bench.base, ["a", "b"])
+    _, alone = scratch_params(bench.base, ["b"])
+    for name, value in both.items():
+        assert torch.equal(value[1], alone[name][0])
+    assert own_path(out, bench.held_out.concepts("combination", 1)[0].id).exists()
