@@ -36,7 +36,9 @@ def photo_paths(where: str | Path) -> list[Path]:
     """
     folder = PHOTOS / where if where in ("train", "test") else Path(where)
     if not folder.is_dir():
-        raise WeightzooError(f"no folder of photographs at {folder}; give 'train', 'test' or an existing folder")
+        raise WeightzooError(
+            f"no folder of photographs at {folder}; give 'train', 'test' or an existing folder"
+        )
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     if not paths:
         raise WeightzooError(f"no photographs in {folder}; put {', '.join(SUFFIXES)} files there")
@@ -69,7 +71,9 @@ def crops(photos: list[Image.Image], n: int, size: int, seed: int) -> Tensor:
         WeightzooError: no photographs, or n or size below 1.
     """
     if not photos or n < 1 or size < 1:
-        raise WeightzooError(f"cannot take {n} crops of {size} px from {len(photos)} photographs; all must be at least 1")
+        raise WeightzooError(
+            f"cannot take {n} crops of {size} px from {len(photos)} photographs; all must be at least 1"
+        )
     rng = np.random.default_rng(seed)
     order = np.concatenate([rng.permutation(len(photos)) for _ in range(-(-n // len(photos)))])[:n]
     return torch.stack([_crop(photos[i], size, rng) for i in order])

@@ -1,4 +1,4 @@
-"""How people ask: sentence templates around looks, for train concepts and, apart from them, for evaluation."""
+"""How people ask: sentence templates around looks, for train concepts and, apart, for evaluation."""
 
 from __future__ import annotations
 
@@ -9,18 +9,53 @@ from pipeline.vocabulary import ColourName, Look, Strength
 
 # "{}" takes a noun phrase ("a pencil sketch at night") or a phrase that follows a picture ("at night").
 MEDIUM_TEMPLATES = {
-    "train": ("{}", "turn this photo into {}", "make it look like {}", "as if it were {}", "the picture as {}",
-              "make this {}", "I want {}", "redo the image as {}", "change it to {}", "please make {} out of this photo"),
-    "evaluation": ("could you transform my shot into {}", "{}, based on my snapshot", "render what you see as {}",
-                   "this should become {}", "reimagine my snapshot as {}", "have it resemble {}"),
+    "train": (
+        "{}",
+        "turn this photo into {}",
+        "make it look like {}",
+        "as if it were {}",
+        "the picture as {}",
+        "make this {}",
+        "I want {}",
+        "redo the image as {}",
+        "change it to {}",
+        "please make {} out of this photo",
+    ),
+    "evaluation": (
+        "could you transform my shot into {}",
+        "{}, based on my snapshot",
+        "render what you see as {}",
+        "this should become {}",
+        "reimagine my snapshot as {}",
+        "have it resemble {}",
+    ),
 }
 MOOD_TEMPLATES = {
-    "train": ("the photo {}", "make it look as if it were {}", "show this scene {}", "{}", "the same picture {}",
-              "redo the image {}", "make the photo appear {}", "I want this photo {}", "as if taken {}", "please give me the picture {}"),
-    "evaluation": ("could you present my shot {}", "my snapshot, but {}", "let what you see appear {}",
-                   "this should come out {}", "reimagine my snapshot {}", "have the view rendered {}"),
+    "train": (
+        "the photo {}",
+        "make it look as if it were {}",
+        "show this scene {}",
+        "{}",
+        "the same picture {}",
+        "redo the image {}",
+        "make the photo appear {}",
+        "I want this photo {}",
+        "as if taken {}",
+        "please give me the picture {}",
+    ),
+    "evaluation": (
+        "could you present my shot {}",
+        "my snapshot, but {}",
+        "let what you see appear {}",
+        "this should come out {}",
+        "reimagine my snapshot {}",
+        "have the view rendered {}",
+    ),
 }
-TAG_TEMPLATES = {"train": ("{}", "{} look", "style: {}", "{} effect"), "evaluation": ("go for: {}", "{} vibe", "edit idea: {}", "filter wanted: {}")}
+TAG_TEMPLATES = {
+    "train": ("{}", "{} look", "style: {}", "{} effect"),
+    "evaluation": ("go for: {}", "{} vibe", "edit idea: {}", "filter wanted: {}"),
+}
 JOINS = {"train": (" ", ", ", " and "), "evaluation": (", ", ", and moreover ", " plus ")}
 
 
@@ -29,7 +64,9 @@ def voice(split: str) -> str:
     return "train" if split == "train" else "evaluation"
 
 
-def paint(text: str, colours: tuple[ColourName, ...], speaker: str, rng: random.Random, plain: bool = False) -> str:
+def paint(
+    text: str, colours: tuple[ColourName, ...], speaker: str, rng: random.Random, plain: bool = False
+) -> str:
     """Put colour names for "$1" and "$2" and mend "a orange"."""
     for index, colour in enumerate(colours, start=1):
         names = getattr(colour, speaker)
@@ -39,7 +76,9 @@ def paint(text: str, colours: tuple[ColourName, ...], speaker: str, rng: random.
     return re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text)
 
 
-def phrase(parts: list[tuple[Look, tuple[ColourName, ...]]], speaker: str, rng: random.Random, first: bool) -> str:
+def phrase(
+    parts: list[tuple[Look, tuple[ColourName, ...]]], speaker: str, rng: random.Random, first: bool
+) -> str:
     """The parts in one phrase: "a pencil sketch in blue tones, at night"."""
     texts = []
     for look, colours in parts:
@@ -49,7 +88,11 @@ def phrase(parts: list[tuple[Look, tuple[ColourName, ...]]], speaker: str, rng: 
     for index, other in enumerate(texts[1:]):
         medium = parts[0][0].slot == "medium"
         if first:
-            join = " " if medium and index == 0 and speaker == "train" else (", " if index == 0 and len(texts) > 2 else " and ")
+            join = (
+                " "
+                if medium and index == 0 and speaker == "train"
+                else (", " if index == 0 and len(texts) > 2 else " and ")
+            )
         else:
             join = rng.choice(JOINS[speaker])
             if join == " " and not (medium and index == 0):
@@ -58,8 +101,13 @@ def phrase(parts: list[tuple[Look, tuple[ColourName, ...]]], speaker: str, rng: 
     return text
 
 
-def sentences(parts: list[tuple[Look, tuple[ColourName, ...]]], strength: Strength, speaker: str,
-              rng: random.Random, count: int) -> list[str]:
+def sentences(
+    parts: list[tuple[Look, tuple[ColourName, ...]]],
+    strength: Strength,
+    speaker: str,
+    rng: random.Random,
+    count: int,
+) -> list[str]:
     """`count` different requests; the first is plain (the concept's prompt)."""
     templates = (MEDIUM_TEMPLATES if parts[0][0].slot == "medium" else MOOD_TEMPLATES)[speaker]
     wraps = getattr(strength, speaker)
@@ -67,7 +115,9 @@ def sentences(parts: list[tuple[Look, tuple[ColourName, ...]]], strength: Streng
     while len(result) < count:
         first = not result
         if not first and rng.random() < 0.2:
-            tags = ", ".join(paint(getattr(look, speaker)[0], colours, speaker, rng) for look, colours in parts)
+            tags = ", ".join(
+                paint(getattr(look, speaker)[0], colours, speaker, rng) for look, colours in parts
+            )
             text = rng.choice(TAG_TEMPLATES[speaker]).format(tags)
         else:
             inner = phrase(parts, speaker, rng, first)

@@ -28,8 +28,14 @@ class InstructPix2PixTeacher:
     name = "instruct_pix2pix"
     licence = "MIT code; the weights' own licence (CreativeML OpenRAIL-M for the default model)"
 
-    def __init__(self, model: str = DEFAULT_MODEL, steps: int = 20, guidance_scale: float = 7.5,
-                 image_guidance_scale: float = 1.5, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        model: str = DEFAULT_MODEL,
+        steps: int = 20,
+        guidance_scale: float = 7.5,
+        image_guidance_scale: float = 1.5,
+        device: str = "cpu",
+    ) -> None:
         self.model = model
         self.steps = steps
         self.guidance_scale = guidance_scale
@@ -52,14 +58,22 @@ class InstructPix2PixTeacher:
         if reason:
             raise WeightzooError(reason)
         if photos.shape[-1] % 8 or photos.shape[-2] % 8:
-            raise WeightzooError(f"photos are {photos.shape[-1]}x{photos.shape[-2]} px; instruct_pix2pix needs multiples of 8")
+            raise WeightzooError(
+                f"photos are {photos.shape[-1]}x{photos.shape[-2]} px; instruct_pix2pix needs multiples of 8"
+            )
         pipeline = self._load()
         targets = []
         for index, photo in enumerate(photos):
             generator = torch.Generator("cpu").manual_seed(noise_seed(concept.id, index))
-            result = pipeline(concept.prompt, image=photo[None], num_inference_steps=self.steps,
-                              guidance_scale=self.guidance_scale, image_guidance_scale=self.image_guidance_scale,
-                              generator=generator, output_type="pt")
+            result = pipeline(
+                concept.prompt,
+                image=photo[None],
+                num_inference_steps=self.steps,
+                guidance_scale=self.guidance_scale,
+                image_guidance_scale=self.image_guidance_scale,
+                generator=generator,
+                output_type="pt",
+            )
             targets.append(result.images[0].float().cpu())
         return torch.stack(targets).clamp(0, 1).to(photos)
 
@@ -68,12 +82,17 @@ class InstructPix2PixTeacher:
             try:
                 from diffusers import StableDiffusionInstructPix2PixPipeline
             except ImportError as error:
-                raise WeightzooError("instruct_pix2pix needs diffusers; run: pip install 'weightzoo[build]'") from error
+                raise WeightzooError(
+                    "instruct_pix2pix needs diffusers; run: pip install 'weightzoo[build]'"
+                ) from error
             try:
                 pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(
-                    self.model, safety_checker=None, requires_safety_checker=False)
+                    self.model, safety_checker=None, requires_safety_checker=False
+                )
             except (OSError, ValueError) as error:
-                raise WeightzooError(f"cannot load the teacher {self.model!r}: {error}; give a model folder") from error
+                raise WeightzooError(
+                    f"cannot load the teacher {self.model!r}: {error}; give a model folder"
+                ) from error
             pipeline.set_progress_bar_config(disable=True)
             self._pipeline = pipeline.to(self.device)
         return self._pipeline

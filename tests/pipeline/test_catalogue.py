@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import re
 from collections import Counter
 
@@ -25,6 +28,8 @@ from pipeline.teachers.filters import FiltersTeacher
 from pipeline.vocabulary import COLOURS, STRENGTHS
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
+
+DIGEST = "ae7bfe795c8d7b4670ff8baaf6c85910ccc4964f97156596621489228a0e8121"
 
 
 def texts(concept: Concept) -> set[str]:
@@ -85,7 +90,9 @@ def test_combination_parts_occur_in_train_but_never_together() -> None:
 
 def test_value_concepts_have_a_colour_or_strength_absent_from_train_in_known_looks() -> None:
     known = train_values()
-    held = {f"colour:{c.key}" for c in COLOURS if c.held_out} | {f"strength:{s.key}" for s in STRENGTHS if s.held_out}
+    held = {f"colour:{c.key}" for c in COLOURS if c.held_out} | {
+        f"strength:{s.key}" for s in STRENGTHS if s.held_out
+    }
     assert not held & known
     for concept in test_concepts("value"):
         names = set(value_names(concept))
@@ -130,7 +137,9 @@ def test_the_catalogue_does_not_change_between_calls() -> None:
 
 def test_edits_run_from_mild_to_drastic_and_none_is_the_identity() -> None:
     sources, teacher = crops(load_photos("test"), 6, 32, seed=0), FiltersTeacher()
-    distances = torch.tensor([float((teacher.edit(c, sources) - sources).abs().mean()) for c in zoo_concepts(120)])
+    distances = torch.tensor(
+        [float((teacher.edit(c, sources) - sources).abs().mean()) for c in zoo_concepts(120)]
+    )
     assert distances.min() > 0.003
     assert distances.quantile(0.1) < 0.08 and distances.quantile(0.9) > 0.22
 
@@ -148,3 +157,9 @@ def test_wrong_requests_are_named() -> None:
         zoo_concepts(10**6)
     with pytest.raises(WeightzooError, match="no test split 'train'"):
         test_concepts("train")
+
+
+def test_the_catalogue_is_the_one_that_the_embedded_zoo_was_built_from() -> None:
+    """A change of any id, wording, recipe, split or the order needs a new zoo, and a new digest here."""
+    text = json.dumps([dataclasses.asdict(c) for c in catalogue()], sort_keys=True)
+    assert hashlib.sha256(text.encode()).hexdigest() == DIGEST

@@ -21,11 +21,19 @@ from zoo.errors import WeightzooError
 
 RED, BLUE = [0.9, 0.1, 0.1], [0.1, 0.1, 0.9]
 REQUIRED: dict[str, dict[str, Any]] = {
-    "ramp": {"dark": RED, "light": BLUE}, "tint": {"colour": RED}, "filter_glass": {"colour": RED},
-    "split_tone": {"shadows": RED, "highlights": BLUE}, "shadow_tint": {"colour": RED}, "highlight_tint": {"colour": RED},
-    "hue_shift": {"degrees": 40}, "keep_hue": {"hue": 10}, "move_hue": {"hue": 30, "to": 200},
-    "matrix": {"rows": [[0, 0, 1], [0, 1, 0], [1, 0, 0]]}, "palette": {"colours": [RED, BLUE]},
-    "gradient": {"start": RED, "end": BLUE}, "adjust": {"exposure": 0.3, "contrast": 1.2},
+    "ramp": {"dark": RED, "light": BLUE},
+    "tint": {"colour": RED},
+    "filter_glass": {"colour": RED},
+    "split_tone": {"shadows": RED, "highlights": BLUE},
+    "shadow_tint": {"colour": RED},
+    "highlight_tint": {"colour": RED},
+    "hue_shift": {"degrees": 40},
+    "keep_hue": {"hue": 10},
+    "move_hue": {"hue": 30, "to": 200},
+    "matrix": {"rows": [[0, 0, 1], [0, 1, 0], [1, 0, 0]]},
+    "palette": {"colours": [RED, BLUE]},
+    "gradient": {"start": RED, "end": BLUE},
+    "adjust": {"exposure": 0.3, "contrast": 1.2},
 }
 
 
@@ -62,7 +70,9 @@ def test_operators_take_each_photo_for_itself_and_any_frame(name: str, photos: T
     assert apply_recipe(recipe, photos[:1, :, :40]).shape == (1, 3, 40, 64)
 
 
-@pytest.mark.parametrize("name", ["sketch", "soft", "glow", "kuwahara", "vignette", "haze", "outline", "halftone", "tilt_shift"])
+@pytest.mark.parametrize(
+    "name", ["sketch", "soft", "glow", "kuwahara", "vignette", "haze", "outline", "halftone", "tilt_shift"]
+)
 def test_lengths_follow_the_frame(name: str, photos: Tensor) -> None:
     large = F.interpolate(photos, size=(192, 192), mode="bicubic", antialias=True).clamp(0, 1)
     recipe = [{"op": name, **REQUIRED.get(name, {})}]
@@ -72,7 +82,9 @@ def test_lengths_follow_the_frame(name: str, photos: Tensor) -> None:
 
 def test_strength_mixes_source_and_edit(photos: Tensor) -> None:
     teacher, recipe = FiltersTeacher(), [{"op": "invert"}]
-    assert torch.allclose(teacher.edit(concept(recipe, 0.25), photos), 0.75 * photos + 0.25 * (1 - photos), atol=1e-6)
+    assert torch.allclose(
+        teacher.edit(concept(recipe, 0.25), photos), 0.75 * photos + 0.25 * (1 - photos), atol=1e-6
+    )
 
 
 def test_a_fleet_of_targets_is_cheap(photos: Tensor) -> None:
@@ -97,28 +109,69 @@ def test_unknown_operators_and_parameters_are_named(photos: Tensor) -> None:
 
 def save_random_pipeline(folder: Path) -> None:
     """A StableDiffusionInstructPix2PixPipeline of random weights and a few kilobytes."""
-    from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionInstructPix2PixPipeline, UNet2DConditionModel
+    from diffusers import (
+        AutoencoderKL,
+        PNDMScheduler,
+        StableDiffusionInstructPix2PixPipeline,
+        UNet2DConditionModel,
+    )
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
     torch.manual_seed(0)
     folder.mkdir()
-    vocabulary = {"<|startoftext|>": 0, "<|endoftext|>": 1, "a</w>": 2, "test</w>": 3, "a": 4, "t": 5, "e": 6, "s": 7}
+    vocabulary = {
+        "<|startoftext|>": 0,
+        "<|endoftext|>": 1,
+        "a</w>": 2,
+        "test</w>": 3,
+        "a": 4,
+        "t": 5,
+        "e": 6,
+        "s": 7,
+    }
     import json
+
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     pipeline = StableDiffusionInstructPix2PixPipeline(
-        unet=UNet2DConditionModel(block_out_channels=(8, 16), layers_per_block=1, sample_size=8, in_channels=8,
-                                  out_channels=4, norm_num_groups=4, cross_attention_dim=16, attention_head_dim=4,
-                                  down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-                                  up_block_types=("CrossAttnUpBlock2D", "UpBlock2D")),
-        vae=AutoencoderKL(block_out_channels=(8, 8), norm_num_groups=4, latent_channels=4,
-                          down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2),
-        text_encoder=CLIPTextModel(CLIPTextConfig(hidden_size=16, intermediate_size=16, num_attention_heads=2,
-                                                  num_hidden_layers=1, vocab_size=8, bos_token_id=0, eos_token_id=1,
-                                                  pad_token_id=1)),
+        unet=UNet2DConditionModel(
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            sample_size=8,
+            in_channels=8,
+            out_channels=4,
+            norm_num_groups=4,
+            cross_attention_dim=16,
+            attention_head_dim=4,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        ),
+        vae=AutoencoderKL(
+            block_out_channels=(8, 8),
+            norm_num_groups=4,
+            latent_channels=4,
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+        ),
+        text_encoder=CLIPTextModel(
+            CLIPTextConfig(
+                hidden_size=16,
+                intermediate_size=16,
+                num_attention_heads=2,
+                num_hidden_layers=1,
+                vocab_size=8,
+                bos_token_id=0,
+                eos_token_id=1,
+                pad_token_id=1,
+            )
+        ),
         tokenizer=CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77),
-        scheduler=PNDMScheduler(skip_prk_steps=True), safety_checker=None, feature_extractor=None,
-        image_encoder=None, requires_safety_checker=False)
+        scheduler=PNDMScheduler(skip_prk_steps=True),
+        safety_checker=None,
+        feature_extractor=None,
+        image_encoder=None,
+        requires_safety_checker=False,
+    )
     pipeline.save_pretrained(folder / "model")
 
 

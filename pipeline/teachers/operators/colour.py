@@ -12,13 +12,26 @@ from torch import Tensor
 from pipeline.teachers.operators.basics import Colour, blur, channel_mix, luma, mix, plane, smoothstep
 
 
-def adjust(images: Tensor, exposure: float = 0.0, contrast: float = 1.0, saturation: float = 1.0,
-           temperature: float = 0.0, magenta: float = 0.0, gamma: float = 1.0, fade: float = 0.0,
-           shadows: float = 0.0, highlights: float = 0.0) -> Tensor:
+def adjust(
+    images: Tensor,
+    exposure: float = 0.0,
+    contrast: float = 1.0,
+    saturation: float = 1.0,
+    temperature: float = 0.0,
+    magenta: float = 0.0,
+    gamma: float = 1.0,
+    fade: float = 0.0,
+    shadows: float = 0.0,
+    highlights: float = 0.0,
+) -> Tensor:
     """The sliders of a photo editor; exposure in stops, temperature and magenta in [-1, 1]."""
     x = images
     if exposure or temperature or magenta:
-        gains = (1 + 0.3 * temperature + 0.1 * magenta, 1 - 0.2 * magenta, 1 - 0.3 * temperature + 0.1 * magenta)
+        gains = (
+            1 + 0.3 * temperature + 0.1 * magenta,
+            1 - 0.2 * magenta,
+            1 - 0.3 * temperature + 0.1 * magenta,
+        )
         x = x * plane([2**exposure * g for g in gains], x)
     if gamma != 1.0:
         x = x.clamp(0, 1) ** gamma
@@ -53,8 +66,14 @@ def gray_world(images: Tensor, amount: float = 1.0) -> Tensor:
     return mix(images, images * (means.mean(1, keepdim=True) / (means + 0.02)), amount)
 
 
-def ramp(images: Tensor, dark: Colour, light: Colour, middle: Colour | None = None,
-         amount: float = 1.0, contrast: float = 1.0) -> Tensor:
+def ramp(
+    images: Tensor,
+    dark: Colour,
+    light: Colour,
+    middle: Colour | None = None,
+    amount: float = 1.0,
+    contrast: float = 1.0,
+) -> Tensor:
     """Map luminance to a ramp of two or three colours; amount < 1 keeps some of the own colours."""
     tone = ((luma(images) - 0.5) * contrast + 0.5).clamp(0, 1)
     low, high = plane(dark, images), plane(light, images)
@@ -91,7 +110,9 @@ def split_tone(images: Tensor, shadows: Colour, highlights: Colour, amount: floa
 
 def shadow_tint(images: Tensor, colour: Colour, amount: float = 0.6) -> Tensor:
     """Colour in the dark parts only."""
-    return mix(images, images * 0.6 + plane(colour, images) * 0.5, amount * (1 - smoothstep(luma(images), 0.15, 0.6)))
+    return mix(
+        images, images * 0.6 + plane(colour, images) * 0.5, amount * (1 - smoothstep(luma(images), 0.15, 0.6))
+    )
 
 
 def highlight_tint(images: Tensor, colour: Colour, amount: float = 0.6) -> Tensor:
@@ -103,10 +124,14 @@ def highlight_tint(images: Tensor, colour: Colour, amount: float = 0.6) -> Tenso
 def hue_shift(images: Tensor, degrees: float) -> Tensor:
     """Rotate all hues."""
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    return channel_mix(images, (
-        (0.299 + 0.701 * c + 0.168 * s, 0.587 - 0.587 * c + 0.330 * s, 0.114 - 0.114 * c - 0.497 * s),
-        (0.299 - 0.299 * c - 0.328 * s, 0.587 + 0.413 * c + 0.035 * s, 0.114 - 0.114 * c + 0.292 * s),
-        (0.299 - 0.300 * c + 1.250 * s, 0.587 - 0.588 * c - 1.050 * s, 0.114 + 0.886 * c - 0.203 * s)))
+    return channel_mix(
+        images,
+        (
+            (0.299 + 0.701 * c + 0.168 * s, 0.587 - 0.587 * c + 0.330 * s, 0.114 - 0.114 * c - 0.497 * s),
+            (0.299 - 0.299 * c - 0.328 * s, 0.587 + 0.413 * c + 0.035 * s, 0.114 - 0.114 * c + 0.292 * s),
+            (0.299 - 0.300 * c + 1.250 * s, 0.587 - 0.588 * c - 1.050 * s, 0.114 + 0.886 * c - 0.203 * s),
+        ),
+    )
 
 
 def vibrance(images: Tensor, amount: float = 0.8) -> Tensor:
@@ -152,8 +177,13 @@ def palette(images: Tensor, colours: Sequence[Colour], soften: float = 0.004) ->
     return torch.einsum("nkhw,kc->nchw", weight, table)
 
 
-def threshold(images: Tensor, ink: Colour = (0, 0, 0), paper: Colour = (1, 1, 1),
-              level: float = 0.0, soften: float = 0.006) -> Tensor:
+def threshold(
+    images: Tensor,
+    ink: Colour = (0, 0, 0),
+    paper: Colour = (1, 1, 1),
+    level: float = 0.0,
+    soften: float = 0.006,
+) -> Tensor:
     """Two flat colours, cut at the image's mean luminance + `level`."""
     tone = blur(luma(images), soften)
     cut = tone.mean((2, 3), keepdim=True) + level

@@ -6,10 +6,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.teachers.operators.basics import Colour, blur, box_mean, frame, luma, mix, plane, screen, slopes, smoothstep
+from pipeline.teachers.operators.basics import (
+    Colour,
+    blur,
+    box_mean,
+    frame,
+    luma,
+    mix,
+    plane,
+    screen,
+    slopes,
+    smoothstep,
+)
 
-SIDES = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "top": (0.0, -1.0), "bottom": (0.0, 1.0),
-         "top-left": (-0.7, -0.7), "top-right": (0.7, -0.7), "bottom-left": (-0.7, 0.7), "bottom-right": (0.7, 0.7)}
+SIDES = {
+    "left": (-1.0, 0.0),
+    "right": (1.0, 0.0),
+    "top": (0.0, -1.0),
+    "bottom": (0.0, 1.0),
+    "top-left": (-0.7, -0.7),
+    "top-right": (0.7, -0.7),
+    "bottom-left": (-0.7, 0.7),
+    "bottom-right": (0.7, 0.7),
+}
 
 
 def toward(images: Tensor, side: str) -> Tensor:
@@ -20,7 +39,9 @@ def toward(images: Tensor, side: str) -> Tensor:
     return (x * a + y * b) / (2 * reach) + 0.5
 
 
-def vignette(images: Tensor, amount: float = 0.8, start: float = 0.3, end: float = 1.3, colour: Colour = (0, 0, 0)) -> Tensor:
+def vignette(
+    images: Tensor, amount: float = 0.8, start: float = 0.3, end: float = 1.3, colour: Colour = (0, 0, 0)
+) -> Tensor:
     """Fade to `colour` towards the corners."""
     x, y = frame(images)
     return mix(images, plane(colour, images), amount * smoothstep((x * x + y * y).sqrt(), start, end))
@@ -33,7 +54,13 @@ def spotlight(images: Tensor, amount: float = 0.9) -> Tensor:
     return images * mix(1.0, 0.12 + 1.25 * pool, amount)
 
 
-def light_leak(images: Tensor, side: str = "left", colour: Colour = (1.0, 0.45, 0.1), amount: float = 0.9, width: float = 0.6) -> Tensor:
+def light_leak(
+    images: Tensor,
+    side: str = "left",
+    colour: Colour = (1.0, 0.45, 0.1),
+    amount: float = 0.9,
+    width: float = 0.6,
+) -> Tensor:
     """Coloured light spilling in from one side."""
     near = smoothstep(toward(images, side), 1 - width, 1.0)
     return screen(images, plane(colour, images) * near * amount)
@@ -52,7 +79,13 @@ def gradient(images: Tensor, start: Colour, end: Colour, side: str = "bottom", a
     return mix(images, toned, amount)
 
 
-def haze(images: Tensor, colour: Colour = (0.85, 0.87, 0.9), amount: float = 0.6, rising: float = 0.3, softness: float = 0.0) -> Tensor:
+def haze(
+    images: Tensor,
+    colour: Colour = (0.85, 0.87, 0.9),
+    amount: float = 0.6,
+    rising: float = 0.3,
+    softness: float = 0.0,
+) -> Tensor:
     """Veil the picture in `colour`, thicker towards the top by `rising`."""
     veil = (amount + rising * (toward(images, "top") - 0.5)).clamp(0, 1)
     return mix(blur(images, softness), plane(colour, images), veil)

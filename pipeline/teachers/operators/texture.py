@@ -31,7 +31,9 @@ def soft(images: Tensor, radius: float = 0.03, amount: float = 1.0) -> Tensor:
     return mix(images, blur(images, radius), amount)
 
 
-def glow(images: Tensor, radius: float = 0.05, amount: float = 0.7, colour: Colour = WHITE, start: float = 0.35) -> Tensor:
+def glow(
+    images: Tensor, radius: float = 0.05, amount: float = 0.7, colour: Colour = WHITE, start: float = 0.35
+) -> Tensor:
     """Bright parts shine into their surroundings."""
     bright = images * smoothstep(luma(images), start, 1.0)
     return screen(images, (blur(bright, radius) * plane(colour, images) * amount * 1.3).clamp(0, 1))
@@ -75,7 +77,7 @@ def kuwahara(images: Tensor, radius: float = 0.04) -> Tensor:
     total, result = 0.0, 0.0
     for top in (0, reach):
         for left in (0, reach):
-            part = means[:, :, top:top + height, left:left + width]
+            part = means[:, :, top : top + height, left : left + width]
             variance = (part[:, 4:5] - part[:, 3:4] ** 2).clamp(min=0)
             weight = 1 / (variance + 3e-4) ** 3
             total = total + weight
@@ -83,15 +85,23 @@ def kuwahara(images: Tensor, radius: float = 0.04) -> Tensor:
     return result / total
 
 
-def dark_edges(images: Tensor, amount: float = 1.0, detail: float = 0.008, start: float = 0.04,
-               colour: Colour = BLACK) -> Tensor:
+def dark_edges(
+    images: Tensor, amount: float = 1.0, detail: float = 0.008, start: float = 0.04, colour: Colour = BLACK
+) -> Tensor:
     """Draw the outlines over the picture in `colour`."""
     line = smoothstep(edge_strength(luma(images), detail), start, start + 0.1)
     return mix(images, plane(colour, images), line * amount)
 
 
-def sketch(images: Tensor, radius: float = 0.02, darkness: float = 2.0, ink: Colour = BLACK,
-           paper: Colour = WHITE, own_colours: float = 0.0, shading: float = 0.0) -> Tensor:
+def sketch(
+    images: Tensor,
+    radius: float = 0.02,
+    darkness: float = 2.0,
+    ink: Colour = BLACK,
+    paper: Colour = WHITE,
+    own_colours: float = 0.0,
+    shading: float = 0.0,
+) -> Tensor:
     """Lines by colour dodge; `shading` lays the picture's tones under them, `own_colours` its colours."""
     tone = luma(images)
     lines = (tone / (blur(tone, radius) + 0.02)).clamp(0, 1) ** (darkness * 2)
@@ -104,8 +114,14 @@ def sketch(images: Tensor, radius: float = 0.02, darkness: float = 2.0, ink: Col
     return drawn
 
 
-def outline(images: Tensor, ink: Colour = BLACK, paper: Colour = WHITE, detail: float = 0.012,
-            gain: float = 6.0, own_colours: float = 0.0) -> Tensor:
+def outline(
+    images: Tensor,
+    ink: Colour = BLACK,
+    paper: Colour = WHITE,
+    detail: float = 0.012,
+    gain: float = 6.0,
+    own_colours: float = 0.0,
+) -> Tensor:
     """Only the outlines: `ink` lines on `paper`; own_colours draws them in the picture's colours."""
     strength = (edge_strength(luma(images), detail) * gain).clamp(0, 1)
     line: Tensor = plane(ink, images)
@@ -115,8 +131,14 @@ def outline(images: Tensor, ink: Colour = BLACK, paper: Colour = WHITE, detail: 
     return mix(plane(paper, images), line, strength)
 
 
-def ink(images: Tensor, radius: float = 0.012, sharpness: float = 20.0, level: float = 0.45,
-        dark: Colour = BLACK, paper: Colour = WHITE) -> Tensor:
+def ink(
+    images: Tensor,
+    radius: float = 0.012,
+    sharpness: float = 20.0,
+    level: float = 0.45,
+    dark: Colour = BLACK,
+    paper: Colour = WHITE,
+) -> Tensor:
     """Brush-and-ink: flat blacks in the shadows and bold lines (an extended difference of Gaussians)."""
     tone = luma(images)
     fine, coarse = blur(tone, radius), blur(tone, radius * 1.8)
@@ -125,15 +147,24 @@ def ink(images: Tensor, radius: float = 0.012, sharpness: float = 20.0, level: f
     return mix(plane(dark, images), plane(paper, images), torch.sigmoid((value - centre) * sharpness))
 
 
-def emboss(images: Tensor, angle: float = 135.0, amount: float = 3.0, keep: float = 0.0, detail: float = 0.008) -> Tensor:
+def emboss(
+    images: Tensor, angle: float = 135.0, amount: float = 3.0, keep: float = 0.0, detail: float = 0.008
+) -> Tensor:
     """Relief lit from `angle` (degrees); `keep` is how much of the picture's colour stays."""
     across, down = slopes(blur(luma(images), detail))
     light = -(across * math.cos(math.radians(angle)) - down * math.sin(math.radians(angle))) * amount
     return mix(torch.full_like(images, 0.5), images, keep) + light
 
 
-def halftone(images: Tensor, cells: float = 16.0, angle: float = 45.0, ink: Colour = BLACK,
-             paper: Colour = WHITE, amount: float = 1.0, own_colours: bool = False) -> Tensor:
+def halftone(
+    images: Tensor,
+    cells: float = 16.0,
+    angle: float = 45.0,
+    ink: Colour = BLACK,
+    paper: Colour = WHITE,
+    amount: float = 1.0,
+    own_colours: bool = False,
+) -> Tensor:
     """Dots on a grid fixed to the frame, `cells` a side, larger where it is darker."""
     x, y = frame(images)
     c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
@@ -146,8 +177,15 @@ def halftone(images: Tensor, cells: float = 16.0, angle: float = 45.0, ink: Colo
     return mix(images, mix(plane(ink, images), plane(paper, images), dots), amount)
 
 
-def hatch(images: Tensor, lines: float = 20.0, angle: float = 45.0, ink: Colour = BLACK, paper: Colour = WHITE,
-          crossed: bool = False, amount: float = 1.0) -> Tensor:
+def hatch(
+    images: Tensor,
+    lines: float = 20.0,
+    angle: float = 45.0,
+    ink: Colour = BLACK,
+    paper: Colour = WHITE,
+    crossed: bool = False,
+    amount: float = 1.0,
+) -> Tensor:
     """Parallel strokes fixed to the frame, thicker where it is darker; `crossed` adds a second set."""
     x, y = frame(images)
     c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
@@ -183,7 +221,9 @@ def shift_channels(images: Tensor, distance: float = 0.03) -> Tensor:
     step = max(1, round(distance * side(images)))
     width = images.shape[-1]
     padded = F.pad(images, (step, step, 0, 0), mode="replicate")
-    return torch.stack((padded[:, 0, :, :width], padded[:, 1, :, step:step + width], padded[:, 2, :, 2 * step:]), 1)
+    return torch.stack(
+        (padded[:, 0, :, :width], padded[:, 1, :, step : step + width], padded[:, 2, :, 2 * step :]), 1
+    )
 
 
 def relief_paint(images: Tensor, radius: float = 0.03, amount: float = 1.2) -> Tensor:
