@@ -51,7 +51,7 @@ def demo(
     run_dir: Annotated[
         Path | None, typer.Option(help="Folder of the demo.  [default: runs/demo-PRESET]")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Zoo to learn; the embedded one by default.")] = None,
+    data: Annotated[str | None, typer.Option(help="Zoo to learn; the embedded one by default.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.  [default: one a core]")] = None,
     json: JsonOption = False,
 ) -> None:
@@ -72,15 +72,21 @@ def demo(
 
     if json:
         return emit(results, True)
-    return show(results, folder / "evaluation", folder / "report" / "index.html")
+    return show(results, folder / "report" / "index.html")
 
 
 def run_demo(limits: DemoPreset, folder: Path, zoo: Path, workers: int | None = None) -> dict[str, Any]:
     """Do the stages that are not done and return the content of ``evaluation.json``."""
     from cli.build import cores
+    from zoo.files import read_json
 
+    freeze(folder, zoo, limits)
+    report = folder / "report" / "index.html"
+    if report.is_file():
+        say(f"{folder} is complete; remove it to run the demo again")
+        return read_json(folder / "evaluation" / "evaluation.json")
     workers = workers or cores()
-    say(f"1/6 the zoo {zoo.name}: {verify(folder, zoo)}")
+    say(f"1/6 the zoo {zoo.name}: {verify(zoo)}")
     say("2/6 a fresh fleet of 8 concepts")
     fresh = build_fresh_fleet(folder / "fresh", zoo, limits.fleet_steps)
     say(f"3/6 training the weight generator, {limits.train_seconds:.0f} s")
@@ -93,28 +99,42 @@ def run_demo(limits: DemoPreset, folder: Path, zoo: Path, workers: int | None = 
     say("6/6 the report")
     from weightgen.report import write_report
 
-    write_report(folder / "evaluation", folder / "report")
+    write_report(folder / "evaluation", report.parent)
     return results
 
 
-def verify(folder: Path, zoo: Path) -> str:
-    """Check every file of the zoo against its manifest, once; returns a line about it.
+def freeze(folder: Path, zoo: Path, limits: DemoPreset) -> None:
+    """Note what the demo in ``folder`` is done with, or check that it is the same.
+
+    Raises:
+        WeightzooError: the folder belongs to another zoo or preset.
+    """
+    from zoo.config import config_diff, to_dict
+    from zoo.errors import WeightzooError
+    from zoo.files import read_json, sha256_file, write_json
+
+    identity = {"zoo": sha256_file(zoo / "manifest.json"), "limits": to_dict(limits)}
+    path = folder / "demo.json"
+    if not path.is_file():
+        return write_json(path, identity)
+    if difference := config_diff(read_json(path), identity):
+        raise WeightzooError(f"{folder} is another demo ({difference}); remove it, or name another --run-dir")
+    return None
+
+
+def verify(zoo: Path) -> str:
+    """Check every file of the zoo against its manifest; returns a line about it.
 
     Raises:
         WeightzooError: it is damaged.
     """
     from zoo.errors import WeightzooError
-    from zoo.files import read_json, sha256_file, write_json
     from zoo.manifest import load_manifest, verify_run
 
-    manifest, marker = load_manifest(zoo), folder / "verified.json"
-    digest = {"manifest": sha256_file(zoo / "manifest.json")}
-    if not marker.is_file() or read_json(marker) != digest:
-        problems = verify_run(zoo)
-        if problems:
-            raise WeightzooError(f"{zoo}: {problems[0]} ({len(problems)} problems); install weightzoo again")
-        write_json(marker, digest)
-    return f"{manifest.counts['ok']} concepts in {len(manifest.shards)} shards, verified"
+    if problems := verify_run(zoo):
+        raise WeightzooError(f"{zoo}: {problems[0]} ({len(problems)} problems); install weightzoo again")
+    manifest = load_manifest(zoo)
+    return f"{manifest.counts['ok']} trained GANs in {len(manifest.shards)} shards, verified"
 
 
 def build_fresh_fleet(run_dir: Path, zoo: Path, steps: int | None) -> Path:
@@ -149,10 +169,11 @@ def train_generator(out: Path, zoo: Path, fresh: Path, seconds: float) -> Path:
 
 def polish_generator(out: Path, generated: Path, zoo: Path, seconds: float) -> Path:
     """Train the weight generator on through the pictures; returns the model folder."""
-    from cli.pictures import picture_batches
-    from weightgen.polish import PolishConfig, polish
+    from cli.train import train_by_pictures
 
-    return polish(generated, picture_batches(zoo), PolishConfig(), out, seconds=seconds)
+    if (out / "model_index.json").is_file():
+        return out
+    return train_by_pictures(generated, zoo, out, steps=None, seconds=seconds)
 
 
 def evaluate_models(

@@ -32,7 +32,7 @@ def finetune(
         Path | None, typer.Option(help="Pairs to measure on; without it 20 % of --pairs are held out.")
     ] = None,
     model: Annotated[Path | None, typer.Option(help="Weight generator; the embedded one by default.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Zoo of that model; the embedded one by default.")] = None,
+    data: Annotated[str | None, typer.Option(help="Zoo of that model; the embedded one by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of crops and batches.")] = 0,
     json: JsonOption = False,
 ) -> None:

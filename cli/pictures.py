@@ -1,50 +1,89 @@
 """Batches of pictures for polishing: concepts of the catalogue, edited by the zoo's teacher as it goes.
 
-``weightgen`` may not import ``pipeline``; this iterable is the wire between them.
+``weightgen`` may not import ``pipeline``; these batches are the wire between them.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 CONCEPTS_PER_BATCH, CROPS_PER_CONCEPT, NUM_CROPS = 8, 4, 1024
 
 
-def picture_batches(zoo: Path, seed: int = 0, start_step: int = 0) -> Iterator[Any]:
-    """Yield endless ``PictureBatch``es; batch number ``step`` depends on (seed, step) only.
-
-    Each has 8 train concepts of the catalogue (no validation or test concept), one wording of each, and 4
-    train crops with their targets.
+@dataclass(frozen=True, eq=False)
+class Studio:
+    """What batches are made of: train photographs, a teacher, concepts.
 
     Args:
-        zoo: its config says which teacher, photographs and image size.
+        crops: [NUM_CROPS, 3, S, S] of the zoo's train photographs.
+        concepts: train concepts of the catalogue, the zoo's and those beyond it.
+        validation: the zoo's validation concepts.
     """
-    import numpy as np
-    import torch
 
+    crops: Any
+    teacher: Any
+    concepts: list[Any]
+    validation: list[Any]
+    seed: int = 0
+
+    def batches(self, start_step: int = 0) -> Iterator[Any]:
+        """Yield endless ``PictureBatch``es; batch number ``step`` depends on (seed, step) only.
+
+        Each has 8 train concepts, one wording of each, and 4 train crops with their targets.
+        """
+        import numpy as np
+
+        per_epoch = max(len(self.concepts) // CONCEPTS_PER_BATCH, 1)
+        step = start_step
+        while True:
+            epoch, place = divmod(step, per_epoch)
+            order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.concepts))
+            rng = np.random.default_rng([self.seed, 1, step])
+            chosen = [self.concepts[i] for i in order[place * CONCEPTS_PER_BATCH :][:CONCEPTS_PER_BATCH]]
+            wordings = [(concept.prompt, *concept.paraphrases) for concept in chosen]
+            prompts = [texts[rng.integers(len(texts))] for texts in wordings]
+            picks = [rng.choice(len(self.crops), CROPS_PER_CONCEPT, replace=False) for _ in chosen]
+            yield self._batch(chosen, prompts, picks)
+            step += 1
+
+    def validation_batches(self) -> list[Any]:
+        """The validation concepts on other crops of the train photographs, asked for by a paraphrase."""
+        groups = [
+            self.validation[i : i + CONCEPTS_PER_BATCH]
+            for i in range(0, len(self.validation), CONCEPTS_PER_BATCH)
+        ]
+        picks = list(range(CROPS_PER_CONCEPT))
+        return [
+            self._batch(group, [concept.paraphrases[0] for concept in group], [picks] * len(group))
+            for group in groups
+        ]
+
+    def _batch(self, concepts: list[Any], prompts: list[str], picks: list[Any]) -> Any:
+        import torch
+
+        from weightgen.pictures import PictureBatch
+
+        sources = torch.stack([self.crops[pick] for pick in picks])
+        targets = [self.teacher.edit(c, source) for c, source in zip(concepts, sources, strict=True)]
+        return PictureBatch(prompts, sources, torch.stack(targets))
+
+
+def open_studio(zoo: Path, seed: int = 0) -> Studio:
+    """Open what the config of a zoo names: its teacher, photographs and image size."""
     from pipeline.build_config import BuildConfig
     from pipeline.catalogue import polish_concepts
     from pipeline.fleet import make_teacher
     from pipeline.sources import crops, load_photos
-    from weightgen.polish import PictureBatch
     from zoo.config import load_config
+    from zoo.run import open_zoo
 
     config = load_config(BuildConfig, zoo / "config.json")
     teacher = make_teacher(config.teacher)
-    concepts = [concept for concept in polish_concepts() if teacher.refusal(concept) is None]
-    photos = crops(load_photos(config.train_photos), NUM_CROPS, config.image_size, config.seed)
-    per_epoch = len(concepts) // CONCEPTS_PER_BATCH
-    step = start_step
-    while True:
-        epoch, place = divmod(step, per_epoch)
-        order = np.random.default_rng([seed, 0, epoch]).permutation(len(concepts))
-        rng = np.random.default_rng([seed, 1, step])
-        chosen = [concepts[i] for i in order[place * CONCEPTS_PER_BATCH :][:CONCEPTS_PER_BATCH]]
-        prompts, sources, targets = [], [], []
-        for concept in chosen:
-            wordings = (concept.prompt, *concept.paraphrases)
-            prompts.append(wordings[rng.integers(len(wordings))])
-            sources.append(photos[rng.choice(len(photos), CROPS_PER_CONCEPT, replace=False)])
-            targets.append(teacher.edit(concept, sources[-1]))
-        yield PictureBatch(prompts, torch.stack(sources), torch.stack(targets))
-        step += 1
+    return Studio(
+        crops=crops(load_photos(config.train_photos), NUM_CROPS, config.image_size, config.seed),
+        teacher=teacher,
+        concepts=[concept for concept in polish_concepts() if teacher.refusal(concept) is None],
+        validation=[c for c in open_zoo(zoo).concepts("validation") if teacher.refusal(c) is None],
+        seed=seed,
+    )

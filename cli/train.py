@@ -1,7 +1,7 @@
 """``weightzoo train``: a zoo goes in, a weight generator comes out."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,28 +13,65 @@ from cli.output import JsonOption, emit, quiet_progress
 def train(
     out: Annotated[Path, typer.Option("-o", "--out", help="Model folder to write.")],
     data: Annotated[
-        list[Path] | None, typer.Option(help="Zoo to learn, may be repeated; the embedded one by default.")
+        list[str] | None, typer.Option(help="Zoo to learn, may be repeated; the embedded one by default.")
     ] = None,
     preset: Annotated[str, typer.Option(help="tiny, small or paper.")] = "small",
     denoiser: Annotated[str | None, typer.Option(help="transformer or unet1d.")] = None,
+    polish: Annotated[
+        Path | None, typer.Option(help="Second stage: train this model on by pictures of the catalogue.")
+    ] = None,
+    random_init: Annotated[
+        bool, typer.Option("--random-init", help="With --polish: pictures alone, without the first stage.")
+    ] = False,
     seconds: Annotated[float | None, typer.Option(min=1.0, help="Limit in seconds instead of steps.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps, other than the preset's.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights, batches and noise.")] = 0,
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint, or start anew.")] = True,
     json: JsonOption = False,
 ) -> None:
     """Train a weight generator on the weights of a zoo.
 
     Stop it whenever you like: the same command goes on from the last checkpoint, and returns at once when the
-    model is finished.
+    model is finished. `--polish MODEL` is the second stage: it trains a model on through the pictures that
+    its weights make.
 
     \b
     Examples:
-      weightzoo train -o model --seconds 300
+      weightzoo train -o generated --seconds 300
+      weightzoo train --polish generated -o polished --seconds 300
       weightzoo train --data runs/tiny --preset tiny -o runs/tiny-model
       weightzoo train --data zoo-small --data runs/fresh --denoiser unet1d -o model-unet
     """
     quiet_progress(json)
-    folders = [zoo_folder(path) for path in data or [None]]
+    folders = [zoo_folder(name) for name in data] if data else [zoo_folder(None)]
+    if polish is not None:
+        folder = train_by_pictures(polish, folders[0], out, steps, seconds, random_init, seed, resume)
+    else:
+        folder = train_on_weights(folders, preset, denoiser, out, steps, seconds, seed, resume)
+    from zoo.files import read_json
+
+    metadata = read_json(folder / "weightgen.json")["metadata"]
+    stage = metadata["polish"] if polish is not None else metadata
+    best = ", ".join(f"{key} {value:.3g}" for key, value in stage["best"].items() if isinstance(value, float))
+    lines = [
+        f"{folder}: {metadata['stage']}, {metadata['concepts']} concepts, "
+        f"{stage['steps']} steps in {stage['seconds']:.0f} s ({best})",
+        f'next: weightzoo generate "a charcoal drawing" --model {folder} -o charcoal',
+    ]
+    emit({"model": str(folder), **metadata}, json, lines)
+
+
+def train_on_weights(
+    folders: list[Path],
+    preset: str,
+    denoiser: str | None,
+    out: Path,
+    steps: int | None,
+    seconds: float | None,
+    seed: int,
+    resume: bool,
+) -> Path:
+    """First stage: the weights of the zoos in ``folders``; validated on the first one's validation split."""
     from dataclasses import replace
 
     from weightgen.data import load_zoo, merge
@@ -42,26 +79,31 @@ def train(
     from weightgen.train import train as run
 
     make = choose("preset", preset, PRESETS)
-    config = make() if denoiser is None else make(denoiser)
+    config = replace(make() if denoiser is None else make(denoiser), seed=seed)
     if steps is not None:
         config = replace(config, steps=steps)
     dataset = merge([load_zoo(folder, "train") for folder in folders])
     validation = load_zoo(folders[0], "validation")
-    folder = run(config, dataset, out, validation=validation, seconds=seconds, resume=resume)
+    return run(config, dataset, out, validation=validation, seconds=seconds, resume=resume)
 
-    from zoo.files import read_json
 
-    metadata = read_json(folder / "weightgen.json")["metadata"]
-    result = {"model": str(folder), **metadata}
-    best = ", ".join(
-        f"{key} {value:.3g}" for key, value in metadata["best"].items() if isinstance(value, float)
-    )
-    emit(
-        result,
-        json,
-        [
-            f"{folder}: {config.denoiser} on {metadata['concepts']} concepts, "
-            f"{metadata['steps']} steps in {metadata['seconds']:.0f} s ({best})",
-            f'next: weightzoo generate "a charcoal drawing" --model {folder} -o charcoal',
-        ],
-    )
+def train_by_pictures(
+    model: Path,
+    zoo: Path,
+    out: Path,
+    steps: int | None,
+    seconds: float | None,
+    random_init: bool = False,
+    seed: int = 0,
+    resume: bool = True,
+) -> Path:
+    """Second stage: through the pictures of the catalogue's train concepts, edited by the zoo's teacher."""
+    from cli.pictures import open_studio
+    from weightgen.polish import PolishConfig
+    from weightgen.polish import polish as run
+
+    changes: dict[str, Any] = {} if steps is None else {"steps": steps}
+    config = PolishConfig(random_init=random_init, seed=seed, **changes)
+    studio = open_studio(zoo, seed)
+    validation = studio.validation_batches()
+    return run(model, studio.batches, config, out, seconds, validation, resume=resume)
