@@ -14,9 +14,10 @@ def small() -> BuildConfig:
     """The embedded zoo: 64 px, about two hours on two cores."""
     return BuildConfig(
         name="weightzoo-small",
-        num_concepts=560,
+        num_concepts=528,
         base=BaseConfig(num_concepts=48, steps=1200),
-        training=GanTrainConfig(steps=250),
+        training=GanTrainConfig(steps=150, learning_rate=1e-2),
+        median_l1=0.04,
     )
 
 
