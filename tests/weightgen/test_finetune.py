@@ -1,0 +1,222 @@
+"""Fine-tuning: every start, both modes, held-out pairs, curves, seconds, files and exact errors."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.weightgen.tiny_world import make_model, make_pairs, make_zoo
+from weightgen.finetune import (
+    FinetuneConfig,
+    PairTensors,
+    evaluation_times,
+    finetune,
+    finetune_many,
+    load_pairs,
+)
+from weightgen.generate import generate, save_adapter
+from weightgen.inits import INITS, Origins, make_start
+from weightgen.model_folder import load_model_folder
+from zoo.errors import WeightzooError
+from zoo.lora import load_adapter, load_base, load_generator, save_base
+from zoo.pairs import pairs_to_tensors
+from zoo.peft_format import load_peft
+from zoo.train_gan import run_generators
+
+CONFIG = FinetuneConfig(steps=4, batch_size=2, eval_every=2, feature_network=None)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """(zoo, folder of models, pairs)"""
+    folder = tmp_path_factory.mktemp("finetune")
+    zoo = make_zoo(folder / "zoo")
+    make_model(folder / "models" / "generated", zoo)
+    make_model(folder / "models" / "polished", zoo, stage="polished")
+    make_model(folder / "models" / "generated_unet1d", zoo, "unet1d")
+    return zoo, folder / "models", make_pairs(folder / "pairs")
+
+
+@pytest.fixture(scope="module")
+def origins(world):
+    return Origins(world[0], world[1], seed=5)
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("init", [name for name in INITS if name != "pix2pix_unet"])
+def test_every_start_in_full_mode(origins, init):
+    start = make_start(init, [["make it dusk"], ["a pale look", "paint it pale"]], origins)
+    images = run_generators(start.generator, start.params, torch.rand(3, 3, 16, 16))
+    assert images.shape == (2, 3, 3, 16, 16) and torch.isfinite(images).all()
+    assert not any("lora" in name for name in start.params)
+
+
+@pytest.mark.parametrize("init", ["polished", "base", "nearest"])
+def test_full_and_adapter_mode_start_with_the_same_images(origins, init):
+    photos = torch.rand(2, 3, 16, 16)
+    full, adapter = (make_start(init, [["a red look"]], origins, mode) for mode in ("full", "adapter"))
+    images = [run_generators(start.generator, start.params, photos) for start in (full, adapter)]
+    torch.testing.assert_close(*images, rtol=1e-4, atol=1e-4)
+    assert adapter.base is not None and full.base is None
+
+
+def test_the_generated_start_is_the_generated_network(origins, world):
+    model = load_model_folder(world[1] / "polished")
+    own = generate(model, [["dusk", "evening"]])
+    start = make_start("polished", [["dusk", "evening"]], origins, "adapter")
+    assert all(torch.equal(start.params[name], value) for name, value in own.adapters.items())
+
+
+def test_scratch_knows_nothing_of_the_zoo(origins):
+    start = make_start("scratch", [["dusk"]], origins)
+    again = make_start("scratch", [["dawn"]], origins)
+    assert all(torch.equal(start.params[name], value) for name, value in again.params.items())
+    base = dict(origins.base.named_parameters())
+    assert not torch.equal(start.params["stem.weight"][0], base["stem.weight"])
+    judges = [next(start.discriminator.parameters()), next(origins.discriminator.parameters())]
+    assert judges[0].shape == judges[1].shape and not torch.equal(*judges)
+
+
+def test_full_fine_tuning_end_to_end(origins, world, tmp_path):
+    config = replace(CONFIG, steps=30, eval_every=10, learning_rate=5e-3)
+    summary = finetune(world[2], "make it dark", "base", tmp_path, origins, config)
+    curve = rows(tmp_path)
+    assert [row["step"] for row in curve] == [0, 10, 20, 30]
+    assert set(curve[0]) == {"step", "seconds", "l1", "psnr", "kid"}
+    assert curve[-1]["l1"] < curve[0]["l1"] and curve[-1]["seconds"] > curve[0]["seconds"] > 0
+    assert summary["held_out"] == summary["test_pairs"] and len(summary["held_out"]) == 1
+    assert summary == json.loads((tmp_path / "finetune.json").read_text())
+    generator = load_generator(tmp_path)
+    train, test, _ = load_pairs(world[2], None)
+    assert len(train) == 5
+    source, target = pairs_to_tensors(test, 16)
+    with torch.no_grad():
+        l1 = float((generator(source).clamp(0, 1) - target).abs().mean())
+    assert l1 == pytest.approx(curve[-1]["l1"], abs=1e-5)
+
+
+def test_adapter_fine_tuning_writes_a_peft_folder(origins, world, tmp_path):
+    test_pairs = make_pairs(tmp_path / "test", 3, 40, seed=1)
+    config = replace(CONFIG, mode="adapter")
+    summary = finetune(
+        world[2], ["dusk", "evening"], "polished", tmp_path / "out", origins, config, test_pairs
+    )
+    assert summary["held_out"] == [] and summary["pairs"] == 6 and summary["learning_rate"] == 5e-3
+    base = load_base(origins.base_path)
+    adapter, metadata = load_peft(tmp_path / "out", base)
+    assert (
+        metadata["prompt"] == "dusk"
+        and torch.isfinite(load_adapter(base, adapter)(torch.rand(1, 3, 16, 16))).all()
+    )
+    again = make_start(str(tmp_path / "out"), [["dusk"]], Origins(origins.zoo_path), "adapter")
+    assert all(torch.equal(again.params[name][0], value) for name, value in adapter.items())
+
+
+def test_starts_from_paths(origins, world, tmp_path):
+    model = load_model_folder(world[1] / "generated")
+    save_adapter(model, tmp_path / "adapter", generate(model, "dusk"))
+    full = make_start(str(tmp_path / "adapter"), [["dusk"]], origins)
+    expected = make_start("generated", [["dusk"]], origins)
+    for name, value in expected.params.items():
+        torch.testing.assert_close(full.params[name], value, rtol=1e-5, atol=1e-6)
+    finetune(
+        world[2], "dusk", str(tmp_path / "adapter"), tmp_path / "tuned", origins, replace(CONFIG, steps=1)
+    )
+    again = make_start(str(tmp_path / "tuned"), [["dusk"]], origins)
+    assert torch.equal(again.params["stem.weight"][0], load_generator(tmp_path / "tuned").stem.weight)
+    with pytest.raises(WeightzooError, match="whole generator"):
+        make_start(str(tmp_path / "tuned"), [["dusk"]], origins, "adapter")
+
+
+def test_a_time_budget_includes_the_start_and_ends_training(origins, world, tmp_path):
+    config = replace(CONFIG, steps=10**6, seconds=1.0, eval_every=None)
+    summary = finetune(world[2], "dusk", "base", tmp_path, origins, config)
+    curve = rows(tmp_path)
+    assert curve[0]["step"] == 0 and curve[-1]["step"] == summary["steps"]
+    assert 1.0 <= summary["seconds"] < 10 and len(curve) <= 12
+
+
+def test_evaluation_times():
+    due = evaluation_times(FinetuneConfig(steps=60), None)
+    assert [step for step in range(61) if due(step, 0.0)] == [0, 10, 25, 50, 60]
+    by_time = evaluation_times(FinetuneConfig(seconds=10), 8.0)
+    assert [spent for spent in (0.0, 0.1, 0.5, 0.6, 8.5) if by_time(1, spent)] == [0.0, 0.5, 8.5]
+    assert [step for step in (0, 1, 2, 3) if evaluation_times(replace(CONFIG, steps=3), None)(step, 0.0)] == [
+        0,
+        2,
+        3,
+    ]
+
+
+def test_concepts_at_once_equal_concepts_alone(origins):
+    def tensors(concepts: slice) -> PairTensors:
+        sources = torch.rand(2, 4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+        factors = torch.tensor([0.4, 0.8])[:, None, None, None, None]
+        parts = (sources, sources * factors, sources[:, :2], sources[:, :2] * factors)
+        return PairTensors(*(part[concepts] for part in parts))
+
+    prompts = [["make it dark"], ["make it pale"]]
+    both = finetune_many(prompts, tensors(slice(None)), "generated", origins, CONFIG)
+    alone = finetune_many(prompts[1:], tensors(slice(1, 2)), "generated", origins, CONFIG)
+    assert [row["step"] for row in both.rows[0]] == [0, 2, 4]
+    assert both.rows[0][-1]["l1"] != both.rows[1][-1]["l1"]
+    assert both.rows[1][-1]["l1"] == pytest.approx(alone.rows[0][-1]["l1"], abs=1e-4)
+
+
+def test_kid_stands_in_every_row(origins, world, tmp_path):
+    config = replace(CONFIG, steps=2, feature_network="efficientnet-lite0")
+    finetune(world[2], "dusk", "base", tmp_path, origins, config, test_pairs=world[2])
+    assert all(isinstance(row["kid"], float) for row in rows(tmp_path))
+
+
+def test_the_classic_unet(origins):
+    big = Origins(origins.zoo_path)
+    big.base.config = replace(big.base.config, image_size=32)
+    start = make_start("pix2pix_unet", [["dusk"]], big)
+    sources = torch.rand(1, 2, 3, 32, 32)
+    data = PairTensors(sources, sources, sources, sources)
+    done = finetune_many([["dusk"]], data, "pix2pix_unet", big, replace(CONFIG, steps=1))
+    assert len(done.rows[0]) == 2 and "downs.0.1.weight" in start.params
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"mode": "half"}, "unknown mode"),
+        ({"seconds": 0.0}, "no time budget"),
+        ({"learning_rate": -1.0}, "must be a number above 0"),
+        ({"batch_size": 0}, "at least 1"),
+    ],
+)
+def test_bad_settings(origins, world, tmp_path, changes, match):
+    with pytest.raises(WeightzooError, match=match):
+        finetune(world[2], "dusk", "base", tmp_path, origins, replace(CONFIG, **changes))
+
+
+def test_errors(origins, world, tmp_path):
+    def run(prompt="dusk", init="base", mode="full", start=origins):
+        finetune(world[2], prompt, init, tmp_path, start, replace(CONFIG, mode=mode))
+
+    with pytest.raises(WeightzooError, match="prompt is empty"):
+        run(prompt=" ")
+    with pytest.raises(WeightzooError, match="unknown --init 'own'"):
+        run(init="own")
+    with pytest.raises(WeightzooError, match="no base to adapt"):
+        run(init="scratch", mode="adapter")
+    with pytest.raises(WeightzooError, match="needs a weight generator"):
+        run(init="polished", start=Origins(world[0]))
+    with pytest.raises(WeightzooError, match="needs a zoo"):
+        run(init="ridge", start=Origins(model=world[1]))
+    with pytest.raises(WeightzooError, match="holds generated, not polished"):
+        run(init="polished", start=Origins(world[0], world[1] / "generated"))
+    with pytest.raises(WeightzooError, match="different bases"):
+        other = make_zoo(tmp_path / "other")
+        base = load_base(other / "base" / "generator.safetensors")
+        with torch.no_grad():
+            base.stem.weight.add_(1)
+        save_base(other / "base" / "generator.safetensors", base)
+        run(init="polished", start=Origins(other, world[1]))
