@@ -49,7 +49,9 @@ class TextConditioning(nn.Module):
 
     def __init__(self, text_width: int, width: int) -> None:
         super().__init__()
-        self.tokens = nn.Sequential(nn.LayerNorm(text_width), nn.Linear(text_width, width))
+        self.tokens = nn.Sequential(
+            nn.LayerNorm(text_width), nn.Linear(text_width, width), nn.SiLU(), nn.Linear(width, width)
+        )
         self.pooled = nn.Sequential(nn.Linear(text_width, width), nn.SiLU(), nn.Linear(width, width))
         self.scale = text_width**0.5  # pooled vectors have unit length; bring them to unit variance
         self.null_token = nn.Parameter(torch.randn(width) * 0.02)
@@ -88,6 +90,17 @@ class Attention(nn.Module):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
+class FeatureDropout(nn.Module):
+    """Dropout on a [B, 1, width] gate: a feature is dropped at every position of a sample (and costs nothing)."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, gate: Tensor) -> Tensor:
+        return F.dropout(gate, self.p, self.training)
+
+
 def mlp(width: int, ratio: float) -> nn.Sequential:
     hidden = int(width * ratio)
-    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
+    return nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, width))

@@ -1,8 +1,8 @@
 """The joint denoiser: every block of a network is one position of a transformer, so blocks can agree.
 
-The sequence is the text's tokens followed by the network's blocks. Time and pooled text modulate every layer
-(adaLN-zero: one shared projection, a learned offset per layer). Each block index has its own input and output matrix:
-the same position of different blocks is a different weight, so nothing can be shared between them.
+Blocks attend to each other and to the text's tokens. Time and pooled text modulate every layer (adaLN-zero: one
+shared projection, a learned offset per layer). Each block index has its own matrix between block and position, used
+both ways: the same place in different blocks is a different weight, so blocks cannot share one.
 """
 
 from __future__ import annotations
@@ -12,11 +12,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from weightgen.denoisers.layers import Attention, BlockIndexEmbedding, TextConditioning, TimeEmbedding, mlp
+from weightgen.denoisers.layers import (
+    Attention,
+    BlockIndexEmbedding,
+    FeatureDropout,
+    TextConditioning,
+    TimeEmbedding,
+    mlp,
+)
 
 
 class TransformerLayer(nn.Module):
-    """Attention and MLP over [B, L + num_blocks, width], scaled, shifted and gated by `modulation` [B, 6, width]."""
+    """Attention and MLP over x [B, num_blocks, width], shifted, scaled and gated by `modulation` [B, 6, width].
+
+    Every block attends to all blocks and to the text's tokens [B, L, width] (`mask` [B, L + num_blocks]).
+    """
 
     def __init__(self, width: int, heads: int, mlp_ratio: float, dropout: float) -> None:
         super().__init__()
@@ -24,14 +34,16 @@ class TransformerLayer(nn.Module):
         self.attention = Attention(width, heads)
         self.mlp_norm = nn.LayerNorm(width, elementwise_affine=False)
         self.mlp = mlp(width, mlp_ratio)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = FeatureDropout(dropout)
         self.offset = nn.Parameter(torch.zeros(6, width))
 
-    def forward(self, x: Tensor, mask: Tensor, modulation: Tensor) -> Tensor:
+    def forward(self, x: Tensor, tokens: Tensor, mask: Tensor, modulation: Tensor) -> Tensor:
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (modulation + self.offset)[:, :, None].unbind(1)
-        attended = self.attention(torch.addcmul(shift_a, self.attention_norm(x), 1 + scale_a), mask=mask)
-        x = x + gate_a * self.dropout(attended)
-        return x + gate_m * self.dropout(self.mlp(torch.addcmul(shift_m, self.mlp_norm(x), 1 + scale_m)))
+        normed = torch.addcmul(shift_a, self.attention_norm(x), 1 + scale_a)
+        attended = self.attention(normed, torch.cat([tokens, normed], 1), mask)
+        x = torch.addcmul(x, attended, self.dropout(gate_a))
+        changed = self.mlp(torch.addcmul(shift_m, self.mlp_norm(x), 1 + scale_m))
+        return torch.addcmul(x, changed, self.dropout(gate_m))
 
 
 class TransformerNetwork(nn.Module):
@@ -47,20 +59,18 @@ class TransformerNetwork(nn.Module):
         width: int = 160,
         num_layers: int = 4,
         num_heads: int = 5,
-        mlp_ratio: float = 3.0,
+        mlp_ratio: float = 2.0,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.settings: dict[str, Any] = dict(
-            num_blocks=num_blocks, block_size=block_size, text_width=text_width, width=width,
-            num_layers=num_layers, num_heads=num_heads, mlp_ratio=mlp_ratio, dropout=dropout,
-        )  # fmt: skip
+        self.settings: dict[str, Any] = {
+            "num_blocks": num_blocks, "block_size": block_size, "text_width": text_width, "width": width,
+            "num_layers": num_layers, "num_heads": num_heads, "mlp_ratio": mlp_ratio, "dropout": dropout,
+        }  # fmt: skip
         self.time = TimeEmbedding(width)
         self.text = TextConditioning(text_width, width)
-        self.text_type = nn.Parameter(torch.zeros(width))
         self.block_index = BlockIndexEmbedding(num_blocks, width)
-        self.input = nn.Parameter(torch.randn(num_blocks, block_size, width) * block_size**-0.5)
-        self.output = nn.Parameter(torch.zeros(num_blocks, width, block_size))
+        self.matrices = nn.Parameter(torch.randn(num_blocks, width, block_size) * 0.1 * width**-0.5)
         self.output_bias = nn.Parameter(torch.zeros(num_blocks, block_size))
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
         nn.init.zeros_(self.modulation[1].weight)
@@ -71,14 +81,15 @@ class TransformerNetwork(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.register_buffer("indices", torch.arange(num_blocks), persistent=False)
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, mask: Tensor, pooled: Tensor) -> Tensor:
+    def forward(
+        self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, mask: Tensor, pooled: Tensor
+    ) -> Tensor:
         """Denoises [B, num_blocks, block_size]; the face of all denoisers (see `weightgen.denoisers`)."""
         tokens, mask, summary = self.text(tokens, mask, pooled)
         modulation = self.modulation(self.time(timesteps) + summary).unflatten(-1, (6, -1))
-        blocks = torch.einsum("bns,nsw->bnw", noisy, self.input) + self.block_index(self.indices)
-        x = torch.cat([tokens + self.text_type, blocks], 1)
-        mask = torch.cat([mask, mask.new_ones(blocks.shape[:2])], 1)
+        x = torch.bmm(noisy.transpose(0, 1), self.matrices.transpose(1, 2)).transpose(0, 1)
+        x = x + self.block_index(self.indices)
+        mask = torch.cat([mask, mask.new_ones(x.shape[:2])], 1)
         for layer in self.layers:
-            x = layer(x, mask, modulation)
-        x = self.norm(x[:, tokens.shape[1] :])
-        return torch.einsum("bnw,nws->bns", x, self.output) + self.output_bias
+            x = layer(x, tokens, mask, modulation)
+        return torch.bmm(self.norm(x).transpose(0, 1), self.matrices).transpose(0, 1) + self.output_bias

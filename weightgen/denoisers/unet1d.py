@@ -1,13 +1,18 @@
 """The per-block denoiser: the paper's 1-D UNet, every block of a network denoised on its own.
 
-Three resolutions of 1-D residual block + transformer (self-attention and cross-attention to the text's tokens; the
-deepest pair without attention), one middle transformer, skips. The sinusoidal block index is added to the timestep
-embedding and, with it and the pooled text, enters every residual block. A convolution cannot tell positions apart, so
-every block index has learned position maps: one added after the stem, one that reads the output features out.
+Three resolutions of 1-D residual block + transformer (self-attention and cross-attention to the text's
+tokens; the deepest pair without attention), one middle transformer, skips. The sinusoidal block index is
+added to the timestep embedding and, with it and the pooled text, enters every residual block. A convolution
+cannot tell positions apart, so every block index has learned position maps: one is added after the stem, one
+reads the output out of the features.
+
+Signals are [N, length, channels] throughout: convolutions of width 3 are matrix products over three
+neighbours, several times faster on a CPU than Conv1d on such short signals.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,29 +22,44 @@ from torch.nn import functional as F
 from weightgen.denoisers.layers import Attention, BlockIndexEmbedding, TextConditioning, TimeEmbedding, mlp
 
 
+class Convolution(nn.Module):
+    """A 1-D convolution of width 3 over [N, length, in] -> [N, length / stride, out]."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.stride = stride
+        self.linear = nn.Linear(3 * in_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = F.pad(x, (0, 0, 1, 1))
+        neighbours = [padded[:, i : i + x.shape[1] : self.stride] for i in range(3)]
+        return self.linear(torch.cat(neighbours, -1))
+
+
 class ResBlock1D(nn.Module):
-    """Two convolutions over [N, channels, length] with the embedding [N, width] scaled and shifted in between."""
+    """Two convolutions, the embedding [N, width] scales and shifts in between."""
 
     def __init__(self, in_channels: int, out_channels: int, width: int, dropout: float) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(8, in_channels)
-        self.conv1 = nn.Conv1d(in_channels, out_channels, 3, padding=1)
+        self.norm1 = nn.LayerNorm(in_channels)
+        self.conv1 = Convolution(in_channels, out_channels)
         self.embedding = nn.Linear(width, 2 * out_channels)
-        self.norm2 = nn.GroupNorm(8, out_channels)
+        self.norm2 = nn.LayerNorm(out_channels)
         self.dropout = nn.Dropout(dropout)
-        self.conv2 = nn.Conv1d(out_channels, out_channels, 3, padding=1)
-        self.skip = nn.Conv1d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
-        nn.init.zeros_(self.conv2.weight)
+        self.conv2 = Convolution(out_channels, out_channels)
+        self.skip = nn.Linear(in_channels, out_channels) if in_channels != out_channels else nn.Identity()
+        nn.init.zeros_(self.conv2.linear.weight)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         hidden = self.conv1(F.silu(self.norm1(x)))
-        scale, shift = self.embedding(F.silu(embedding))[..., None].chunk(2, 1)
-        hidden = torch.addcmul(shift, self.norm2(hidden), 1 + scale)
-        return self.skip(x) + self.conv2(self.dropout(F.silu(hidden)))
+        scale, shift = self.embedding(embedding)[:, None].chunk(2, -1)
+        scale = self.dropout(1 + scale)  # drops a feature along the whole block
+        hidden = torch.addcmul(shift, self.norm2(hidden), scale)
+        return self.skip(x) + self.conv2(F.silu(hidden))
 
 
 class Transformer1D(nn.Module):
-    """Self-attention within a block, cross-attention to the text's tokens, MLP, over [N, channels, length]."""
+    """Self-attention within a block, cross-attention to the text's tokens, MLP."""
 
     def __init__(self, channels: int, heads: int, text_width: int) -> None:
         super().__init__()
@@ -49,13 +69,11 @@ class Transformer1D(nn.Module):
         self.mlp = mlp(channels, 2)
 
     def forward(self, x: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        """`tokens` [B, L, text width]: N = B * blocks, the blocks of one network are neighbours and share a text."""
-        h = x.transpose(1, 2)
-        h = h + self.self_attention(self.norm1(h))
-        queries = self.norm2(h).reshape(len(tokens), -1, h.shape[-1])  # all blocks of a network read one text
-        h = h + self.cross_attention(queries, tokens, mask).reshape(h.shape)
-        h = h + self.mlp(self.norm3(h))
-        return h.transpose(1, 2)
+        """`tokens` [B, L, text width]: N = B * blocks; the blocks of a network are neighbours in N."""
+        x = x + self.self_attention(self.norm1(x))
+        queries = self.norm2(x).reshape(len(tokens), -1, x.shape[-1])  # the blocks of a network share a text
+        x = x + self.cross_attention(queries, tokens, mask).reshape(x.shape)
+        return x + self.mlp(self.norm3(x))
 
 
 class UNet1DNetwork(nn.Module):
@@ -69,39 +87,39 @@ class UNet1DNetwork(nn.Module):
         block_size: int = 256,
         text_width: int = 384,
         width: int = 128,
-        channels: tuple[int, int, int] = (64, 96, 128),
+        channels: Sequence[int] = (48, 64, 96),
         num_heads: int = 4,
         patch_size: int = 8,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.settings: dict[str, Any] = dict(
-            num_blocks=num_blocks, block_size=block_size, text_width=text_width, width=width,
-            channels=list(channels), num_heads=num_heads, patch_size=patch_size, dropout=dropout,
-        )  # fmt: skip
+        self.settings: dict[str, Any] = {
+            "num_blocks": num_blocks, "block_size": block_size, "text_width": text_width, "width": width,
+            "channels": list(channels), "num_heads": num_heads, "patch_size": patch_size, "dropout": dropout,
+        }  # fmt: skip
         c1, c2, c3 = channels
         length = block_size // patch_size
         self.time = TimeEmbedding(width)
         self.text = TextConditioning(text_width, width)
         self.block_index = BlockIndexEmbedding(num_blocks, width)
-        self.stem = nn.Conv1d(1, c1, patch_size, stride=patch_size)
-        self.input_map = nn.Parameter(torch.randn(num_blocks, c1, length) * 0.2)
+        self.stem = nn.Linear(patch_size, c1)
+        self.input_map = nn.Parameter(torch.randn(num_blocks, length, c1) * 0.2)
         self.down1 = ResBlock1D(c1, c1, width, dropout)
         self.down1_text = Transformer1D(c1, num_heads, width)
-        self.to2 = nn.Conv1d(c1, c2, 3, stride=2, padding=1)
+        self.to2 = Convolution(c1, c2, stride=2)
         self.down2 = ResBlock1D(c2, c2, width, dropout)
         self.down2_text = Transformer1D(c2, num_heads, width)
-        self.to3 = nn.Conv1d(c2, c3, 3, stride=2, padding=1)
+        self.to3 = Convolution(c2, c3, stride=2)
         self.down3 = ResBlock1D(c3, c3, width, dropout)
         self.middle = Transformer1D(c3, num_heads, width)
         self.up3 = ResBlock1D(2 * c3, c3, width, dropout)
-        self.from3 = nn.Conv1d(c3, c2, 3, padding=1)
+        self.from3 = nn.Linear(c3, c2)
         self.up2 = ResBlock1D(2 * c2, c2, width, dropout)
         self.up2_text = Transformer1D(c2, num_heads, width)
-        self.from2 = nn.Conv1d(c2, c1, 3, padding=1)
+        self.from2 = nn.Linear(c2, c1)
         self.up1 = ResBlock1D(2 * c1, c1, width, dropout)
         self.up1_text = Transformer1D(c1, num_heads, width)
-        self.norm = nn.GroupNorm(8, c1)
+        self.norm = nn.LayerNorm(c1)
         self.output_map = nn.Parameter(torch.zeros(num_blocks, length, c1, patch_size))
         self.output_bias = nn.Parameter(torch.zeros(num_blocks, block_size))
 
@@ -119,21 +137,20 @@ class UNet1DNetwork(nn.Module):
         if block_index is None:
             block_index = torch.arange(count, device=noisy.device)
         tokens, mask, summary = self.text(tokens, mask, pooled)
-        embedding = (self.time(timesteps) + summary)[:, None] + self.block_index(block_index)
-        e = embedding.flatten(0, 1)
-        x = self.stem(noisy.reshape(batch * count, 1, size))
-        x = (x.unflatten(0, (batch, count)) + self.input_map[block_index]).flatten(0, 1)
+        e = F.silu((self.time(timesteps) + summary)[:, None] + self.block_index(block_index)).flatten(0, 1)
+        patches = noisy.unflatten(-1, (-1, self.stem.in_features))
+        x = (self.stem(patches) + self.input_map[block_index]).flatten(0, 1)
 
         skip1 = x = self.down1_text(self.down1(x, e), tokens, mask)
         skip2 = x = self.down2_text(self.down2(self.to2(x), e), tokens, mask)
         skip3 = x = self.down3(self.to3(x), e)
         x = self.middle(x, tokens, mask)
-        x = self.up3(torch.cat([x, skip3], 1), e)
-        x = self.from3(F.interpolate(x, scale_factor=2.0))
-        x = self.up2_text(self.up2(torch.cat([x, skip2], 1), e), tokens, mask)
-        x = self.from2(F.interpolate(x, scale_factor=2.0))
-        x = self.up1_text(self.up1(torch.cat([x, skip1], 1), e), tokens, mask)
+        x = self.up3(torch.cat([x, skip3], -1), e)
+        x = self.from3(x).repeat_interleave(2, 1)
+        x = self.up2_text(self.up2(torch.cat([x, skip2], -1), e), tokens, mask)
+        x = self.from2(x).repeat_interleave(2, 1)
+        x = self.up1_text(self.up1(torch.cat([x, skip1], -1), e), tokens, mask)
 
-        x = self.norm(x).unflatten(0, (batch, count))
-        out = torch.einsum("bncl,nlcp->bnlp", x, self.output_map[block_index])
-        return out.flatten(2) + self.output_bias[block_index]
+        features = self.norm(x).reshape(batch, -1, x.shape[-1]).transpose(0, 1)
+        out = torch.bmm(features, self.output_map[block_index].flatten(0, 1))  # [n * length, B, patch size]
+        return out.transpose(0, 1).reshape(batch, count, size) + self.output_bias[block_index]

@@ -1,0 +1,179 @@
+"""Training: it learns, resumes exactly, keeps the best, refuses another config, stops on a loss that is not finite."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from weightgen import presets
+from weightgen.data import hold_out
+from weightgen.model_folder import load_model_folder, save_model_folder
+from weightgen.objective import ObjectiveConfig, one_step
+from weightgen.text import load_text_encoder
+from weightgen.train import Training, learning_rate_factor, train, update_ema, weights_r2
+from zoo.errors import WeightzooError
+
+OPTIONS = {
+    "transformer": {"width": 32, "num_layers": 1, "num_heads": 2},
+    "unet1d": {"width": 32, "channels": [16, 16, 16], "num_heads": 2},
+}
+
+
+def config(denoiser: str = "transformer", **changes):
+    quick = replace(presets.tiny(denoiser), denoiser_options=OPTIONS[denoiser], batch_size=8, device="cpu")
+    return replace(quick, **{"steps": 8, "validate_every": 2, "checkpoint_every": 2, **changes})
+
+
+def weights(folder):
+    return load_file(folder / "denoiser" / "diffusion_pytorch_model.safetensors")
+
+
+@pytest.mark.parametrize("denoiser, steps", [("transformer", 150), ("unet1d", 150)])
+def test_learns_held_out_weights(make_dataset, tmp_path, denoiser, steps):
+    train_set, validation = hold_out(make_dataset(120, 8, 32), 0.15)
+    options = {
+        "transformer": {"width": 64, "num_layers": 2, "num_heads": 2},
+        "unet1d": {"width": 64, "channels": [32, 32, 32], "patch_size": 4},
+    }[denoiser]
+    objective = ObjectiveConfig(blocks_per_sample=0)
+    chosen = config(
+        denoiser, steps=steps, denoiser_options=options, objective=objective, batch_size=16,
+        learning_rate=3e-3, validate_every=50, checkpoint_every=1000,
+    )  # fmt: skip
+    train(chosen, train_set, tmp_path, validation)
+    model = load_model_folder(tmp_path)
+    assert model.denoiser_name == denoiser and model.metadata["best"]["r2"] > 0.3
+    text = load_text_encoder("minilm").encode(validation.evaluation_prompts)
+    with torch.no_grad():
+        predicted = one_step(model.denoiser, text)
+    true = model.statistics.normalize(validation.blocks)
+    assert weights_r2(predicted, true, model.statistics.mask) == pytest.approx(
+        model.metadata["best"]["r2"], abs=1e-4
+    )
+    shuffled = one_step(model.denoiser, text[torch.arange(len(text)).roll(1)]).detach()
+    assert weights_r2(shuffled, true, model.statistics.mask) < 0
+
+
+@pytest.mark.parametrize("denoiser", OPTIONS)
+def test_resumed_training_equals_uninterrupted(make_dataset, tmp_path, denoiser, monkeypatch):
+    dataset = make_dataset()
+    train(config(denoiser), dataset, tmp_path / "whole")
+
+    def interrupted(self, batch, original=Training.train_step):
+        if self.step == 5:
+            raise RuntimeError("killed")
+        return original(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "train_step", interrupted)
+        with pytest.raises(RuntimeError):
+            train(config(denoiser), dataset, tmp_path / "parts")
+    train(config(denoiser), dataset, tmp_path / "parts")
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    rows = [[json.loads(r) for r in open(tmp_path / f / "metrics.jsonl")] for f in ("whole", "parts")]
+    assert [(r["step"], r["loss"], r["r2"]) for r in rows[0]] == [(r["step"], r["loss"], r["r2"]) for r in rows[1]]
+
+
+def test_ctrl_c_leaves_a_checkpoint_of_that_step(make_dataset, tmp_path, monkeypatch):
+    def interrupted(self, batch, original=Training.train_step):
+        if self.step == 3:
+            raise KeyboardInterrupt
+        return original(self, batch)
+
+    monkeypatch.setattr(Training, "train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(), make_dataset(), tmp_path)
+    assert (tmp_path / "checkpoints" / "step-00000003.safetensors").exists()
+    assert not (tmp_path / "model_index.json").exists()
+
+
+def test_finished_returns_at_once_and_another_config_or_data_is_refused(make_dataset, tmp_path, monkeypatch):
+    dataset = make_dataset()
+    rows = []
+    train(config(), dataset, tmp_path, on_log=rows.append)
+    assert [row["step"] for row in rows] == [2, 4, 6, 8]
+    assert len(list((tmp_path / "checkpoints").glob("step-*"))) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "train_step", None)
+        assert train(config(), dataset, tmp_path) == tmp_path
+    with pytest.raises(WeightzooError, match="another config.*train.seed: 0 -> 1"):
+        train(config(seed=1), dataset, tmp_path)
+    with pytest.raises(WeightzooError, match="data: "):
+        train(config(), dataset.subset(range(12)), tmp_path)
+    train(config(seed=1), dataset, tmp_path, resume=False)
+    assert load_model_folder(tmp_path).metadata["config"]["seed"] == 1
+
+
+def test_seconds_limit(make_dataset, tmp_path):
+    train(config(steps=10**6), make_dataset(), tmp_path, seconds=1.0)
+    last = json.loads(open(tmp_path / "metrics.jsonl").readlines()[-1])
+    assert 1.0 <= last["seconds"] < 3.0 and last["learning_rate"] < 2e-4
+
+
+def test_a_loss_that_is_not_finite_stops(make_dataset, tmp_path):
+    dataset = make_dataset()
+    dataset.blocks[:] = 1e38 * torch.randn(dataset.blocks.shape)
+    with pytest.raises(WeightzooError, match="not finite at step 1 .*lower the learning rate"):
+        train(config(), dataset, tmp_path)
+
+
+def test_a_torn_checkpoint_is_named(make_dataset, tmp_path, monkeypatch):
+    dataset = make_dataset()
+    train(config(), dataset, tmp_path)
+    (tmp_path / "model_index.json").unlink()
+    newest = sorted((tmp_path / "checkpoints").glob("step-*"))[-1]
+    newest.write_bytes(newest.read_bytes()[:100])
+    with pytest.raises(WeightzooError, match="step-00000008.safetensors cannot be read.*delete it"):
+        train(config(), dataset, tmp_path)
+    newest.unlink()
+    assert load_model_folder(train(config(), dataset, tmp_path)).metadata["steps"] == 8
+
+
+def test_model_folder_in_half_precision_and_its_errors(make_dataset, tmp_path):
+    dataset = make_dataset()
+    train(config(), dataset, tmp_path / "m")
+    model = load_model_folder(tmp_path / "m")
+    save_model_folder(
+        tmp_path / "half", model.denoiser, model.scheduler(), model.layout, model.statistics,
+        model.base_generator_path, model.text_encoder_name, {"stage": "polished"}, dtype=torch.float16,
+    )  # fmt: skip
+    half = load_model_folder(tmp_path / "half")
+    assert half.metadata == {"stage": "polished"} and half.target == "x0"
+    for name, value in model.denoiser.state_dict().items():
+        torch.testing.assert_close(half.denoiser.state_dict()[name], value.half().float())
+    with pytest.raises(WeightzooError, match="not a weight generator's folder"):
+        load_model_folder(tmp_path)
+    (tmp_path / "half" / "base_generator.safetensors").write_bytes(b"another")
+    with pytest.raises(WeightzooError, match="base_generator.safetensors is not the one"):
+        load_model_folder(tmp_path / "half")
+
+
+def test_unknown_names(make_dataset, tmp_path):
+    with pytest.raises(WeightzooError, match="unknown denoiser 'mamba'; known: transformer, unet1d"):
+        train(replace(config(), denoiser="mamba"), make_dataset(), tmp_path / "a")
+    with pytest.raises(WeightzooError, match="check denoiser_options"):
+        train(config(denoiser_options={"depth": 3}), make_dataset(), tmp_path / "b")
+
+
+def test_schedule_and_ema():
+    factors = [learning_rate_factor(p / 100, 0.05) for p in range(101)]
+    assert max(factors) == 1 and factors.index(1) == 5 and factors[-1] < 1e-6 and factors[0] > 0
+    assert all(a >= b for a, b in zip(factors[5:], factors[6:], strict=False))
+    ema, network = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    expected = 0.9 * ema.weight + 0.1 * network.weight
+    update_ema(ema, network, 0.9)
+    torch.testing.assert_close(ema.weight, expected)
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+@pytest.mark.parametrize("denoiser", OPTIONS)
+def test_presets_are_complete_and_survive_json(name, denoiser):
+    from weightgen.train import TrainConfig
+    from zoo.config import from_dict, to_dict
+
+    preset = presets.PRESETS[name](denoiser)
+    assert preset.denoiser == denoiser
+    assert from_dict(TrainConfig, json.loads(json.dumps(to_dict(preset)))) == preset
