@@ -74,7 +74,9 @@ def train_base(
     own = set(adapter_names(generator))
     shared = [tensor for name, tensor in generator.named_parameters() if name not in own]
     optimizer = torch.optim.Adam(shared, lr=config.learning_rate, betas=(0.5, 0.99))
-    adapter_optimizer = torch.optim.Adam(adapters.values(), lr=config.adapter_learning_rate, betas=(0.5, 0.99))
+    adapter_optimizer = torch.optim.Adam(
+        adapters.values(), lr=config.adapter_learning_rate, betas=(0.5, 0.99)
+    )
     judge = torch.optim.Adam(
         discriminator.parameters(), lr=config.discriminator_learning_rate, betas=(0.5, 0.99)
     )
@@ -105,4 +107,6 @@ def train_base(
             discriminator_losses(discriminator, {}, source, target, fakes).mean().backward()
             judge.step()
     mean = {name: value.detach().mean(0) for name, value in adapters.items()}
-    return load_adapter(generator, mean).eval().requires_grad_(False), discriminator.eval().requires_grad_(False)
+    return load_adapter(generator, mean).eval().requires_grad_(False), discriminator.eval().requires_grad_(
+        False
+    )

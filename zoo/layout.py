@@ -40,7 +40,10 @@ def group_by_stage(name: str, names: Collection[str]) -> str:
     return name.partition(".")[0]
 
 
-GROUPINGS: dict[str, Callable[[str, Collection[str]], str]] = {"layer": group_by_layer, "stage": group_by_stage}
+GROUPINGS: dict[str, Callable[[str, Collection[str]], str]] = {
+    "layer": group_by_layer,
+    "stage": group_by_stage,
+}
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,9 @@ class WeightLayout:
     grouping: str = "layer"
 
     @classmethod
-    def for_generator(cls, generator: nn.Module, block_size: int = 256, grouping: str = "layer") -> WeightLayout:
+    def for_generator(
+        cls, generator: nn.Module, block_size: int = 256, grouping: str = "layer"
+    ) -> WeightLayout:
         """The layout of a generator's adapter; `grouping` is a key of `GROUPINGS`."""
         if grouping not in GROUPINGS:
             raise WeightzooError(f"unknown grouping {grouping!r}; known: {', '.join(GROUPINGS)}")
@@ -86,7 +91,9 @@ class WeightLayout:
     @cached_property
     def block_layers(self) -> list[str]:
         """The layer of each block, `num_blocks` names."""
-        counts = {layer: -(-sum(s.size for s in slots) // self.block_size) for layer, slots in self.layers.items()}
+        counts = {
+            layer: -(-sum(s.size for s in slots) // self.block_size) for layer, slots in self.layers.items()
+        }
         return [layer for layer, count in counts.items() for _ in range(count)]
 
     @property
@@ -126,13 +133,16 @@ class WeightLayout:
         if tuple(blocks.shape[1:]) != (self.num_blocks, self.block_size):
             expected = (self.num_blocks, self.block_size)
             raise WeightzooError(f"blocks have shape {tuple(blocks.shape[1:])}, the layout says {expected}")
-        tensors, start = {}, 0
+        tensors: dict[str, Tensor] = {}
+        start = 0
         for layer, slots in self.layers.items():
             count = self.block_layers.count(layer)
             row = blocks[:, start : start + count].flatten(1)
             used = sum(slot.size for slot in slots)
             parts = row[:, :used].split([slot.size for slot in slots], 1)
-            tensors |= {slot.name: part.unflatten(1, slot.shape) for slot, part in zip(slots, parts, strict=True)}
+            tensors |= {
+                slot.name: part.unflatten(1, slot.shape) for slot, part in zip(slots, parts, strict=True)
+            }
             start += count
         return tensors
 
@@ -150,7 +160,9 @@ class WeightLayout:
             slots = tuple(Slot(s["name"], tuple(s["shape"]), s["layer"]) for s in data["slots"])
             return cls(slots, int(data["block_size"]), data["grouping"])
         except (KeyError, TypeError) as error:
-            raise WeightzooError(f"not a weight layout ({error!r}); expected slots, block_size, grouping") from error
+            raise WeightzooError(
+                f"not a weight layout ({error!r}); expected slots, block_size, grouping"
+            ) from error
 
     def save(self, path: str | Path) -> None:
         write_json(path, self.to_json())

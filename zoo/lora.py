@@ -81,7 +81,9 @@ def check_adapter(generator: nn.Module, adapter: Mapping[str, Tensor]) -> None:
                 f"{tuple(expected[name].shape)}; use it with the base that it was trained on"
             )
         if not torch.isfinite(value).all():
-            raise WeightzooError(f"the adapter's {name} holds NaN or infinite values; train or download it again")
+            raise WeightzooError(
+                f"the adapter's {name} holds NaN or infinite values; train or download it again"
+            )
 
 
 def merge(generator: nn.Module, adapter: Mapping[str, Tensor] | None = None) -> nn.Module:
@@ -146,11 +148,13 @@ def load_generator(path: str | Path) -> nn.Module:
 def _build(path: str | Path, gan: str, config: dict[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:
     if gan not in GANS:
         raise WeightzooError(f"{path} is a {gan!r} generator; this version knows {', '.join(GANS)}")
-    generator = from_dict(GANS[gan], config).build()
+    generator: nn.Module = from_dict(GANS[gan], config).build()
     try:
         generator.load_state_dict(dict(tensors))
     except RuntimeError as error:
-        raise WeightzooError(f"{path} does not fit its own config: {str(error).splitlines()[-1].strip()}") from error
+        raise WeightzooError(
+            f"{path} does not fit its own config: {str(error).splitlines()[-1].strip()}"
+        ) from error
     if bad := [name for name, value in tensors.items() if not torch.isfinite(value).all()]:
         raise WeightzooError(f"{path}: {bad[0]} holds NaN or infinite values; fetch or train it again")
     return generator.eval().requires_grad_(False)
@@ -164,4 +168,6 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
     except FileNotFoundError as error:
         raise WeightzooError(f"no such file: {path}") from error
     except (SafetensorError, OSError) as error:
-        raise WeightzooError(f"{path} is not a readable safetensors file ({error}); fetch it again") from error
+        raise WeightzooError(
+            f"{path} is not a readable safetensors file ({error}); fetch it again"
+        ) from error

@@ -94,14 +94,18 @@ def run_generators(generator: nn.Module, params: Mapping[str, Tensor], images: T
     return vmap(run_one, in_dims=(0, 0 if images.dim() == 5 else None))(dict(params), images)
 
 
-def run_discriminators(discriminator: nn.Module, params: Mapping[str, Tensor], sources: Tensor, images: Tensor) -> Tensor:
+def run_discriminators(
+    discriminator: nn.Module, params: Mapping[str, Tensor], sources: Tensor, images: Tensor
+) -> Tensor:
     """Logits [K, N, ...] of K discriminators (one shared by all when `params` is empty) on images [K, N, 3, H, W]."""
 
     def run_one(own: Params, source: Tensor, image: Tensor) -> Tensor:
         return functional_call(discriminator, own, (source, image))
 
     own_dim = 0 if params else None
-    return vmap(run_one, in_dims=(own_dim, 0 if sources.dim() == 5 else None, 0))(dict(params), sources, images)
+    return vmap(run_one, in_dims=(own_dim, 0 if sources.dim() == 5 else None, 0))(
+        dict(params), sources, images
+    )
 
 
 def batch_indices(count: int, batch_size: int, seed: int) -> Iterator[Tensor]:
@@ -220,7 +224,9 @@ def train_fleet(
         source, target = sources[..., index, :, :, :], targets[:, index]
         fakes = run_generators(generator, params, source)
         frozen_judges = {name: value.detach() for name, value in judges.items()}
-        losses = generator_losses(discriminator, frozen_judges, source, target, fakes, config.adversarial_weight)
+        losses = generator_losses(
+            discriminator, frozen_judges, source, target, fakes, config.adversarial_weight
+        )
         finite = apply_gradients(optimizer, losses, list(params.values()), config.clip_norm)
         for k in torch.nonzero(alive & ~finite).flatten().tolist():
             reasons[k] = f"loss or gradient not finite at step {step}"
@@ -236,7 +242,9 @@ def train_fleet(
     return FleetResult(final, ~alive, reasons, step, spent, losses.detach())
 
 
-def apply_gradients(optimizer: torch.optim.Optimizer, losses: Tensor, tensors: list[Tensor], clip_norm: float) -> Tensor:
+def apply_gradients(
+    optimizer: torch.optim.Optimizer, losses: Tensor, tensors: list[Tensor], clip_norm: float
+) -> Tensor:
     """One optimiser step on the losses of K concepts; returns which of them were finite, [K]."""
     grads = torch.autograd.grad(losses.sum(), tensors, allow_unused=True)
     kept = [torch.zeros_like(t) if g is None else g.contiguous() for t, g in zip(tensors, grads, strict=True)]

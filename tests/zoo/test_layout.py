@@ -38,7 +38,11 @@ def test_blocks_and_tensors_are_exact_inverses(generator, grouping, block_size):
 def test_padding_is_zero_and_the_mask_counts_the_values(generator):
     layout = WeightLayout.for_generator(generator, 64)
     blocks = layout.to_blocks({name: value + 10 for name, value in random_adapters(generator).items()})
-    assert int(layout.mask.sum()) == layout.num_values == sum(v.numel() for v in initial_adapter(generator).values())
+    assert (
+        int(layout.mask.sum())
+        == layout.num_values
+        == sum(v.numel() for v in initial_adapter(generator).values())
+    )
     assert (blocks[:, ~layout.mask] == 0).all()
 
 

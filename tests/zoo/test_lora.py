@@ -19,7 +19,13 @@ def generator():
 def test_the_shared_factors_are_never_part_of_an_adapter(generator):
     names = set(adapter_names(generator))
     assert not {name for name in names if name.endswith("lora_A")}
-    assert {"stem.lora_B", "stem.bias", "res1.norm1.weight", "transformer.norm1.bias", "output.weight"} <= names
+    assert {
+        "stem.lora_B",
+        "stem.bias",
+        "res1.norm1.weight",
+        "transformer.norm1.bias",
+        "output.weight",
+    } <= names
     assert "res1.conv1.weight" not in names and "transformer.tokens" not in names
     frozen_output = E2ganConfig(channels=(4, 4, 8, 8), heads=2, groups=2, train_output=False).build()
     assert "output.weight" not in adapter_names(frozen_output)

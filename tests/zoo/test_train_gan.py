@@ -9,7 +9,14 @@ from zoo.errors import WeightzooError
 from zoo.gans.e2gan import E2ganConfig
 from zoo.gans.patchgan import PatchGanConfig
 from zoo.lora import initial_adapter, load_adapter, merge
-from zoo.train_gan import GanTrainConfig, batch_indices, learning_rate_factor, run_generators, stack, train_fleet
+from zoo.train_gan import (
+    GanTrainConfig,
+    batch_indices,
+    learning_rate_factor,
+    run_generators,
+    stack,
+    train_fleet,
+)
 
 CONFIG = GanTrainConfig(steps=4, batch_size=2, learning_rate=1e-2)
 
@@ -69,7 +76,10 @@ def test_two_runs_are_bit_equal(gan, pairs):
 
 def test_run_generators_equals_single_networks_and_their_merged_form(gan, pairs):
     generator, sources = gan[0], pairs[0]
-    own = {name: value + 0.1 * torch.randn_like(value) for name, value in stack(initial_adapter(generator), 2).items()}
+    own = {
+        name: value + 0.1 * torch.randn_like(value)
+        for name, value in stack(initial_adapter(generator), 2).items()
+    }
     images = run_generators(generator, own, sources)
     per_concept = run_generators(generator, own, torch.stack([sources, sources]))
     torch.testing.assert_close(images, per_concept)

@@ -81,7 +81,11 @@ class Attention(nn.Module):
         return x.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
 
     def forward(self, x: Tensor, memory: Tensor) -> Tensor:
-        query, key, value = self.split(self.query(x)), self.split(self.key(memory)), self.split(self.value(memory))
+        query, key, value = (
+            self.split(self.query(x)),
+            self.split(self.key(memory)),
+            self.split(self.value(memory)),
+        )
         scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
         return self.project((scores.softmax(-1) @ value).transpose(-3, -2).flatten(-2))
 
