@@ -14,6 +14,7 @@ from typing import Any
 
 EXTERNAL_SCRIPT = Path(__file__).resolve().parent.parent / "tests" / "external" / "make_edits.py"
 FEWEST_PAIRS = 16
+EXTERNAL_PICTURE_SIZE = 512  # pixels of the short side
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def held_out_pairs(folder: Path, zoo: Path, grid: Any) -> HeldOutPairs:
     from pipeline.build_config import BuildConfig
     from pipeline.catalogue import TEST_SPLITS, test_concepts
     from pipeline.heldout import write_held_out, write_near_duplicates, write_pictures
-    from weightgen.heldout import stable_order
+    from weightgen.heldout import read_ids, stable_order
     from zoo.config import load_config
     from zoo.run import open_zoo
 
@@ -44,36 +45,43 @@ def held_out_pairs(folder: Path, zoo: Path, grid: Any) -> HeldOutPairs:
     limits = {split: grid.concepts_per_split for split in grid.splits if split in TEST_SPLITS}
     members = {split: test_concepts(split) for split in limits}
     members["validation"], limits["validation"] = opened.concepts("validation"), grid.validation_concepts
+    chosen = {
+        split: sorted(concepts, key=lambda concept: stable_order(concept.id))[: limits[split]]
+        for split, concepts in members.items()
+    }
+    tested = [concept for split in limits if split != "validation" for concept in chosen[split]]
+    near = None
+    if tested:
+        near = write_near_duplicates(
+            folder / "near-duplicates.json", config, tested, opened.concepts("train")
+        )
+    apart = read_ids(near)
     wanted, shown = [], []
-    for split, concepts in members.items():
-        chosen = sorted(concepts, key=lambda concept: stable_order(concept.id))[: limits[split]]
+    for split, concepts in chosen.items():
+        counted = [concept for concept in concepts if concept.id not in apart]
+        order = counted + [concept for concept in concepts if concept.id in apart]
         wanted += [
             (concept, pairs_needed(grid, split, position, config.num_train_crops))
-            for position, concept in enumerate(chosen)
+            for position, concept in enumerate(order)
         ]
         if split != "validation":
-            shown += chosen[: grid.picture_concepts]
-    test_members = [concept for concept, _ in wanted if concept.split != "validation"]
+            shown += counted[: grid.picture_concepts]
     folders = [write_held_out(folder / "heldout", config, wanted, grid.test_images)]
+    pictures = write_pictures(folder / "pictures", config, shown)
     external = external_pairs(folder / "external") if "external" in grid.splits else None
-    return HeldOutPairs(
-        folders=(*folders, external) if external else tuple(folders),
-        near_duplicates=write_near_duplicates(
-            folder / "near-duplicates.json", config, test_members, opened.concepts("train")
-        )
-        if test_members
-        else None,
-        pictures=write_pictures(folder / "pictures", config, shown),
-    )
+    if external:
+        folders.append(external)
+        write_external_pictures(pictures, external, grid.picture_concepts)
+    return HeldOutPairs(tuple(folders), near, pictures)
 
 
 def pairs_needed(grid: Any, split: str, position: int, own_pairs: int) -> int:
     """Return how many train pairs the concept at ``position`` of a split takes part with."""
-    rows = [row.pairs for row in grid.finetune if row.split == split and position < row.concepts]
     if split == "validation":
-        rows = [row.pairs for row in grid.finetune]
-    own = grid.own_concepts is None or position < grid.own_concepts
-    return max([FEWEST_PAIRS, *rows, *([own_pairs] if own and split != "validation" else [])])
+        return max([FEWEST_PAIRS, *(row.pairs for row in grid.finetune)])
+    rows = [row.pairs for row in grid.finetune if row.split == split and position < row.concepts]
+    own = split in grid.own_splits and (grid.own_concepts is None or position < grid.own_concepts)
+    return max([FEWEST_PAIRS, *rows, *([own_pairs] if own else [])])
 
 
 def external_pairs(folder: Path) -> Path | None:
@@ -94,3 +102,26 @@ def external_pairs(folder: Path) -> Path | None:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise WeightzooError(f"cannot make the external pairs in {folder}: {reason}; remove it and try again")
     return folder
+
+
+def write_external_pictures(out: Path, pairs: Path, count: int) -> None:
+    """Write larger pairs of the first ``count`` external edits: a test photograph and the tool's result."""
+    from PIL import Image
+
+    from weightgen.heldout import HeldOut
+    from zoo.files import atomic_path
+
+    home = EXTERNAL_SCRIPT.parent
+    for concept in HeldOut.open([pairs]).concepts("external", count):
+        for target in sorted((home / "targets").glob(f"*/{concept.id}.webp")):
+            name = target.parent.name
+            if not any((pairs / concept.id / "test" / "source").glob(f"{name}_*")):
+                continue  # a photograph that is trained on
+            for half, file in (("source", home / "photos" / f"{name}.jpg"), ("target", target)):
+                path = out / concept.id / half / f"{name}.png"
+                if path.exists():
+                    continue
+                with Image.open(file) as image, atomic_path(path) as temporary:
+                    scale = EXTERNAL_PICTURE_SIZE / min(image.size)
+                    size = (round(image.width * scale), round(image.height * scale))
+                    image.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(temporary)

@@ -176,8 +176,8 @@ def usable_rows(bench: Bench, starts: Starts) -> list[FinetuneRow]:
 
 
 def row_concepts(bench: Bench, row: FinetuneRow) -> list[Concept]:
-    """The concepts of a row: the first ones in the order of the hash that have enough pairs."""
-    members = bench.held_out.concepts(row.split)
+    """The first concepts in the order of the hash that have enough pairs and are no near-duplicates."""
+    members = [c for c in bench.held_out.concepts(row.split) if c.id not in bench.near_duplicates]
     return [c for c in members if bench.held_out.count(c.id, "train") >= row.pairs][: row.concepts]
 
 
@@ -215,11 +215,23 @@ def timed(
     return read_json(path)
 
 
+def own_members(bench: Bench, concepts: Sequence[Concept]) -> list[Concept]:
+    """The concepts of a split that get their own adapter: all, or the first that are no near-duplicates.
+
+    Validation concepts have them too, for the choice of learning rates.
+    """
+    grid = bench.config.grid
+    concepts = [concept for concept in concepts if concept.split in (*grid.own_splits, "validation")]
+    if grid.own_concepts is None:
+        return concepts
+    return [concept for concept in concepts if concept.id not in bench.near_duplicates][: grid.own_concepts]
+
+
 def own_tasks(bench: Bench, splits: dict[str, list[Concept]]) -> list[OwnTask]:
     """Fleets that train the concepts' own adapters; what the zoo has stored already is taken from there."""
     grid, tasks = bench.config.grid, []
     for split, concepts in splits.items():
-        members = concepts if grid.own_concepts is None else concepts[: grid.own_concepts]
+        members = own_members(bench, concepts)
         wanted = {concept.id for concept in members}
         for record in bench.zoo.records(split):
             path = own_path(bench.out_dir, record.concept_id)
@@ -236,9 +248,7 @@ def zero_tasks(bench: Bench, inits: Sequence[str], splits: dict[str, list[Concep
     grid, tasks = bench.config.grid, []
     for split, concepts in splits.items():
         for init in inits:
-            members = concepts
-            if init == "own" and grid.own_concepts is not None:
-                members = concepts[: grid.own_concepts]
+            members = own_members(bench, concepts) if init == "own" else concepts
             if not members:
                 continue
             counts = PROMPT_COUNTS if init in PROMPTED and init in grid.four_prompts else (1,)

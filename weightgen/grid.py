@@ -62,7 +62,7 @@ class Grid:
         four_prompts: the methods that are also run with four paraphrases averaged.
         test_images, kid_images: per concept, the same ones for every method.
         concepts_per_split: None takes all held-out concepts.
-        own_concepts: how many concepts of each split get an adapter trained like a zoo record; None: all.
+        own_splits, own_concepts: which concepts get an adapter trained like a zoo record; None: all of a split.
         points: evaluation steps of fine-tuning (the last step is always one).
         timed_steps: steps of the one-network-at-a-time timing.
         fleet_sizes: K of the fleet throughput measurement.
@@ -77,6 +77,7 @@ class Grid:
     test_images: int = 32
     kid_images: int = 8
     concepts_per_split: int | None = None
+    own_splits: tuple[str, ...] = TEST_SPLITS
     own_concepts: int | None = None
     own_fleet: int = 8
     points: tuple[int, ...] = POINTS
@@ -126,6 +127,7 @@ def reduced() -> Grid:
         INITS,
         ("nearest", "ridge", "kernel_ridge", "generated", "polished"),
         (row,),
+        own_splits=("combination",),
         own_concepts=8,
         resamples=1000,
     )

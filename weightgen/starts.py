@@ -46,21 +46,30 @@ def find_models(folder: PathLike) -> dict[str, Path]:
         WeightzooError: there is none.
     """
     folder = Path(folder)
-    candidates = [folder, *sorted(path for path in folder.glob("*") if path.is_dir())]
-    found = {model_name(path): path for path in reversed(candidates) if (path / "model_index.json").is_file()}
+    found: dict[str, Path] = {}
+    for path in [folder, *sorted(path for path in folder.glob("*") if path.is_dir())]:
+        if (path / "model_index.json").is_file():
+            name = model_name(path)
+            found[path.name if name in found else name] = path
     if not found:
         raise WeightzooError(f"{folder} holds no weight generator (no model_index.json); train one first")
     return found
 
 
 def model_name(folder: Path) -> str:
-    """What a pipeline folder stands for: its own name if that is one of ours, else what training noted."""
+    """What a pipeline folder stands for: its own name if that is one of ours, else what training noted.
+
+    `control` is a network that was trained by pictures from random initialisation.
+    """
     if folder.name in MODEL_NAMES:
         return folder.name
-    info = read_json(folder / "weightgen.json")
-    if "UNet" in str(read_json(folder / "denoiser" / "config.json").get("_class_name")):
-        return "generated_unet1d"
-    return "polished" if info.get("metadata", {}).get("stage") == "polished" else "generated"
+    metadata = read_json(folder / "weightgen.json").get("metadata", {})
+    if metadata.get("polish", {}).get("config", {}).get("random_init"):
+        return "control"
+    if metadata.get("stage") == "polished":
+        return "polished"
+    unet = "UNet" in str(read_json(folder / "denoiser" / "config.json").get("_class_name"))
+    return "generated_unet1d" if unet else "generated"
 
 
 class Starts:

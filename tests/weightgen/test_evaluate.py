@@ -2,17 +2,15 @@
 
 import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from weightgen import zero_step
-from weightgen.bench import EvaluateConfig, bench_of, own_path
+from weightgen.bench import bench_of, own_path
 from weightgen.evaluate import choose_learning_rates, evaluate
 from weightgen.goals import goals
-from weightgen.grid import GRIDS, FinetuneRow, Grid, LearningRates, grid_named
+from weightgen.grid import GRIDS, FinetuneRow, LearningRates, grid_named
 from weightgen.heldout import HeldOut, shuffled, wordings
 from weightgen.intervals import censored_quantile, paired_ratio, pooled_kid
 from weightgen.normalize import BlockStatistics
@@ -20,12 +18,11 @@ from weightgen.novelty import novelty
 from weightgen.speedup import Curve, mean_curves, reach, speedups
 from weightgen.starts import Starts, find_models
 from weightgen.zero_step import scratch_params
-from zoo.concepts import Concept, write_concepts
+from zoo.concepts import write_concepts
 from zoo.errors import WeightzooError
 from zoo.files import read_json, write_json
-from zoo.pairs import write_pairs
 
-from .tiny_world import make_model, make_zoo
+from .toy_evaluation import config_of, make_world, thumbnails, toy_grid
 
 STEPS = (0, 10, 20, 40)
 
@@ -187,91 +184,10 @@ def test_learning_rates(tmp_path):
 # --- held-out concepts
 
 
-def make_heldout(root, split, names, train=8, test=4, size=16):
-    concepts = []
-    for i, name in enumerate(names):
-        texts = tuple(f"{word} {name}" for word in ("please", "kindly", "now", "simply"))
-        concepts.append(Concept(f"{split}-{name}", f"make it {name}", texts, split=split))
-        generator = torch.Generator().manual_seed(7)
-        for part, count in (("train", train), ("test", test)):
-            sources = torch.rand(count, 3, size, size, generator=generator)
-            folder = root / concepts[-1].id / part
-            write_pairs(folder, [f"p{k:03d}" for k in range(count)], sources, sources * (0.4 + 0.1 * i))
-    return concepts
-
-
-class Thumbnail(torch.nn.Module):
-    """A feature network that costs nothing."""
-
-    def forward(self, images):
-        return torch.nn.functional.adaptive_avg_pool2d(images, 4).flatten(1)
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(zero_step, "load_features", lambda name: Thumbnail())
-        zero_step.feature_network.cache_clear()
-        yield make_world(tmp_path_factory)
-    zero_step.feature_network.cache_clear()
-
-
-def make_world(tmp_path_factory):
-    root = tmp_path_factory.mktemp("world")
-    zoo = make_zoo(root / "zoo")
-    write_json(zoo / "config.json", {"name": "toy", "training": {"steps": 3}, "num_train_crops": 8})
-    for name, denoiser, stage in (
-        ("polished", "transformer", "polished"),
-        ("generated", "transformer", "generated"),
-        ("generated_unet1d", "unet1d", "generated"),
-    ):
-        make_model(root / "models" / name, zoo, denoiser, stage)
-    heldout = make_heldout(root / "heldout", "combination", ("blue", "pink", "teal"))
-    heldout += make_heldout(root / "heldout", "value", ("tall", "flat"))
-    heldout += make_heldout(root / "heldout", "validation", ("soft",))
-    write_concepts(root / "heldout" / "concepts.jsonl", heldout)
-    external = make_heldout(root / "external", "external", ("odd", "even"))
-    write_concepts(root / "external" / "concepts.jsonl", external)
-    return root
-
-
-def toy_grid(**more):
-    inits = [init for init in GRIDS["full"]().inits if init != "generated_few_steps"]
-    rows = (
-        FinetuneRow("combination", 8, "full", ("scratch", "base", "polished", "own"), 2, 6, 4),
-        FinetuneRow("combination", 8, "adapter", ("base", "polished"), 2, 6, 4),
-        FinetuneRow("external", 500, "full", ("scratch", "base"), 2, 6, 4),  # nobody has that many pairs
-    )
-    grid = Grid(
-        "toy",
-        tuple(inits),
-        ("polished", "ridge"),
-        rows,
-        test_images=3,
-        kid_images=2,
-        own_concepts=2,
-        own_fleet=2,
-        points=(0, 2, 4),
-        timed_steps=2,
-        fleet_sizes=(1, 2),
-        resamples=50,
-        picture_concepts=1,
-        validation_concepts=1,
-    )
-    return replace(grid, **more)
-
-
-def config_of(world, **more):
-    models = {name: str(path) for name, path in find_models(world / "models").items()}
-    write_json(world / "near.json", ["combination-teal"])
-    config = EvaluateConfig(
-        str(world / "zoo"),
-        (str(world / "heldout"), str(world / "external")),
-        models,
-        toy_grid(),
-        near_duplicates=str(world / "near.json"),
-    )
-    return replace(config, **more)
+    with thumbnails():
+        yield make_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")
@@ -428,4 +344,9 @@ def test_scratch_depends_on_the_concept_only(evaluated):
     _, alone = scratch_params(bench.base, ["b"])
     for name, value in both.items():
         assert torch.equal(value[1], alone[name][0])
-    assert own_path(out, bench.held_out.concepts("combination", 1)[0].id).exists()
+
+
+def test_own_adapters_leave_out_near_duplicates(evaluated):
+    _, out = evaluated
+    assert own_path(out, "combination-blue").exists() and own_path(out, "combination-pink").exists()
+    assert not own_path(out, "combination-teal").exists()
