@@ -1,4 +1,4 @@
-"""Training checkpoints: one safetensors file each, tensors plus a JSON state in its metadata, written atomically.
+"""Training checkpoints: one safetensors file each, with a JSON state in its metadata, written atomically.
 
     save_checkpoint(folder, step, tensors, state, keep=2)
     found = load_checkpoint(folder)                # the newest one: (tensors, state), or None
@@ -40,7 +40,9 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             state = json.loads(file.metadata()["state"])
             return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118
     except Exception as error:
-        raise WeightzooError(f"{path} cannot be read ({error}); delete it and run the same command again") from error
+        raise WeightzooError(
+            f"{path} cannot be read ({error}); delete it and run the same command again"
+        ) from error
 
 
 def save_checkpoint(
@@ -77,7 +79,9 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """An optimiser's state as flat tensors: "0.exp_avg", "0.step", ..."""
     state = optimizer.state_dict()["state"]
-    return {f"{index}.{name}": torch.as_tensor(value) for index, s in state.items() for name, value in s.items()}
+    return {
+        f"{index}.{name}": torch.as_tensor(value) for index, s in state.items() for name, value in s.items()
+    }
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:

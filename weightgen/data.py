@@ -5,7 +5,7 @@
     for batch in batches(train, batch_size=32, seed=0, start_step=0):
         blocks, texts = train.blocks[batch.concepts], [train.prompts[c][p] for c, p in zip(*batch.pairs())]
 
-Batch number `step` depends on (seed, step) and the dataset only, so training goes on exactly where it stopped.
+Batch number `step` is a function of (seed, step) and the dataset, so training goes on exactly where it was.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class WeightDataset:
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that name this training data: concepts, texts, weights, layout, base."""
-        digest = hashlib.sha256(f"{self.layout.id} {self.base_sha256} {self.concept_ids} {self.prompts}".encode())
+        words = f"{self.layout.id} {self.base_sha256} {self.concept_ids} {self.prompts}"
+        digest = hashlib.sha256(words.encode())
         digest.update(self.blocks.half().numpy().tobytes())
         return digest.hexdigest()[:16]
 
@@ -144,7 +145,7 @@ class Batch:
 
 
 def batches(dataset: WeightDataset, batch_size: int, seed: int, start_step: int = 0) -> Iterator[Batch]:
-    """Endless batches from step `start_step` on; each epoch is a fresh permutation that batches run across."""
+    """Endless batches from `start_step` on; each epoch is a fresh permutation, batches run across epochs."""
     if len(dataset) == 0:
         raise WeightzooError("the training split is empty; build or download a zoo with training records")
     counts = np.array([len(prompts) for prompts in dataset.prompts])

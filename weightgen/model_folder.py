@@ -1,18 +1,19 @@
-"""The folder in which a trained weight generator lives: a diffusers pipeline folder plus what generation needs.
+"""The folder of a trained weight generator: a diffusers pipeline folder plus what generation needs.
 
-    DIR/model_index.json                         diffusers: which class loads which component
+    DIR/model_index.json      diffusers: which class loads which component
     DIR/denoiser/{config.json, diffusion_pytorch_model.safetensors}
     DIR/scheduler/scheduler_config.json
-    DIR/weightgen.json                           format version, text encoder, target, layout id, base sha256, metadata
+    DIR/weightgen.json        format version, text encoder, target, layout id, base sha256, metadata
     DIR/layout.json  DIR/statistics.safetensors  DIR/base_generator.safetensors
 
-`save_model_folder` writes it, `load_model_folder` reads it back without importing diffusers (diffusers alone takes
-several seconds to import, the folder a fraction of one), so that one-step generation starts fast.
+`save_model_folder` writes it, `load_model_folder` reads it back without importing diffusers (diffusers alone
+takes several seconds to import, the folder a fraction of one), so that one-step generation starts fast.
 `WeightDiffusionPipeline.from_pretrained(DIR)` reads the same folder the diffusers way.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,7 +45,7 @@ class ModelFolder:
         denoiser: plain torch network in float32 and eval mode (`weightgen.denoisers.NETWORKS`).
         denoiser_name: key of NETWORKS and DENOISERS, e.g. "transformer".
         target: what the denoiser predicts, "x0" or "v".
-        metadata: whatever the training wrote down (steps, R2, zoo names, stage "generated" or "polished", ...).
+        metadata: what the training wrote down (stage "generated" or "polished", steps, R2, zoo, ...).
     """
 
     path: Path
@@ -126,7 +127,7 @@ def load_model_folder(path: str | Path) -> ModelFolder:
     """Opens a model folder and checks that its parts belong together.
 
     Raises:
-        WeightzooError: not a model folder, a newer format, or layout, base generator or weights that do not fit.
+        WeightzooError: not a model folder, a newer format, or parts that do not belong together.
     """
     path = Path(path)
     if not (path / "model_index.json").is_file():
@@ -148,7 +149,9 @@ def load_model_folder(path: str | Path) -> ModelFolder:
         ("base_generator.safetensors", info["base_sha256"], sha256_file(base_path)),
     ):
         if stored != found:
-            raise WeightzooError(f"{path / what} is not the one that the model was trained with; copy it again")
+            raise WeightzooError(
+                f"{path / what} is not the one that the model was trained with; copy it again"
+            )
     denoiser_name, denoiser = load_network(path / "denoiser")
     return ModelFolder(
         path=path,
@@ -171,7 +174,9 @@ def load_network(folder: str | Path) -> tuple[str, nn.Module]:
     by_class = {class_name: name for name, class_name in class_names().items()}
     name = by_class.get(config.get("_class_name", ""))
     if name is None:
-        raise WeightzooError(f"{folder / 'config.json'}: unknown denoiser; known: {', '.join(sorted(by_class))}")
+        raise WeightzooError(
+            f"{folder / 'config.json'}: unknown denoiser; known: {', '.join(sorted(by_class))}"
+        )
     network = NETWORKS[name](**{k: v for k, v in config.items() if not k.startswith("_")})
     try:
         weights = load_file(folder / WEIGHTS_NAME)
@@ -182,11 +187,11 @@ def load_network(folder: str | Path) -> tuple[str, nn.Module]:
             "copy or train the model again"
         ) from error
     if not all(bool(torch.isfinite(v).all()) for v in network.state_dict().values()):
-        raise WeightzooError(f"{folder / WEIGHTS_NAME} holds values that are not finite; train the model again")
+        raise WeightzooError(
+            f"{folder / WEIGHTS_NAME} holds values that are not finite; train the model again"
+        )
     return name, network.eval()
 
 
 def _scheduler_config(scheduler: SchedulerMixin) -> dict[str, Any]:
-    from json import loads
-
-    return {k: v for k, v in loads(scheduler.to_json_string()).items()}
+    return json.loads(scheduler.to_json_string())

@@ -1,4 +1,4 @@
-"""Block statistics: the per-parameter mean and the per-block scalar deviation that whiten weights for the denoiser.
+"""Block statistics: a mean per parameter and a scalar deviation per block whiten weights for the denoiser.
 
     statistics = BlockStatistics.from_blocks(train_blocks, layout.mask)
     x = statistics.normalize(blocks)            # [..., num_blocks, block_size], padding is exactly 0
@@ -28,7 +28,7 @@ STD_FLOOR = 0.05  # of the median block deviation: a block that hardly moves is 
 
 @dataclass(frozen=True)
 class BlockStatistics:
-    """mean [num_blocks, block_size], std [num_blocks] (floored, > 0), mask [num_blocks, block_size] (True = weight)."""
+    """mean and mask (True = weight) [num_blocks, block_size], std [num_blocks] (floored, > 0)."""
 
     mean: Tensor
     std: Tensor
@@ -36,7 +36,7 @@ class BlockStatistics:
 
     @classmethod
     def from_blocks(cls, blocks: Tensor, mask: Tensor, floor: float = STD_FLOOR) -> BlockStatistics:
-        """Statistics of `blocks` [N, num_blocks, block_size]; deviations are pooled over a block's own weights."""
+        """Statistics of `blocks` [N, num_blocks, block_size]; a deviation is pooled over a block's weights."""
         if len(blocks) == 0:
             raise WeightzooError("no weights to take statistics from; is the training split empty?")
         mask = mask.to(torch.bool)
@@ -47,7 +47,7 @@ class BlockStatistics:
 
     @classmethod
     def from_records(cls, records: Iterable[WeightRecord], layout: WeightLayout) -> BlockStatistics:
-        """Statistics of an iterable of records, in one pass (as `statistics.safetensors` of a zoo, but floored)."""
+        """Statistics of records, in one pass (as in a zoo's `statistics.safetensors`, but floored)."""
         found = block_statistics(records, layout)
         mean, std = torch.from_numpy(found["mean"]), torch.from_numpy(found["std"])
         return cls(mean * layout.mask, _floored(std, STD_FLOOR), layout.mask)
@@ -73,7 +73,9 @@ class BlockStatistics:
             tensors = load_file(path)
             return cls(tensors["mean"].float(), tensors["std"].float(), tensors["mask"].bool())
         except Exception as error:
-            raise WeightzooError(f"{path} cannot be read as block statistics ({error}); copy it again") from error
+            raise WeightzooError(
+                f"{path} cannot be read as block statistics ({error}); copy it again"
+            ) from error
 
 
 def _floored(std: Tensor, floor: float) -> Tensor:

@@ -1,12 +1,12 @@
-"""The diffusion objective over normalised weights: what is predicted, at which noise levels, and how to sample.
+"""The diffusion objective over normalised weights: what is predicted, at which noise, and how to sample.
 
-    scheduler = make_scheduler(config)                                     # diffusers, cosine, 1000 steps
-    value = loss(denoiser, clean, text, mask, scheduler, config)           # one training loss
-    blocks = one_step(denoiser, text)                                      # prompt -> weights, no diffusers needed
+    scheduler = make_scheduler(config)                              # diffusers, cosine, 1000 steps
+    value = loss(denoiser, clean, text, mask, scheduler, config)    # one training loss
+    blocks = one_step(denoiser, text)                               # prompt -> weights, without diffusers
     blocks = sample(denoiser, scheduler, text, num_inference_steps=20, guidance_scale=1.5)
 
-At the last timestep no signal is left, so the prediction there is the mean of the weights given the text: one step is
-regression, and `last_step_fraction` says how much of the training goes to it.
+At the last timestep no signal is left, so the prediction there is the mean of the weights given the text: one
+step is regression, and `last_step_fraction` says how much of the training goes to it.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class ObjectiveConfig:
     Attributes:
         target: "x0" predicts the clean weights, "v" the velocity.
         last_step_fraction: share of training samples at the last timestep (the others are uniform).
-        zero_noise_fraction: of those, the share that sees zeros for noise, the deterministic input of `one_step`.
+        zero_noise_fraction: of those, the share that sees zeros for noise, as `one_step` does by default.
         prompt_dropout: share of training samples without a prompt, for classifier-free guidance.
-        blocks_per_sample: only for denoisers of independent blocks: train on that many random blocks a step (0 = all).
+        blocks_per_sample: a denoiser of independent blocks trains on that many random ones a step (0 = all).
     """
 
     target: Literal["x0", "v"] = "x0"
@@ -67,10 +67,11 @@ def loss(
     scheduler: DDPMScheduler,
     config: ObjectiveConfig,
 ) -> Tensor:
-    """Mean squared error of the prediction over real weights, one scalar (draws from torch's global generator).
+    """Mean squared error of the prediction over real weights, a scalar; draws from torch's global generator.
 
     Args:
-        clean: normalised blocks [B, num_blocks, block_size]. mask: [num_blocks, block_size], False on padding.
+        clean: normalised blocks [B, num_blocks, block_size].
+        mask: [num_blocks, block_size], False on padding.
     """
     options: dict[str, Any] = {}
     if config.blocks_per_sample and denoiser.independent_blocks:
@@ -101,7 +102,8 @@ def one_step(
 
     Args:
         noise: the network's input; zeros (deterministic) by default.
-        target: what the denoiser predicts. At the last timestep the signal's share is below 1e-4, so v = -x0 there.
+        target: what the denoiser predicts. At the last timestep the signal's share is below 1e-4, so v = -x0
+            there.
     """
     shape = (len(text), denoiser.settings["num_blocks"], denoiser.settings["block_size"])
     noise = text.pooled.new_zeros(shape) if noise is None else noise

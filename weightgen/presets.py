@@ -1,10 +1,11 @@
 """Training presets: each is a function that gives a complete TrainConfig; a variant changes a few fields.
 
-    config = PRESETS["small"]("transformer")
+config = PRESETS["small"]("transformer")
 """
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from weightgen.objective import ObjectiveConfig
 from weightgen.train import TrainConfig
@@ -19,10 +20,12 @@ def small(denoiser: str = "transformer") -> TrainConfig:
 
 def tiny(denoiser: str = "transformer") -> TrainConfig:
     """A complete training in seconds, to see that everything works."""
-    options = {"channels": [32, 32, 32], "width": 64} if denoiser == "unet1d" else {"width": 80, "num_layers": 2}
-    return replace(
-        small(denoiser), denoiser_options=options, steps=60, batch_size=16, validate_every=20, checkpoint_every=20
-    )
+    options: dict[str, dict[str, Any]] = {
+        "unet1d": {"channels": [32, 32, 32], "width": 64},
+        "transformer": {"width": 80, "num_layers": 2},
+    }
+    quick = replace(small(denoiser), denoiser_options=options[denoiser], steps=60, batch_size=16)
+    return replace(quick, validate_every=20, checkpoint_every=20)
 
 
 def paper(denoiser: str = "unet1d") -> TrainConfig:

@@ -128,9 +128,13 @@ class BertNetwork(nn.Module):
 
     def __init__(self, weights: dict[str, Tensor], heads: int = 12) -> None:
         super().__init__()
-        embeddings = {k.removeprefix("embeddings."): v for k, v in weights.items() if k.startswith("embeddings.")}
+        embeddings = {
+            k.removeprefix("embeddings."): v for k, v in weights.items() if k.startswith("embeddings.")
+        }
         self.words = nn.Parameter(embeddings["word_embeddings.weight"], requires_grad=False)
-        self.positions = embeddings["position_embeddings.weight"] + embeddings["token_type_embeddings.weight"][0]
+        self.positions = (
+            embeddings["position_embeddings.weight"] + embeddings["token_type_embeddings.weight"][0]
+        )
         width = self.words.shape[1]
         self.norm = nn.LayerNorm(width, eps=1e-12)
         self.norm.load_state_dict({k: embeddings[f"LayerNorm.{k}"] for k in ("weight", "bias")})

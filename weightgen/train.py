@@ -2,10 +2,10 @@
 
     train(presets.small(), load_zoo("runs/small"), "model", validation=load_zoo("runs/small", "validation"))
 
-Leaves a model folder (see `weightgen.model_folder`) plus `metrics.jsonl`, `config.json` and `checkpoints/`. The same
-call again goes on from the newest checkpoint, and returns at once when the folder is finished. All randomness of step
-n is a function of (seed, n), so a resumed run equals an uninterrupted one. With `seconds` the learning rate follows
-the elapsed time instead of the step.
+Leaves a model folder (see `weightgen.model_folder`) plus `metrics.jsonl`, `config.json` and `checkpoints/`.
+The same call again goes on from the newest checkpoint, and returns at once when the folder is finished. All
+randomness of step n is a function of (seed, n), so a resumed run equals an uninterrupted one. With `seconds`
+the learning rate follows the elapsed time instead of the step.
 """
 
 from __future__ import annotations
@@ -311,7 +311,7 @@ def predict(denoiser: nn.Module, text: TextStates, target: str = "x0", batch_siz
 
 
 def weights_r2(predicted: Tensor, true: Tensor, mask: Tensor) -> float:
-    """1 - sum (predicted - true)^2 / sum (mean - true)^2 over normalised weights, whose mean is 0 by definition."""
+    """1 - sum (predicted - true)^2 / sum (mean - true)^2 over normalised weights (their mean is 0)."""
     return float(1 - ((predicted - true) ** 2 * mask).sum() / (true**2 * mask).sum())
 
 
@@ -335,7 +335,7 @@ def _freeze(out_dir: Path, config: TrainConfig, seconds: float | None, dataset: 
 
 
 def _clear(out_dir: Path) -> None:
-    """Removes what an earlier run left, checkpoints included (the index first: the folder is then unfinished)."""
+    """Removes what an earlier run left, checkpoints included (the index first: then it is unfinished)."""
     for name in ("model_index.json", "config.json", "metrics.jsonl"):
         (out_dir / name).unlink(missing_ok=True)
     for path in (out_dir / "checkpoints").glob("*.safetensors"):

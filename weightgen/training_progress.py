@@ -1,7 +1,7 @@
 """The live line of a training run: loss, validation R2, records per second and time left, on stderr.
 
-    with training_progress("transformer", batch_size=32) as show:
-        show(0.25, loss=0.8, r2=0.41)          # once a step
+with training_progress("transformer", batch_size=32) as show:
+    show(0.25, loss=0.8, r2=0.41)          # once a step
 """
 
 import time
@@ -37,7 +37,7 @@ def training_progress(name: str, batch_size: int) -> Iterator[Callable[..., None
                 return
             last = now
             speed = calls * batch_size / max(now - started, 1e-9)
-            text = "  ".join([*(f"{key} {value:.3f}" for key, value in values.items()), f"{speed:.0f} records/s"])
-            display.update(task, completed=progress, values=text)
+            shown = [*(f"{key} {value:.3f}" for key, value in values.items()), f"{speed:.0f} records/s"]
+            display.update(task, completed=progress, values="  ".join(shown))
 
         yield show

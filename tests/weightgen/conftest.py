@@ -1,4 +1,4 @@
-"""A synthetic zoo for the weight generator's tests: blocks are a smooth function of the prompt, plus noise."""
+"""A synthetic zoo for the tests: blocks are a smooth function of the prompt, plus noise."""
 
 import itertools
 from pathlib import Path
@@ -10,7 +10,7 @@ from weightgen.data import WeightDataset
 from weightgen.text import load_text_encoder
 from zoo.layout import Slot, WeightLayout
 
-MEDIA = ["charcoal", "watercolour", "sepia", "neon", "pencil", "pastel", "winter", "autumn", "sunset", "comic"]
+MEDIA = ["charcoal", "watercolour", "sepia", "neon", "pencil", "pastel", "winter", "sunset", "comic"]
 COLOURS = ["red", "blue", "green", "golden", "purple", "grey", "teal"]
 STRENGTHS = ["slightly", "very", "extremely"]
 WORDINGS = ["a {} picture", "make it {}", "turn this photo into {}, please"]
@@ -18,7 +18,7 @@ WORDINGS = ["a {} picture", "make it {}", "turn this photo into {}, please"]
 
 @pytest.fixture(scope="session")
 def make_dataset(tmp_path_factory):
-    """make_dataset(num_concepts, num_blocks, block_size) -> WeightDataset; the same for the same arguments."""
+    """make_dataset(num_concepts, num_blocks, block_size) -> WeightDataset, deterministic."""
     base = tmp_path_factory.mktemp("base") / "generator.safetensors"
     base.write_bytes(b"stands for a base generator")
 

@@ -1,4 +1,4 @@
-"""Training data: reading a zoo folder, merging, deterministic batches that resume anywhere, the held-out split."""
+"""Training data: reading a zoo, merging, deterministic batches that resume anywhere, the held-out split."""
 
 import itertools
 from dataclasses import replace

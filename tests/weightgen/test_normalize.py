@@ -1,4 +1,4 @@
-"""Block statistics: exact inverses on weights, unit deviation, padding stays zero, the floor, the zoo's own file."""
+"""Block statistics: exact inverses, unit deviation, padding stays zero, the floor, the zoo's own figures."""
 
 import numpy as np
 import pytest

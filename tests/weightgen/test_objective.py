@@ -117,5 +117,7 @@ def test_guidance_extrapolates_from_no_prompt():
 def test_the_same_generator_gives_the_same_sample():
     scheduler = make_scheduler(ObjectiveConfig())
     denoiser = Recorder(lambda noisy, *_: 0.5 * noisy)
-    one, two = (sample(denoiser, scheduler, texts(2), 5, generator=torch.Generator().manual_seed(7)) for _ in "ab")
+    one, two = (
+        sample(denoiser, scheduler, texts(2), 5, generator=torch.Generator().manual_seed(7)) for _ in "ab"
+    )
     assert torch.equal(one, two)

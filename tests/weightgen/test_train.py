@@ -1,4 +1,4 @@
-"""Training: it learns, resumes exactly, keeps the best, refuses another config, stops on a loss that is not finite."""
+"""Training: it learns, resumes exactly, keeps the best, refuses another config, stops on a wild loss."""
 
 import json
 from dataclasses import replace
@@ -32,7 +32,7 @@ def weights(folder):
 
 @pytest.mark.parametrize("denoiser, steps", [("transformer", 150), ("unet1d", 150)])
 def test_learns_held_out_weights(make_dataset, tmp_path, denoiser, steps):
-    train_set, validation = hold_out(make_dataset(120, 8, 32), 0.15)
+    train_set, validation = hold_out(make_dataset(100, 6, 32), 0.15)
     options = {
         "transformer": {"width": 64, "num_layers": 2, "num_heads": 2},
         "unet1d": {"width": 64, "channels": [32, 32, 32], "patch_size": 4},
@@ -74,7 +74,8 @@ def test_resumed_training_equals_uninterrupted(make_dataset, tmp_path, denoiser,
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     rows = [[json.loads(r) for r in open(tmp_path / f / "metrics.jsonl")] for f in ("whole", "parts")]
-    assert [(r["step"], r["loss"], r["r2"]) for r in rows[0]] == [(r["step"], r["loss"], r["r2"]) for r in rows[1]]
+    for one, two in zip(*rows, strict=True):
+        assert {**one, "seconds": 0} == {**two, "seconds": 0}
 
 
 def test_ctrl_c_leaves_a_checkpoint_of_that_step(make_dataset, tmp_path, monkeypatch):

@@ -1,14 +1,14 @@
 """Denoisers: networks that predict clean (normalised) weights from noisy ones and a text.
 
-`NETWORKS` holds them as plain torch modules (fast to import), `DENOISERS` the same networks as diffusers models
-(`ModelMixin` + `ConfigMixin`; importing it imports diffusers). To add one: write its file with a network class, add
-one line here and one class in `models.py`.
+`NETWORKS` holds them as plain torch modules (fast to import), `DENOISERS` the same networks as diffusers
+models (`ModelMixin` + `ConfigMixin`; importing it imports diffusers). To add one: write its file with a
+network class, add one line here and one class in `models.py`.
 
 Every network has the same face:
     network(noisy [B, num_blocks, block_size], timesteps [B], tokens [B, L, D], mask [B, L], pooled [B, D])
         -> [B, num_blocks, block_size]
     network.settings            its constructor arguments, JSON-able
-    network.independent_blocks  True if blocks are denoised one by one; then `block_index` [n] may select some of them
+    network.independent_blocks  True if blocks are denoised one by one; then `block_index` [n] may choose some
 An empty text (mask all False) stands for "no prompt" and uses learned null states.
 """
 

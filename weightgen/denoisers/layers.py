@@ -37,14 +37,15 @@ class BlockIndexEmbedding(nn.Module):
         self.learned = nn.Parameter(torch.randn(num_blocks, width) * 0.02)
 
     def forward(self, block_index: Tensor) -> Tensor:
-        return self.projection(sinusoidal(block_index, self.projection.in_features)) + self.learned[block_index]
+        projected = self.projection(sinusoidal(block_index, self.projection.in_features))
+        return projected + self.learned[block_index]
 
 
 class TextConditioning(nn.Module):
     """Text states -> tokens [B, L', width], key mask [B, L'] and a pooled vector [B, width].
 
-    A text whose mask is all False means "no prompt": learned null states take its place. Positions that are padding
-    in the whole batch are cut off.
+    A text whose mask is all False means "no prompt": learned null states take its place. Positions that are
+    padding in the whole batch are cut off.
     """
 
     def __init__(self, text_width: int, width: int) -> None:
@@ -91,7 +92,7 @@ class Attention(nn.Module):
 
 
 class FeatureDropout(nn.Module):
-    """Dropout on a [B, 1, width] gate: a feature is dropped at every position of a sample (and costs nothing)."""
+    """Dropout on a gate [B, 1, width]: a feature is dropped at every position of a sample, at no cost."""
 
     def __init__(self, p: float) -> None:
         super().__init__()

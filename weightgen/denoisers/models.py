@@ -1,7 +1,7 @@
-"""The denoisers as diffusers models: the same networks and weights, plus from_pretrained, save_pretrained and config.
+"""The denoisers as diffusers models: the same networks, plus config, from_pretrained and save_pretrained.
 
-    denoiser = DENOISERS["transformer"](num_blocks=60, block_size=256)
-    denoiser = TransformerDenoiser.from_pretrained("model/denoiser")
+denoiser = DENOISERS["transformer"](num_blocks=60, block_size=256)
+denoiser = TransformerDenoiser.from_pretrained("model/denoiser")
 """
 
 from diffusers.configuration_utils import ConfigMixin, register_to_config

@@ -1,8 +1,8 @@
 """The joint denoiser: every block of a network is one position of a transformer, so blocks can agree.
 
-Blocks attend to each other and to the text's tokens. Time and pooled text modulate every layer (adaLN-zero: one
-shared projection, a learned offset per layer). Each block index has its own matrix between block and position, used
-both ways: the same place in different blocks is a different weight, so blocks cannot share one.
+Blocks attend to each other and to the text's tokens. Time and pooled text modulate every layer (adaLN-zero:
+one shared projection, a learned offset per layer). Each block index has its own matrix between block and
+position, used both ways: a place in one block and in another are different weights, nothing to share.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from weightgen.denoisers.layers import (
 
 
 class TransformerLayer(nn.Module):
-    """Attention and MLP over x [B, num_blocks, width], shifted, scaled and gated by `modulation` [B, 6, width].
+    """Attention and MLP over [B, num_blocks, width], shifted, scaled and gated by `modulation` [B, 6, width].
 
     Every block attends to all blocks and to the text's tokens [B, L, width] (`mask` [B, L + num_blocks]).
     """
