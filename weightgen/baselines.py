@@ -12,6 +12,7 @@ A list of several paraphrases stands for one concept: their text embeddings are 
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -284,9 +285,9 @@ def fit_kernel_ridge(problem: Problem) -> Candidate:
             bandwidth = factor * median
             values, vectors = torch.linalg.eigh(KERNELS[name](centres, centres, bandwidth))
             for (penalty,) in grid(problem, PENALTIES):
-                solution = (vectors / (values.clamp_min(0) + penalty)) @ vectors.T
+                shrunk = vectors / (values.clamp_min(0) + penalty)
                 choice = {"texts": "mean", "kernel": name, "bandwidth": bandwidth, "penalty": penalty}
-                yield kernel_mixture(name, bandwidth, centres, solution), choice
+                yield kernel_mixture(name, bandwidth, centres, shrunk, vectors.T), choice
 
     mixture, choice = best(problem, on_means())
     if not problem.validation or len(problem.rows) == problem.size:
@@ -298,10 +299,10 @@ def on_wordings(problem: Problem, choice: dict[str, Any]) -> Iterable[Candidate]
     """Every wording as a row of its own, with the kernel that was best on concept means; a few penalties."""
     name, bandwidth = choice["kernel"], choice["bandwidth"]
     kernel, share = KERNELS[name](problem.rows, problem.rows, bandwidth), problem.membership()
-    for factor in (0.3, 1.0, 3.0, 10.0):
+    for factor in (1.0, 4.0):
         penalty = choice["penalty"] * factor
         diagonal = penalty * problem.counts()[problem.owner]  # as if each concept were one row
-        solution = torch.linalg.solve(kernel + torch.diag(diagonal), share)
+        solution = torch.cholesky_solve(share, torch.linalg.cholesky(kernel + torch.diag(diagonal)))
         changed = {**without_score(choice), "texts": "each", "penalty": penalty}
         yield kernel_mixture(name, bandwidth, problem.rows, solution), changed
 
@@ -310,8 +311,9 @@ def without_score(choice: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in choice.items() if key != "validation_r2"}
 
 
-def kernel_mixture(name: str, bandwidth: float, rows: Tensor, solution: Tensor) -> Mixture:
-    return lambda x: KERNELS[name](x, rows, bandwidth) @ solution
+def kernel_mixture(name: str, bandwidth: float, rows: Tensor, *factors: Tensor) -> Mixture:
+    """The kernel with `rows`, times each of the factors in turn."""
+    return lambda x: functools.reduce(torch.matmul, factors, KERNELS[name](x, rows, bandwidth))
 
 
 BASELINES: dict[str, Callable[[Problem], Candidate]] = {
