@@ -203,7 +203,7 @@ def run_fleets(run_dir: Path, tasks: Sequence[FleetTask], run: Any, workers: int
         for outcome in outcomes:
             if outcome.error:
                 failed.append(outcome)
-                console.print(f"fleet {outcome.task.stem} failed: {outcome.error}", markup=False)
+                console.print(f"fleet {outcome.task.stem} failed: {outcome.error}", markup=False, soft_wrap=True)
             log_event(run_dir, _fleet_event(outcome))
             progress.advance(line)
             if len(failed) >= MAX_FAILED_FLEETS:
@@ -212,7 +212,7 @@ def run_fleets(run_dir: Path, tasks: Sequence[FleetTask], run: Any, workers: int
     if failed:
         raise WeightzooError(
             f"{len(failed)} of {len(tasks)} fleets failed, the first ({failed[0].task.stem}) because: "
-            f"{failed[0].error}; mend it and run the same command again (details: {run_dir}/logs/events.jsonl)"
+            f"{failed[0].error}; mend it and run the same command again (see {run_dir}/logs/events.jsonl)"
         )
 
 

@@ -16,6 +16,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import time
 import traceback
 from collections import deque
@@ -240,12 +241,14 @@ def _start_ray(address: str, workers: int) -> None:
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    root = str(Path(__file__).resolve().parent.parent)
+    root = Path(__file__).resolve().parent.parent
+    # workers on this machine import what we can import; a cluster's nodes need a path of their own
+    paths = [str(root), *(entry for entry in sys.path if entry)] if address == "local" else [str(root)]
     options: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
     ray.init(
         address=address,
         logging_level=logging.ERROR,
         log_to_driver=False,
-        runtime_env={"env_vars": WORKER_ENVIRONMENT | {"PYTHONPATH": root}},
+        runtime_env={"env_vars": WORKER_ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(paths)}},
         **options,
     )

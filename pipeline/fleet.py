@@ -31,7 +31,6 @@ from zoo.shards import FORMATS, shard_stem
 from zoo.tensors import load_discriminator
 from zoo.train_gan import FleetResult, GanTrainConfig, run_generators, train_fleet
 
-
 PHOTOGRAPHS_FILE = "photographs.json"
 
 
@@ -238,7 +237,7 @@ def measure(
     rows = []
     for own, target in zip(images, test_targets, strict=True):
         finite = bool(torch.isfinite(own).all() and torch.isfinite(target).all())
-        distance = kid(bench.features(own), bench.features(target)) if finite else math.nan
+        distance = kid(bench.features(own), bench.features(target), paired=True) if finite else math.nan
         rows.append(
             {
                 "l1": l1(own, target).mean().item(),

@@ -1,82 +1,136 @@
-"""Pairs of held-out concepts as folders of PNG: what evaluation reads.
+"""Pairs of held-out concepts as folders of PNG: all that evaluation sees of photographs and teachers.
 
-    materialize_heldout("pairs/heldout", test_concepts("value"), make_teacher("filters"), num_train=16)
+    write_held_out("pairs/heldout", config, [(concept, 16) for concept in test_concepts("value")])
 
-gives ``<out>/<concept_id>/{train,test}/{source,target}/0000.png`` and ``<out>/concepts.jsonl``. Train crops come from the
-train photographs, test crops from the others. A folder appears complete or not at all, so the call can be repeated.
+gives ``<out>/<concept_id>/{train,test}/{source,target}/0000.png`` and ``<out>/concepts.jsonl`` (last).
+Train crops come from the train photographs; test crops come from the others and are those that the build
+measures on. A concept with more train pairs begins with those of one with fewer. Folders appear complete or
+not at all: the same call goes on where it stopped.
 """
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
+from pipeline.build_config import BuildConfig
+from pipeline.catalogue import near_duplicates
+from pipeline.fleet import make_teacher, source_crops
 from pipeline.sources import crops, load_photos
 from pipeline.teachers import Teacher
 from zoo.concepts import Concept, read_concepts, write_concepts
+from zoo.config import config_diff
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json, remove_stale_temporaries, write_json
 from zoo.pairs import write_pairs
 from zoo.progress import track
 
 SETTINGS_FILE = "settings.json"
+CROPS_PER_DRAW = 16
+NEAR_DUPLICATE_CROPS = 8
+PICTURE_SIZE = 512
+PICTURES_PER_CONCEPT = 3
 
 
-def materialize_heldout(
-    out: PathLike,
-    concepts: Sequence[Concept],
-    teacher: Teacher,
-    num_train: int = 16,
-    num_test: int = 32,
-    image_size: int = 64,
-    seed: int = 0,
-    train_photos: str = "train",
-    test_photos: str = "test",
-) -> list[Concept]:
-    """Write train and test pairs of every concept; what is there already is kept.
+def write_held_out(
+    out: PathLike, config: BuildConfig, wanted: Sequence[tuple[Concept, int]], num_test: int = 32
+) -> Path:
+    """Write the pairs of every wanted concept; what is there already is kept. Returns ``out``.
 
     Args:
-        out: a folder; concepts of an earlier call with the same settings stay in it.
-        seed: of the crops; test crops are those that a build with the same seed measures on.
-
-    Returns:
-        All concepts in the folder.
+        config: of the zoo; its teacher, photographs, image size and seed are used.
+        wanted: concepts with their numbers of train pairs.
+        num_test: test pairs of each, at most ``config.num_test_crops``.
 
     Raises:
         WeightzooError: the folder was made with other settings, or the teacher cannot do a concept.
     """
-    out = Path(out)
+    out = _open(Path(out), config, {"num_test": num_test})
+    teacher = make_teacher(config.teacher)
+    train = _train_crops(config, max((count for _, count in wanted), default=0))
+    test = source_crops(config)[1][:num_test]
+    if len(test) < num_test:
+        raise WeightzooError(f"{num_test} test pairs wanted, the zoo measures on {len(test)}; ask for fewer")
+    for concept, num_train in track(wanted, "held-out pairs"):
+        _write(out / concept.id / "train", concept, teacher, train[:num_train])
+        _write(out / concept.id / "test", concept, teacher, test)
+    _add_concepts(out / "concepts.jsonl", [concept for concept, _ in wanted])
+    return out
+
+
+def write_pictures(out: PathLike, config: BuildConfig, concepts: Sequence[Concept]) -> Path:
+    """Write larger test pairs (``<concept_id>/{source,target}/``) for a report. Returns ``out``."""
+    out = _open(Path(out), config, {"size": PICTURE_SIZE})
+    teacher = make_teacher(config.teacher)
+    # whole short sides of the first photographs: what a person would edit
+    photos = load_photos(config.test_photos)[:PICTURES_PER_CONCEPT]
+    sources = torch.cat([crops([photo], 1, PICTURE_SIZE, config.seed) for photo in photos])
+    for concept in track(concepts, "pictures"):
+        _write(out / concept.id, concept, teacher, sources)
+    return out
+
+
+def write_near_duplicates(
+    path: PathLike, config: BuildConfig, concepts: Sequence[Concept], zoo: Sequence[Concept]
+) -> Path:
+    """Write which ``concepts`` have targets nearer than L1 .03 to those of a concept of the ``zoo``."""
+    path = Path(path)
+    ids = sorted(concept.id for concept in concepts)
+    marker = path.with_name(f"{path.stem}-of.json")  # which concepts the list was made for
+    if not path.exists() or not marker.exists() or read_json(marker) != ids:
+        teacher = make_teacher(config.teacher)
+        sources = source_crops(config)[1][:NEAR_DUPLICATE_CROPS]
+        _, near = near_duplicates(list(concepts), list(zoo), teacher, sources)
+        write_json(path, {item.concept_id: {"nearest": item.zoo_id, "l1": round(item.l1, 5)} for item in near})
+        write_json(marker, ids)
+    return path
+
+
+def _open(out: Path, config: BuildConfig, more: dict[str, int]) -> Path:
+    """Check that ``out`` was made with the same settings, or note them."""
     remove_stale_temporaries(out)
     settings = {
-        "teacher": teacher.name,
-        "num_train": num_train,
-        "num_test": num_test,
-        "image_size": image_size,
-        "seed": seed,
-        "train_photos": train_photos,
-        "test_photos": test_photos,
+        "teacher": config.teacher,
+        "image_size": config.image_size,
+        "seed": config.seed,
+        "train_photos": config.train_photos,
+        "test_photos": config.test_photos,
+        **more,
     }
-    if not (out / SETTINGS_FILE).exists():
-        write_json(out / SETTINGS_FILE, settings)
-    elif read_json(out / SETTINGS_FILE) != settings:
-        raise WeightzooError(
-            f"{out} was made with other settings (see {out / SETTINGS_FILE}); choose another folder"
-        )
-    sources: dict[str, Tensor] = {}
-    for concept in track(concepts, "held-out pairs"):
-        for half, where, count, half_seed in (
-            ("train", train_photos, num_train, seed),
-            ("test", test_photos, num_test, seed + 1),
-        ):
-            folder = out / concept.id / half
-            if folder.exists():
-                continue
-            if half not in sources:
-                sources[half] = crops(load_photos(where), count, image_size, half_seed)
-            targets = teacher.edit(concept, sources[half])
-            write_pairs(folder, [f"{i:04d}" for i in range(count)], sources[half], targets)
-    index = out / "concepts.jsonl"
-    earlier = {concept.id: concept for concept in read_concepts(index)} if index.exists() else {}
-    together = list((earlier | {concept.id: concept for concept in concepts}).values())
-    write_concepts(index, together)
-    return together
+    path = out / SETTINGS_FILE
+    if not path.exists():
+        write_json(path, settings)
+    elif difference := config_diff(read_json(path), settings):
+        raise WeightzooError(f"{out} was made with other settings ({difference}); choose another folder")
+    return out
+
+
+def _train_crops(config: BuildConfig, count: int) -> Tensor:
+    """``count`` train crops; more crops begin with the same ones."""
+    photos = load_photos(config.train_photos)
+    draws = range(0, count, CROPS_PER_DRAW)
+    drawn = [
+        crops(photos, CROPS_PER_DRAW, config.image_size, _draw_seed(config.seed, start)) for start in draws
+    ]
+    return torch.cat(drawn)[:count] if drawn else torch.empty(0, 3, config.image_size, config.image_size)
+
+
+def _draw_seed(seed: int, start: int) -> int:
+    return 1_000_003 * (seed + 1) + start
+
+
+def _write(folder: Path, concept: Concept, teacher: Teacher, sources: Tensor) -> None:
+    """Edit and write ``sources``, unless the folder has at least as many pairs."""
+    stored = len(list((folder / "target").glob("*.png"))) if folder.exists() else 0
+    if stored >= len(sources):
+        return
+    targets = teacher.edit(concept, sources)
+    shutil.rmtree(folder, ignore_errors=True)
+    write_pairs(folder, [f"{i:04d}" for i in range(len(sources))], sources, targets)
+
+
+def _add_concepts(path: Path, concepts: Sequence[Concept]) -> None:
+    earlier = {concept.id: concept for concept in read_concepts(path)} if path.exists() else {}
+    write_concepts(path, (earlier | {concept.id: concept for concept in concepts}).values())

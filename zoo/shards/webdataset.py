@@ -1,7 +1,7 @@
 """Weight shards as WebDataset: a tar with ``<concept_id>.json`` and ``.safetensors`` for every record.
 
-The first member, ``__weightzoo__``, is the shard's own metadata as JSON; plain ``webdataset`` and ``datasets``
-skip members of such names. Each record's JSON carries the sha256 of the safetensors beside it.
+The first member, ``__weightzoo__``, is the shard's own metadata as JSON; plain ``webdataset`` and
+``datasets`` skip members of such names. Each record's JSON carries the sha256 of the safetensors beside it.
 """
 
 import hashlib

@@ -1,0 +1,109 @@
+"""What a build will cost, from a calibration fleet of a few steps: ``weightzoo build --dry-run``."""
+
+import math
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from pipeline.build import freeze, plan_fleets
+from pipeline.build_config import BuildConfig
+from pipeline.executors import run_local
+from pipeline.fleet import FleetTask, load_workbench, prepare_process, render_targets, train_and_measure
+from zoo.concepts import Concept
+from zoo.errors import WeightzooError
+from zoo.layout import WeightLayout
+from zoo.lora import save_base
+from zoo.tensors import save_discriminator
+
+CALIBRATION_STEPS = 6
+RECORD_OVERHEAD_BYTES = 2048
+
+
+def calibrate(
+    config: BuildConfig,
+    concepts: Sequence[Concept] | None = None,
+    workers: int = 2,
+    device: str = "cpu",
+    base_is_given: bool = False,
+    steps: int = CALIBRATION_STEPS,
+) -> dict[str, float]:
+    """Train one fleet for ``steps`` steps in a temporary folder and scale its seconds to the whole build.
+
+    As many calibration fleets run side by side as there are workers, so that they slow each other down as the
+    real ones will.
+
+    Returns:
+        concepts, fleets, shards, bytes (of all weight shards), workers, base_minutes and fleet_minutes (one
+        process each), minutes (of the whole build) and concepts_per_minute.
+    """
+    with tempfile.TemporaryDirectory(prefix="weightzoo-plan-") as folder:
+        run_dir = Path(folder)
+        concepts = freeze(run_dir, config, concepts)
+        _untrained_base(run_dir, config)
+        tasks = plan_fleets(run_dir, config, concepts, device)
+        fleet = max(tasks, key=lambda task: len(task.concepts))
+        measured = []
+        for outcome in run_local([(fleet, steps)] * workers, time_fleet, workers=workers):
+            if outcome.error:
+                raise WeightzooError(f"the calibration fleet failed: {outcome.error}")
+            measured.append(outcome.result)
+        row_bytes = _row_bytes(run_dir, config)
+    per_step, fixed = (max(values) for values in zip(*measured, strict=True))
+    fleet_seconds = fixed + per_step * config.training.steps
+    # a base step costs about what a fleet step of as many concepts does
+    share = (
+        config.base.concepts_per_step
+        * config.base.batch_size
+        / (len(fleet.concepts) * config.training.batch_size)
+    )
+    base_seconds = 0.0 if base_is_given else per_step * config.base.steps * share
+    rounds = math.ceil(len(tasks) / workers)
+    return {
+        "concepts": len(concepts),
+        "fleets": len(tasks),
+        "shards": len(tasks),
+        "bytes": len(concepts) * row_bytes,
+        "workers": workers,
+        "base_minutes": round(base_seconds / 60, 1),
+        "fleet_minutes": round(fleet_seconds / 60, 2),
+        "minutes": round((base_seconds + rounds * fleet_seconds) / 60, 1),
+        "concepts_per_minute": round(60 * workers * len(fleet.concepts) / fleet_seconds, 1),
+    }
+
+
+def time_fleet(job: tuple[FleetTask, int]) -> tuple[float, float]:
+    """Return seconds per step and seconds of everything else of a fleet. Runs inside a worker."""
+    task, steps = job
+    bench = load_workbench(task.run_dir, task.device)
+    prepare_process(bench.config.threads)
+    started = time.perf_counter()
+    concepts, targets, test_targets, _ = render_targets(bench, task.concepts)
+    rendered = time.perf_counter()
+    if not concepts:
+        raise WeightzooError("the teacher refuses every concept of the calibration fleet")
+    seconds = []
+    for count in (1, 1 + steps):  # the difference leaves out compilation, measuring and copying
+        # nothing can miss this gate, so nothing is trained twice
+        config = replace(
+            bench.config, training=replace(bench.config.training, steps=count), median_l1=1.0, gate_factor=1e9
+        )
+        begin = time.perf_counter()
+        train_and_measure(replace(bench, config=config), concepts, targets, test_targets)
+        seconds.append(time.perf_counter() - begin)
+    per_step = max(seconds[1] - seconds[0], 1e-6) / steps
+    return per_step, rendered - started + seconds[0]
+
+
+def _untrained_base(run_dir: Path, config: BuildConfig) -> None:
+    torch.manual_seed(0)
+    save_base(run_dir / "base" / "generator.safetensors", config.generator_config().build())
+    save_discriminator(run_dir / "base" / "discriminator.safetensors", config.discriminator.build())
+
+
+def _row_bytes(run_dir: Path, config: BuildConfig) -> int:
+    layout = WeightLayout.load(run_dir / "layout.json")
+    return layout.num_blocks * layout.block_size * 2 + RECORD_OVERHEAD_BYTES

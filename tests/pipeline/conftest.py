@@ -1,0 +1,97 @@
+"""A zoo small enough to be built in seconds, inside the test's own process."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+import pipeline.build
+from pipeline.base_gan import BaseConfig
+from pipeline.build import build
+from pipeline.build_config import BuildConfig
+from pipeline.executors import EXECUTORS, Outcome
+from pipeline.fleet import TEACHERS
+from pipeline.presets import tiny
+from pipeline.teachers.filters import FiltersTeacher
+from zoo.concepts import Concept
+from zoo.errors import WeightzooError
+
+
+def run_inline(tasks: Iterable[Any], fn: Callable[[Any], Any], workers: int = 1) -> Iterator[Outcome]:
+    """An executor without processes."""
+    for task in tasks:
+        try:
+            yield Outcome(task, fn(task))
+        except WeightzooError as error:
+            yield Outcome(task, error=str(error))
+
+
+def micro_config() -> BuildConfig:
+    """Seconds instead of a minute: 16 px, 3 steps, fleets of two."""
+    preset = tiny()
+    return replace(
+        preset,
+        name="micro",
+        num_concepts=6,
+        image_size=16,
+        num_train_crops=8,
+        num_test_crops=4,
+        base=BaseConfig(num_concepts=2, steps=2),
+        training=replace(preset.training, steps=3),
+        fleet_size=2,
+        median_l1=10.0,
+    )
+
+
+def micro_concepts() -> list[Concept]:
+    """Three train concepts of different strength and two for validation."""
+    recipe = [{"op": "invert"}]
+    train = [
+        Concept(f"invert-{i}", f"Invert it {i}", ("negative",), _attributes(recipe, i / 4)) for i in (2, 3, 4)
+    ]
+    own = [Concept(f"check-{i}", f"Check {i}", (), _attributes(recipe, i / 4), "validation") for i in (1, 2)]
+    return train[:2] + own[:1] + train[2:] + own[1:]
+
+
+def _attributes(recipe: list[dict[str, Any]], strength: float) -> dict[str, Any]:
+    return {"recipe": recipe, "strength": strength}
+
+
+class BreakableTeacher(FiltersTeacher):
+    """The filters teacher, which obeys ``break`` in a concept's attributes."""
+
+    def refusal(self, concept: Concept) -> str | None:
+        return "not this one" if concept.attributes.get("break") == "refuse" else super().refusal(concept)
+
+    def edit(self, concept: Concept, photos: torch.Tensor) -> torch.Tensor:
+        broken = concept.attributes.get("break")
+        if broken == "raise":
+            raise ValueError("cannot")
+        return super().edit(concept, photos) * (float("nan") if broken == "nan" else 1.0)
+
+
+@pytest.fixture(scope="session")
+def micro() -> BuildConfig:
+    return micro_config()
+
+
+@pytest.fixture(scope="session")
+def inline() -> Iterator[None]:
+    """Build inside this process with a teacher that can fail."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EXECUTORS, "local", run_inline)
+        patch.setattr(pipeline.build, "run_local", run_inline)
+        patch.setitem(TEACHERS, "filters", BreakableTeacher)
+        yield
+    torch.use_deterministic_algorithms(False)
+    torch.set_flush_denormal(False)
+
+
+@pytest.fixture(scope="session")
+def micro_zoo(inline, micro, tmp_path_factory):
+    """A finished run folder; read only."""
+    run_dir = tmp_path_factory.mktemp("zoo") / "micro"
+    build(run_dir, micro, micro_concepts())
+    return run_dir

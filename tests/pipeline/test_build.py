@@ -1,0 +1,219 @@
+"""The build: complete, resumable to the same bytes, and no concept is ever lost."""
+
+import dataclasses
+import errno
+import json
+import os
+import shutil
+
+import pytest
+
+from pipeline.build import build, plan_fleets
+from pipeline.executors import EXECUTORS, Outcome
+from pipeline.fleet import prepare_process
+from zoo import files
+from zoo.concepts import Concept
+from zoo.errors import Interrupted, WeightzooError
+from zoo.manifest import MANIFEST_FILE, read_rejected, verify_run
+from zoo.run import open_zoo
+
+from .conftest import micro_concepts, run_inline
+
+
+def contents(run_dir):
+    """Every file of a run but its logs."""
+    files_of = sorted(path for path in run_dir.rglob("*") if path.is_file() and path.parent.name != "logs")
+    return {path.relative_to(run_dir).as_posix(): path.read_bytes() for path in files_of}
+
+
+def broken(how, name="broken"):
+    recipe = [{"op": "invert"}]
+    return Concept(name, "Break it", (), {"recipe": recipe, "strength": 0.3, "break": how})
+
+
+def test_a_build_is_complete_and_sound(micro_zoo, micro):
+    assert verify_run(micro_zoo) == []
+    zoo = open_zoo(micro_zoo)
+    assert [entry.name for entry in zoo.manifest.shards] == [
+        "weights/train-00000-of-00002.parquet",
+        "weights/train-00001-of-00002.parquet",
+        "weights/validation-00000-of-00001.parquet",
+    ]
+    assert [record.concept_id for record in zoo.records("train")] == ["invert-2", "invert-3", "invert-4"]
+    assert [record.concept_id for record in zoo.records("validation")] == ["check-1", "check-2"]
+    assert zoo.manifest.counts == {
+        "concepts": 5,
+        "ok": 5,
+        "rejected": 0,
+        "failed": 0,
+        "ok/train": 3,
+        "ok/validation": 2,
+    }
+    record = next(zoo.records("train"))
+    assert (record.step, record.attempt, record.seed) == (micro.training.steps, 1, micro.training.seed)
+    assert record.metrics["l1_copy"] > 0.05
+
+
+def test_the_same_call_again_does_nothing(micro_zoo, micro, monkeypatch):
+    monkeypatch.setitem(EXECUTORS, "local", None)
+    before = contents(micro_zoo)
+    build(micro_zoo, micro, micro_concepts())
+    assert contents(micro_zoo) == before
+
+
+def test_missing_shards_come_back_byte_for_byte(micro_zoo, micro, tmp_path):
+    run_dir = tmp_path / "run"
+    shutil.copytree(micro_zoo, run_dir)
+    for name in ("weights/train-00001-of-00002.parquet", "README.md", MANIFEST_FILE):
+        (run_dir / name).unlink()
+    (run_dir / "weights" / ".train-00001-of-00002.99999999.tmp.parquet").write_bytes(b"half")
+    build(run_dir, micro, micro_concepts())
+    assert contents(run_dir) == contents(micro_zoo)
+
+
+def test_a_base_is_the_same_in_every_run(micro_zoo, micro, tmp_path):
+    build(tmp_path / "again", micro, micro_concepts())
+    assert contents(tmp_path / "again") == contents(micro_zoo)
+
+
+def test_a_frozen_folder_refuses_another_build(micro_zoo, micro):
+    training = dataclasses.replace(micro.training, steps=4)
+    with pytest.raises(WeightzooError, match=r"frozen with another config \(training.steps: 3 -> 4\)"):
+        build(micro_zoo, dataclasses.replace(micro, training=training), micro_concepts())
+    with pytest.raises(WeightzooError, match=r"the first difference is line 5 \(check-2 -> \(none\)\)"):
+        build(micro_zoo, micro, micro_concepts()[:-1])
+
+
+def test_other_photographs_are_refused(micro_zoo, micro, tmp_path):
+    run_dir = tmp_path / "run"
+    shutil.copytree(micro_zoo, run_dir)
+    path = run_dir / "photographs.json"
+    path.write_text(path.read_text().replace("coffee", "tea"))
+    with pytest.raises(WeightzooError, match="photographs differ.*train.coffee.jpg"):
+        build(run_dir, micro, micro_concepts())
+
+
+def test_what_cannot_be_made_is_a_row_with_a_reason(micro, inline, tmp_path):
+    concepts = [*micro_concepts(), broken("nan", "poison"), broken("raise", "odd"), broken("refuse", "no")]
+    manifest = build(tmp_path / "run", micro, concepts)
+    assert {key: manifest.counts[key] for key in ("concepts", "ok", "rejected", "failed")} == {
+        "concepts": 8,
+        "ok": 5,
+        "rejected": 1,
+        "failed": 2,
+    }
+    rows = {row["concept_id"]: row for row in read_rejected(tmp_path / "run")}
+    assert rows["poison"]["reason"].endswith("gradient not finite at step 0")
+    assert (rows["poison"]["attempt"], rows["poison"]["strength"]) == (2, 0.3)
+    assert rows["odd"]["reason"] == "the teacher failed: ValueError: cannot"
+    assert rows["no"]["reason"] == "not this one"
+    assert verify_run(tmp_path / "run") == []
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "| 0.3 | 3 | 0 | 1 | 2 |" in card
+
+
+def test_a_poisoned_concept_does_not_touch_its_fleet(micro_zoo, micro, tmp_path):
+    concepts = micro_concepts()
+    poisoned = [broken("nan") if concept.id == "invert-3" else concept for concept in concepts]
+    build(tmp_path / "run", micro, poisoned, base_from=micro_zoo / "base")
+    own, expected = (
+        next(open_zoo(tmp_path / "run").records("train")),
+        next(open_zoo(micro_zoo).records("train")),
+    )
+    assert own == expected
+
+
+def test_the_gate_rejects_what_is_worse_than_copy_and_median(micro, micro_zoo, tmp_path):
+    strict = dataclasses.replace(micro, median_l1=1e-6)
+    mild = Concept("mild", "Hardly", (), {"recipe": [{"op": "invert"}], "strength": 0.001})
+    build(tmp_path / "run", strict, [micro_concepts()[0], mild], base_from=micro_zoo / "base")
+    (record,) = open_zoo(tmp_path / "run").records()
+    assert (record.concept_id, record.attempt) == ("invert-2", 1)
+    assert record.metrics["l1"] <= record.metrics["l1_copy"]
+    (row,) = read_rejected(tmp_path / "run")
+    assert (row["concept_id"], row["attempt"]) == ("mild", 2)
+    assert row["reason"].startswith("l1 ") and row["metrics"]["l1"] > row["metrics"]["l1_copy"]
+
+
+def test_a_fresh_fleet_on_the_same_base(micro, micro_zoo, tmp_path):
+    fresh = [Concept("fresh", "Something new", (), {"recipe": [{"op": "invert"}], "strength": 0.9})]
+    config = dataclasses.replace(micro, name="fresh")
+    manifest = build(tmp_path / "run", config, fresh, base_from=micro_zoo / "base")
+    assert manifest.base_sha256 == open_zoo(micro_zoo).manifest.base_sha256
+    assert manifest.layout_id == open_zoo(micro_zoo).manifest.layout_id
+    wide = dataclasses.replace(config, generator=micro.generator | {"lora_rank": 8})
+    with pytest.raises(WeightzooError, match="another architecture .*lora_rank: 8 -> 4"):
+        build(tmp_path / "wide", wide, fresh, base_from=micro_zoo / "base")
+
+
+def test_ctrl_c_keeps_what_is_finished(micro, micro_zoo, tmp_path, monkeypatch):
+    def stop_after_one(tasks, fn, workers):
+        yield Outcome(tasks[0], fn(tasks[0]))
+        raise KeyboardInterrupt
+
+    run_dir = tmp_path / "run"
+    monkeypatch.setitem(EXECUTORS, "local", stop_after_one)
+    with pytest.raises(
+        Interrupted, match="1 of 3 fleets are finished and kept .* run the same command again"
+    ):
+        build(run_dir, micro, micro_concepts())
+    monkeypatch.setitem(EXECUTORS, "local", run_inline)
+    build(run_dir, micro, micro_concepts())
+    assert contents(run_dir) == contents(micro_zoo)
+
+
+def test_a_full_disk_at_any_write_loses_nothing(micro, micro_zoo, tmp_path, monkeypatch):
+    run_dir, replace, allowed = tmp_path / "run", os.replace, []
+    concepts = [micro_concepts()[0], broken("refuse")]
+    build(tmp_path / "whole", micro, concepts, base_from=micro_zoo / "base")
+
+    def replace_or_fail(source, target):
+        if not allowed:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        allowed.pop()
+        replace(source, target)
+
+    monkeypatch.setattr(files.os, "replace", replace_or_fail)
+    for writes in range(20):
+        allowed[:] = [True] * writes
+        try:
+            build(run_dir, micro, concepts, base_from=micro_zoo / "base")
+            break
+        except WeightzooError as error:
+            assert "No space left on device; free some space" in str(error)
+            assert not (run_dir / MANIFEST_FILE).exists()
+            assert not list(run_dir.rglob("*.tmp*"))
+    else:
+        raise AssertionError("the build never ended")
+    assert contents(run_dir) == contents(tmp_path / "whole")
+
+
+def test_failing_fleets_stop_the_build_and_are_logged(micro, inline, tmp_path, monkeypatch):
+    def fail(tasks, fn, workers):
+        for task in tasks:
+            yield Outcome(task, error="no GPU; plug one in", details="Traceback ...")
+
+    monkeypatch.setitem(EXECUTORS, "local", fail)
+    with pytest.raises(
+        WeightzooError, match=r"3 of 3 fleets failed, the first \(train-00000-of-00002\) because: no"
+    ):
+        build(tmp_path / "run", micro, micro_concepts())
+    events = [json.loads(line) for line in (tmp_path / "run/logs/events.jsonl").read_text().splitlines()]
+    assert events[-1]["details"] == "Traceback ..."
+
+
+def test_the_plan_is_decided_by_the_order_of_the_concepts(micro, tmp_path):
+    tasks = plan_fleets(tmp_path, micro, micro_concepts())
+    members = [(task.stem, [concept.id for concept in task.concepts]) for task in tasks]
+    assert members == [
+        ("train-00000-of-00002", ["invert-2", "invert-3"]),
+        ("train-00001-of-00002", ["invert-4"]),
+        ("validation-00000-of-00001", ["check-1", "check-2"]),
+    ]
+
+
+def test_nothing_tells_the_time(micro_zoo):
+    prepare_process()
+    for name, data in contents(micro_zoo).items():
+        assert str(micro_zoo).encode() not in data, name
+        assert b"seconds" not in data, name

@@ -1,0 +1,87 @@
+"""Executors: every task has one outcome; lost workers are replaced, errors of the task are not retried."""
+
+import importlib.util
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline import executors
+from pipeline.executors import EXECUTORS, MAX_ATTEMPTS, run_local, run_ray
+
+# worker processes import the task functions by name
+spec = importlib.util.spec_from_file_location("fake_tasks", Path(__file__).with_name("fake_tasks.py"))
+fake_tasks = importlib.util.module_from_spec(spec)
+sys.modules["fake_tasks"] = fake_tasks
+spec.loader.exec_module(fake_tasks)
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setattr(executors, "BACKOFF_SECONDS", 0.01)
+
+
+EXECUTOR_NAMES = [pytest.param(name, marks=pytest.mark.ray if name == "ray" else ()) for name in EXECUTORS]
+
+
+@pytest.mark.parametrize("name", EXECUTOR_NAMES)
+def test_every_task_has_one_outcome(name):
+    outcomes = list(EXECUTORS[name](range(5), fake_tasks.fail_on_odd, workers=2))
+    assert sorted(outcome.task for outcome in outcomes) == [0, 1, 2, 3, 4]
+    by_task = {outcome.task: outcome for outcome in outcomes}
+    assert (by_task[4].result, by_task[4].error, by_task[4].attempts) == (4, None, 1)
+    assert (by_task[1].error, by_task[1].attempts) == ("one is odd; give two", 1)
+    assert by_task[3].error == "ValueError: three" and "Traceback" in by_task[3].details
+
+
+@pytest.mark.parametrize("name", EXECUTOR_NAMES)
+def test_a_killed_worker_and_a_storage_hiccup_are_tried_again(name, tmp_path):
+    run = EXECUTORS[name]
+    (outcome,) = run([str(tmp_path / "a")], fake_tasks.die_once, workers=1)
+    assert (outcome.result, outcome.error) == ("done", None)
+    (outcome,) = run([str(tmp_path / "b")], fake_tasks.storage_hiccup_once, workers=1)
+    assert (outcome.result, outcome.attempts) == ("done", 2)
+
+
+def test_workers_have_one_thread_and_are_used_again():
+    outcomes = list(run_local(range(6), fake_tasks.tell_process, workers=2))
+    assert len({outcome.result[0] for outcome in outcomes}) <= 2
+    assert os.getpid() not in {outcome.result[0] for outcome in outcomes}
+    assert {outcome.result[1:] for outcome in outcomes} == {("1", "4294967296")}
+
+
+def test_a_full_disk_is_not_tried_again(tmp_path):
+    (outcome,) = run_local([str(tmp_path / "a")], fake_tasks.disk_full, workers=1)
+    assert "No space left" in outcome.error
+    assert (tmp_path / "a").read_text() == "x"
+
+
+def test_a_task_that_always_kills_its_worker_ends():
+    (outcome,) = run_local(["x"], fake_tasks.always_die, workers=1)
+    assert (outcome.error, outcome.attempts) == ("its worker process died", MAX_ATTEMPTS)
+
+
+def test_ctrl_c_stops_the_workers(tmp_path):
+    marker = tmp_path / "pid"
+
+    def interrupt():
+        while not (marker.exists() and marker.read_text()):
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        list(run_local([str(marker)], fake_tasks.sleep_long, workers=1))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(marker.read_text()), 0)
+
+
+@pytest.mark.ray
+def test_ray_submits_a_bounded_number():
+    outcomes = list(run_ray(range(7), fake_tasks.square, workers=2, max_in_flight=1))
+    assert [outcome.result for outcome in outcomes] == [0, 1, 4, 9, 16, 25, 36]
