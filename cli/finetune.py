@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.embedded import model_folder, zoo_folder
+from cli.embedded import keep_base, model_folder, zoo_folder
 from cli.output import JsonOption, cell, emit, quiet_progress
 
 
@@ -68,6 +68,8 @@ def finetune(
     )
     origins = Origins(zoo=zoo_folder(data), model=model_folder(model), seed=seed)
     summary = run(pairs, prompt, init, out, origins, config, test_pairs)
+    if mode == "adapter":
+        keep_base(out, origins.base_path)
     first, last = summary["first"], summary["last"]
     held_out = ", ".join(summary["held_out"])
     lines = [

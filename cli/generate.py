@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.embedded import model_source
+from cli.embedded import keep_base, model_source
 from cli.output import JsonOption, emit, quiet_progress
 
 
@@ -54,6 +54,7 @@ def generate(
         stronger = library.scale_strength(output.adapter(), library.mean_adapter(opened), strength)
         output = replace(output, adapters={name: value[None] for name, value in stronger.items()})
     library.save_adapter(opened, out, output)
+    keep_base(out, opened.base_generator_path)
     done = time.perf_counter()
     count = sum(value.numel() for value in output.adapter().values())
     result = {

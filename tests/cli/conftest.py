@@ -1,0 +1,60 @@
+"""A toy zoo, toy models and toy pairs for the commands, and a runner."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from tests.weightgen.tiny_world import make_model, make_pairs, make_zoo
+
+
+class Run:
+    """The outcome of a command."""
+
+    def __init__(self, arguments: tuple[str, ...]) -> None:
+        result = CliRunner().invoke(app, list(arguments))
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        self.code, self.out, self.err = result.exit_code, result.stdout, result.stderr
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> str:
+        """The one line on stderr."""
+        lines = self.err.strip().splitlines()
+        assert len(lines) == 1, self.err
+        return lines[0]
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., Run]:
+    return lambda *arguments: Run(tuple(map(str, arguments)))
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """zoo/, models/{generated,polished}/, pairs/; read only."""
+    folder = tmp_path_factory.mktemp("world")
+    zoo = make_zoo(folder / "zoo")
+    for stage in ("generated", "polished"):
+        make_model(folder / "models" / stage, zoo, stage=stage)
+    make_pairs(folder / "pairs")
+    return folder
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every atomic write ends with "No space left on device"."""
+    import errno
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("zoo.files.os.fsync", refuse)

@@ -1,0 +1,85 @@
+"""weightzoo finetune: both kinds of result, the rows, and what a person can get wrong."""
+
+import json
+import shutil
+
+import pytest
+from PIL import Image
+
+PROMPT = ("--prompt", "make it darker")
+
+
+@pytest.fixture
+def finetune(run, world, tmp_path):
+    def call(*more, pairs=None, out=tmp_path / "out"):
+        common = ("--model", world / "models", "--data", world / "zoo", "-o", out)
+        return run("finetune", "--pairs", pairs or world / "pairs", *PROMPT, *common, *more)
+
+    return call
+
+
+def test_full_mode_writes_generator_and_rows(finetune, run, tmp_path):
+    result = finetune("--init", "polished", "--steps", 3, "--json")
+    assert result.code == 0, result.err
+    assert result.json["mode"] == "full" and result.json["held_out"]
+    assert {"generator.safetensors", "config.json"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    rows = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[0]["step"] == 0 and rows[-1]["step"] == 3
+    assert all(set(row) == {"step", "seconds", "l1", "psnr", "kid"} for row in rows)
+    assert run("inspect", tmp_path / "out", "--json").json["kind"] == "generator"
+
+
+def test_adapter_mode_writes_a_peft_folder_that_can_be_a_start(finetune, run, world, tmp_path):
+    assert finetune("--mode", "adapter", "--init", "base", "--steps", 2).code == 0
+    assert run("inspect", tmp_path / "out", "--verify", "--json").json["kind"] == "adapter"
+    again = finetune("--init", tmp_path / "out", "--steps", 1, out=tmp_path / "again")
+    assert again.code == 0 and "next: weightzoo apply" in again.out
+
+
+def test_test_pairs_are_measured_on(finetune, world):
+    result = finetune("--steps", 1, "--test-pairs", world / "pairs", "--json")
+    assert result.json["held_out"] == [] and len(result.json["test_pairs"]) == 6
+
+
+def test_unequal_names(finetune, world, tmp_path):
+    pairs = shutil.copytree(world / "pairs", tmp_path / "pairs")
+    next((pairs / "target").iterdir()).rename(pairs / "target" / "other.png")
+    result = finetune(pairs=pairs)
+    assert result.code == 2 and "pairs" in result.error
+
+
+def test_unreadable_image(finetune, world, tmp_path):
+    pairs = shutil.copytree(world / "pairs", tmp_path / "pairs")
+    victim = next((pairs / "source").iterdir())
+    victim.write_bytes(b"not a picture")
+    result = finetune(pairs=pairs)
+    assert result.code == 2 and victim.name in result.error
+
+
+def test_sizes_that_differ_within_a_pair(finetune, world, tmp_path):
+    pairs = shutil.copytree(world / "pairs", tmp_path / "pairs")
+    victim = sorted((pairs / "target").iterdir())[0]
+    Image.new("RGB", (20, 24)).save(victim)
+    result = finetune(pairs=pairs)
+    assert result.code == 2 and victim.stem in result.error
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        (("--init", "nonsense"), "nonsense"),
+        (("--mode", "half"), "half"),
+        (("--seconds", "3", "--steps", "3"), "exclude"),
+        (("--seconds", "0"), "--seconds"),
+        (("--prompt", " "), "prompt"),
+        (("--init", "scratch", "--mode", "adapter"), "scratch"),
+    ],
+)
+def test_wrong_options(finetune, more, text):
+    result = finetune(*more)
+    assert result.code == 2 and text in result.error
+
+
+def test_full_disk(finetune, full_disk):
+    result = finetune("--steps", 1)
+    assert result.code == 1 and "No space left" in result.error
