@@ -155,7 +155,8 @@ class Starts:
                 f"no weight generator for {init!r}; known: {', '.join(self.models) or 'none'}"
             )
         name, steps = recipe
-        noise = torch.Generator().manual_seed(self.seed)
+        # one step starts from zeros, as everywhere: at the last timestep the prediction is the mean given the text
+        noise = torch.Generator().manual_seed(self.seed) if steps > 1 else None
         return generate(self.model(name), words, num_inference_steps=steps, generator=noise).blocks.float()
 
     def adapter(self, blocks: Tensor) -> Adapter:
