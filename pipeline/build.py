@@ -38,7 +38,6 @@ from zoo.config import config_diff, load_config, save_config, to_dict
 from zoo.errors import Interrupted, WeightzooError
 from zoo.files import (
     PathLike,
-    read_json,
     remove_stale_temporaries,
     sha256_file,
     write_bytes,
@@ -114,8 +113,9 @@ def freeze(run_dir: Path, config: BuildConfig, concepts: Sequence[Concept] | Non
         raise WeightzooError("no concepts to train; give at least one")
     fix = "build into another folder, or use the config that the folder was started with"
     if (run_dir / "config.json").exists():
-        frozen = read_json(run_dir / "config.json")
-        if difference := config_diff(frozen, to_dict(config)):
+        # read as a config: keys that a later version has added have their defaults
+        frozen = load_config(BuildConfig, run_dir / "config.json")
+        if difference := config_diff(frozen, config):
             raise WeightzooError(f"{run_dir} is frozen with another config ({_one_line(difference)}); {fix}")
     else:
         save_config(run_dir / "config.json", config)
@@ -203,7 +203,9 @@ def run_fleets(run_dir: Path, tasks: Sequence[FleetTask], run: Any, workers: int
         for outcome in outcomes:
             if outcome.error:
                 failed.append(outcome)
-                console.print(f"fleet {outcome.task.stem} failed: {outcome.error}", markup=False, soft_wrap=True)
+                console.print(
+                    f"fleet {outcome.task.stem} failed: {outcome.error}", markup=False, soft_wrap=True
+                )
             log_event(run_dir, _fleet_event(outcome))
             progress.advance(line)
             if len(failed) >= MAX_FAILED_FLEETS:

@@ -26,12 +26,31 @@ def importable(monkeypatch):
     monkeypatch.setattr(executors, "BACKOFF_SECONDS", 0.01)
 
 
+@pytest.fixture(scope="module")
+def cluster():
+    """One local Ray cluster for all tests here: starting it takes seconds."""
+    ray = pytest.importorskip("ray")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        executors._start_ray("local", 2)
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture
+def run(request):
+    """The executor called ``request.param``, ready to run."""
+    if request.param == "ray":
+        request.getfixturevalue("cluster")
+    return EXECUTORS[request.param]
+
+
 EXECUTOR_NAMES = [pytest.param(name, marks=pytest.mark.ray if name == "ray" else ()) for name in EXECUTORS]
 
 
-@pytest.mark.parametrize("name", EXECUTOR_NAMES)
-def test_every_task_has_one_outcome(name):
-    outcomes = list(EXECUTORS[name](range(5), fake_tasks.fail_on_odd, workers=2))
+@pytest.mark.parametrize("run", EXECUTOR_NAMES, indirect=True)
+def test_every_task_has_one_outcome(run):
+    outcomes = list(run(range(5), fake_tasks.fail_on_odd, workers=2))
     assert sorted(outcome.task for outcome in outcomes) == [0, 1, 2, 3, 4]
     by_task = {outcome.task: outcome for outcome in outcomes}
     assert (by_task[4].result, by_task[4].error, by_task[4].attempts) == (4, None, 1)
@@ -39,9 +58,8 @@ def test_every_task_has_one_outcome(name):
     assert by_task[3].error == "ValueError: three" and "Traceback" in by_task[3].details
 
 
-@pytest.mark.parametrize("name", EXECUTOR_NAMES)
-def test_a_killed_worker_and_a_storage_hiccup_are_tried_again(name, tmp_path):
-    run = EXECUTORS[name]
+@pytest.mark.parametrize("run", EXECUTOR_NAMES, indirect=True)
+def test_a_killed_worker_and_a_storage_hiccup_are_tried_again(run, tmp_path):
     (outcome,) = run([str(tmp_path / "a")], fake_tasks.die_once, workers=1)
     assert (outcome.result, outcome.error) == ("done", None)
     (outcome,) = run([str(tmp_path / "b")], fake_tasks.storage_hiccup_once, workers=1)
@@ -82,6 +100,6 @@ def test_ctrl_c_stops_the_workers(tmp_path):
 
 
 @pytest.mark.ray
-def test_ray_submits_a_bounded_number():
+def test_ray_submits_a_bounded_number(cluster):
     outcomes = list(run_ray(range(7), fake_tasks.square, workers=2, max_in_flight=1))
     assert [outcome.result for outcome in outcomes] == [0, 1, 4, 9, 16, 25, 36]
