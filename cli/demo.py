@@ -19,6 +19,7 @@ import typer
 from cli.choices import choose
 from cli.embedded import zoo_folder
 from cli.output import JsonOption, emit, quiet_progress
+from cli.tables import show
 
 FRESH_CONCEPTS = 8
 
@@ -68,8 +69,6 @@ def demo(
     limits = choose("preset", preset, PRESETS)
     folder = run_dir or Path("runs") / f"demo-{preset}"
     results = run_demo(limits, folder, zoo_folder(data), workers)
-    from cli.evaluate import show
-
     if json:
         return emit(results, True)
     return show(results, folder / "report" / "index.html")

@@ -8,9 +8,8 @@ import typer
 from cli.choices import choose
 from cli.embedded import model_folder, zoo_folder
 from cli.heldout import held_out_pairs
-from cli.output import JsonOption, emit, quiet_progress, table
-
-ZERO_STEP_SHOWN = ("l1", "psnr", "kid")
+from cli.output import JsonOption, emit, quiet_progress
+from cli.tables import show
 
 
 def evaluate(
@@ -110,25 +109,3 @@ def run_evaluation(
 def text(path: Path | None) -> str | None:
     """Return a path as JSON holds it."""
     return None if path is None else str(path)
-
-
-def show(results: dict[str, Any], report: Path) -> None:
-    """Print the zero-step and time-to-quality tables and the report's path."""
-    zero = [row for row in results["zero_step"] if row["prompts"] == 1]
-    for split in dict.fromkeys(row["split"] for row in zero):
-        rows = sorted((row for row in zero if row["split"] == split), key=lambda row: row["l1"] or 1e9)
-        count = max(row["n"] for row in rows)
-        table(
-            f"0 steps, 1 prompt, split {split} ({count} concepts)",
-            ["start", *ZERO_STEP_SHOWN],
-            [[row["init"], *(row[key] for key in ZERO_STEP_SHOWN)] for row in rows],
-        )
-    speedups = [r for r in results["speedup"] if (r["quality_at"], r["l1_factor"]) == (100, 1.0)]
-    if speedups:
-        keys = ["init", "over", "split", "pairs", "mode", "median", "reached", "final_l1_over_scratch", "n"]
-        table(
-            "how much sooner the final quality of scratch is reached",
-            ["start", "over", "split", "pairs", "mode", "times", "reached", "final L1 / scratch", "concepts"],
-            [[row[key] for key in keys] for row in speedups],
-        )
-    typer.echo(f"report: {report}")

@@ -5,12 +5,14 @@ Progress bars go to stderr (``zoo.progress``); ``quiet_progress`` turns them off
 
 import json
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+WIDTH = 120  # of tables in a file or a pipe
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
 ]
@@ -45,15 +47,18 @@ def plain(value: Any) -> Any:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print a table on stdout: the first column to the left, the others to the right."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    grid = Table(title=title, title_justify="left", show_edge=False)
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for position, column in enumerate(columns):
-        grid.add_column(column, justify="left" if position == 0 else "right")
+        grid.add_column(column, justify="left" if position == 0 else "right", no_wrap=True)
     for row in rows:
         grid.add_row(*(cell(value) for value in row))
-    Console().print(grid)
+    typer.echo(f"\n{title}")
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
+    console.print(grid)
 
 
 def cell(value: Any) -> str:
