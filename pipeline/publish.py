@@ -27,12 +27,13 @@ SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_
 METRIC_NAMES = {"l1": "L1", "l1_copy": "L1 of copy", "psnr": "PSNR (dB)", "kid": "KID"}
 
 
-def data_card(run_dir: Path, manifest: ZooManifest, repo: str | None = None) -> str:
+def data_card(run_dir: Path, manifest: ZooManifest, repo: str | None = None, notes: str = "") -> str:
     """Return the card of a finished run folder.
 
     Args:
         manifest: its manifest (collected, not yet written).
         repo: the Hub repository that the examples name; default: the zoo's name.
+        notes: more about the quality, such as own L1 against training from scratch; ends its section.
     """
     config = load_config(BuildConfig, run_dir / "config.json")
     layout = WeightLayout.load(run_dir / "layout.json")
@@ -42,6 +43,7 @@ def data_card(run_dir: Path, manifest: ZooManifest, repo: str | None = None) -> 
     fields = {
         **_facts(manifest, config, layout),
         "repo": repo or manifest.name,
+        "notes": notes,
         "data_files": _data_files(manifest),
         "features": _features(layout),
         "split_info": _split_info(manifest),
@@ -54,7 +56,8 @@ def data_card(run_dir: Path, manifest: ZooManifest, repo: str | None = None) -> 
         "reasons": _reasons(rejected),
         "photographs": _photographs(config),
     }
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(fields)
+    text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(fields)
+    return text.replace("\n\n\n", "\n\n")  # where a field is empty
 
 
 def _facts(manifest: ZooManifest, config: BuildConfig, layout: WeightLayout) -> dict[str, Any]:
