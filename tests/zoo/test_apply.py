@@ -1,0 +1,245 @@
+"""Editing photographs: any size without seams, files of all kinds, clear errors."""
+
+import io
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms
+from torch import nn
+
+from zoo import photo_file
+from zoo.apply import apply_to_photo, edit_photo, edit_small, load_network, resized, to_pixels
+from zoo.config import to_dict
+from zoo.errors import WeightzooError
+from zoo.files import sha256_file, write_json
+from zoo.gans.e2gan import E2ganConfig
+from zoo.gans.pix2pix import Pix2pixConfig
+from zoo.local_affine import fit_local_affine, interpolation
+from zoo.lora import initial_adapter, load_adapter, merge, save_base
+from zoo.peft_format import save_peft
+from zoo.photo_file import read_photo, write_photo
+
+SMALL = E2ganConfig(
+    channels=(8, 8, 16, 16), lora_rank=4, attention_rank=2, heads=2, context_tokens=2, groups=4, image_size=32
+)
+
+
+def photograph(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Smooth colours, a hard edge, fine texture; uint8 [height, width, 3]."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+    pixels = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(np.float32)
+    pixels[height // 3 : height // 2, width // 4 : width // 2] = (
+        255 - pixels[height // 3 : height // 2, width // 4 : width // 2]
+    )
+    return (pixels + rng.normal(0, 4, pixels.shape)).clip(0, 255).astype(np.uint8)
+
+
+def generator(seed: int = 0) -> nn.Module:
+    """An untrained generator whose output is far from its input."""
+    torch.manual_seed(seed)
+    network = SMALL.build().eval().requires_grad_(False)
+    for parameter in network.parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    return merge(network).eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class GradeConfig:
+    image_size: int = 64
+
+
+class Grade(nn.Module):
+    """A colour grade that gets brighter from left to right: what a full-size edit must reproduce exactly."""
+
+    config = GradeConfig()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        matrix = torch.tensor([[0.5, 0.3, 0.0], [0.1, 0.6, 0.1], [0.2, 0.2, 0.4]])
+        position = (torch.arange(images.shape[-1]) + 0.5) / images.shape[-1]
+        return torch.einsum("oi,nihw->nohw", matrix, images) + 0.2 * position
+
+
+def test_a_colour_grade_is_exact_at_every_size():
+    for height, width in [(700, 500), (64, 64), (300, 1200), (40, 50)]:
+        pixels = photograph(height, width)
+        expected = Grade()(torch.from_numpy(pixels / np.float32(255)).permute(2, 0, 1)[None])
+        difference = edit_photo(Grade(), pixels).astype(float) - to_pixels(expected)
+        assert abs(difference).mean() < 1, (height, width)
+
+
+def test_strips_equal_the_whole():
+    pixels = photograph(301, 217)
+    whole = edit_photo(generator(), pixels, strip_rows=10_000)
+    for strip_rows in (1, 7, 64):
+        difference = edit_photo(generator(), pixels, strip_rows=strip_rows).astype(int) - whole
+        assert abs(difference).max() <= 1 and (difference != 0).mean() < 1e-3
+
+    small, edited = torch.rand(1, 3, 20, 30), torch.rand(1, 3, 20, 30)
+    source = torch.rand(1, 3, 101, 150)
+    fit = fit_local_affine(small, edited)
+    strips = [
+        fit.apply(source[:, :, r : r + 10], (r, min(r + 10, 101)), (101, 150)) for r in range(0, 101, 10)
+    ]
+    torch.testing.assert_close(
+        torch.cat(strips, 2), fit.apply(source, (0, 101), (101, 150)), rtol=0, atol=1e-5
+    )
+
+
+def test_no_seams_between_strips():
+    pixels = photograph(500, 384)
+    edited = edit_photo(generator(), pixels, strip_rows=64).astype(float)
+    steps = abs(np.diff(edited, axis=0)).mean((1, 2))
+    borders = np.arange(63, 499, 64)
+    assert steps[borders].mean() <= 1.1 * np.delete(steps, borders).mean()
+
+
+def test_the_whole_looks_as_at_the_training_size():
+    """Reduced to the training size, the edited photograph is what the network makes of the reduced photograph."""
+    network, image = generator(), Image.fromarray(photograph(600, 450))
+    small = resized(image, (43, 32))
+    expected = network(small).clamp(0, 1)
+    assert (expected - small).abs().mean() > 0.05
+    edited = Image.fromarray(edit_photo(network, np.asarray(image)))
+    assert (resized(edited, (43, 32)) - expected).abs().mean() < 0.015
+
+
+def test_at_the_training_size_it_is_the_network_itself():
+    network, pixels = generator(), photograph(32, 32)
+    expected = network(resized(Image.fromarray(pixels), (32, 32)))
+    assert abs(edit_photo(network, pixels).astype(int) - to_pixels(expected)).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 500), (1500, 20), (33, 65)])
+def test_odd_shapes(size):
+    assert edit_photo(generator(), photograph(*size)).shape == (*size, 3)
+    network = Pix2pixConfig(image_size=32, filters=2).build().eval()
+    assert edit_photo(network, photograph(*size)).shape == (*size, 3)
+
+
+def test_panoramas_stay_small_inside():
+    small, _ = edit_small(generator(), Image.fromarray(photograph(300, 6000)))
+    assert max(small.shape) <= 2048
+
+
+def test_interpolation_reproduces_straight_lines():
+    first, weights = interpolation(10, 37, 8, 30)
+    values = torch.arange(10.0)[first : first + weights.shape[1]]
+    expected = (torch.arange(8, 30) + 0.5) * 10 / 37 - 0.5
+    torch.testing.assert_close(weights @ values, expected, rtol=0, atol=1e-5)
+
+
+def test_every_kind_of_weights(tmp_path):
+    torch.manual_seed(0)
+    base = SMALL.build().eval().requires_grad_(False)
+    adapter = {name: value + 0.1 * torch.randn_like(value) for name, value in initial_adapter(base).items()}
+    save_base(tmp_path / "base" / "generator.safetensors", base)
+    digest = sha256_file(tmp_path / "base" / "generator.safetensors")
+    save_peft(tmp_path / "c", base, adapter, {"base_sha256": digest})
+    tuned = merge(base, adapter)
+    save_base(tmp_path / "tuned" / "generator.safetensors", tuned)
+    write_json(tmp_path / "tuned" / "config.json", {"gan": "e2gan", "config": to_dict(tuned.config)})
+
+    images = torch.rand(1, 3, 32, 32)
+    expected = load_adapter(base, adapter)(images)
+    for path in (tmp_path / "c", tmp_path / "tuned", tmp_path / "tuned" / "generator.safetensors"):
+        torch.testing.assert_close(load_network(path)(images), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        load_network(tmp_path / "base" / "generator.safetensors")(images), base(images)
+    )
+
+    save_base(tmp_path / "other.safetensors", SMALL.build())
+    with pytest.raises(WeightzooError, match="made with another base"):
+        load_network(tmp_path / "c", base=tmp_path / "other.safetensors")
+    with pytest.raises(WeightzooError, match="no such adapter"):
+        load_network(tmp_path / "absent")
+    with pytest.raises(WeightzooError, match="neither adapter_config.json nor generator.safetensors"):
+        load_network(tmp_path)
+
+
+def test_photographs_in_and_out(tmp_path):
+    save_base(tmp_path / "g.safetensors", generator())
+    pixels = photograph(90, 120)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn right to be upright
+    Image.fromarray(np.rot90(pixels).copy()).save(tmp_path / "turned.png", exif=exif)
+    apply_to_photo(tmp_path / "g.safetensors", tmp_path / "turned.png", tmp_path / "out.png")
+    with Image.open(tmp_path / "out.png") as out:
+        assert out.size == (120, 90) and out.getexif().get(0x0112) is None
+        assert np.array_equal(np.asarray(out), edit_photo(generator(), pixels))
+
+    for suffix in (".jpg", ".JPEG", ".png", ".webp", ".tif"):
+        write_photo(tmp_path / f"x{suffix}", pixels, np.full((90, 120), 128, np.uint8))
+        back = read_photo(tmp_path / f"x{suffix}")
+        assert back.pixels.shape == pixels.shape
+        assert abs(back.pixels.astype(int) - pixels).mean() < 4
+        assert (back.alpha is None) == (suffix in (".jpg", ".JPEG"))
+
+
+def test_grey_deep_and_profiled_images(tmp_path):
+    ramp = np.arange(0, 65536, 64, dtype=np.uint16).reshape(32, 32)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    assert np.array_equal(
+        read_photo(tmp_path / "deep.png").pixels[..., 1], np.rint(ramp / 257).astype(np.uint8)
+    )
+    Image.fromarray((ramp // 256).astype(np.uint8)).save(tmp_path / "grey.png")
+    assert read_photo(tmp_path / "grey.png").pixels.shape == (32, 32, 3)
+
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = Image.fromarray(photograph(16, 16))
+    image.save(tmp_path / "srgb.png", icc_profile=lab)
+    assert abs(read_photo(tmp_path / "srgb.png").pixels.astype(int) - np.asarray(image)).max() <= 1
+    image.save(tmp_path / "broken-profile.png", icc_profile=b"no profile")
+    assert np.array_equal(read_photo(tmp_path / "broken-profile.png").pixels, np.asarray(image))
+
+
+def test_bad_files_are_named(tmp_path, monkeypatch):
+    (tmp_path / "notes.jpg").write_text("not an image")
+    with pytest.raises(WeightzooError, match="notes.jpg is not a readable image"):
+        read_photo(tmp_path / "notes.jpg")
+    buffer = io.BytesIO()
+    Image.fromarray(photograph(200, 200)).save(buffer, "JPEG")
+    (tmp_path / "cut.jpg").write_bytes(buffer.getvalue()[:2000])
+    with pytest.raises(WeightzooError, match="cut.jpg is not a readable image"):
+        read_photo(tmp_path / "cut.jpg")
+    with pytest.raises(WeightzooError, match="no such file"):
+        read_photo(tmp_path / "absent.jpg")
+    with pytest.raises(WeightzooError, match="is a folder"):
+        read_photo(tmp_path)
+    monkeypatch.setattr(photo_file, "MAX_PIXELS", 10_000)
+    (tmp_path / "large.jpg").write_bytes(buffer.getvalue())
+    with pytest.raises(WeightzooError, match="large.jpg is too large .200x200"):
+        read_photo(tmp_path / "large.jpg")
+
+
+def test_refused_outputs(tmp_path):
+    save_base(tmp_path / "g.safetensors", generator())
+    write_photo(tmp_path / "photo.png", photograph(40, 40))
+    with pytest.raises(WeightzooError, match="unknown suffix '.gif'"):
+        apply_to_photo(tmp_path / "g.safetensors", tmp_path / "photo.png", tmp_path / "out.gif")
+    with pytest.raises(WeightzooError, match="is the photograph itself"):
+        apply_to_photo(tmp_path / "g.safetensors", tmp_path / "photo.png", tmp_path / "photo.png")
+
+
+def test_twelve_megapixels_in_a_minute_and_four_gigabytes(tmp_path):
+    torch.manual_seed(0)
+    save_base(tmp_path / "g.safetensors", E2ganConfig().build())
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.fromarray(photograph(3000, 4000)).save(tmp_path / "photo.jpg", exif=exif)
+    program = (
+        "import sys, torch, zoo.apply; torch.set_num_threads(1); zoo.apply.apply_to_photo(*sys.argv[1:])"
+    )
+    files = [str(tmp_path / name) for name in ("g.safetensors", "photo.jpg", "out.jpg")]
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", program, *files], check=True)
+    assert time.perf_counter() - started < 60
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 4e6  # kilobytes
+    with Image.open(tmp_path / "out.jpg") as out:
+        assert out.size == (3000, 4000)
