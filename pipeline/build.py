@@ -45,7 +45,7 @@ from zoo.files import (
     write_text,
 )
 from zoo.layout import WeightLayout
-from zoo.lora import load_base, read_safetensors, save_base
+from zoo.lora import load_base, save_base
 from zoo.manifest import (
     MANIFEST_FILE,
     ZooManifest,
@@ -57,7 +57,7 @@ from zoo.manifest import (
 from zoo.progress import bar, console
 from zoo.shards import FORMATS, read_shard
 from zoo.statistics import STATISTICS_FILE, block_statistics, save_statistics
-from zoo.tensors import save_discriminator, write_tensors
+from zoo.tensors import save_discriminator
 
 MAX_FAILED_FLEETS = 3
 
@@ -181,12 +181,7 @@ def train_base_of(run_dir: str) -> float:
     gan = config.generator_config()
     generator, discriminator = train_base(gan, config.discriminator, sources, targets, config.base)
     save_discriminator(folder / "base" / "discriminator.safetensors", discriminator)
-    path = folder / "base" / "generator.safetensors"
-    draft = path.with_name(".generator.draft.safetensors")
-    save_base(draft, generator)
-    tensors, metadata = read_safetensors(draft)
-    draft.unlink()
-    write_tensors(path, tensors, metadata)
+    save_base(folder / "base" / "generator.safetensors", generator)
     return round(time.perf_counter() - started, 1)
 
 

@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zoo.config import from_dict, to_dict
 from zoo.errors import WeightzooError
-from zoo.files import atomic_path, read_json
+from zoo.files import read_json
 from zoo.gans import GANS
+from zoo.tensors import read_tensors, write_tensors
 
 Adapter = dict[str, Tensor]
 
@@ -118,9 +117,7 @@ def save_base(path: str | Path, generator: nn.Module, metadata: Mapping[str, str
     """Writes a whole generator (or any module whose `config` has a name in `GANS`) as one safetensors file."""
     gan = next(name for name, cls in GANS.items() if isinstance(generator.config, cls))
     header = {**(metadata or {}), "gan": gan, "config": json.dumps(to_dict(generator.config), sort_keys=True)}
-    tensors = {name: value.detach().contiguous() for name, value in generator.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=header)
+    write_tensors(path, generator.state_dict(), header)
 
 
 def load_base(path: str | Path) -> nn.Module:
@@ -129,7 +126,7 @@ def load_base(path: str | Path) -> nn.Module:
     Raises:
         WeightzooError: no such file, not safetensors, or not a generator of ours.
     """
-    tensors, header = read_safetensors(path)
+    tensors, header = read_tensors(path)
     if "gan" not in header or "config" not in header:
         raise WeightzooError(f"{path} is not a generator of weightzoo: its header names no architecture")
     return _build(path, header["gan"], json.loads(header["config"]), tensors)
@@ -140,7 +137,7 @@ def load_generator(path: str | Path) -> nn.Module:
     path = Path(path)
     if path.is_dir():
         config = read_json(path / "config.json")
-        tensors, _ = read_safetensors(path / "generator.safetensors")
+        tensors, _ = read_tensors(path / "generator.safetensors")
         return _build(path, config.get("gan", "?"), config.get("config", {}), tensors)
     return load_base(path)
 
@@ -158,16 +155,3 @@ def _build(path: str | Path, gan: str, config: dict[str, Any], tensors: Mapping[
     if bad := [name for name, value in tensors.items() if not torch.isfinite(value).all()]:
         raise WeightzooError(f"{path}: {bad[0]} holds NaN or infinite values; fetch or train it again")
     return generator.eval().requires_grad_(False)
-
-
-def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a file, with one-line errors for what a user can get wrong."""
-    try:
-        with safe_open(str(path), "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise WeightzooError(f"no such file: {path}") from error
-    except (SafetensorError, OSError) as error:
-        raise WeightzooError(
-            f"{path} is not a readable safetensors file ({error}); fetch it again"
-        ) from error

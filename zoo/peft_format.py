@@ -29,7 +29,8 @@ from zoo.errors import WeightzooError
 from zoo.files import PathLike, atomic_path, read_json, sha256_file, write_json
 from zoo.gans import GANS
 from zoo.layout import WeightLayout
-from zoo.lora import Adapter, check_adapter, plain, read_safetensors
+from zoo.lora import Adapter, check_adapter, plain
+from zoo.tensors import read_tensors
 
 FORMAT_VERSION = 1
 PREFIX = "base_model.model."
@@ -159,7 +160,7 @@ def read_peft(folder: PathLike) -> PeftFolder:
     if config.get("peft_type") != "LORA" or refused:
         kind = ", ".join([str(config.get("peft_type")), *refused])
         raise WeightzooError(f"{folder} is a PEFT adapter of kind {kind}; weightzoo reads plain LoRA only")
-    tensors, _ = read_safetensors(folder / "adapter_model.safetensors")
+    tensors, _ = read_tensors(folder / "adapter_model.safetensors")
     has_metadata = (folder / "weightzoo.json").is_file()
     metadata = read_json(folder / "weightzoo.json") if has_metadata else {}
     if metadata.get("format_version", FORMAT_VERSION) > FORMAT_VERSION:

@@ -38,6 +38,21 @@ def write_tensors(
     write_bytes(path, tensor_bytes(tensors, metadata))
 
 
+def read_tensors(path: PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a safetensors file.
+
+    Raises:
+        WeightzooError: absent or unreadable.
+    """
+    try:
+        with safe_open(str(path), "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except FileNotFoundError:
+        raise WeightzooError(f"no such file: {path}; check the path") from None
+    except (SafetensorError, OSError) as error:
+        raise WeightzooError(f"{path} is not a readable safetensors file ({error}); fetch it again") from None
+
+
 def save_discriminator(path: PathLike, discriminator: nn.Module) -> None:
     """Write a PatchGAN with its config in the metadata."""
     config = json.dumps(to_dict(discriminator.config), sort_keys=True)
@@ -50,19 +65,13 @@ def load_discriminator(path: PathLike) -> nn.Module:
     Raises:
         WeightzooError: absent, unreadable, or not a discriminator of ours.
     """
+    tensors, header = read_tensors(path)
+    if header.get("discriminator") != "patchgan":
+        raise WeightzooError(f"{path} is not a discriminator of weightzoo; give base/discriminator.safetensors")
     try:
-        with safe_open(str(path), "pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if header.get("discriminator") != "patchgan":
-            raise WeightzooError(
-                f"{path} is not a discriminator of weightzoo; give base/discriminator.safetensors"
-            )
         discriminator = from_dict(PatchGanConfig, json.loads(header["config"])).build()
         discriminator.load_state_dict(tensors)
-    except FileNotFoundError:
-        raise WeightzooError(f"{path} does not exist; check the path") from None
-    except (SafetensorError, OSError, RuntimeError, KeyError, ValueError) as error:
+    except (RuntimeError, KeyError, ValueError) as error:
         raise WeightzooError(f"{path} is not a readable discriminator ({error}); fetch it again") from None
     if bad := [name for name, value in tensors.items() if not torch.isfinite(value).all()]:
         raise WeightzooError(f"{path}: {bad[0]} holds NaN or infinite values; fetch or train it again")
