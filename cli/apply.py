@@ -14,6 +14,9 @@ def apply(
     out: Annotated[
         Path, typer.Option("-o", "--out", help="Picture to write; the suffix decides the format.")
     ],
+    base: Annotated[
+        Path | None, typer.Option(help="Base generator of the adapter, where it is not found by its hash.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Edit a photograph at its own size.
@@ -29,7 +32,7 @@ def apply(
     from zoo.apply import apply_to_photo
 
     started = time.perf_counter()
-    apply_to_photo(weights, photo, out)
+    apply_to_photo(weights, photo, out, base)
     seconds = time.perf_counter() - started
     result = {"weights": str(weights), "photo": str(photo), "picture": str(out), "seconds": seconds}
     emit(result, json, [f"{out} ({seconds:.1f} s)"])

@@ -131,7 +131,8 @@ def verify(zoo: Path) -> str:
     from zoo.manifest import load_manifest, verify_run
 
     if problems := verify_run(zoo):
-        raise WeightzooError(f"{zoo}: {problems[0]} ({len(problems)} problems); install weightzoo again")
+        more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
+        raise WeightzooError(f"{zoo} is damaged: {problems[0]}{more}")
     manifest = load_manifest(zoo)
     return f"{manifest.counts['ok']} trained GANs in {len(manifest.shards)} shards, verified"
 

@@ -7,7 +7,7 @@ import typer
 
 from cli.choices import choose
 from cli.embedded import model_folder, zoo_folder
-from cli.heldout import held_out_pairs
+from cli.heldout import HeldOutPairs, held_out_pairs
 from cli.output import JsonOption, emit, quiet_progress
 from cli.tables import show
 
@@ -93,10 +93,10 @@ def run_evaluation(
     from weightgen.bench import EvaluateConfig
     from weightgen.evaluate import evaluate as run
 
-    made = held_out_pairs(out / "pairs", zoo, grid)
+    made = HeldOutPairs(tuple(pairs)) if pairs else held_out_pairs(out / "pairs", zoo, grid)
     config = EvaluateConfig(
         zoo_dir=str(zoo),
-        pairs_dirs=tuple(str(folder) for folder in pairs or made.folders),
+        pairs_dirs=tuple(str(folder) for folder in made.folders),
         models={name: str(path) for name, path in models.items()},
         grid=grid,
         learning_rates=None if rates is None else str(rates),

@@ -14,8 +14,16 @@ Facts = dict[str, Any]
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="Zoo, shard, weight generator, adapter or GAN generator.")],
+    path: Annotated[
+        Path, typer.Argument(help="Zoo (or its name), shard, weight generator, adapter or GAN generator.")
+    ],
     verify: Annotated[bool, typer.Option("--verify", help="Check hashes, layout and finiteness.")] = False,
+    rebuild: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Train this train shard of a zoo again here, and compare with the stored one."
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Show what a file or folder holds; check it with --verify.
@@ -27,21 +35,52 @@ def inspect(
       weightzoo inspect zoo-small --verify
       weightzoo inspect zoo-small/weights/train-00000-of-00080.parquet
       weightzoo inspect charcoal --json
+      weightzoo inspect weightzoo-small --verify --rebuild 0
     """
     quiet_progress(json)
+    if not path.exists() and path.name == str(path):
+        path = named_zoo(path)
     kind = kind_of(path)
     problems = kind.problems(path) if verify else []
     # a damaged thing may not open at all: then the problems are all that can be said
     facts = {} if problems else kind.facts(path)
     result = {"path": str(path), "kind": kind.name, **facts}
-    if verify:
+    if rebuild is not None and not problems:
+        compared = rebuilt(path, rebuild)
+        problems, facts = compared.pop("problems"), {**facts, "rebuilt": compared}
+        result["rebuilt"] = compared
+    checked = verify or rebuild is not None
+    if checked:
         result["problems"] = problems
     lines = [f"{path}: {kind.name}", *(f"  {key}: {_text(value)}" for key, value in facts.items())]
-    if verify:
+    if checked:
         lines += [f"  problem: {problem}" for problem in problems] or ["  verified: no problem found"]
     emit(result, json, lines)
     if problems:
         raise typer.Exit(FAILED)
+
+
+def named_zoo(name: Path) -> Path:
+    """Return the folder of an embedded zoo, or ``name`` itself when there is none of that name."""
+    from zoo.hub import EMBEDDED, find_zoo
+
+    return find_zoo(name) if str(name) in EMBEDDED else name
+
+
+def rebuilt(path: Path, shard: int) -> Facts:
+    """Train one shard of a zoo again and say how far it is from the stored one."""
+    from pipeline.rebuild import rebuild_fleet
+
+    comparison = rebuild_fleet(path, shard)
+    ratios, cosines = list(comparison.l1_ratio.values()), list(comparison.cosine.values())
+    return {
+        "shard": comparison.shard,
+        "same bytes": comparison.same_bytes,
+        "L1 ratio, least": min(ratios),
+        "L1 ratio, largest": max(ratios),
+        "cosine, least": min(cosines),
+        "problems": comparison.problems(),
+    }
 
 
 @dataclass(frozen=True)

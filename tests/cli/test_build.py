@@ -15,7 +15,9 @@ from zoo.concepts import write_concepts
 @pytest.fixture(autouse=True)
 def small_and_inline(monkeypatch):
     """The preset tiny is one of seconds; fleets run inside the test's process."""
-    monkeypatch.setitem(EXECUTORS, "local", lambda tasks, fn, workers, max_in_flight=None: run_inline(tasks, fn))
+    monkeypatch.setitem(
+        EXECUTORS, "local", lambda tasks, fn, workers, max_in_flight=None: run_inline(tasks, fn)
+    )
     monkeypatch.setattr(pipeline.build, "run_local", run_inline)
     monkeypatch.setitem(pipeline.presets.PRESETS, "tiny", micro_config)
 

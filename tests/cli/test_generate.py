@@ -11,7 +11,9 @@ def test_writes_an_adapter_that_loads_on_its_base(run, world, tmp_path):
     result = run("generate", "a charcoal drawing", "--model", world / "models" / "polished", "-o", out)
     assert result.code == 0 and "next: weightzoo apply" in result.out
     _, metadata = load_peft(out)
-    base = load_base(find_base(metadata, out))  # kept beside the adapter: this base comes with no installation
+    base = load_base(
+        find_base(metadata, out)
+    )  # kept beside the adapter: this base comes with no installation
     adapter, _ = load_peft(out, base)
     assert metadata["prompt"] == "a charcoal drawing" and adapter
 
