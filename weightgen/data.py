@@ -3,7 +3,7 @@
     train, validation = load_zoo("runs/small", "train"), load_zoo("runs/small", "validation")
     train = merge([train, load_zoo("runs/fresh", "train")])
     for batch in batches(train, batch_size=32, seed=0, start_step=0):
-        blocks, texts = train.blocks[batch.concepts], [train.prompts[c][p] for c, p in zip(*batch.pairs())]
+        blocks, texts = train.blocks[batch.concepts], batch.texts(train)
 
 Batch number `step` is a function of (seed, step) and the dataset, so training goes on exactly where it was.
 """
@@ -140,8 +140,10 @@ class Batch:
     concepts: Tensor
     prompts: Tensor
 
-    def pairs(self) -> tuple[list[int], list[int]]:
-        return self.concepts.tolist(), self.prompts.tolist()
+    def texts(self, dataset: WeightDataset) -> list[str]:
+        """The prompts of this batch."""
+        rows = zip(self.concepts.tolist(), self.prompts.tolist(), strict=True)
+        return [dataset.prompts[concept][prompt] for concept, prompt in rows]
 
 
 def batches(dataset: WeightDataset, batch_size: int, seed: int, start_step: int = 0) -> Iterator[Batch]:

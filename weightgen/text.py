@@ -10,7 +10,7 @@ MiniLM runs on torch and tokenizers alone: importing transformers takes longer t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -23,9 +23,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.errors import WeightzooError
+from zoo.progress import track
 
-MAX_LENGTH = 32
+MAX_LENGTH = 48  # tokens; the longest wordings of a catalogue have about 40
 BATCH_SIZE = 64
+TRACK_FROM = 500  # prompts; fewer are read in a moment and need no progress bar
 
 
 @dataclass(frozen=True)
@@ -72,30 +74,41 @@ class TextEncoder:
     width: int
 
     def __init__(self) -> None:
-        self._cache: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+        self._cache: dict[str, tuple[Tensor, Tensor]] = {}  # states without padding, pooled
 
-    def encode(self, prompts: Sequence[str]) -> TextStates:
-        """Prompts -> states on the CPU, L = 32 (longer prompts are cut).
+    def prepare(self, prompts: Iterable[str]) -> None:
+        """Encodes the prompts that are new, so that `encode` finds them in the cache.
 
         Raises:
             WeightzooError: an empty prompt.
         """
-        for prompt in prompts:
-            if not prompt.strip():
-                raise WeightzooError("the prompt is empty; say what the pictures should look like")
-        new = sorted({p for p in prompts if p not in self._cache}, key=len)
-        for start in range(0, len(new), BATCH_SIZE):
+        new = sorted({prompt for prompt in prompts if prompt not in self._cache}, key=len)
+        if any(not prompt.strip() for prompt in new):
+            raise WeightzooError("the prompt is empty; say what the pictures should look like")
+        starts = range(0, len(new), BATCH_SIZE)
+        for start in track(starts, "reading prompts") if len(new) > TRACK_FROM else starts:
             batch = new[start : start + BATCH_SIZE]
             with torch.no_grad():
                 tokens, mask, pooled = self._encode(batch)
-            padding = MAX_LENGTH - tokens.shape[1]
-            tokens, mask = F.pad(tokens, (0, 0, 0, padding)), F.pad(mask, (0, padding))
-            self._cache.update(zip(batch, zip(tokens, mask, pooled, strict=True), strict=True))
-        columns = zip(*(self._cache[p] for p in prompts), strict=True)
-        return TextStates(*(torch.stack(column) for column in columns))
+            rows = zip(batch, tokens, mask.sum(1).tolist(), pooled, strict=True)
+            self._cache.update({prompt: (t[:length].clone(), p) for prompt, t, length, p in rows})
+
+    def encode(self, prompts: Sequence[str]) -> TextStates:
+        """Prompts -> states on the CPU, L = MAX_LENGTH (longer prompts are cut).
+
+        Raises:
+            WeightzooError: an empty prompt.
+        """
+        self.prepare(prompts)
+        tokens = torch.zeros(len(prompts), MAX_LENGTH, self.width)
+        mask = torch.zeros(len(prompts), MAX_LENGTH, dtype=torch.bool)
+        pooled = torch.zeros(len(prompts), self.width)
+        for i, (states, summary) in enumerate(self._cache[prompt] for prompt in prompts):
+            tokens[i, : len(states)], mask[i, : len(states)], pooled[i] = states, True, summary
+        return TextStates(tokens, mask, pooled)
 
     def _encode(self, prompts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """tokens [B, L <= 32, D], mask [B, L], pooled [B, D] of unit length."""
+        """tokens [B, L, D], mask [B, L] (padding on the right), pooled [B, D] of unit length."""
         raise NotImplementedError
 
 

@@ -89,7 +89,8 @@ def train(
 
     Args:
         validation: held-out records for R2 and the choice of the best weights; by default 5 % of `dataset`.
-        seconds: wall-clock limit of the training loop (kept across resumes) in place of `config.steps`.
+        seconds: wall-clock limit in place of `config.steps`: preparation (once), training and validation;
+            what was used up is kept across resumes.
         resume: False starts anew.
         on_log: gets each row of metrics.jsonl as it is written.
 
@@ -124,6 +125,7 @@ class Training:
         out_dir: Path,
         seconds: float | None = None,
     ) -> None:
+        started = time.perf_counter()
         torch.set_flush_denormal(True)
         self.config, self.dataset, self.out_dir, self.seconds = config, dataset, out_dir, seconds
         self.device = torch.device(pick_device(config.device))
@@ -131,7 +133,7 @@ class Training:
         self.statistics = BlockStatistics.from_blocks(dataset.blocks, dataset.layout.mask)
         self.clean = self.statistics.normalize(dataset.blocks).to(self.device)
         self.mask = self.statistics.mask.to(self.device)
-        self.texts, self.first_text = encode_dataset(self.text_encoder, dataset)
+        self.text_encoder.prepare(prompt for prompts in dataset.prompts for prompt in prompts)
         self.validation_clean = self.statistics.normalize(validation.blocks).to(self.device)
         self.validation_text = self.text_encoder.encode(validation.evaluation_prompts).trim().to(self.device)
 
@@ -142,7 +144,8 @@ class Training:
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.denoiser, config.weight_decay), config.learning_rate, fused=True
         )
-        self.step, self.elapsed, self.best = 0, 0.0, -math.inf
+        self.step, self.best = 0, -math.inf
+        self.elapsed = time.perf_counter() - started
 
     @property
     def progress(self) -> float:
@@ -156,16 +159,20 @@ class Training:
         config = self.config
         stream = batches(self.dataset, config.batch_size, config.seed, self.step)
         with training_progress(config.denoiser, config.batch_size) as show:
-            while self.progress < 1:
+            while self.progress < 1 or self.step == 0:
                 started = time.perf_counter()
                 value = self.train_step(next(stream))
                 self.elapsed += time.perf_counter() - started
-                done = self.progress >= 1
-                if done or self.step % config.validate_every == 0:
+                started = time.perf_counter()
+                validated = self.progress >= 1 or self.step % config.validate_every == 0
+                if validated:
                     self.validate(value, on_log)
-                if done or self.step % config.checkpoint_every == 0:
+                if self.progress >= 1 or self.step % config.checkpoint_every == 0:
                     self.checkpoint()
+                self.elapsed += time.perf_counter() - started
                 show(self.progress, loss=value, r2=self.best)
+                if self.progress >= 1 and not validated:  # the time ran out while a checkpoint was written
+                    self.validate(value, on_log)
 
     def train_step(self, batch: Batch) -> float:
         """One optimiser and EMA update; returns the loss."""
@@ -173,7 +180,7 @@ class Training:
         torch.manual_seed(hash((config.seed, self.step)) & 0x7FFFFFFFFFFFFFFF)
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * learning_rate_factor(self.progress, config.warmup)
-        text = self.texts[self.first_text[batch.concepts] + batch.prompts].to(self.device)
+        text = self.text_encoder.encode(batch.texts(self.dataset)).to(self.device)
         clean = self.clean[batch.concepts.to(self.device)]
         self.denoiser.train()
         value = loss(self.denoiser, clean, text, self.mask, self.scheduler, config.objective)
@@ -279,13 +286,6 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
         {"params": matrices, "weight_decay": weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-
-
-def encode_dataset(encoder: Any, dataset: WeightDataset) -> tuple[TextStates, Tensor]:
-    """States of every prompt of every concept [P, L, D], and the row of each concept's first prompt [N]."""
-    texts = encoder.encode([prompt for prompts in dataset.prompts for prompt in prompts]).trim()
-    counts = torch.tensor([0, *(len(prompts) for prompts in dataset.prompts)])
-    return texts, counts.cumsum(0)[:-1]
 
 
 def learning_rate_factor(progress: float, warmup: float) -> float:
