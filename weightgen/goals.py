@@ -62,8 +62,9 @@ def _ratio(
         [zero[split, init][i] for i in ids], {r: [zero[split, r][i] for i in ids] for r in present}
     )
     if below is not None:
-        mark, wanted = below, f"at most {below:g}" if below != 1 else "below 1"
-        holds = (result.high if whole_interval else result.ratio) <= mark
+        measured = result.high if whole_interval else result.ratio
+        wanted = "below 1" if below == 1 else f"at most {below:g}"
+        holds = measured < 1 if below == 1 else measured <= below
     else:
         assert above is not None
         wanted, holds = f"above {above:g}", result.low > 1 and result.ratio > above

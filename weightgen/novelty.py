@@ -24,33 +24,48 @@ def flatten(blocks: Tensor, statistics: BlockStatistics) -> Tensor:
     return normalised / normalised.shape[1] ** 0.5
 
 
+def cosines(rows: Tensor, others: Tensor) -> Tensor:
+    """Cosines between deviations from the zoo mean, [K, N]."""
+    return torch.nn.functional.normalize(rows, dim=1) @ torch.nn.functional.normalize(others, dim=1).T
+
+
 def novelty(zoo: Tensor, networks: Mapping[str, Tensor], statistics: BlockStatistics) -> list[dict[str, Any]]:
-    """One row per method; the zoo's own nearest-neighbour distances stand beside each.
+    """One row per method; what the zoo's members are to each other stands beside it.
+
+    A network near the zoo mean is near to everything; its direction tells a copy (cosine 1) from something new.
 
     Args:
         zoo: blocks of the train records, [N, num_blocks, block_size], N >= 2.
         networks: blocks by method, [K, num_blocks, block_size].
     """
     members = flatten(zoo, statistics)
-    between = torch.cdist(members, members)
-    between.fill_diagonal_(float("inf"))
-    own = between.min(1).values.numpy()
+    itself = torch.eye(len(members), dtype=torch.bool)
+    own = torch.cdist(members, members).masked_fill(itself, float("inf")).min(1).values.numpy()
+    own_cosines = cosines(members, members).masked_fill(itself, -1.0).max(1).values.numpy()
     near = float(np.percentile(own, 5))
+    reference = {
+        "zoo_nearest_median": float(np.median(own)),
+        "zoo_nearest_p5": near,
+        "zoo_cosine_median": float(np.median(own_cosines)),
+        "zoo_cosine_p95": float(np.percentile(own_cosines, 95)),
+        "zoo_norm_median": float(members.norm(dim=1).median()),
+    }
     rows = []
     for name, blocks in networks.items():
         flat = flatten(blocks, statistics)
         distances = torch.cdist(flat, members).min(1).values.numpy()
+        alike = cosines(flat, members).max(1).values.numpy()
         rows.append(
             {
                 "init": name,
                 "n": len(distances),
                 "nearest_median": float(np.median(distances)),
                 "nearest_min": float(distances.min()),
-                "zoo_nearest_median": float(np.median(own)),
-                "zoo_nearest_p5": near,
                 "closer_than_zoo_p5": float((distances < near).mean()),
+                "cosine_median": float(np.median(alike)),
+                "cosine_max": float(alike.max()),
                 "norm_median": float(flat.norm(dim=1).median()),
-                "zoo_norm_median": float(members.norm(dim=1).median()),
+                **reference,
             }
         )
     return rows

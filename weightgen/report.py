@@ -72,19 +72,23 @@ def grid_words(results: Row) -> str:
     """What the grid at hand covers, in words."""
     grid = results["grid"]
     counts = {row["split"]: row["n"] for row in results["zero_step"] if row["init"] == "copy"}
-    concepts = ", ".join(f"{count} of {split}" for split, count in counts.items())
+    concepts = ", ".join(f"{plural(count, 'concept')} of {split}" for split, count in counts.items())
     words = (
         f"Grid <b>{escape(grid['name'])}</b>. Zero steps: {concepts}; {grid['test_images']} test images each."
     )
     for row in grid["finetune"]:
         inits = ", ".join(row["inits"])
-        what = f"{row['concepts']} concepts of {row['split']}, {row['pairs']} pairs, {row['mode']} mode"
+        what = f"{plural(row['concepts'], 'concept')} of {row['split']}, {row['pairs']} pairs, {row['mode']} mode"
         words += f" Fine-tuning: {what} ({inits})."
     if not grid["finetune"]:
         words += " No fine-tuning."
     if grid["name"] != "full":
         words += " This grid is reduced; the README carries the full one."
     return words
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def problems(results: Row) -> list[str]:
@@ -128,11 +132,14 @@ def speed_cards(speedup: Sequence[Row]) -> list[tuple[str, str]]:
         row = headline(speedup, OURS, over)
         if row is None:
             continue
+        reached = f"reached by {row['reached_count']} of {row['n']} concepts"
+        if not row["median"]:
+            found.append(("not reached", f"the quality that scratch ends with, 16 pairs: {reached}"))
+            break
         bound = "≥ " if row["lower_bounds"] else ""
         text = (
             f"fewer steps than {over} to the quality that scratch ends with, 16 pairs; "
-            f"{number(row['median_seconds'])} times less time, start-up included; "
-            f"reached by {row['reached_count']} of {row['n']} concepts"
+            f"{number(row['median_seconds'])} times less time, start-up included; {reached}"
         )
         found.append((f"{bound}{number(row['median'])} times", text))
     row = headline(speedup, OURS, "scratch")
@@ -191,22 +198,29 @@ def story_section(stories: Sequence[Story]) -> list[str]:
         split = story.concept.split
         about = f'<span class="soft">({split}: {SPLIT_WORDS.get(split, split)})</span>'
         lines.append(f"<h3>“{escape(story.words)}” {about}</h3>")
-        shown = [(story.source, "photograph"), (story.target, "what it should become")]
-        shown += [(path, f"{init}, 0 steps{l1_words(story, 'zero', init)}") for init, path in story.zero]
-        lines.append(pictures(figure(path, caption) for path, caption in shown))
-        if story.after:
-            after = [
-                (path, f"{init}, {story.steps[init]} steps{l1_words(story, 'after', init)}")
-                for init, path in story.after
-            ]
-            lines.append('<p class="soft">After fine-tuning:</p>')
-            lines.append(pictures(figure(path, caption) for path, caption in after))
+        lines.append(
+            pictures(
+                [figure(story.source, "the photograph"), figure(story.target, "what it should become")],
+            )
+        )
+        lines += stage("Zero steps", [(path, init_words(story, "zero", init)) for init, path in story.zero])
+        after = [(path, init_words(story, "after", init)) for init, path in story.after]
+        lines += stage("After fine-tuning", after)
     return lines
 
 
-def l1_words(story: Story, stage: str, init: str) -> str:
-    value = story.l1.get((stage, init))
-    return "" if value is None else f": L1 {number(value)}"
+def stage(title: str, shown: Sequence[tuple[Path, str]]) -> list[str]:
+    """One row of pictures with a title; nothing when there are none."""
+    if not shown:
+        return []
+    return [f'<p class="stage">{title}</p>', pictures(figure(path, caption) for path, caption in shown)]
+
+
+def init_words(story: Story, when: str, init: str) -> str:
+    """What stands under a picture: the start, its steps and its test L1."""
+    steps = f", {story.steps[init]} steps" if when == "after" else ""
+    value = story.l1.get((when, init))
+    return f"{init}{steps}" + ("" if value is None else f": L1 {number(value)}")
 
 
 def figure(path: Path, caption: str) -> str:
@@ -226,7 +240,9 @@ def curve_section(curves: Sequence[Row]) -> list[str]:
             r["l1"][-1] for r in curves if (r["split"], r["pairs"], r["init"]) == (split, pairs, "scratch")
         ]
         level = ("final quality of scratch", finals[0]) if finals and finals[0] else None
-        lines.append(f"<h3>{split}, {pairs} pairs, {mode} mode, mean of {rows[0]['n']} concepts</h3>")
+        lines.append(
+            f"<h3>{split}, {pairs} pairs, {mode} mode, mean of {plural(rows[0]['n'], 'concept')}</h3>"
+        )
         for key, label in axes.items():
             drawn = [Line(row["init"], row[key], row["l1"]) for row in rows]
             lines.append(f"<p>{chart(drawn, label, 'test L1', level)}</p>")

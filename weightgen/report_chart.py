@@ -28,6 +28,7 @@ COLOURS = {
 OTHER_COLOUR, GRID_COLOUR = "#9aa7b5", "#eef1f5"
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 400, 62, 120, 18, 46
 ROUND = (1, 1.5, 2, 3, 5, 7)
+FINE = (1, 1.2, 1.4, 1.6, 1.8, 2, 2.3, 2.6, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9)
 
 
 @dataclass(frozen=True)
@@ -57,17 +58,16 @@ class Axis:
         return math.sqrt(max(value, 0.0)) if self.kind == "root" else math.log(max(value, 1e-9))
 
 
-def ticks(axis: Axis, count: int = 8) -> list[float]:
-    """Round values inside an axis, far enough apart to be read."""
-    rounds = ([0.0] if axis.low == 0 else []) + [
-        step * 10.0**decade for decade in range(-5, 6) for step in ROUND
-    ]
+def ticks(axis: Axis, count: int = 8, steps: Sequence[float] = ROUND) -> list[float]:
+    """Round values inside an axis, far enough apart to be read; finer ones where there would be fewer than 3."""
+    rounds = [step * 10.0**decade for decade in range(-5, 6) for step in steps]
+    rounds = [0.0] * (axis.low == 0) + [value for value in rounds if value >= axis.high / 200]
     kept: list[float] = []
     for value in rounds:
         near = bool(kept) and abs(axis(value) - axis(kept[-1])) < abs(axis.end - axis.start) / count
         if axis.low <= value <= axis.high * 1.0001 and not near:
             kept.append(value)
-    return kept
+    return kept if len(kept) >= 3 or steps is FINE else ticks(axis, count, FINE)
 
 
 def chart(lines: Sequence[Line], x_label: str, y_label: str, level: tuple[str, float] | None = None) -> str:
@@ -119,7 +119,7 @@ def _scales(across: Axis, up: Axis) -> Iterator[str]:
 def _level(level: tuple[str, float], up: Axis) -> Iterator[str]:
     y = up(level[1])
     yield f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="#8a94a3" stroke-dasharray="5 4"/>'
-    yield _text(WIDTH - RIGHT - 4, y - 5, level[0], "end")
+    yield _text(LEFT + 5, y - 5, level[0])
 
 
 def _curves(drawn: dict[str, list[tuple[float, float]]], across: Axis, up: Axis) -> Iterator[str]:

@@ -49,20 +49,26 @@ def table(
     columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "", mark: str | None = None
 ) -> str:
     """An HTML table; strings are taken as HTML, the row whose first cell is `mark` stands out."""
+    rows = [list(row) for row in rows]
+    wordy = {i for row in rows for i, value in enumerate(row) if _is_text(value)}
     lines = ['<div class="table"><table>']
     if caption:
         lines.append(f"<caption>{caption}</caption>")
-    lines.append("<tr>" + "".join(f"<th>{column}</th>" for column in columns) + "</tr>")
+    lines.append("<tr>" + "".join(_cell("th", name, i in wordy) for i, name in enumerate(columns)) + "</tr>")
     for row in rows:
         kind = ' class="ours"' if row[0] == mark else ""
-        lines.append(f"<tr{kind}>" + "".join(_cell(value) for value in row) + "</tr>")
+        cells = (_cell("td", value, i in wordy) for i, value in enumerate(row))
+        lines.append(f"<tr{kind}>{''.join(cells)}</tr>")
     return "\n".join([*lines, "</table></div>"])
 
 
-def _cell(value: Any) -> str:
-    text = value if isinstance(value, str) else number(value)
-    words = ' class="words"' if isinstance(value, str) and len(value) > 40 and "<span" not in value else ""
-    return f"<td{words}>{text}</td>"
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) > 40 and "<span" not in value
+
+
+def _cell(tag: str, value: Any, words: bool) -> str:
+    kind = ' class="words"' if words else ""
+    return f"<{tag}{kind}>{value if isinstance(value, str) else number(value)}</{tag}>"
 
 
 def picture(image: Image.Image, caption: str) -> str:

@@ -164,14 +164,24 @@ def novelty_section(rows: list[Row]) -> list[str]:
     if not rows:
         return []
     zoo = rows[0]
-    keys = ("init", "nearest_median", "nearest_min", "closer_than_zoo_p5", "norm_median", "n")
-    columns = ["start", "to the nearest, median", "smallest", "share below the zoo's 5 %"]
-    columns += ["from the zoo mean", "networks"]
+    keys = ["init", "nearest_median", "nearest_min", "closer_than_zoo_p5", "norm_median"]
+    keys += ["cosine_median", "cosine_max", "n"]
+    columns = [
+        "start",
+        "to the nearest, median",
+        "smallest",
+        "share below the zoo's 5 %",
+        "from the zoo mean",
+    ]
+    columns += ["cosine to the nearest, median", "largest", "networks"]
     return [
         "<h2>Not a copy</h2>",
         "<p>Distance of each network to its nearest zoo member, in normalised weights. Zoo members are "
         f"{number(zoo['zoo_nearest_median'])} from their nearest neighbour (median; 5 % are below "
-        f"{number(zoo['zoo_nearest_p5'])}) and {number(zoo['zoo_norm_median'])} from the zoo mean.</p>",
+        f"{number(zoo['zoo_nearest_p5'])}) and {number(zoo['zoo_norm_median'])} from the zoo mean. Networks near the "
+        "mean are near to everything, so the cosine of the deviations from the mean stands beside it: 1 is a copy; "
+        f"zoo members have {number(zoo['zoo_cosine_median'])} to the most similar other one (median; 5 % are "
+        f"above {number(zoo['zoo_cosine_p95'])}).</p>",
         table(columns, [[row[key] for key in keys] for row in rows], mark=OURS),
     ]
 

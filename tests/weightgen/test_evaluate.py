@@ -127,7 +127,8 @@ def test_novelty_knows_a_copy():
         rows["copied"]["nearest_min"] == pytest.approx(0, abs=1e-3)
         and rows["copied"]["closer_than_zoo_p5"] == 1
     )
-    assert rows["new"]["closer_than_zoo_p5"] == 0
+    assert rows["copied"]["cosine_median"] == pytest.approx(1, abs=1e-5)
+    assert rows["new"]["closer_than_zoo_p5"] == 0 and rows["new"]["zoo_cosine_median"] < 0.99
 
 
 # --- goals
