@@ -32,6 +32,9 @@ def evaluate(
     rates: Annotated[
         Path | None, typer.Option(help="learning_rates.json; the packaged one by default.")
     ] = None,
+    choose_rates: Annotated[
+        bool, typer.Option("--choose-rates", help="Choose learning rates on validation concepts first.")
+    ] = False,
     seconds: Annotated[float | None, typer.Option(min=1.0, help="Leave out what would end later.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.  [default: one a core]")] = None,
     json: JsonOption = False,
@@ -69,7 +72,8 @@ def evaluate(
         chosen = replace(chosen, splits=tuple(split), finetune=rows)
     if zero_steps_only:
         chosen = replace(chosen, finetune=())
-    results = run_evaluation(zoo, models, out, chosen, pairs, rates, seconds, workers or cores())
+    workers = workers or cores()
+    results = run_evaluation(zoo, models, out, chosen, pairs, rates, seconds, workers, choose_rates)
     from weightgen.report import write_report
 
     report = write_report(out)
@@ -87,8 +91,11 @@ def run_evaluation(
     rates: Path | None = None,
     seconds: float | None = None,
     workers: int = 1,
+    choose_rates: bool = False,
 ) -> dict[str, Any]:
     """Make the pairs where they are absent and evaluate; returns the content of evaluation.json."""
+    from dataclasses import replace
+
     from pipeline.executors import run_local
     from weightgen.bench import EvaluateConfig
     from weightgen.evaluate import evaluate as run
@@ -103,6 +110,11 @@ def run_evaluation(
         near_duplicates=text(made.near_duplicates),
         pictures_dir=text(made.pictures),
     )
+    if choose_rates:
+        from weightgen.choose_rates import choose_learning_rates
+
+        choose_learning_rates(config, out / "rates", run_local, workers)
+        config = replace(config, learning_rates=str(out / "rates" / "learning_rates.json"))
     return run(config, out, run_cells=run_local, workers=workers, seconds=seconds)
 
 

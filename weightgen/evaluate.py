@@ -29,7 +29,7 @@ from weightgen.bench import (
     write_blocks,
 )
 from weightgen.cells import FinetuneTask, OwnTask, Task, ZeroStepCell, run_cell
-from weightgen.grid import PROMPTED, FinetuneRow, LearningRates, trials
+from weightgen.grid import PROMPTED, FinetuneRow, LearningRates
 from weightgen.novelty import novelty
 from weightgen.results import summarise_cells
 from weightgen.starts import MODEL_NAMES, Starts
@@ -331,72 +331,4 @@ def distances(bench: Bench, starts: Starts, splits: dict[str, list[Concept]]) ->
     return novelty(starts.train.blocks, networks, statistics)
 
 
-def choose_learning_rates(
-    config: EvaluateConfig, out_dir: PathLike, run_cells: RunCells = run_here, workers: int = 1
-) -> dict[str, Any]:
-    """Chooses a learning rate per (start, mode, pairs) on the validation concepts, equally many trials each.
-
-    The lowest mean test L1 after the last step decides. Writes and returns `OUT/learning_rates.json`, which
-    `EvaluateConfig.learning_rates` takes.
-    """
-    out_dir = Path(out_dir)
-    freeze(config, out_dir)
-    bench = bench_of(str(out_dir.resolve()))
-    starts = Starts(config.zoo_dir, config.models, config.seed)
-    members = bench.held_out.concepts("validation", config.grid.validation_concepts)
-    if not members:
-        raise WeightzooError(
-            f"{', '.join(config.pairs_dirs)}: no validation concept to choose learning rates on"
-        )
-    rows = [replace(row, split="validation", concepts=len(members)) for row in usable_rows(bench, starts)]
-    rows = list({(row.mode, row.pairs): row for row in reversed(rows)}.values())[::-1]
-    groups = {
-        split: bench.held_out.concepts(split, config.grid.concepts_per_split) for split in config.grid.splits
-    }
-    make_starts(
-        bench, starts, sorted({i for row in rows for i in row.inits}), {**groups, "validation": members}
-    )
-    if any("own" in row.inits for row in rows):
-        run_all(run_cells, workers, own_tasks(bench, {"validation": members}), "own adapters")
-    tasks = [
-        FinetuneTask(
-            str(bench.out_dir),
-            "validation",
-            row.pairs,
-            row.mode,
-            init,
-            tuple(c.id for c in members),
-            row.steps_of(init),
-            rate,
-            rate_trial=True,
-        )
-        for row in rows
-        for init in row.inits
-        for rate in trials(init, row.mode)
-    ]
-    failures = run_all(run_cells, workers, tasks, "learning rates")
-    chosen = []
-    for row in rows:
-        for init in row.inits:
-            mine = [
-                t
-                for t in tasks
-                if (t.init, t.mode, t.pairs) == (init, row.mode, row.pairs) and t.path.exists()
-            ]
-            if not mine:
-                continue
-            tried = [{"learning_rate": t.learning_rate, "l1": mean_final(t)} for t in mine]
-            best = min(tried, key=lambda trial: float("inf") if trial["l1"] is None else trial["l1"])
-            chosen.append({"init": init, "mode": row.mode, "pairs": row.pairs, **best, "trials": tried})
-    result = {"chosen": chosen, "concepts": [c.id for c in members], "failures": failures}
-    write_json(out_dir / "learning_rates.json", finite(result))
-    return result
-
-
-def mean_final(task: FinetuneTask) -> float | None:
-    """Mean L1 after the last step over the task's concepts; None when one of them ended in NaN."""
-    values = [read_json(task.cell_path(concept_id))["l1"][-1] for concept_id in task.concepts]
-    return None if None in values else sum(values) / len(values)
-
-
-__all__ = ["EvaluateConfig", "choose_learning_rates", "evaluate", "load_bench", "run_here"]
+__all__ = ["EvaluateConfig", "evaluate", "load_bench", "run_here"]

@@ -121,12 +121,13 @@ def full() -> Grid:
 
 def reduced() -> Grid:
     """The demo's grid: every held-out concept at zero steps, six concepts fine-tuned with 16 pairs."""
-    row = FinetuneRow("combination", 16, "full", HEADLINE_INITS, 6, SCRATCH_STEPS[16], START_STEPS[16])
+    row = FinetuneRow("combination", 16, "full", HEADLINE_INITS, 6, SCRATCH_STEPS[16], 150)
     return Grid(
         "reduced",
         INITS,
-        ("nearest", "ridge", "kernel_ridge", "generated", "polished"),
+        ("kernel_ridge", "generated", "polished"),
         (row,),
+        kid_images=4,
         own_splits=("combination",),
         own_concepts=8,
         resamples=1000,

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from weightgen.bench import bench_of, own_path
-from weightgen.evaluate import choose_learning_rates, evaluate
+from weightgen.choose_rates import choose_learning_rates
+from weightgen.evaluate import evaluate
 from weightgen.goals import goals
 from weightgen.grid import GRIDS, FinetuneRow, LearningRates, grid_named
 from weightgen.heldout import HeldOut, shuffled, wordings

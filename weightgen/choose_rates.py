@@ -1,0 +1,105 @@
+"""Learning rates for fine-tuning, chosen once per (start, mode, pairs) on validation concepts.
+
+    choose_learning_rates(config, "runs/rates")          # -> runs/rates/learning_rates.json
+
+Every start has equally many trials (`weightgen.grid.TRIALS`). The lowest mean test L1 after the last step decides. The
+result is what `EvaluateConfig.learning_rates` takes; `weightgen/learning_rates.json` is the packaged one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from weightgen.bench import EvaluateConfig, bench_of, finite
+from weightgen.cells import FinetuneTask
+from weightgen.evaluate import RunCells, freeze, make_starts, own_tasks, run_all, run_here, usable_rows
+from weightgen.grid import FinetuneRow, trials
+from weightgen.starts import Starts
+from zoo.errors import WeightzooError
+from zoo.files import PathLike, read_json, write_json
+
+Key = tuple[str, str, int]  # start, mode, pairs
+
+
+def choose_learning_rates(
+    config: EvaluateConfig, out_dir: PathLike, run_cells: RunCells = run_here, workers: int = 1
+) -> dict[str, Any]:
+    """Runs the trials of every row of the grid and writes `OUT/learning_rates.json`; resumable by cell.
+
+    Raises:
+        WeightzooError: there is no validation concept, or the folder holds another evaluation.
+    """
+    out_dir = Path(out_dir)
+    freeze(config, out_dir)
+    bench = bench_of(str(out_dir.resolve()))
+    starts = Starts(config.zoo_dir, config.models, config.seed)
+    grid = config.grid
+    members = bench.held_out.concepts("validation", grid.validation_concepts)
+    if not members:
+        raise WeightzooError(
+            f"{', '.join(config.pairs_dirs)}: no validation concept to choose learning rates on"
+        )
+    rows = validation_rows(usable_rows(bench, starts), len(members))
+    groups = {split: bench.held_out.concepts(split, grid.concepts_per_split) for split in grid.splits}
+    inits = sorted({init for row in rows for init in row.inits})
+    make_starts(bench, starts, inits, {**groups, "validation": members})
+    failures = []
+    if "own" in inits:
+        own = own_tasks(bench, {"validation": members})
+        failures += run_all(run_cells, workers, own, "own adapters")
+    ids = [concept.id for concept in members]
+    tasks = {
+        (init, row.mode, row.pairs): trial_tasks(str(bench.out_dir), row, init, ids)
+        for row in rows
+        for init in row.inits
+    }
+    everything = [task for group in tasks.values() for task in group]
+    failures += run_all(run_cells, workers, everything, "learning rates")
+    chosen = [choose(key, group) for key, group in tasks.items()]
+    result = {"chosen": [row for row in chosen if row is not None], "concepts": ids, "failures": failures}
+    write_json(out_dir / "learning_rates.json", finite(result))
+    return result
+
+
+def validation_rows(rows: Sequence[FinetuneRow], count: int) -> list[FinetuneRow]:
+    """The grid's rows on the validation concepts: one per (mode, pairs), with the starts of all of them."""
+    merged: dict[tuple[str, int], FinetuneRow] = {}
+    for row in rows:
+        earlier = merged.get((row.mode, row.pairs))
+        inits = tuple(dict.fromkeys((*(earlier.inits if earlier else ()), *row.inits)))
+        merged[row.mode, row.pairs] = replace(row, split="validation", concepts=count, inits=inits)
+    return list(merged.values())
+
+
+def trial_tasks(out_dir: str, row: FinetuneRow, init: str, ids: Sequence[str]) -> list[FinetuneTask]:
+    """All trials of one start: full training one network at a time, adapters as a fleet."""
+    size = 1 if row.mode == "full" else len(ids)
+    chunks = [tuple(ids[i : i + size]) for i in range(0, len(ids), size)]
+    steps = row.steps_of(init)
+    return [
+        FinetuneTask(out_dir, "validation", row.pairs, row.mode, init, chunk, steps, rate, rate_trial=True)
+        for rate in trials(init, row.mode)
+        for chunk in chunks
+    ]
+
+
+def choose(key: Key, tasks: Sequence[FinetuneTask]) -> dict[str, Any] | None:
+    """The best trial of one start; a trial that diverged anywhere cannot win. None when nothing was finished."""
+    values: dict[float, list[float | None]] = {}
+    for task in tasks:
+        for concept_id in task.concepts:
+            path = task.cell_path(concept_id)
+            final = read_json(path)["l1"][-1] if path.exists() else None
+            values.setdefault(task.learning_rate, []).append(final)
+    tried = [
+        {"learning_rate": rate, "l1": sum(finals) / len(finals)}
+        for rate, measured in values.items()
+        if len(finals := [value for value in measured if value is not None]) == len(measured)
+    ]
+    if not tried:
+        return None
+    best = min(tried, key=lambda trial: trial["l1"])
+    return {"init": key[0], "mode": key[1], "pairs": key[2], **best, "trials": tried}
