@@ -1,10 +1,13 @@
 """weightzoo evaluate and demo: the tables, the report, resumption, and what a person can get wrong."""
 
+import shutil
+
 import pytest
 
 import cli.demo
 import pipeline.executors
 import weightgen.grid
+import weightgen.report_pictures
 from cli.tables import show
 from tests.pipeline.conftest import run_inline
 from tests.weightgen.toy_evaluation import make_world, thumbnails, toy_grid
@@ -27,7 +30,10 @@ def small_grid():
 
 @pytest.fixture
 def inline(monkeypatch):
-    """Cells run inside the test's process; KID is measured on thumbnails."""
+    """Cells run inside the test's process; KID is measured on thumbnails; pictures are not edited."""
+    monkeypatch.setattr(
+        weightgen.report_pictures, "apply_to_photo", lambda w, photo, out: shutil.copy(photo, out)
+    )
     monkeypatch.setattr(pipeline.executors, "run_local", run_inline)
     monkeypatch.setitem(weightgen.grid.GRIDS, "tiny", small_grid)
     with thumbnails():
@@ -118,8 +124,6 @@ def test_demo_runs_once(run, toy, tmp_path, stages, inline, monkeypatch):
 
 
 def test_demo_refuses_a_damaged_zoo(run, toy, tmp_path):
-    import shutil
-
     damaged = shutil.copytree(toy / "zoo", tmp_path / "zoo")
     (damaged / "layout.json").unlink()
     result = run("demo", "--preset", "tiny", "--data", damaged, "--run-dir", tmp_path / "demo")
