@@ -1,6 +1,7 @@
 # weightzoo: every entry point of the project. `make demo` and `make test` set up the environment on their own.
 
 PRESET ?= small
+MODELS ?= runs/models
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 WEIGHTZOO := $(VENV)/bin/weightzoo
@@ -10,7 +11,7 @@ PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup demo test test-fast lint types zoo bench evaluate-full
+.PHONY: help setup demo test test-fast lint types zoo models bench evaluate-full
 
 help:
 	@echo "make setup          create .venv and install weightzoo with everything it needs (once)"
@@ -19,8 +20,9 @@ help:
 	@echo "make test-fast      the default tests only"
 	@echo "make lint           ruff"
 	@echo "make zoo            build the embedded zoo anew (about two hours, resumable)"
+	@echo "make models         train both stages of the weight generator, and the controls (about an hour)"
 	@echo "make bench          the benchmarks"
-	@echo "make evaluate-full  the full evaluation grid (about three hours, resumable)"
+	@echo "make evaluate-full  make models, then the full evaluation grid (about three hours, resumable)"
 
 setup: $(STAMP)
 
@@ -56,5 +58,11 @@ zoo: $(STAMP)
 bench: $(STAMP)
 	@$(PYTHON) -m benchmarks
 
-evaluate-full: $(STAMP)
-	@$(WEIGHTZOO) evaluate --full -o runs/evaluate-full
+models: $(STAMP)
+	@$(WEIGHTZOO) train -o $(MODELS)/generated
+	@$(WEIGHTZOO) train --denoiser unet1d -o $(MODELS)/generated_unet1d
+	@$(WEIGHTZOO) train --polish $(MODELS)/generated -o $(MODELS)/polished
+	@$(WEIGHTZOO) train --polish $(MODELS)/generated --random-init -o $(MODELS)/control
+
+evaluate-full: models
+	@$(WEIGHTZOO) evaluate --full --choose-rates --model $(MODELS) -o runs/evaluate-full
