@@ -14,19 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from zoo.errors import WeightzooError
-from zoo.files import atomic_path
+from zoo.tensors import read_tensors, write_tensors
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Writes tensors and a JSON-able state as one file, atomically."""
-    contents = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic_path(path) as temporary:
-        save_file(contents, temporary, metadata={"state": json.dumps(dict(state))})
+    write_tensors(path, tensors, {"state": json.dumps(dict(state))})
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -36,10 +32,9 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         WeightzooError: truncated or not one of our files.
     """
     try:
-        with safe_open(path, "pt") as file:
-            state = json.loads(file.metadata()["state"])
-            return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118
-    except Exception as error:
+        tensors, metadata = read_tensors(path)
+        return tensors, json.loads(metadata["state"])
+    except (WeightzooError, KeyError, ValueError) as error:
         raise WeightzooError(
             f"{path} cannot be read ({error}); delete it and run the same command again"
         ) from error

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from weightgen.denoisers import NETWORKS, class_names
@@ -29,6 +28,7 @@ from weightgen.normalize import BlockStatistics
 from zoo.errors import WeightzooError
 from zoo.files import atomic_path, read_json, sha256_file, write_json
 from zoo.layout import WeightLayout
+from zoo.tensors import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
@@ -85,13 +85,11 @@ def save_model_folder(
         dtype: storage type of the denoiser's weights; float16 halves the file, loading gives float32 again.
     """
     out_dir = Path(out_dir)
-    (out_dir / "denoiser").mkdir(parents=True, exist_ok=True)
     network_name = next(name for name, cls in NETWORKS.items() if isinstance(denoiser, cls))
     class_name = class_names()[network_name]
 
-    weights = {k: v.detach().to("cpu", dtype).contiguous() for k, v in denoiser.state_dict().items()}
-    with atomic_path(out_dir / "denoiser" / WEIGHTS_NAME) as path:
-        save_file(weights, path, metadata={"format": "pt"})
+    weights = {name: tensor.to(dtype) for name, tensor in denoiser.state_dict().items()}
+    write_tensors(out_dir / "denoiser" / WEIGHTS_NAME, weights, {"format": "pt"})
     write_json(out_dir / "denoiser" / "config.json", {"_class_name": class_name, **denoiser.settings})
     write_json(out_dir / "scheduler" / "scheduler_config.json", _scheduler_config(scheduler))
     layout.save(out_dir / "layout.json")
@@ -178,12 +176,12 @@ def load_network(folder: str | Path) -> tuple[str, nn.Module]:
             f"{folder / 'config.json'}: unknown denoiser; known: {', '.join(sorted(by_class))}"
         )
     network = NETWORKS[name](**{k: v for k, v in config.items() if not k.startswith("_")})
+    weights, _ = read_tensors(folder / WEIGHTS_NAME)
     try:
-        weights = load_file(folder / WEIGHTS_NAME)
-        network.load_state_dict({k: v.float() for k, v in weights.items()})
-    except Exception as error:
+        network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    except RuntimeError as error:
         raise WeightzooError(
-            f"{folder / WEIGHTS_NAME} cannot be read as this denoiser's weights ({str(error).splitlines()[0]}); "
+            f"{folder / WEIGHTS_NAME} does not hold this denoiser's weights ({str(error).splitlines()[0]}); "
             "copy or train the model again"
         ) from error
     if not all(bool(torch.isfinite(v).all()) for v in network.state_dict().values()):

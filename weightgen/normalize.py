@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from zoo.errors import WeightzooError
-from zoo.files import atomic_path
 from zoo.layout import WeightLayout
 from zoo.records import WeightRecord
 from zoo.statistics import block_statistics
+from zoo.tensors import read_tensors, write_tensors
 
 STD_FLOOR = 0.05  # of the median block deviation: a block that hardly moves is not blown up to unit variance
 
@@ -64,18 +63,20 @@ class BlockStatistics:
         return BlockStatistics(self.mean.to(device), self.std.to(device), self.mask.to(device))
 
     def save(self, path: str | Path) -> None:
-        with atomic_path(path) as temporary:
-            save_file({"mean": self.mean, "std": self.std, "mask": self.mask.to(torch.uint8)}, temporary)
+        """Writes a safetensors file, atomically."""
+        write_tensors(path, {"mean": self.mean, "std": self.std, "mask": self.mask.to(torch.uint8)})
 
     @classmethod
     def load(cls, path: str | Path) -> BlockStatistics:
-        try:
-            tensors = load_file(path)
-            return cls(tensors["mean"].float(), tensors["std"].float(), tensors["mask"].bool())
-        except Exception as error:
-            raise WeightzooError(
-                f"{path} cannot be read as block statistics ({error}); copy it again"
-            ) from error
+        """Reads what `save` wrote.
+
+        Raises:
+            WeightzooError: absent, unreadable or another file.
+        """
+        tensors, _ = read_tensors(path)
+        if set(tensors) != {"mean", "std", "mask"}:
+            raise WeightzooError(f"{path} holds no block statistics; copy the model folder again")
+        return cls(tensors["mean"], tensors["std"], tensors["mask"].bool())
 
 
 def _floored(std: Tensor, floor: float) -> Tensor:

@@ -145,6 +145,7 @@ class Training:
             parameter_groups(self.denoiser, config.weight_decay), config.learning_rate, fused=True
         )
         self.step, self.best = 0, -math.inf
+        self.rows: list[dict[str, Any]] = []  # metrics.jsonl
         self.elapsed = time.perf_counter() - started
 
     @property
@@ -208,8 +209,8 @@ class Training:
             "r2": round(r2, 6),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
         }
-        with open(self.out_dir / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(row) + "\n")
+        self.rows.append(row)
+        write_text(self.out_dir / "metrics.jsonl", "".join(f"{json.dumps(row)}\n" for row in self.rows))
         if r2 > self.best:
             self.best = r2
             save_tensors(self.out_dir / "checkpoints" / "best.safetensors", self.ema.state_dict(), row)
@@ -224,12 +225,13 @@ class Training:
             **with_prefix("ema", self.ema.state_dict()),
             **with_prefix("optimizer", optimizer_tensors(self.optimizer)),
         }
-        state = {"elapsed": self.elapsed, "best": self.best if math.isfinite(self.best) else None}
+        best = self.best if math.isfinite(self.best) else None
+        state = {"elapsed": self.elapsed, "best": best, "rows": self.rows}
         folder = self.out_dir / "checkpoints"
         save_checkpoint(folder, self.step, tensors, state, self.config.keep_checkpoints)
 
     def restore(self) -> None:
-        """Goes back to the newest checkpoint, if there is one; later rows of metrics.jsonl are dropped."""
+        """Goes back to the newest checkpoint, if there is one."""
         found = load_checkpoint(self.out_dir / "checkpoints")
         if found:
             tensors, state = found
@@ -238,9 +240,7 @@ class Training:
             load_optimizer(self.optimizer, under("optimizer", tensors))
             self.step, self.elapsed = state["step"], state["elapsed"]
             self.best = -math.inf if state["best"] is None else state["best"]
-        metrics = self.out_dir / "metrics.jsonl"
-        rows = metrics.read_text().splitlines() if metrics.exists() else []
-        write_text(metrics, "".join(f"{row}\n" for row in rows if json.loads(row)["step"] <= self.step))
+            self.rows = state["rows"]
 
     def finish(self) -> Path:
         """Writes the model folder with the best averaged weights."""

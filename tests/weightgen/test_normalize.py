@@ -7,6 +7,7 @@ import torch
 from weightgen.normalize import STD_FLOOR, BlockStatistics
 from zoo.errors import WeightzooError
 from zoo.records import WeightRecord
+from zoo.tensors import write_tensors
 
 
 def test_normalize_and_back(make_dataset):
@@ -55,5 +56,8 @@ def test_errors(tmp_path):
     with pytest.raises(WeightzooError, match="training split empty"):
         BlockStatistics.from_blocks(torch.empty(0, 2, 4), torch.ones(2, 4, dtype=torch.bool))
     (tmp_path / "s.safetensors").write_bytes(b"short")
-    with pytest.raises(WeightzooError, match="cannot be read as block statistics"):
+    with pytest.raises(WeightzooError, match="is not a readable safetensors file"):
+        BlockStatistics.load(tmp_path / "s.safetensors")
+    write_tensors(tmp_path / "s.safetensors", {"mean": torch.zeros(2)})
+    with pytest.raises(WeightzooError, match="holds no block statistics"):
         BlockStatistics.load(tmp_path / "s.safetensors")
