@@ -30,7 +30,7 @@ from weightgen.bench import (
 )
 from weightgen.cells import FinetuneTask, OwnTask, Task, ZeroStepCell, run_cell
 from weightgen.grid import PROMPTED, FinetuneRow, LearningRates
-from weightgen.novelty import novelty
+from weightgen.novelty import diversity, novelty
 from weightgen.results import summarise_cells
 from weightgen.starts import MODEL_NAMES, Starts
 from weightgen.timing import fleet_throughput, measure_timing
@@ -42,6 +42,7 @@ from zoo.files import PathLike, read_json, sha256_file, write_json
 from zoo.progress import console, track
 
 PROMPT_COUNTS = (1, 4)
+SAMPLED_PROMPTS, SAMPLES = 8, 4  # for the diversity of samples
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ def evaluate(
         "absent": [init for init in all_inits(config) if init not in inits],
         "failures": failures,
         "novelty": distances(bench, starts, splits),
+        "diversity": spread_of_samples(bench, starts, splits),
         "learning_rates": [
             {
                 "init": init,
@@ -310,6 +312,20 @@ def run_all(
             failures.append({"cell": outcome.task.name, "reason": outcome.error})
             say(f"{outcome.task.name}: {outcome.error}")
     return failures
+
+
+def spread_of_samples(
+    bench: Bench, starts: Starts, splits: dict[str, list[Concept]]
+) -> dict[str, float] | None:
+    """How far networks sampled for the same prompt are apart; None where nothing is sampled in few steps."""
+    if not start_path(bench.out_dir, "generated_few_steps", 1).exists():
+        return None
+    path = bench.out_dir / "diversity.json"
+    if not path.exists():
+        concepts = next(iter(splits.values()))[:SAMPLED_PROMPTS]
+        samples = starts.samples(concepts, SAMPLES)
+        write_json(path, finite(diversity(samples, starts.train.blocks, starts.block_statistics)))
+    return read_json(path)
 
 
 def distances(bench: Bench, starts: Starts, splits: dict[str, list[Concept]]) -> list[dict[str, Any]]:

@@ -96,10 +96,10 @@ def pooled_kid(
         features, targets: [concepts, photographs, D], the same images in the same order.
 
     Returns:
-        (kid, (low, high)); NaN where there are fewer than two images.
+        (kid, (low, high)); NaN where there are fewer than two images or a feature is not finite.
     """
     mine, truth = (torch.from_numpy(np.asarray(x, dtype=np.float32)) for x in (features, targets))
-    if mine.shape[0] * mine.shape[1] < 2:
+    if mine.shape[0] * mine.shape[1] < 2 or not bool(torch.isfinite(mine).all()):
         return math.nan, (math.nan, math.nan)
     value = kid(mine.flatten(0, 1), truth.flatten(0, 1), paired=True)
     return value, kid_interval(mine, truth, paired=True, resamples=resamples)

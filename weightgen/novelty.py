@@ -69,3 +69,20 @@ def novelty(zoo: Tensor, networks: Mapping[str, Tensor], statistics: BlockStatis
             }
         )
     return rows
+
+
+def diversity(samples: Tensor, zoo: Tensor, statistics: BlockStatistics) -> dict[str, float]:
+    """How far networks that were sampled for the same prompt are apart, against members of the zoo.
+
+    Args:
+        samples: [prompts, networks, num_blocks, block_size].
+        zoo: blocks of the train records, [N, num_blocks, block_size].
+    """
+    apart = [torch.pdist(flatten(own, statistics)) for own in samples]
+    members = torch.pdist(flatten(zoo, statistics))
+    return {
+        "pairwise_median": float(torch.cat(apart).median()),
+        "zoo_pairwise_median": float(members.median()),
+        "prompts": len(samples),
+        "networks": samples.shape[1],
+    }

@@ -44,7 +44,7 @@ def tables(results: Row) -> list[str]:
         *zero_section(results),
         *speed_section(results["speedup"]),
         *final_section(results["final"]),
-        *novelty_section(results["novelty"]),
+        *novelty_section(results["novelty"], results["diversity"]),
         *fleet_section(results["fleet"]),
         *seconds_section(results["timing"]),
         "<h2>Words</h2>",
@@ -159,8 +159,8 @@ def final_section(rows: list[Row]) -> list[str]:
     return lines
 
 
-def novelty_section(rows: list[Row]) -> list[str]:
-    """Distances to the nearest zoo member."""
+def novelty_section(rows: list[Row], samples: Row | None) -> list[str]:
+    """Distances to the nearest zoo member, and among samples of one prompt."""
     if not rows:
         return []
     zoo = rows[0]
@@ -183,6 +183,17 @@ def novelty_section(rows: list[Row]) -> list[str]:
         f"zoo members have {number(zoo['zoo_cosine_median'])} to the most similar other one (median; 5 % are "
         f"above {number(zoo['zoo_cosine_p95'])}).</p>",
         table(columns, [[row[key] for key in keys] for row in rows], mark=OURS),
+        *diversity_words(samples),
+    ]
+
+
+def diversity_words(samples: Row | None) -> list[str]:
+    if samples is None:
+        return []
+    return [
+        f"<p>Sampled in few steps, {samples['networks']} networks for the same prompt are "
+        f"{number(samples['pairwise_median'])} apart (median over {samples['prompts']} prompts); two members of the "
+        f"zoo are {number(samples['zoo_pairwise_median'])} apart.</p>"
     ]
 
 

@@ -32,7 +32,7 @@ from weightgen.text import TextEncoder, load_text_encoder
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json
-from zoo.lora import Adapter, initial_adapter, load_base, merge
+from zoo.lora import initial_adapter, load_base, merge
 from zoo.run import Zoo, open_zoo
 
 T = TypeVar("T")
@@ -159,9 +159,12 @@ class Starts:
         noise = torch.Generator().manual_seed(self.seed) if steps > 1 else None
         return generate(self.model(name), words, num_inference_steps=steps, generator=noise).blocks.float()
 
-    def adapter(self, blocks: Tensor) -> Adapter:
-        """One network's blocks [num_blocks, block_size] as named tensors."""
-        return {name: value[0] for name, value in self.zoo.layout.from_blocks(blocks[None]).items()}
+    def samples(self, concepts: Sequence[Concept], networks: int) -> Tensor:
+        """Several networks per concept by `generated` in few steps: [K, networks, num_blocks, block_size]."""
+        words = [wordings(concept, 1) for concept in concepts]
+        noise = torch.Generator().manual_seed(self.seed)
+        output = generate(self.model("generated"), words, FEW_STEPS, generator=noise, num_networks=networks)
+        return output.blocks.float().unflatten(0, (len(concepts), networks))
 
     def seconds(self, init: str, concept: Concept, repeats: int = 3) -> dict[str, float]:
         """What this start costs before the first training step, for one concept, measured on fresh objects.

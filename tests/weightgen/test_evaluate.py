@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from weightgen.grid import GRIDS, FinetuneRow, LearningRates, grid_named
 from weightgen.heldout import HeldOut, shuffled, wordings
 from weightgen.intervals import censored_quantile, paired_ratio, pooled_kid
 from weightgen.normalize import BlockStatistics
-from weightgen.novelty import novelty
+from weightgen.novelty import diversity, novelty
+from weightgen.report import cards, problems
+from weightgen.report_tables import tables
 from weightgen.speedup import Curve, mean_curves, reach, speedups
 from weightgen.starts import Starts, find_models
 from weightgen.zero_step import scratch_params
@@ -128,6 +131,9 @@ def test_novelty_knows_a_copy():
         rows["copied"]["nearest_min"] == pytest.approx(0, abs=1e-3)
         and rows["copied"]["closer_than_zoo_p5"] == 1
     )
+    samples = zoo[:2, None] + torch.tensor([0.0, 1e-3])[:, None, None]
+    apart = diversity(samples, zoo, statistics)
+    assert apart["pairwise_median"] < 0.01 < apart["zoo_pairwise_median"] and apart["networks"] == 2
     assert rows["copied"]["cosine_median"] == pytest.approx(1, abs=1e-5)
     assert rows["new"]["closer_than_zoo_p5"] == 0 and rows["new"]["zoo_cosine_median"] < 0.99
 
@@ -269,6 +275,21 @@ def test_again_does_nothing_and_a_lost_cell_is_made_again(evaluated, world):
     strip = lambda text: {k: v for k, v in json.loads(text).items() if k != "fleet_seconds"}  # noqa: E731
     assert strip(lost.read_text()) == strip(content)
     assert again["final"] == results["final"] and again["zero_step"] == results["zero_step"]
+
+
+def test_a_diverged_fine_tuning_is_kept_as_never_reached(evaluated, world, tmp_path):
+    _, out = evaluated
+    shutil.copytree(out, tmp_path / "out")
+    cell = next((tmp_path / "out" / "cells").glob("fine-full-8-polished-*.json"))
+    content = read_json(cell)
+    write_json(
+        cell, {**content, "l1": [content["l1"][0], None, None], "psnr": [1.0, None, None], "diverged": True}
+    )
+    results = evaluate(config_of(world), tmp_path / "out")
+    row = next(r for r in results["final"] if (r["mode"], r["init"]) == ("full", "polished"))
+    assert row["diverged"] == 1 and row["l1"] is None and row["n"] == 2
+    assert all(r["n"] == 2 for r in results["speedup"])
+    assert any("diverged" in problem for problem in problems(results)) and tables(results) and cards(results)
 
 
 def test_another_setting_is_refused(evaluated, world):
