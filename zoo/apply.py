@@ -32,7 +32,7 @@ DETAIL_SIDE = (
     512  # short side of the finest picture that the network sees; its long side has 4 times that at most
 )
 LONGEST = 16  # the first pass squeezes panoramas that are longer than this times their height
-STRIP_ROWS = 256
+STRIP_ROWS = 251  # off the 8-pixel blocks of JPEG, whose own borders would look like seams
 
 
 def apply_to_photo(weights: PathLike, photo: PathLike, out: PathLike, base: PathLike | None = None) -> None:
