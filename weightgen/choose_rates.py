@@ -15,8 +15,9 @@ from typing import Any
 
 from weightgen.bench import EvaluateConfig, bench_of, finite
 from weightgen.cells import FinetuneTask
-from weightgen.evaluate import RunCells, freeze, make_starts, own_tasks, run_all, run_here, usable_rows
+from weightgen.evaluate import RunCells, freeze, make_starts, run_all, run_here
 from weightgen.grid import FinetuneRow, trials
+from weightgen.plan import own_tasks, usable_rows
 from weightgen.starts import Starts
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json, write_json

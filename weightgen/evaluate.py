@@ -23,25 +23,23 @@ from weightgen.bench import (
     EvaluateConfig,
     bench_of,
     finite,
-    load_bench,
     own_path,
     start_path,
     write_blocks,
 )
-from weightgen.cells import FinetuneTask, OwnTask, Task, ZeroStepCell, run_cell
-from weightgen.grid import PROMPTED, FinetuneRow, LearningRates
+from weightgen.cells import Task, run_cell
+from weightgen.grid import FinetuneRow, LearningRates
 from weightgen.novelty import diversity, novelty
+from weightgen.plan import PROMPT_COUNTS, finetune_tasks, own_tasks, usable_rows, zero_tasks
 from weightgen.results import summarise_cells
 from weightgen.starts import MODEL_NAMES, Starts
 from weightgen.timing import fleet_throughput, measure_timing
-from weightgen.zero_step import ZeroStepTask
 from zoo.concepts import Concept
 from zoo.config import config_diff, load_config, save_config, to_dict
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json, sha256_file, write_json
 from zoo.progress import console, track
 
-PROMPT_COUNTS = (1, 4)
 SAMPLED_PROMPTS, SAMPLES = 8, 4  # for the diversity of samples
 
 
@@ -167,22 +165,6 @@ def all_inits(config: EvaluateConfig) -> list[str]:
     return [*config.grid.inits, *(name for name in config.models if name not in MODEL_NAMES)]
 
 
-def usable_rows(bench: Bench, starts: Starts) -> list[FinetuneRow]:
-    """The fine-tuning rows with the starts that there are and at least one concept that has enough pairs."""
-    rows = []
-    for row in bench.config.grid.finetune:
-        row = replace(row, inits=tuple(init for init in row.inits if starts.available(init)))
-        if row_concepts(bench, row):
-            rows.append(row)
-    return rows
-
-
-def row_concepts(bench: Bench, row: FinetuneRow) -> list[Concept]:
-    """The first concepts in the order of the hash that have enough pairs and are no near-duplicates."""
-    members = [c for c in bench.held_out.concepts(row.split) if c.id not in bench.near_duplicates]
-    return [c for c in members if bench.held_out.count(c.id, "train") >= row.pairs][: row.concepts]
-
-
 def make_starts(bench: Bench, starts: Starts, inits: Sequence[str], groups: dict[str, list[Concept]]) -> None:
     """Computes every start for every concept, once; `shuffled` trades places within a split."""
     concepts = [concept for members in groups.values() for concept in members]
@@ -215,90 +197,6 @@ def timed(
         timing["fleet"] = fleet_throughput(bench, ids, grid.fleet_sizes, grid.timed_steps)
         write_json(path, finite(timing))
     return read_json(path)
-
-
-def own_members(bench: Bench, concepts: Sequence[Concept]) -> list[Concept]:
-    """The concepts of a split that get their own adapter: all, or the first that are no near-duplicates.
-
-    Validation concepts have them too, for the choice of learning rates.
-    """
-    grid = bench.config.grid
-    concepts = [concept for concept in concepts if concept.split in (*grid.own_splits, "validation")]
-    if grid.own_concepts is None:
-        return concepts
-    return [concept for concept in concepts if concept.id not in bench.near_duplicates][: grid.own_concepts]
-
-
-def own_tasks(bench: Bench, splits: dict[str, list[Concept]]) -> list[OwnTask]:
-    """Fleets that train the concepts' own adapters; what the zoo has stored already is taken from there."""
-    grid, tasks = bench.config.grid, []
-    for split, concepts in splits.items():
-        members = own_members(bench, concepts)
-        wanted = {concept.id for concept in members}
-        for record in bench.zoo.records(split):
-            path = own_path(bench.out_dir, record.concept_id)
-            if record.concept_id in wanted and not path.exists():
-                write_blocks(path, [record.concept_id], torch.tensor(record.blocks.astype("float32"))[None])
-        missing = [c.id for c in members if not own_path(bench.out_dir, c.id).exists()]
-        chunks = [missing[i : i + grid.own_fleet] for i in range(0, len(missing), grid.own_fleet)]
-        tasks += [OwnTask(str(bench.out_dir), tuple(chunk)) for chunk in chunks]
-    return tasks
-
-
-def zero_tasks(bench: Bench, inits: Sequence[str], splits: dict[str, list[Concept]]) -> list[ZeroStepCell]:
-    """The zero-step cells; methods that do not read the prompt have one, not one per number of prompts."""
-    grid, tasks = bench.config.grid, []
-    for split, concepts in splits.items():
-        for init in inits:
-            members = own_members(bench, concepts) if init == "own" else concepts
-            if not members:
-                continue
-            counts = PROMPT_COUNTS if init in PROMPTED and init in grid.four_prompts else (1,)
-            ids = tuple(concept.id for concept in members)
-            tasks += [
-                ZeroStepCell(str(bench.out_dir), ZeroStepTask(split, init, count), ids) for count in counts
-            ]
-    return tasks
-
-
-def finetune_tasks(
-    bench: Bench,
-    rows: Sequence[FinetuneRow],
-    rates: LearningRates,
-    timing: dict[str, Any],
-    deadline: float | None = None,
-) -> list[FinetuneTask]:
-    """All fine-tuning cells, concept by concept: full training one network at a time, adapters as fleets."""
-    tasks = []
-    for row in rows:
-        ids = [concept.id for concept in row_concepts(bench, row)]
-        shown = tuple(ids[: bench.config.grid.picture_concepts])
-        size = 1 if row.mode == "full" else bench.config.grid.own_fleet
-        for start in range(0, len(ids), size):
-            for init in row.inits:
-                steps = row.steps_of(init)
-                # processes that work side by side are slower than the one that was timed
-                needed = (
-                    1.5
-                    * size
-                    * steps
-                    * timing["step_seconds"].get(init, timing["step_seconds"].get(row.mode, 0.1))
-                )
-                tasks.append(
-                    FinetuneTask(
-                        str(bench.out_dir),
-                        row.split,
-                        row.pairs,
-                        row.mode,
-                        init,
-                        tuple(ids[start : start + size]),
-                        steps,
-                        rates.of(init, row.mode, row.pairs),
-                        deadline=None if deadline is None else deadline - needed,
-                        keep=shown,
-                    )
-                )
-    return tasks
 
 
 def run_all(
@@ -345,6 +243,3 @@ def distances(bench: Bench, starts: Starts, splits: dict[str, list[Concept]]) ->
     if owned:
         networks["own"] = bench.zoo.layout.to_blocks(bench.start("own", owned))
     return novelty(starts.train.blocks, networks, statistics)
-
-
-__all__ = ["EvaluateConfig", "evaluate", "load_bench", "run_here"]

@@ -1,0 +1,121 @@
+"""The plan of an evaluation: which cells a grid consists of, given the starts, concepts and pairs at hand.
+
+tasks = zero_tasks(bench, inits, splits) + finetune_tasks(bench, rows, rates, timing)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from weightgen.bench import Bench, own_path, write_blocks
+from weightgen.cells import FinetuneTask, OwnTask, ZeroStepCell
+from weightgen.grid import PROMPTED, FinetuneRow, LearningRates
+from weightgen.starts import Starts
+from weightgen.zero_step import ZeroStepTask
+from zoo.concepts import Concept
+
+PROMPT_COUNTS = (1, 4)
+
+
+def usable_rows(bench: Bench, starts: Starts) -> list[FinetuneRow]:
+    """The fine-tuning rows with the starts that there are and at least one concept that has enough pairs."""
+    rows = []
+    for row in bench.config.grid.finetune:
+        row = replace(row, inits=tuple(init for init in row.inits if starts.available(init)))
+        if row_concepts(bench, row):
+            rows.append(row)
+    return rows
+
+
+def row_concepts(bench: Bench, row: FinetuneRow) -> list[Concept]:
+    """The first concepts in the order of the hash that have enough pairs and are no near-duplicates."""
+    members = [c for c in bench.held_out.concepts(row.split) if c.id not in bench.near_duplicates]
+    return [c for c in members if bench.held_out.count(c.id, "train") >= row.pairs][: row.concepts]
+
+
+def own_members(bench: Bench, concepts: Sequence[Concept]) -> list[Concept]:
+    """The concepts of a split that get their own adapter: all, or the first that are no near-duplicates.
+
+    Validation concepts have them too, for the choice of learning rates.
+    """
+    grid = bench.config.grid
+    concepts = [concept for concept in concepts if concept.split in (*grid.own_splits, "validation")]
+    if grid.own_concepts is None:
+        return concepts
+    return [concept for concept in concepts if concept.id not in bench.near_duplicates][: grid.own_concepts]
+
+
+def own_tasks(bench: Bench, splits: dict[str, list[Concept]]) -> list[OwnTask]:
+    """Fleets that train the concepts' own adapters; what the zoo has stored already is taken from there."""
+    grid, tasks = bench.config.grid, []
+    for split, concepts in splits.items():
+        members = own_members(bench, concepts)
+        wanted = {concept.id for concept in members}
+        for record in bench.zoo.records(split):
+            path = own_path(bench.out_dir, record.concept_id)
+            if record.concept_id in wanted and not path.exists():
+                write_blocks(path, [record.concept_id], torch.tensor(record.blocks.astype("float32"))[None])
+        missing = [c.id for c in members if not own_path(bench.out_dir, c.id).exists()]
+        chunks = [missing[i : i + grid.own_fleet] for i in range(0, len(missing), grid.own_fleet)]
+        tasks += [OwnTask(str(bench.out_dir), tuple(chunk)) for chunk in chunks]
+    return tasks
+
+
+def zero_tasks(bench: Bench, inits: Sequence[str], splits: dict[str, list[Concept]]) -> list[ZeroStepCell]:
+    """The zero-step cells; methods that do not read the prompt have one, not one per number of prompts."""
+    grid, tasks = bench.config.grid, []
+    for split, concepts in splits.items():
+        for init in inits:
+            members = own_members(bench, concepts) if init == "own" else concepts
+            if not members:
+                continue
+            counts = PROMPT_COUNTS if init in PROMPTED and init in grid.four_prompts else (1,)
+            ids = tuple(concept.id for concept in members)
+            tasks += [
+                ZeroStepCell(str(bench.out_dir), ZeroStepTask(split, init, count), ids) for count in counts
+            ]
+    return tasks
+
+
+def finetune_tasks(
+    bench: Bench,
+    rows: Sequence[FinetuneRow],
+    rates: LearningRates,
+    timing: dict[str, Any],
+    deadline: float | None = None,
+) -> list[FinetuneTask]:
+    """All fine-tuning cells, concept by concept: full training one network at a time, adapters as fleets."""
+    tasks = []
+    for row in rows:
+        ids = [concept.id for concept in row_concepts(bench, row)]
+        shown = tuple(ids[: bench.config.grid.picture_concepts])
+        size = 1 if row.mode == "full" else bench.config.grid.own_fleet
+        for start in range(0, len(ids), size):
+            for init in row.inits:
+                steps = row.steps_of(init)
+                # processes that work side by side are slower than the one that was timed
+                needed = (
+                    1.5
+                    * size
+                    * steps
+                    * timing["step_seconds"].get(init, timing["step_seconds"].get(row.mode, 0.1))
+                )
+                tasks.append(
+                    FinetuneTask(
+                        str(bench.out_dir),
+                        row.split,
+                        row.pairs,
+                        row.mode,
+                        init,
+                        tuple(ids[start : start + size]),
+                        steps,
+                        rates.of(init, row.mode, row.pairs),
+                        deadline=None if deadline is None else deadline - needed,
+                        keep=shown,
+                    )
+                )
+    return tasks
