@@ -7,7 +7,7 @@ PYTHON := $(VENV)/bin/python
 WEIGHTZOO := $(VENV)/bin/weightzoo
 STAMP := $(VENV)/.weightzoo-setup
 BOOTSTRAP := $(shell command -v python3.11 || command -v python3)
-PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check
+PIP := $(PYTHON) -m pip --quiet --quiet --disable-pip-version-check  # errors only
 
 export RAY_USAGE_STATS_ENABLED := 0
 

@@ -69,7 +69,8 @@ def describe(error: BaseException) -> tuple[str, int] | None:
     from zoo.errors import WeightzooError
 
     if isinstance(error, WeightzooError):
-        return str(error), FAILED if _disk_full(error.__cause__) else error.exit_code
+        full = _disk_full(error) or _disk_full(error.__cause__)
+        return str(error), FAILED if full else error.exit_code
     if _disk_full(error):
         where = getattr(error, "filename", None)
         target = f" while writing {where}" if where else ""
@@ -102,7 +103,7 @@ def say_error(message: str) -> None:
 def _disk_full(error: BaseException | None) -> bool:
     if error is None:
         return False
-    # safetensors raises an error type of its own, with the operating system's text in it
+    # safetensors has an error type of its own, worker processes send text: both hold the system's words
     return getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error)
 
 

@@ -1,5 +1,6 @@
 """A toy zoo, toy models and toy pairs for the commands, and a runner."""
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -49,12 +50,21 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+class Disk:
+    """A disk with room for ``room`` more atomic writes."""
+
+    def __init__(self) -> None:
+        self.room = 0
+
+    def fsync(self, descriptor: int) -> None:
+        self.room -= 1
+        if self.room < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
 @pytest.fixture
-def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every atomic write ends with "No space left on device"."""
-    import errno
-
-    def refuse(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("zoo.files.os.fsync", refuse)
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    """Every atomic write ends with "No space left on device", unless the test makes room."""
+    disk = Disk()
+    monkeypatch.setattr("zoo.files.os.fsync", disk.fsync)
+    return disk

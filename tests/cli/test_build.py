@@ -69,9 +69,20 @@ def test_ctrl_c_keeps_what_is_finished(build, tmp_path, monkeypatch):
     assert kept.stat().st_mtime_ns == before
 
 
-def test_full_disk(build, full_disk):
-    result = build()
-    assert result.code == 1 and "No space left" in result.error
+def test_disk_that_is_full_at_every_write(build, run, tmp_path, full_disk):
+    """Attempt n has room for n files; what is finished stays, and the end is that of a quiet build."""
+    for attempt in range(40):
+        full_disk.room = attempt
+        result = build()
+        if result.code == 0:
+            break
+        assert result.code == 1 and "No space left" in result.err.splitlines()[-1]
+    assert 2 < attempt < 39
+    assert run("inspect", tmp_path / "run", "--verify").code == 0
+    crowded = {path.name: path.read_bytes() for path in (tmp_path / "run" / "weights").iterdir()}
+    full_disk.room = 1000
+    assert build("--run-dir", tmp_path / "quiet").code == 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "quiet" / "weights").iterdir()} == crowded
 
 
 @pytest.mark.parametrize(
