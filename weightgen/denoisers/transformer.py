@@ -88,7 +88,7 @@ class TransformerNetwork(nn.Module):
         tokens, mask, summary = self.text(tokens, mask, pooled)
         modulation = self.modulation(self.time(timesteps) + summary).unflatten(-1, (6, -1))
         x = torch.bmm(noisy.transpose(0, 1), self.matrices.transpose(1, 2)).transpose(0, 1)
-        x = x + self.block_index(self.indices)
+        x = x + self.block_index(self.indices) + summary[:, None]
         mask = torch.cat([mask, mask.new_ones(x.shape[:2])], 1)
         for layer in self.layers:
             x = layer(x, tokens, mask, modulation)
