@@ -175,7 +175,10 @@ def load_network(folder: str | Path) -> tuple[str, nn.Module]:
         raise WeightzooError(
             f"{folder / 'config.json'}: unknown denoiser; known: {', '.join(sorted(by_class))}"
         )
-    network = NETWORKS[name](**{k: v for k, v in config.items() if not k.startswith("_")})
+    settings = {key: value for key, value in config.items() if not key.startswith("_")}
+    if name == "transformer":
+        settings.setdefault("pooled_at_input", False)  # folders from before the option
+    network = NETWORKS[name](**settings)
     weights, _ = read_tensors(folder / WEIGHTS_NAME)
     try:
         network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})

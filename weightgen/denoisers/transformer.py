@@ -61,12 +61,15 @@ class TransformerNetwork(nn.Module):
         num_heads: int = 5,
         mlp_ratio: float = 2.0,
         dropout: float = 0.1,
+        pooled_at_input: bool = True,
     ) -> None:
         super().__init__()
         self.settings: dict[str, Any] = {
             "num_blocks": num_blocks, "block_size": block_size, "text_width": text_width, "width": width,
             "num_layers": num_layers, "num_heads": num_heads, "mlp_ratio": mlp_ratio, "dropout": dropout,
+            "pooled_at_input": pooled_at_input,
         }  # fmt: skip
+        self.pooled_at_input = pooled_at_input
         self.time = TimeEmbedding(width)
         self.text = TextConditioning(text_width, width)
         self.block_index = BlockIndexEmbedding(num_blocks, width)
@@ -88,7 +91,9 @@ class TransformerNetwork(nn.Module):
         tokens, mask, summary = self.text(tokens, mask, pooled)
         modulation = self.modulation(self.time(timesteps) + summary).unflatten(-1, (6, -1))
         x = torch.bmm(noisy.transpose(0, 1), self.matrices.transpose(1, 2)).transpose(0, 1)
-        x = x + self.block_index(self.indices) + summary[:, None]
+        x = x + self.block_index(self.indices)
+        if self.pooled_at_input:
+            x = x + summary[:, None]
         mask = torch.cat([mask, mask.new_ones(x.shape[:2])], 1)
         for layer in self.layers:
             x = layer(x, tokens, mask, modulation)
