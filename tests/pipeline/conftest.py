@@ -1,6 +1,7 @@
 """A zoo small enough to be built in seconds, inside the test's own process."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -77,9 +78,9 @@ def micro() -> BuildConfig:
     return micro_config()
 
 
-@pytest.fixture(scope="session")
-def inline() -> Iterator[None]:
-    """Build inside this process with a teacher that can fail."""
+@contextmanager
+def building_inline() -> Iterator[None]:
+    """Builds inside this process with a teacher that can fail."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(EXECUTORS, "local", run_inline)
         patch.setattr(pipeline.build, "run_local", run_inline)
@@ -89,9 +90,16 @@ def inline() -> Iterator[None]:
     torch.set_flush_denormal(False)
 
 
+@pytest.fixture
+def inline() -> Iterator[None]:
+    with building_inline():
+        yield
+
+
 @pytest.fixture(scope="session")
-def micro_zoo(inline, micro, tmp_path_factory):
+def micro_zoo(micro, tmp_path_factory):
     """A finished run folder; read only."""
     run_dir = tmp_path_factory.mktemp("zoo") / "micro"
-    build(run_dir, micro, micro_concepts())
+    with building_inline():
+        build(run_dir, micro, micro_concepts())
     return run_dir
