@@ -1,0 +1,109 @@
+"""What the commands wire together: pictures rendered by the pipeline for polishing, pairs for the evaluation."""
+
+import json
+
+import pytest
+import torch
+
+import pipeline.build
+from cli.heldout import FEWEST_PAIRS, held_out_pairs, pairs_needed
+from cli.pictures import CROPS_PER_CONCEPT, open_studio
+from pipeline.build import build
+from pipeline.catalogue import polish_concepts, test_concepts, zoo_concepts
+from pipeline.executors import EXECUTORS
+from tests.pipeline.conftest import micro_config, run_inline
+from weightgen.grid import FinetuneRow, Grid
+from weightgen.heldout import HeldOut
+from weightgen.train import TrainConfig, train
+from zoo.concepts import read_concepts
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    """A zoo of seconds on catalogue concepts, one of them for validation."""
+    pool = zoo_concepts(60)
+    concepts = pool[:5] + [next(concept for concept in pool if concept.split == "validation")]
+    folder = tmp_path_factory.mktemp("wiring") / "zoo"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EXECUTORS, "local", lambda tasks, fn, workers: run_inline(tasks, fn))
+        patch.setattr(pipeline.build, "run_local", run_inline)
+        build(folder, micro_config(), concepts)
+    torch.use_deterministic_algorithms(False)
+    torch.set_flush_denormal(False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def studio(zoo):
+    return open_studio(zoo)
+
+
+def test_batches_depend_on_seed_and_step_only(studio):
+    first = [batch for _, batch in zip(range(3), studio.batches(), strict=False)]
+    again = next(studio.batches(start_step=2))
+    assert again.prompts == first[2].prompts
+    assert torch.equal(again.targets, first[2].targets) and torch.equal(again.sources, first[2].sources)
+    assert first[0].prompts != first[1].prompts
+    assert first[0].targets.shape == (8, CROPS_PER_CONCEPT, 3, 16, 16)
+    assert float(first[0].targets.min()) >= 0 and float(first[0].targets.max()) <= 1
+
+
+def test_no_held_out_concept_is_polished_on(studio):
+    held_out = {c.id for split in ("combination", "value", "family") for c in test_concepts(split)}
+    used = {concept.id for concept in studio.concepts}
+    assert not used & held_out and not used & {concept.id for concept in studio.validation}
+    assert len(studio.concepts) == len(polish_concepts())
+    (batch,) = studio.validation_batches()
+    assert batch.prompts == [studio.validation[0].paraphrases[0]]
+
+
+def test_train_polish(run, zoo, studio, tmp_path, monkeypatch):
+    from weightgen.data import load_zoo
+
+    options = {"width": 16, "num_layers": 1, "num_heads": 2}
+    config = TrainConfig("transformer", options, steps=2, batch_size=4, device="cpu")
+    train(config, load_zoo(zoo), tmp_path / "generated", validation=load_zoo(zoo, "validation"))
+    monkeypatch.setattr("cli.pictures.open_studio", lambda folder, seed: studio)
+    command = ("train", "--data", zoo, "--polish", tmp_path / "generated", "-o", tmp_path / "polished")
+    result = run(*command, "--steps", 2, "--json")
+    assert result.code == 0, result.err
+    assert result.json["stage"] == "polished" and result.json["polish"]["steps"] == 2
+    rows = (tmp_path / "polished" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(rows[-1])["l1"] > 0
+    itself = run(*command[:-1], tmp_path / "generated", "--steps", 2)
+    assert itself.code == 2 and "is the model to polish" in itself.error
+
+
+ROW = FinetuneRow("combination", 20, "full", ("base",), 1, 4, 4)
+GRID = Grid(
+    "toy",
+    ("copy",),
+    (),
+    (ROW,),
+    splits=("combination", "external"),
+    test_images=4,
+    concepts_per_split=2,
+    own_concepts=0,
+    picture_concepts=1,
+    validation_concepts=1,
+)
+
+
+def test_pairs_for_an_evaluation(zoo, tmp_path):
+    made = held_out_pairs(tmp_path, zoo, GRID)
+    held_out = HeldOut.open(made.folders)
+    combination = held_out.concepts("combination")
+    assert len(combination) == 2 and len(held_out.concepts("validation")) == 1
+    assert sorted(held_out.count(c.id, "train") for c in combination) == [FEWEST_PAIRS, 20]
+    assert {held_out.count(c.id, "test") for c in combination} == {4}
+    assert len(held_out.concepts("external")) >= 24
+    assert made.near_duplicates.is_file() and len(list(made.pictures.glob("*/source"))) == 2
+    zoo_ids = {concept.id for concept in read_concepts(zoo / "concepts.jsonl") if concept.split == "train"}
+    assert not zoo_ids & {concept.id for concept in held_out.all_concepts}
+    assert held_out_pairs(tmp_path, zoo, GRID) == made
+
+
+def test_pairs_needed():
+    assert pairs_needed(GRID, "combination", 0, 256) == 20
+    assert pairs_needed(GRID, "combination", 1, 256) == FEWEST_PAIRS
+    assert pairs_needed(GRID, "validation", 3, 256) == 20
