@@ -11,7 +11,7 @@ PIP := $(PYTHON) -m pip --quiet --quiet --disable-pip-version-check  # errors on
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup demo test test-fast lint types zoo models bench evaluate-full
+.PHONY: help setup demo test test-fast lint types zoo models embed bench evaluate-full
 
 help:
 	@echo "make setup          create .venv and install weightzoo with everything it needs (once)"
@@ -21,6 +21,7 @@ help:
 	@echo "make lint           ruff"
 	@echo "make zoo            build the embedded zoo anew (about two hours, resumable)"
 	@echo "make models         train both stages of the weight generator, and the controls (about an hour)"
+	@echo "make embed          make models, then put the polished one into the package"
 	@echo "make bench          the benchmarks"
 	@echo "make evaluate-full  make models, then the full evaluation grid (about three hours, resumable)"
 
@@ -63,6 +64,10 @@ models: $(STAMP)
 	@$(WEIGHTZOO) train --denoiser unet1d -o $(MODELS)/generated_unet1d
 	@$(WEIGHTZOO) train --polish $(MODELS)/generated -o $(MODELS)/polished
 	@$(WEIGHTZOO) train --polish $(MODELS)/generated --random-init -o $(MODELS)/control
+
+# what `make models` made becomes the model that comes with the package
+embed: models
+	@$(PYTHON) -c 'from weightgen.model_folder import copy_half; copy_half("$(MODELS)/polished", "weightgen/embedded/weightzoo-small")'
 
 evaluate-full: models
 	@$(WEIGHTZOO) evaluate --full --choose-rates --model $(MODELS) -o runs/evaluate-full

@@ -121,6 +121,15 @@ def save_model_folder(
     return out_dir
 
 
+def copy_half(path: str | Path, out_dir: str | Path) -> Path:
+    """Copies a model folder with the denoiser's weights as float16: how the embedded model is stored."""
+    model = load_model_folder(path)
+    return save_model_folder(
+        out_dir, model.denoiser, model.scheduler(), model.layout, model.statistics,
+        model.base_generator_path, model.text_encoder_name, model.metadata, torch.float16,
+    )  # fmt: skip
+
+
 def load_model_folder(path: str | Path) -> ModelFolder:
     """Opens a model folder and checks that its parts belong together.
 

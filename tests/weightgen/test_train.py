@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from weightgen import presets
 from weightgen.data import hold_out
-from weightgen.model_folder import load_model_folder, save_model_folder
+from weightgen.model_folder import WEIGHTS_NAME, copy_half, load_model_folder
 from weightgen.objective import ObjectiveConfig, one_step
 from weightgen.text import load_text_encoder
 from weightgen.train import Training, learning_rate_factor, train, update_ema, weights_r2
@@ -140,12 +140,10 @@ def test_model_folder_in_half_precision_and_its_errors(make_dataset, tmp_path):
     dataset = make_dataset()
     train(config(), dataset, tmp_path / "m")
     model = load_model_folder(tmp_path / "m")
-    save_model_folder(
-        tmp_path / "half", model.denoiser, model.scheduler(), model.layout, model.statistics,
-        model.base_generator_path, model.text_encoder_name, {"stage": "polished"}, dtype=torch.float16,
-    )  # fmt: skip
-    half = load_model_folder(tmp_path / "half")
-    assert half.metadata == {"stage": "polished"} and half.target == "x0"
+    half = load_model_folder(copy_half(tmp_path / "m", tmp_path / "half"))
+    assert half.metadata == model.metadata and half.target == "x0"
+    sizes = [(tmp_path / name / "denoiser" / WEIGHTS_NAME).stat().st_size for name in ("half", "m")]
+    assert sizes[0] < 0.6 * sizes[1]
     for name, value in model.denoiser.state_dict().items():
         torch.testing.assert_close(half.denoiser.state_dict()[name], value.half().float())
     with pytest.raises(WeightzooError, match="not a weight generator's folder"):
