@@ -10,6 +10,9 @@ Stages, each skipped when what it makes is there:
 6. write the report
 """
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -85,21 +88,31 @@ def run_demo(limits: DemoPreset, folder: Path, zoo: Path, workers: int | None = 
         say(f"{folder} is complete; remove it to run the demo again")
         return read_json(folder / "evaluation" / "evaluation.json")
     workers = workers or cores()
-    say(f"1/6 the zoo {zoo.name}: {verify(zoo)}")
-    say("2/6 a fresh fleet of 8 concepts")
-    fresh = build_fresh_fleet(folder / "fresh", zoo, limits.fleet_steps)
-    say(f"3/6 training the weight generator, {limits.train_seconds:.0f} s")
-    generated = train_generator(folder / "models" / "generated", zoo, fresh, limits.train_seconds)
-    say(f"4/6 polishing it by pictures, {limits.polish_seconds:.0f} s")
-    polished = polish_generator(folder / "models" / "polished", generated, zoo, limits.polish_seconds)
-    say("5/6 evaluation")
-    models = {"generated": generated, "polished": polished}
-    results = evaluate_models(folder / "evaluation", zoo, models, limits, workers)
-    say("6/6 the report")
-    from weightgen.report import write_report
+    with stage(1, f"opening the zoo {zoo.name}"):
+        say(f"    {verify(zoo)}")
+    with stage(2, f"building a fresh fleet of {FRESH_CONCEPTS} concepts"):
+        fresh = build_fresh_fleet(folder / "fresh", zoo, limits.fleet_steps)
+    with stage(3, f"training the weight generator on weights, {limits.train_seconds:.0f} s"):
+        generated = train_generator(folder / "models" / "generated", zoo, fresh, limits.train_seconds)
+    with stage(4, f"polishing it by pictures, {limits.polish_seconds:.0f} s"):
+        polished = polish_generator(folder / "models" / "polished", generated, zoo, limits.polish_seconds)
+    with stage(5, "evaluating it beside the baselines"):
+        models = {"generated": generated, "polished": polished}
+        results = evaluate_models(folder / "evaluation", zoo, models, limits, workers)
+    with stage(6, "making the report"):
+        from weightgen.report import write_report
 
-    write_report(folder / "evaluation", report.parent)
+        write_report(folder / "evaluation", report.parent)
     return results
+
+
+@contextmanager
+def stage(number: int, line: str) -> Iterator[None]:
+    """Say on stderr what is being done, and afterwards how long it took."""
+    say(f"{number}/6 {line}")
+    started = time.perf_counter()
+    yield
+    say(f"    done in {time.perf_counter() - started:.0f} s")
 
 
 def freeze(folder: Path, zoo: Path, limits: DemoPreset) -> None:
