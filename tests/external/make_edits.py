@@ -92,9 +92,14 @@ def write_crops(image_path: Path, folder: Path, photo: str, count: int) -> None:
             crop.save(folder / f"{photo}_{number:02d}.png")
 
 
+def concept_id(edit: dict) -> str:
+    """The edit's id as a concept: the catalogue has names of its own, some of them the same."""
+    return f"external-{edit['id']}"
+
+
 def concept_row(edit: dict) -> dict:
     """The edit as a zoo concept. The first wording is the prompt as typed: it is the one of "1 prompt"."""
-    concept = {"id": edit["id"], "prompt": edit["prompt"], "attributes": {}, "split": "external"}
+    concept = {"id": concept_id(edit), "prompt": edit["prompt"], "attributes": {}, "split": "external"}
     return concept | {"paraphrases": [edit["prompt"], *edit["paraphrases"]]}
 
 
@@ -105,7 +110,7 @@ def materialise(out: Path) -> None:
         for split, photos in SPLITS.items():
             for photo in photos:
                 count = PAIRS_PER_SPLIT // len(photos)
-                folder = out / edit["id"] / split
+                folder = out / concept_id(edit) / split
                 write_crops(HERE / "photos" / f"{photo}.jpg", folder / "source", photo, count)
                 write_crops(HERE / "targets" / photo / f"{edit['id']}.webp", folder / "target", photo, count)
     lines = [json.dumps(concept_row(edit), ensure_ascii=False, sort_keys=True) for edit in edits]

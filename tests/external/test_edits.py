@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from pipeline.catalogue import catalogue
 from tests.external import make_edits
 from zoo.concepts import read_concepts
 from zoo.metrics import l1
@@ -40,10 +41,15 @@ def test_crops_are_pairs_that_the_reader_takes(tmp_path, monkeypatch):
         photos = [{pair.rsplit("_")[0] for pair, _, _ in pairs} for pairs in (train, test)]
         assert [len(train), len(test)] == [16, 16] and not photos[0] & photos[1]
         distance[name] = l1(*pairs_to_tensors(test, 64)).mean()
-    assert distance["touch-brighter"] < 0.1 < 0.3 < distance["film-negative"]
+    assert distance["external-touch-brighter"] < 0.1 < 0.3 < distance["external-film-negative"]
 
 
 def test_a_command_line_without_work_is_refused(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["make_edits.py"])
     with pytest.raises(SystemExit):
         make_edits.main()
+
+
+def test_no_concept_of_the_catalogue_has_the_same_id():
+    ids = {make_edits.concept_id(edit) for edit in make_edits.read_edits()}
+    assert len(ids) == len(make_edits.read_edits()) and not ids & {concept.id for concept in catalogue()}
