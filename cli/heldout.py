@@ -113,7 +113,7 @@ def write_external_pictures(out: Path, pairs: Path, count: int) -> None:
 
     home = EXTERNAL_SCRIPT.parent
     for concept in HeldOut.open([pairs]).concepts("external", count):
-        for target in sorted((home / "targets").glob(f"*/{concept.id}.webp")):
+        for target in sorted((home / "targets").glob(f"*/{concept.id.removeprefix('external-')}.webp")):
             name = target.parent.name
             if not any((pairs / concept.id / "test" / "source").glob(f"{name}_*")):
                 continue  # a photograph that is trained on
