@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 CONCEPTS_PER_BATCH, CROPS_PER_CONCEPT, NUM_CROPS = 8, 4, 1024
+DESCRIPTOR_CROPS = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,43 @@ class Studio:
             self._batch(group, [concept.paraphrases[0] for concept in group], [picks] * len(group))
             for group in groups
         ]
+
+    def pseudo_labelled(self, dataset: Any) -> Any:
+        """The dataset and, after it, the catalogue's train concepts that it lacks, with pseudo-labels.
+
+        Each is judged by what the teacher makes of the same few train crops.
+        """
+        from weightgen.pseudo_labels import label
+        from zoo.concepts import Concept
+
+        own = [
+            Concept(name, prompts[0], prompts[1:], attributes, "train")
+            for name, prompts, attributes in zip(
+                dataset.concept_ids, dataset.prompts, dataset.attributes, strict=True
+            )
+        ]
+        others = [concept for concept in self.concepts if concept.id not in set(dataset.concept_ids)]
+        descriptors = self._descriptors([*own, *others])
+        return label(
+            dataset,
+            descriptors[: len(own)],
+            tuple(concept.id for concept in others),
+            tuple((concept.prompt, *concept.paraphrases) for concept in others),
+            descriptors[len(own) :],
+        )
+
+    def _descriptors(self, concepts: list[Any]) -> Any:
+        import torch
+
+        from weightgen.pseudo_labels import edit_descriptors
+        from zoo.progress import track
+
+        sources = self.crops[:DESCRIPTOR_CROPS]
+        rows = [
+            edit_descriptors(sources, self.teacher.edit(concept, sources)[None])
+            for concept in track(concepts, "edits of the catalogue")
+        ]
+        return torch.cat(rows)
 
     def _batch(self, concepts: list[Any], prompts: list[str], picks: list[Any]) -> Any:
         import torch

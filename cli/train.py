@@ -17,6 +17,12 @@ def train(
     ] = None,
     preset: Annotated[str, typer.Option(help="tiny, small or paper.")] = "small",
     denoiser: Annotated[str | None, typer.Option(help="transformer or unet1d.")] = None,
+    pseudo_labels: Annotated[
+        bool,
+        typer.Option(
+            "--pseudo-labels", help="Learn the rest of the catalogue too, with weights inferred from its edits."
+        ),
+    ] = False,
     polish: Annotated[
         Path | None, typer.Option(help="Second stage: train this model on by pictures of the catalogue.")
     ] = None,
@@ -33,12 +39,14 @@ def train(
 
     Stop it whenever you like: the same command goes on from the last checkpoint, and returns at once when the
     model is finished. `--polish MODEL` is the second stage: it trains a model on through the pictures that
-    its weights make.
+    its weights make. It goes further from a model that knows the words of the whole catalogue, which
+    `--pseudo-labels` gives.
 
     \b
     Examples:
       weightzoo train -o generated --seconds 300
-      weightzoo train --polish generated -o polished --seconds 300
+      weightzoo train --pseudo-labels -o labelled --seconds 300
+      weightzoo train --polish labelled -o polished --seconds 300
       weightzoo train --data runs/tiny --preset tiny -o runs/tiny-model
       weightzoo train --data zoo-small --data runs/fresh --denoiser unet1d -o model-unet
     """
@@ -47,7 +55,7 @@ def train(
     if polish is not None:
         folder = train_by_pictures(polish, folders[0], out, steps, seconds, random_init, seed, resume)
     else:
-        folder = train_on_weights(folders, preset, denoiser, out, steps, seconds, seed, resume)
+        folder = train_on_weights(folders, preset, denoiser, out, steps, seconds, seed, resume, pseudo_labels)
     from zoo.files import read_json
 
     metadata = read_json(folder / "weightgen.json")["metadata"]
@@ -70,6 +78,7 @@ def train_on_weights(
     seconds: float | None,
     seed: int,
     resume: bool,
+    pseudo_labels: bool = False,
 ) -> Path:
     """First stage: the weights of the zoos in ``folders``; validated on the first one's validation split."""
     from dataclasses import replace
@@ -84,6 +93,10 @@ def train_on_weights(
         config = replace(config, steps=steps)
     dataset = merge([load_zoo(folder, "train") for folder in folders])
     validation = load_zoo(folders[0], "validation")
+    if pseudo_labels:
+        from cli.pictures import open_studio
+
+        dataset = open_studio(folders[0], seed).pseudo_labelled(dataset)
     return run(config, dataset, out, validation=validation, seconds=seconds, resume=resume)
 
 

@@ -32,7 +32,7 @@ from zoo.errors import WeightzooError
 
 SEED = 20261121
 ZOO_POOL = 1000  # the first concepts of the order, among which validation is chosen
-TRAIN_PARAPHRASES, EVALUATION_PARAPHRASES = 8, 6
+TRAIN_PARAPHRASES, EVALUATION_PARAPHRASES = 12, 6
 PART_COUNTS = {1: 30.0, 2: 40.0, 3: 12.0}  # how often concepts of one, two and three looks are wanted
 TEST_SPLITS = ("combination", "value", "family")
 

@@ -2,15 +2,20 @@
 
 A look's `train` and `evaluation` strings hold wordings separated by " | "; the first is a short tag, the
 others fit its slot: media are noun phrases ("a pencil sketch"), all else follows a picture ("at night").
-No evaluation wording is ever used for a train concept. "$1" and "$2" in recipes and wordings stand for colours.
+`wordings.json` has more train wordings of the same looks, colours and strengths, written by someone who had not seen
+an evaluation wording. None of those is ever used for a train concept. "$1" and "$2" in recipes and wordings stand
+for colours.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 Step = dict[str, Any]
+MORE: dict[str, Any] = json.loads((Path(__file__).parent / "wordings.json").read_text())
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,16 @@ class Look:
     colours: int = 0
     held_out: bool = False
 
+    def tags(self, speaker: str) -> tuple[str, ...]:
+        """Short names, as in a list of filters."""
+        more = MORE["looks"].get(self.key, {}).get("tags", ()) if speaker == "train" else ()
+        return (getattr(self, speaker)[0], *more)
+
+    def phrases(self, speaker: str) -> tuple[str, ...]:
+        """Wordings that fit the look's slot; the first is the plain one."""
+        more = MORE["looks"].get(self.key, {}).get("phrases", ()) if speaker == "train" else ()
+        return (*getattr(self, speaker)[1:], *more)
+
 
 @dataclass(frozen=True)
 class ColourName:
@@ -37,6 +52,10 @@ class ColourName:
     evaluation: tuple[str, ...]
     held_out: bool = False
 
+    def names(self, speaker: str) -> tuple[str, ...]:
+        more = MORE["colours"].get(self.key, ()) if speaker == "train" else ()
+        return (*getattr(self, speaker), *more)
+
 
 @dataclass(frozen=True)
 class Strength:
@@ -47,6 +66,10 @@ class Strength:
     train: tuple[str, ...]
     evaluation: tuple[str, ...]
     held_out: bool = False
+
+    def wraps(self, speaker: str) -> tuple[str, ...]:
+        more = MORE["strengths"].get(self.key, ()) if speaker == "train" else ()
+        return (*getattr(self, speaker), *more)
 
 
 SLOTS = ("medium", "colour", "film", "weather", "light", "lens")

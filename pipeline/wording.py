@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 
-from pipeline.vocabulary import ColourName, Look, Strength
+from pipeline.vocabulary import MORE, ColourName, Look, Strength
 
 # "{}" takes a noun phrase ("a pencil sketch at night") or a phrase that follows a picture ("at night").
 MEDIUM_TEMPLATES = {
@@ -20,6 +20,7 @@ MEDIUM_TEMPLATES = {
         "redo the image as {}",
         "change it to {}",
         "please make {} out of this photo",
+        *MORE["medium_templates"],
     ),
     "evaluation": (
         "could you transform my shot into {}",
@@ -42,6 +43,7 @@ MOOD_TEMPLATES = {
         "I want this photo {}",
         "as if taken {}",
         "please give me the picture {}",
+        *MORE["mood_templates"],
     ),
     "evaluation": (
         "could you present my shot {}",
@@ -53,10 +55,10 @@ MOOD_TEMPLATES = {
     ),
 }
 TAG_TEMPLATES = {
-    "train": ("{}", "{} look", "style: {}", "{} effect"),
+    "train": ("{}", "{} look", "style: {}", "{} effect", *MORE["tag_templates"]),
     "evaluation": ("go for: {}", "{} vibe", "edit idea: {}", "filter wanted: {}"),
 }
-JOINS = {"train": (" ", ", ", " and "), "evaluation": (", ", ", and moreover ", " plus ")}
+JOINS = {"train": (" ", ", ", " and ", *MORE["joins"]), "evaluation": (", ", ", and moreover ", " plus ")}
 
 
 def voice(split: str) -> str:
@@ -69,11 +71,21 @@ def paint(
 ) -> str:
     """Put colour names for "$1" and "$2" and mend "a orange"."""
     for index, colour in enumerate(colours, start=1):
-        names = getattr(colour, speaker)
+        names = colour.names(speaker)
         short = [n for n in names if not n.startswith(("a ", "an "))] or names
         name = short[0] if plain else rng.choice(short)
         text = text.replace(f"${index}", name)
+    return mend_articles(text)
+
+
+def mend_articles(text: str) -> str:
+    """ "a orange wash" -> "an orange wash"."""
     return re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text)
+
+
+def tag(look: Look, speaker: str, rng: random.Random) -> str:
+    options = look.tags(speaker)
+    return rng.choice(options) if len(options) > 1 else options[0]
 
 
 def phrase(
@@ -82,7 +94,7 @@ def phrase(
     """The parts in one phrase: "a pencil sketch in blue tones, at night"."""
     texts = []
     for look, colours in parts:
-        options = getattr(look, speaker)[1:]
+        options = look.phrases(speaker)
         texts.append(paint(options[0] if first else rng.choice(options), colours, speaker, rng, plain=first))
     text = texts[0]
     for index, other in enumerate(texts[1:]):
@@ -110,15 +122,15 @@ def sentences(
 ) -> list[str]:
     """`count` different requests; the first is plain (the concept's prompt)."""
     templates = (MEDIUM_TEMPLATES if parts[0][0].slot == "medium" else MOOD_TEMPLATES)[speaker]
-    wraps = getattr(strength, speaker)
+    wraps = strength.wraps(speaker)
     result: list[str] = []
     while len(result) < count:
         first = not result
         if not first and rng.random() < 0.2:
             tags = ", ".join(
-                paint(getattr(look, speaker)[0], colours, speaker, rng) for look, colours in parts
+                paint(tag(look, speaker, rng), colours, speaker, rng) for look, colours in parts
             )
-            text = rng.choice(TAG_TEMPLATES[speaker]).format(tags)
+            text = mend_articles(rng.choice(TAG_TEMPLATES[speaker]).format(tags))
         else:
             inner = phrase(parts, speaker, rng, first)
             text = templates[0].format(inner) if first else rng.choice(templates).format(inner)

@@ -18,7 +18,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,9 +169,9 @@ class Polishing:
     def run(self, batches: Batches, on_log: Log | None = None) -> None:
         """Trains until done, validating and writing checkpoints on the way."""
         config = self.config
-        stream, value = prefetch(batches_from(batches, self.step)), math.nan
+        stream, value = prefetch(self.prepared(batches_from(batches, self.step))), math.nan
         before, began = self.elapsed, time.perf_counter()
-        with bar() as display:
+        with closing(stream), bar() as display:
             task = display.add_task("polishing", total=self.seconds or config.steps)
             if self.step == 0:
                 self.validate(value, on_log)
@@ -187,7 +188,12 @@ class Polishing:
                     self.checkpoint()
                 text = f"polishing  loss {value:.4f}  validation L1 {self.best:.4f}"
                 display.update(task, description=text, completed=self.elapsed if self.seconds else self.step)
-        stream.close()
+
+    def prepared(self, stream: Iterable[PictureBatch]) -> Iterator[PictureBatch]:
+        """The batches, their texts already in the encoder's cache (read ahead by another thread)."""
+        for batch in stream:
+            self.encoder.prepare(batch.prompts)
+            yield batch
 
     def outputs(self, denoiser: nn.Module, batch: PictureBatch, noise: Tensor | None = None) -> Tensor:
         """The batch's photographs edited by the networks that `denoiser` gives for its prompts."""

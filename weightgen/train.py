@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,7 @@ from weightgen.data import Batch, WeightDataset, batches, hold_out
 from weightgen.model_folder import save_model_folder
 from weightgen.normalize import BlockStatistics
 from weightgen.objective import ObjectiveConfig, loss, make_scheduler, one_step
+from weightgen.prefetch import prefetch
 from weightgen.text import TextStates, load_text_encoder
 from weightgen.training_progress import training_progress
 from zoo.config import config_diff, save_config, to_dict
@@ -133,7 +135,6 @@ class Training:
         self.statistics = BlockStatistics.from_blocks(dataset.blocks, dataset.layout.mask)
         self.clean = self.statistics.normalize(dataset.blocks).to(self.device)
         self.mask = self.statistics.mask.to(self.device)
-        self.text_encoder.prepare(prompt for prompts in dataset.prompts for prompt in prompts)
         self.validation_clean = self.statistics.normalize(validation.blocks).to(self.device)
         self.validation_text = self.text_encoder.encode(validation.evaluation_prompts).trim().to(self.device)
 
@@ -158,8 +159,8 @@ class Training:
     def run(self, on_log: Log | None = None) -> None:
         """Trains until done, validating and writing checkpoints on the way."""
         config = self.config
-        stream = batches(self.dataset, config.batch_size, config.seed, self.step)
-        with training_progress(config.denoiser, config.batch_size) as show:
+        stream = prefetch(self.prepared(batches(self.dataset, config.batch_size, config.seed, self.step)))
+        with closing(stream), training_progress(config.denoiser, config.batch_size) as show:
             while self.progress < 1 or self.step == 0:
                 started = time.perf_counter()
                 value = self.train_step(next(stream))
@@ -174,6 +175,12 @@ class Training:
                 show(self.progress, loss=value, r2=self.best)
                 if self.progress >= 1 and not validated:  # the time ran out while a checkpoint was written
                     self.validate(value, on_log)
+
+    def prepared(self, stream: Iterator[Batch]) -> Iterator[Batch]:
+        """The batches, their texts already in the encoder's cache (read ahead by another thread)."""
+        for batch in stream:
+            self.text_encoder.prepare(batch.texts(self.dataset))
+            yield batch
 
     def train_step(self, batch: Batch) -> float:
         """One optimiser and EMA update; returns the loss."""
