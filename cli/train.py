@@ -84,19 +84,20 @@ def train_on_weights(
     from dataclasses import replace
 
     from weightgen.data import load_zoo, merge
-    from weightgen.presets import PRESETS
+    from weightgen.presets import PRESETS, for_pseudo_labels
     from weightgen.train import train as run
 
     make = choose("preset", preset, PRESETS)
     config = replace(make() if denoiser is None else make(denoiser), seed=seed)
-    if steps is not None:
-        config = replace(config, steps=steps)
     dataset = merge([load_zoo(folder, "train") for folder in folders])
     validation = load_zoo(folders[0], "validation")
     if pseudo_labels:
         from cli.pictures import open_studio
 
         dataset = open_studio(folders[0], seed).pseudo_labelled(dataset)
+        config = for_pseudo_labels(config)
+    if steps is not None:
+        config = replace(config, steps=steps)
     return run(config, dataset, out, validation=validation, seconds=seconds, resume=resume)
 
 

@@ -29,7 +29,7 @@ from pipeline.vocabulary import COLOURS, STRENGTHS
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
 
-DIGEST = "ae7bfe795c8d7b4670ff8baaf6c85910ccc4964f97156596621489228a0e8121"
+DIGEST = "4a838692e3191b85ae3dc310438be556ff38568735d8874092681813bda374ab"
 
 
 def texts(concept: Concept) -> set[str]:

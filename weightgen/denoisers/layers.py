@@ -68,6 +68,32 @@ class TextConditioning(nn.Module):
         return states, mask | first, summary
 
 
+class TextReader(nn.Module):
+    """Reads a request before any weight is predicted: learned queries and the text's tokens attend to each other.
+
+    Tokens [B, L, width] and mask [B, L] go in; what the queries have gathered, [B, queries, width], comes out. A
+    request names several effects in a few words each, and which words belong together is for the text to settle.
+    """
+
+    def __init__(self, width: int, heads: int, num_layers: int, queries: int, dropout: float) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(queries, width) * 0.02)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                width, heads, 2 * width, dropout, F.gelu, batch_first=True, norm_first=True
+            )
+            for _ in range(num_layers)
+        )
+
+    def forward(self, tokens: Tensor, mask: Tensor, summary: Tensor) -> Tensor:
+        count = len(self.queries)
+        x = torch.cat([self.queries + summary[:, None], tokens], 1)
+        padding = F.pad(~mask, (count, 0))
+        for layer in self.layers:
+            x = layer(x, src_key_padding_mask=padding)
+        return x[:, :count]
+
+
 class Attention(nn.Module):
     """Multi-head attention of x [B, N, width] over itself or over `context` [B, M, context width]."""
 

@@ -1,6 +1,7 @@
 """The joint denoiser: every block of a network is one position of a transformer, so blocks can agree.
 
-Blocks attend to each other and to the text's tokens. Time and pooled text modulate every layer (adaLN-zero:
+Blocks attend to each other and to the text's tokens (with `text_layers`, to what a small transformer has gathered
+from them). Time and pooled text modulate every layer (adaLN-zero:
 one shared projection, a learned offset per layer). Each block index has its own matrix between block and
 position, used both ways: a place in one block and in another are different weights, nothing to share.
 """
@@ -17,6 +18,7 @@ from weightgen.denoisers.layers import (
     BlockIndexEmbedding,
     FeatureDropout,
     TextConditioning,
+    TextReader,
     TimeEmbedding,
     mlp,
 )
@@ -62,16 +64,19 @@ class TransformerNetwork(nn.Module):
         mlp_ratio: float = 2.0,
         dropout: float = 0.1,
         pooled_at_input: bool = True,
+        text_layers: int = 0,
+        text_queries: int = 8,
     ) -> None:
         super().__init__()
         self.settings: dict[str, Any] = {
             "num_blocks": num_blocks, "block_size": block_size, "text_width": text_width, "width": width,
             "num_layers": num_layers, "num_heads": num_heads, "mlp_ratio": mlp_ratio, "dropout": dropout,
-            "pooled_at_input": pooled_at_input,
+            "pooled_at_input": pooled_at_input, "text_layers": text_layers, "text_queries": text_queries,
         }  # fmt: skip
         self.pooled_at_input = pooled_at_input
         self.time = TimeEmbedding(width)
         self.text = TextConditioning(text_width, width)
+        self.reader = TextReader(width, num_heads, text_layers, text_queries, dropout) if text_layers else None
         self.block_index = BlockIndexEmbedding(num_blocks, width)
         self.matrices = nn.Parameter(torch.randn(num_blocks, width, block_size) * 0.1 * width**-0.5)
         self.output_bias = nn.Parameter(torch.zeros(num_blocks, block_size))
@@ -89,6 +94,10 @@ class TransformerNetwork(nn.Module):
     ) -> Tensor:
         """Denoises [B, num_blocks, block_size]; the face of all denoisers (see `weightgen.denoisers`)."""
         tokens, mask, summary = self.text(tokens, mask, pooled)
+        if self.reader is not None:
+            tokens = self.reader(tokens, mask, summary)
+            mask = mask.new_ones(tokens.shape[:2])
+            summary = summary + tokens.mean(1)
         modulation = self.modulation(self.time(timesteps) + summary).unflatten(-1, (6, -1))
         x = torch.bmm(noisy.transpose(0, 1), self.matrices.transpose(1, 2)).transpose(0, 1)
         x = x + self.block_index(self.indices)

@@ -1,0 +1,148 @@
+"""Is it the weight dataset? Two controls that see the same pictures for the same time, and no trained GAN.
+
+    python -m benchmarks.is_it_the_weights --seconds 900 --model runs/models/polished
+
+- `random`: the weight generator itself, trained by pictures from random initialisation;
+- `text_conditioned`: one GAN generator for every prompt. The base's architecture with all its weights free, and a
+  network of the weight generator's size that turns the prompt into every bias and norm affine (conditional
+  normalisation). It is not a weight generator: it shares its convolutions among all prompts.
+
+Prints mean L1 to the teacher at zero steps on held-out concepts, asked for by one wording never seen in training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.machine import write_result
+from cli.pictures import Studio, open_studio
+from pipeline.catalogue import TEST_SPLITS, test_concepts
+from pipeline.sources import crops, load_photos
+from weightgen.denoisers.layers import TextConditioning, TextReader
+from weightgen.generate import generate
+from weightgen.model_folder import load_model_folder
+from weightgen.pictures import PictureBatch, picture_loss
+from weightgen.polish import PolishConfig, polish
+from weightgen.text import TextStates, load_text_encoder
+from weightgen.train import learning_rate_factor, parameter_groups
+from zoo.hub import find_zoo
+from zoo.lora import load_base, merge
+from zoo.run import open_zoo
+from zoo.train_gan import Params, run_generators
+
+TEST_CROPS, CONCEPTS_PER_SPLIT = 8, 24
+Edit = Callable[[list[str], Tensor], Tensor]  # prompts, photographs -> [prompts, photographs, 3, S, S]
+
+
+class TextConditionedGenerator(nn.Module):
+    """A plain generator whose biases and norm affines are a function of the prompt; its weights are shared."""
+
+    def __init__(self, generator: nn.Module, text_width: int, width: int = 160, layers: int = 2) -> None:
+        super().__init__()
+        self.generator = generator.requires_grad_(True)
+        named = dict(generator.named_parameters())
+        self.shapes = {name: value.shape for name, value in named.items() if value.dim() == 1}
+        self.text = TextConditioning(text_width, width)
+        self.reader = TextReader(width, heads=5, num_layers=layers, queries=8, dropout=0.1)
+        self.head = nn.Linear(8 * width, sum(shape.numel() for shape in self.shapes.values()))
+        nn.init.zeros_(self.head.weight)
+        self.head.bias.data = torch.cat([named[name].detach() for name in self.shapes])
+
+    def forward(self, text: TextStates, images: Tensor) -> Tensor:
+        """Text of K prompts and images [N, 3, S, S] or [K, N, 3, S, S] -> [K, N, 3, S, S]."""
+        read = self.reader(*self.text(text.tokens, text.mask, text.pooled))
+        flat = self.head(read.flatten(1)).split([shape.numel() for shape in self.shapes.values()], 1)
+        own: Params = dict(zip(self.shapes, flat, strict=True))
+        return run_generators(self.generator, own, images)
+
+
+def train_text_conditioned(
+    base: Path, studio: Studio, seconds: float, learning_rate: float, encoder: Any
+) -> Edit:
+    """Trains for `seconds` on the studio's batches; returns what it has learned."""
+    torch.manual_seed(0)
+    network = TextConditionedGenerator(merge(load_base(base)), encoder.width)
+    optimizer = torch.optim.AdamW(parameter_groups(network, 0.05), learning_rate, fused=True)
+    stream: Iterator[PictureBatch] = studio.batches()
+    started, steps = time.perf_counter(), 0
+    while (progress := (time.perf_counter() - started) / seconds) < 1:
+        batch = next(stream)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * learning_rate_factor(progress, 0.03)
+        loss = picture_loss(network(encoder.encode(batch.prompts).trim(), batch.sources), batch.targets)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        steps += 1
+    size = sum(parameter.numel() for parameter in network.parameters())
+    print(f"text_conditioned: {steps} steps, {size:,} parameters", flush=True)
+    network.eval()
+    return lambda prompts, images: network(encoder.encode(prompts).trim(), images)
+
+
+def edit_with(model: Path) -> Edit:
+    """Prompts to pictures through a weight generator in one step."""
+    folder = load_model_folder(model)
+    base = load_base(folder.base_generator_path)
+    return lambda prompts, images: run_generators(base, generate(folder, prompts).adapters, images)
+
+
+@torch.no_grad()
+def held_out_l1(edit: Edit, studio: Studio) -> dict[str, list[float]]:
+    """Mean L1 of each held-out concept on the test photographs."""
+    images = crops(load_photos("test"), TEST_CROPS, studio.crops.shape[-1], 1)
+    found: dict[str, list[float]] = {}
+    for split in TEST_SPLITS:
+        found[split] = []
+        held_out = test_concepts(split)[:CONCEPTS_PER_SPLIT]
+        for start in range(0, len(held_out), 8):
+            concepts = held_out[start : start + 8]
+            made = edit([concept.paraphrases[0] for concept in concepts], images).clamp(0, 1)
+            targets = torch.stack([studio.teacher.edit(concept, images) for concept in concepts])
+            found[split] += (made - targets).abs().flatten(1).mean(1).tolist()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, help="the polished model to compare with")
+    parser.add_argument("--seconds", type=float, default=900, help="of each control")
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--zoo", default="weightzoo-small")
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.set_flush_denormal(True)
+    zoo = find_zoo(args.zoo)
+    studio = open_studio(zoo)
+    encoder = load_text_encoder()
+    edits: dict[str, Edit] = {"copy": lambda prompts, images: images.expand(len(prompts), *images.shape)}
+    edits["polished"] = edit_with(args.model)
+    with tempfile.TemporaryDirectory() as folder:
+        config = PolishConfig(learning_rate=args.learning_rate, random_init=True)
+        batches, validation = studio.batches, studio.validation_batches()
+        edits["random"] = edit_with(polish(args.model, batches, config, folder, args.seconds, validation))
+    base = open_zoo(zoo).base_path
+    edits["text_conditioned"] = train_text_conditioned(
+        base, studio, args.seconds, args.learning_rate, encoder
+    )
+    rows = []
+    for name, edit in edits.items():
+        for split, errors in held_out_l1(edit, studio).items():
+            values = torch.tensor(errors)
+            row = {"method": name, "split": split, "l1": float(values.mean()), "l1_sd": float(values.std())}
+            rows.append({**row, "n": len(errors), "seconds": args.seconds})
+    write_result("is_it_the_weights", rows)
+
+
+if __name__ == "__main__":
+    main()
