@@ -62,8 +62,9 @@ bench: $(STAMP)
 models: $(STAMP)
 	@$(WEIGHTZOO) train -o $(MODELS)/generated
 	@$(WEIGHTZOO) train --denoiser unet1d -o $(MODELS)/generated_unet1d
-	@$(WEIGHTZOO) train --polish $(MODELS)/generated -o $(MODELS)/polished
-	@$(WEIGHTZOO) train --polish $(MODELS)/generated --random-init -o $(MODELS)/control
+	@$(WEIGHTZOO) train --pseudo-labels -o $(MODELS)/labelled
+	@$(WEIGHTZOO) train --polish $(MODELS)/labelled -o $(MODELS)/polished
+	@$(WEIGHTZOO) train --polish $(MODELS)/labelled --random-init -o $(MODELS)/control
 
 # what `make models` made becomes the model that comes with the package
 embed: models

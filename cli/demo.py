@@ -4,8 +4,8 @@ Stages, each skipped when what it makes is there:
 
 1. open and verify the embedded zoo
 2. build one fresh fleet of 8 concepts that the zoo does not have, with the zoo's own pipeline and base
-3. train a weight generator on both
-4. polish it by pictures of concepts of the catalogue, rendered as it goes
+3. train a weight generator on the weights of both; and one on these and on pseudo-labels for the catalogue
+4. polish the second by pictures of concepts of the catalogue, rendered as it goes
 5. evaluate: zero steps on the held-out concepts, then fine-tuning beside the baselines
 6. write the report
 """
@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.choices import choose
-from cli.embedded import zoo_folder
+from cli.embedded import model_folder, zoo_folder
 from cli.output import JsonOption, emit, quiet_progress
 from cli.tables import show
 
@@ -33,20 +33,22 @@ class DemoPreset:
 
     Args:
         fleet_steps: training steps of the fresh fleet; ``None`` takes the zoo's own.
-        train_seconds, polish_seconds: wall-clock limits.
+        train_seconds, label_seconds, polish_seconds: wall-clock limits of training on the zoo's weights, on
+            pseudo-labels too, and by pictures.
         grid: of the evaluation.
     """
 
     fleet_steps: int | None
     train_seconds: float
+    label_seconds: float
     polish_seconds: float
     grid: str
     evaluate_seconds: float | None = None
 
 
 PRESETS = {
-    "small": DemoPreset(None, 300.0, 300.0, "reduced", 480.0),
-    "tiny": DemoPreset(40, 40.0, 40.0, "tiny"),
+    "small": DemoPreset(None, 90.0, 210.0, 300.0, "reduced", 480.0),
+    "tiny": DemoPreset(40, 20.0, 20.0, 40.0, "tiny"),
 }
 
 
@@ -92,13 +94,18 @@ def run_demo(limits: DemoPreset, folder: Path, zoo: Path, workers: int | None = 
         say(f"    {verify(zoo)}")
     with stage(2, f"building a fresh fleet of {FRESH_CONCEPTS} concepts"):
         fresh = build_fresh_fleet(folder / "fresh", zoo, limits.fleet_steps)
-    with stage(3, f"training the weight generator on weights, {limits.train_seconds:.0f} s"):
-        generated = train_generator(folder / "models" / "generated", zoo, fresh, limits.train_seconds)
+    seconds = limits.train_seconds + limits.label_seconds
+    with stage(3, f"training the weight generator on weights, {seconds:.0f} s"):
+        models = folder / "models"
+        generated = train_generator(models / "generated", zoo, fresh, limits.train_seconds)
+        labelled = train_generator(models / "labelled", zoo, fresh, limits.label_seconds, pseudo_labels=True)
     with stage(4, f"polishing it by pictures, {limits.polish_seconds:.0f} s"):
-        polished = polish_generator(folder / "models" / "polished", generated, zoo, limits.polish_seconds)
+        polished = polish_generator(models / "polished", labelled, zoo, limits.polish_seconds)
     with stage(5, "evaluating it beside the baselines"):
-        models = {"generated": generated, "polished": polished}
-        results = evaluate_models(folder / "evaluation", zoo, models, limits, workers)
+        found = {"generated": generated, "polished": polished}
+        if zoo == zoo_folder(None):  # what the same two stages give when they are not cut short
+            found["embedded"] = model_folder(None)
+        results = evaluate_models(folder / "evaluation", zoo, found, limits, workers)
     with stage(6, "making the report"):
         from weightgen.report import write_report
 
@@ -170,29 +177,28 @@ def build_fresh_fleet(run_dir: Path, zoo: Path, steps: int | None) -> Path:
     return run_dir
 
 
-def train_generator(out: Path, zoo: Path, fresh: Path, seconds: float) -> Path:
+def train_generator(out: Path, zoo: Path, fresh: Path, seconds: float, pseudo_labels: bool = False) -> Path:
     """Train the weight generator on the zoo and the fresh fleet; returns the model folder."""
-    from weightgen.data import load_zoo, merge
-    from weightgen.presets import small
-    from weightgen.train import train
+    from cli.train import train_on_weights
 
-    dataset = merge([load_zoo(zoo), load_zoo(fresh)])
-    return train(small(), dataset, out, validation=load_zoo(zoo, "validation"), seconds=seconds)
+    if (out / "model_index.json").is_file():
+        return out
+    return train_on_weights([zoo, fresh], out, seconds=seconds, pseudo_labels=pseudo_labels)
 
 
-def polish_generator(out: Path, generated: Path, zoo: Path, seconds: float) -> Path:
+def polish_generator(out: Path, model: Path, zoo: Path, seconds: float) -> Path:
     """Train the weight generator on through the pictures; returns the model folder."""
     from cli.train import train_by_pictures
 
     if (out / "model_index.json").is_file():
         return out
-    return train_by_pictures(generated, zoo, out, steps=None, seconds=seconds)
+    return train_by_pictures(model, zoo, out, seconds=seconds)
 
 
 def evaluate_models(
     out: Path, zoo: Path, models: dict[str, Path], limits: DemoPreset, workers: int
 ) -> dict[str, Any]:
-    """Evaluate both models beside the baselines; returns the content of ``evaluation.json``."""
+    """Evaluate the models beside the baselines; returns the content of ``evaluation.json``."""
     from cli.evaluate import run_evaluation
     from weightgen.grid import GRIDS
     from zoo.files import read_json

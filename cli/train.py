@@ -20,7 +20,8 @@ def train(
     pseudo_labels: Annotated[
         bool,
         typer.Option(
-            "--pseudo-labels", help="Learn the rest of the catalogue too, with weights inferred from its edits."
+            "--pseudo-labels",
+            help="Learn the rest of the catalogue too, with weights inferred from its edits.",
         ),
     ] = False,
     polish: Annotated[
@@ -55,7 +56,7 @@ def train(
     if polish is not None:
         folder = train_by_pictures(polish, folders[0], out, steps, seconds, random_init, seed, resume)
     else:
-        folder = train_on_weights(folders, preset, denoiser, out, steps, seconds, seed, resume, pseudo_labels)
+        folder = train_on_weights(folders, out, preset, denoiser, pseudo_labels, steps, seconds, seed, resume)
     from zoo.files import read_json
 
     metadata = read_json(folder / "weightgen.json")["metadata"]
@@ -70,17 +71,17 @@ def train(
 
 
 def train_on_weights(
-    folders: list[Path],
-    preset: str,
-    denoiser: str | None,
+    zoos: list[Path],
     out: Path,
-    steps: int | None,
-    seconds: float | None,
-    seed: int,
-    resume: bool,
+    preset: str = "small",
+    denoiser: str | None = None,
     pseudo_labels: bool = False,
+    steps: int | None = None,
+    seconds: float | None = None,
+    seed: int = 0,
+    resume: bool = True,
 ) -> Path:
-    """First stage: the weights of the zoos in ``folders``; validated on the first one's validation split."""
+    """First stage: the weights of ``zoos``; validated on the first one's validation split."""
     from dataclasses import replace
 
     from weightgen.data import load_zoo, merge
@@ -89,12 +90,12 @@ def train_on_weights(
 
     make = choose("preset", preset, PRESETS)
     config = replace(make() if denoiser is None else make(denoiser), seed=seed)
-    dataset = merge([load_zoo(folder, "train") for folder in folders])
-    validation = load_zoo(folders[0], "validation")
+    dataset = merge([load_zoo(folder, "train") for folder in zoos])
+    validation = load_zoo(zoos[0], "validation")
     if pseudo_labels:
         from cli.pictures import open_studio
 
-        dataset = open_studio(folders[0], seed).pseudo_labelled(dataset)
+        dataset = open_studio(zoos[0], seed).pseudo_labelled(dataset)
         config = for_pseudo_labels(config)
     if steps is not None:
         config = replace(config, steps=steps)
@@ -105,8 +106,8 @@ def train_by_pictures(
     model: Path,
     zoo: Path,
     out: Path,
-    steps: int | None,
-    seconds: float | None,
+    steps: int | None = None,
+    seconds: float | None = None,
     random_init: bool = False,
     seed: int = 0,
     resume: bool = True,

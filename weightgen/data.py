@@ -36,6 +36,8 @@ class WeightDataset:
         blocks: float32 [N, num_blocks, block_size], as stored (not normalised).
         base_generator: the base under these adapters (safetensors) and its sha256.
         name: the zoos that the records come from.
+        origin: of a derived dataset, what its weights are a function of (their last bits may depend on the number
+            of threads); "" for records as stored.
     """
 
     concept_ids: tuple[str, ...]
@@ -46,21 +48,22 @@ class WeightDataset:
     base_generator: Path
     base_sha256: str
     name: str = ""
+    origin: str = ""
 
     def __len__(self) -> int:
         return len(self.concept_ids)
 
-    @property
-    def evaluation_prompts(self) -> list[str]:
-        """Of each concept the first paraphrase (the prompt if there is none)."""
-        return [prompts[min(1, len(prompts) - 1)] for prompts in self.prompts]
+    def evaluation_prompts(self, count: int = 4) -> tuple[list[str], list[int]]:
+        """Up to `count` paraphrases of each concept (its prompt if it has none), and the record of each text."""
+        asked = [prompts[1 : 1 + count] or prompts[:1] for prompts in self.prompts]
+        return [text for texts in asked for text in texts], [i for i, texts in enumerate(asked) for _ in texts]
 
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that name this training data: concepts, texts, weights, layout, base."""
         words = f"{self.layout.id} {self.base_sha256} {self.concept_ids} {self.prompts}"
         digest = hashlib.sha256(words.encode())
-        digest.update(self.blocks.half().numpy().tobytes())
+        digest.update(self.origin.encode() or self.blocks.half().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def subset(self, indices: Sequence[int]) -> WeightDataset:

@@ -58,7 +58,7 @@ Log = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class PolishConfig:
-    """How a denoiser is polished. Concepts and crops a step are what the batches hold (8 x 4 as measured).
+    """How a denoiser is polished. Concepts and crops a step are what the batches hold (32 x 1 as measured).
 
     Args:
         steps: training steps, unless a limit in seconds is given.

@@ -89,4 +89,5 @@ def label(
         blocks=predict(others),
         name="pseudo-labels",
     )
-    return merge([dataset, labelled])
+    origin = f"{dataset.fingerprint} {BANDWIDTH} {PENALTY} {tuple(others.shape)}"
+    return replace(merge([dataset, labelled]), origin=origin)

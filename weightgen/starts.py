@@ -59,7 +59,8 @@ def find_models(folder: PathLike) -> dict[str, Path]:
 def model_name(folder: Path) -> str:
     """What a pipeline folder stands for: its own name if that is one of ours, else what training noted.
 
-    `control` is a network that was trained by pictures from random initialisation.
+    `control` is a network that was trained by pictures from random initialisation, `labelled` one that was trained
+    on pseudo-labels too.
     """
     if folder.name in MODEL_NAMES:
         return folder.name
@@ -68,6 +69,8 @@ def model_name(folder: Path) -> str:
         return "control"
     if metadata.get("stage") == "polished":
         return "polished"
+    if "pseudo-labels" in metadata.get("zoo", ""):
+        return "labelled"
     unet = "UNet" in str(read_json(folder / "denoiser" / "config.json").get("_class_name"))
     return "generated_unet1d" if unet else "generated"
 

@@ -135,8 +135,9 @@ class Training:
         self.statistics = BlockStatistics.from_blocks(dataset.blocks, dataset.layout.mask)
         self.clean = self.statistics.normalize(dataset.blocks).to(self.device)
         self.mask = self.statistics.mask.to(self.device)
-        self.validation_clean = self.statistics.normalize(validation.blocks).to(self.device)
-        self.validation_text = self.text_encoder.encode(validation.evaluation_prompts).trim().to(self.device)
+        texts, records = validation.evaluation_prompts()
+        self.validation_clean = self.statistics.normalize(validation.blocks)[records].to(self.device)
+        self.validation_text = self.text_encoder.encode(texts).trim().to(self.device)
 
         torch.manual_seed(config.seed)
         self.denoiser = make_denoiser(config, dataset, self.text_encoder.width).to(self.device)

@@ -91,7 +91,8 @@ def run_generators(generator: nn.Module, params: Mapping[str, Tensor], images: T
     def run_one(own: Params, batch: Tensor) -> Tensor:
         return functional_call(generator, own, (batch,))
 
-    return vmap(run_one, in_dims=(0, 0 if images.dim() == 5 else None))(dict(params), images)
+    in_dims = (0, 0 if images.dim() == 5 else None)
+    return vmap(run_one, in_dims=in_dims, randomness="different")(dict(params), images)
 
 
 def run_discriminators(

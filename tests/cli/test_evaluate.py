@@ -116,9 +116,12 @@ def test_demo_runs_once(run, toy, tmp_path, stages, inline, monkeypatch):
     command = ("demo", "--preset", "tiny", "--data", toy / "zoo", "--run-dir", tmp_path / "demo")
     first = run(*command)
     assert first.code == 0, first.err
-    assert stages == ["fleet", "train", "polish"] and (tmp_path / "demo" / "report" / "index.html").is_file()
+    assert (
+        stages == ["fleet", "train", "train", "polish"]
+        and (tmp_path / "demo" / "report" / "index.html").is_file()
+    )
     again = run(*command, "--json")
-    assert again.json["zero_step"] and stages == ["fleet", "train", "polish"]
+    assert again.json["zero_step"] and stages == ["fleet", "train", "train", "polish"]
     other = run("demo", "--preset", "small", "--data", toy / "zoo", "--run-dir", tmp_path / "demo")
     assert other.code == 2 and "is another demo" in other.error
 

@@ -7,7 +7,7 @@ import torch
 
 import pipeline.build
 from cli.heldout import FEWEST_PAIRS, held_out_pairs, pairs_needed
-from cli.pictures import CROPS_PER_CONCEPT, open_studio
+from cli.pictures import CONCEPTS_PER_BATCH, CROPS_PER_CONCEPT, open_studio
 from pipeline.build import build
 from pipeline.catalogue import polish_concepts, test_concepts, zoo_concepts
 from pipeline.executors import EXECUTORS
@@ -44,7 +44,7 @@ def test_batches_depend_on_seed_and_step_only(studio):
     assert again.prompts == first[2].prompts
     assert torch.equal(again.targets, first[2].targets) and torch.equal(again.sources, first[2].sources)
     assert first[0].prompts != first[1].prompts
-    assert first[0].targets.shape == (8, CROPS_PER_CONCEPT, 3, 16, 16)
+    assert first[0].targets.shape == (CONCEPTS_PER_BATCH, CROPS_PER_CONCEPT, 3, 16, 16)
     assert float(first[0].targets.min()) >= 0 and float(first[0].targets.max()) <= 1
 
 
@@ -55,6 +55,24 @@ def test_no_held_out_concept_is_polished_on(studio):
     assert len(studio.concepts) == len(polish_concepts())
     (batch,) = studio.validation_batches()
     assert batch.prompts == [studio.validation[0].paraphrases[0]]
+
+
+def test_pseudo_labels_for_the_rest_of_the_catalogue(studio, zoo):
+    from dataclasses import replace
+
+    from weightgen.data import load_zoo
+
+    dataset = load_zoo(zoo, "train")
+    few = replace(studio, concepts=studio.concepts[:12])
+    labelled = few.pseudo_labelled(dataset)
+    assert labelled.concept_ids[: len(dataset)] == dataset.concept_ids
+    assert set(labelled.concept_ids) == {concept.id for concept in few.concepts} | set(dataset.concept_ids)
+    by_id = {concept.id: (concept.prompt, *concept.paraphrases) for concept in few.concepts}
+    assert all(
+        by_id.get(name, words) == words
+        for name, words in zip(labelled.concept_ids, labelled.prompts, strict=True)
+    )
+    assert labelled.blocks.isfinite().all() and labelled.blocks.shape[1:] == dataset.blocks.shape[1:]
 
 
 def test_train_polish(run, zoo, studio, tmp_path, monkeypatch):

@@ -71,7 +71,8 @@ def test_load_zoo(make_dataset, monkeypatch):
     found = load_zoo("anywhere", "train")
     assert found.prompts == dataset.prompts and found.concept_ids == dataset.concept_ids
     assert np.array_equal(found.blocks.numpy(), dataset.blocks.half().float().numpy())
-    assert found.evaluation_prompts == [p[1] for p in dataset.prompts]
+    texts, records = found.evaluation_prompts(1)
+    assert texts == [p[1] for p in dataset.prompts] and records == list(range(len(dataset)))
     assert len(load_zoo("anywhere", "validation")) == 0
     with pytest.raises(WeightzooError, match="training split is empty"):
         next(batches(load_zoo("anywhere", "validation"), 4, 0))

@@ -51,6 +51,8 @@ def test_labelled_concepts_come_after_the_records(tmp_path):
     assert torch.equal(both.blocks[: len(zoo)], zoo.blocks)
     assert both.prompts[-1] == ("a new edit", "another wording") and both.name.endswith("+pseudo-labels")
     assert both.fingerprint != zoo.fingerprint
+    again = label(zoo, descriptors, names, prompts, descriptors[:2] * (1 + 1e-7))
+    assert again.fingerprint == both.fingerprint  # a resumed training may have other last bits
     nearer = (both.blocks[-1] - zoo.blocks).square().flatten(1).sum(1)
     assert int(nearer.argmin()) == 0  # the same edit as the first record's
 

@@ -76,7 +76,9 @@ class TransformerNetwork(nn.Module):
         self.pooled_at_input = pooled_at_input
         self.time = TimeEmbedding(width)
         self.text = TextConditioning(text_width, width)
-        self.reader = TextReader(width, num_heads, text_layers, text_queries, dropout) if text_layers else None
+        self.reader = (
+            TextReader(width, num_heads, text_layers, text_queries, dropout) if text_layers else None
+        )
         self.block_index = BlockIndexEmbedding(num_blocks, width)
         self.matrices = nn.Parameter(torch.randn(num_blocks, width, block_size) * 0.1 * width**-0.5)
         self.output_bias = nn.Parameter(torch.zeros(num_blocks, block_size))
