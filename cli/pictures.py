@@ -19,7 +19,7 @@ class Studio:
 
     Args:
         crops: [NUM_CROPS, 3, S, S] of the zoo's train photographs.
-        concepts: train concepts of the catalogue, the zoo's and those beyond it.
+        concepts: train concepts, the zoo's and those beyond it.
         validation: the zoo's validation concepts.
     """
 
@@ -108,10 +108,14 @@ class Studio:
         return PictureBatch(prompts, sources, torch.stack(targets))
 
 
-def open_studio(zoo: Path, seed: int = 0) -> Studio:
-    """Open what the config of a zoo names: its teacher, photographs and image size."""
+def open_studio(zoo: Path, seed: int = 0, more_concepts: int = 0) -> Studio:
+    """Open what the config of a zoo names: its teacher, photographs and image size.
+
+    Args:
+        more_concepts: train concepts beyond the catalogue.
+    """
+    from pipeline import catalogue
     from pipeline.build_config import BuildConfig
-    from pipeline.catalogue import polish_concepts
     from pipeline.fleet import make_teacher
     from pipeline.sources import crops, load_photos
     from zoo.config import load_config
@@ -119,10 +123,11 @@ def open_studio(zoo: Path, seed: int = 0) -> Studio:
 
     config = load_config(BuildConfig, zoo / "config.json")
     teacher = make_teacher(config.teacher)
+    concepts = [*catalogue.polish_concepts(), *catalogue.more_concepts(more_concepts)]
     return Studio(
         crops=crops(load_photos(config.train_photos), NUM_CROPS, config.image_size, config.seed),
         teacher=teacher,
-        concepts=[concept for concept in polish_concepts() if teacher.refusal(concept) is None],
+        concepts=[concept for concept in concepts if teacher.refusal(concept) is None],
         validation=[c for c in open_zoo(zoo).concepts("validation") if teacher.refusal(c) is None],
         seed=seed,
     )

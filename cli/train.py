@@ -24,6 +24,10 @@ def train(
             help="Learn the rest of the catalogue too, with weights inferred from its edits.",
         ),
     ] = False,
+    more_concepts: Annotated[
+        int,
+        typer.Option(min=0, help="With --pseudo-labels or --polish: so many concepts beyond the catalogue."),
+    ] = 0,
     polish: Annotated[
         Path | None, typer.Option(help="Second stage: train this model on by pictures of the catalogue.")
     ] = None,
@@ -54,9 +58,13 @@ def train(
     quiet_progress(json)
     folders = [zoo_folder(name) for name in data] if data else [zoo_folder(None)]
     if polish is not None:
-        folder = train_by_pictures(polish, folders[0], out, steps, seconds, random_init, seed, resume)
+        folder = train_by_pictures(
+            polish, folders[0], out, steps, seconds, random_init, more_concepts, seed, resume
+        )
     else:
-        folder = train_on_weights(folders, out, preset, denoiser, pseudo_labels, steps, seconds, seed, resume)
+        folder = train_on_weights(
+            folders, out, preset, denoiser, pseudo_labels, more_concepts, steps, seconds, seed, resume
+        )
     from zoo.files import read_json
 
     metadata = read_json(folder / "weightgen.json")["metadata"]
@@ -76,6 +84,7 @@ def train_on_weights(
     preset: str = "small",
     denoiser: str | None = None,
     pseudo_labels: bool = False,
+    more_concepts: int = 0,
     steps: int | None = None,
     seconds: float | None = None,
     seed: int = 0,
@@ -95,7 +104,7 @@ def train_on_weights(
     if pseudo_labels:
         from cli.pictures import open_studio
 
-        dataset = open_studio(zoos[0], seed).pseudo_labelled(dataset)
+        dataset = open_studio(zoos[0], seed, more_concepts).pseudo_labelled(dataset)
         config = for_pseudo_labels(config)
     if steps is not None:
         config = replace(config, steps=steps)
@@ -109,6 +118,7 @@ def train_by_pictures(
     steps: int | None = None,
     seconds: float | None = None,
     random_init: bool = False,
+    more_concepts: int = 0,
     seed: int = 0,
     resume: bool = True,
 ) -> Path:
@@ -119,6 +129,6 @@ def train_by_pictures(
 
     changes: dict[str, Any] = {} if steps is None else {"steps": steps}
     config = PolishConfig(random_init=random_init, seed=seed, **changes)
-    studio = open_studio(zoo, seed)
+    studio = open_studio(zoo, seed, more_concepts)
     validation = studio.validation_batches()
     return run(model, studio.batches, config, out, seconds, validation, resume=resume)

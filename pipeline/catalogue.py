@@ -4,6 +4,7 @@
     zoo_concepts(640)        the zoo: train and validation concepts; any prefix is diverse
     test_concepts("value")   the held-out splits: combination, value, family
     polish_concepts()        all train concepts, the zoo's and those beyond it
+    more_concepts(8000)      train concepts beyond the catalogue
 
 A concept is one to three looks (`looks.py`, `moods.py`), their colours and a strength (`vocabulary.py`),
 combined by `plans.py` and worded by `wording.py`.
@@ -159,6 +160,25 @@ def test_concepts(split: str) -> list[Concept]:
 def polish_concepts() -> list[Concept]:
     """All train concepts, the zoo's first; no validation or test concept."""
     return [c for c in catalogue() if c.split == "train"]
+
+
+@lru_cache(maxsize=1)
+def more_concepts(n: int) -> tuple[Concept, ...]:
+    """About `n` train concepts beyond the catalogue: new combinations of its looks, by its own rules.
+
+    A teacher edits them like any other; none holds the parts of a validation or `combination` concept, or a colour,
+    strength or family that the test splits keep for themselves. Fewer than `n` by those that are left out.
+    """
+    held = [
+        frozenset(c.attributes["values"]["parts"])
+        for c in catalogue()
+        if c.split in ("validation", "combination") and len(c.attributes["values"]["parts"]) > 1
+    ]
+    known = {c.id for c in catalogue()}
+    palette = [c for c in COLOURS if not c.held_out]
+    drawn = combined_plans(random.Random(SEED + 1), palette, n // 2, n - n // 2)
+    plans = [p for p in drawn if p.id not in known and not any(parts <= p.part_keys for parts in held)]
+    return tuple(_concept(plan, "train") for plan in plans)
 
 
 @dataclass(frozen=True)

@@ -169,14 +169,16 @@ def single_plans(rng: random.Random, palette: list[ColourName]) -> list[Plan]:
     return plans
 
 
-def combined_plans(rng: random.Random, palette: list[ColourName]) -> list[Plan]:
+def combined_plans(
+    rng: random.Random, palette: list[ColourName], pairs: int = PAIRS, triples: int = TRIPLES
+) -> list[Plan]:
     """Two or three looks; every look takes the first place equally often."""
     looks = [*PLAIN_LOOKS, *TREATMENTS, *TREATMENTS]
     plans: dict[frozenset[str], Plan] = {}
     queue: list[Look] = []
-    while len(plans) < PAIRS + TRIPLES:
+    while len(plans) < pairs + triples:
         queue = queue or rng.sample(looks, len(looks))
-        chosen = [queue.pop(), *rng.sample(looks, 1 if len(plans) < PAIRS else 2)]
+        chosen = [queue.pop(), *rng.sample(looks, 1 if len(plans) < pairs else 2)]
         parts = [_treated(look, rng, palette) if look.colours else Part(look) for look in chosen]
         if _fits_together(parts):
             strength = rng.choices(("full", "strong", "half", "hint"), (70, 12, 12, 6))[0]

@@ -48,11 +48,13 @@ def test_batches_depend_on_seed_and_step_only(studio):
     assert float(first[0].targets.min()) >= 0 and float(first[0].targets.max()) <= 1
 
 
-def test_no_held_out_concept_is_polished_on(studio):
+def test_no_held_out_concept_is_polished_on(studio, zoo):
     held_out = {c.id for split in ("combination", "value", "family") for c in test_concepts(split)}
     used = {concept.id for concept in studio.concepts}
     assert not used & held_out and not used & {concept.id for concept in studio.validation}
     assert len(studio.concepts) == len(polish_concepts())
+    more = open_studio(zoo, more_concepts=40).concepts[len(studio.concepts) :]
+    assert 30 < len(more) <= 40 and not held_out & {concept.id for concept in more}
     (batch,) = studio.validation_batches()
     assert batch.prompts == [studio.validation[0].paraphrases[0]]
 
@@ -81,7 +83,7 @@ def test_train_polish(run, zoo, studio, tmp_path, monkeypatch):
     options = {"width": 16, "num_layers": 1, "num_heads": 2}
     config = TrainConfig("transformer", options, steps=2, batch_size=4, device="cpu")
     train(config, load_zoo(zoo), tmp_path / "generated", validation=load_zoo(zoo, "validation"))
-    monkeypatch.setattr("cli.pictures.open_studio", lambda folder, seed: studio)
+    monkeypatch.setattr("cli.pictures.open_studio", lambda folder, seed, more: studio)
     command = ("train", "--data", zoo, "--polish", tmp_path / "generated", "-o", tmp_path / "polished")
     result = run(*command, "--steps", 2, "--json")
     assert result.code == 0, result.err

@@ -15,6 +15,7 @@ from pipeline import wording
 from pipeline.catalogue import (
     TEST_SPLITS,
     catalogue,
+    more_concepts,
     near_duplicates,
     polish_concepts,
     test_concepts,
@@ -150,6 +151,25 @@ def test_near_duplicates_finds_a_concept_in_the_zoo_itself() -> None:
     nearest, duplicates = near_duplicates(zoo[:2], zoo, FiltersTeacher(), sources)
     assert [n.zoo_id for n in nearest] == [c.id for c in zoo[:2]]
     assert all(d.l1 < 1e-6 for d in duplicates) and len(duplicates) == 2
+
+
+def test_more_train_concepts_keep_away_from_what_is_held_out() -> None:
+    more = more_concepts(600)
+    assert 500 < len(more) <= 600 and more == more_concepts(600)
+    known = {c.id for c in catalogue()}
+    assert not known & {c.id for c in more} and {c.split for c in more} == {"train"}
+    held = [
+        set(c.attributes["values"]["parts"])
+        for c in catalogue()
+        if c.split in ("validation", "combination") and len(c.attributes["values"]["parts"]) > 1
+    ]
+    trained = train_values() | {v for c in catalogue() if c.split == "validation" for v in value_names(c)}
+    evaluation = {t for c in catalogue() if c.split != "train" for t in texts(c)}
+    for concept in more:
+        parts = set(concept.attributes["values"]["parts"])
+        assert not any(other <= parts for other in held), concept.id
+        assert set(value_names(concept)) <= trained, concept.id
+        assert not evaluation & set(texts(concept))
 
 
 def test_wrong_requests_are_named() -> None:
