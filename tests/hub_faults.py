@@ -76,6 +76,7 @@ class FaultyApp:
             await send({"type": "http.response.start", "status": fault.status, "headers": headers})
             return await send({"type": "http.response.body", "body": b""})
         if fault.lose_answer:
+
             async def swallow(_: Any) -> None: ...
 
             await self.app(scope, receive, swallow)

@@ -103,7 +103,9 @@ class HubServer:
         self.faults = Faults()
         self.url = "http://{}:{}".format(*bound.getsockname())
         self._socket = bound
-        config = uvicorn.Config(FaultyApp(make_app(self), self), log_level="critical", timeout_graceful_shutdown=2)
+        config = uvicorn.Config(
+            FaultyApp(make_app(self), self), log_level="critical", timeout_graceful_shutdown=2
+        )
         self._server = uvicorn.Server(config)
 
     def __enter__(self) -> "HubServer":
@@ -297,7 +299,9 @@ def make_app(hub: HubServer) -> FastAPI:
         repo = repo_of(request, kind, space, name, write=True)
         values = await request.json() if await request.body() else {}
         new = values["tag"] if what == "tag" else revision
-        where, start = (repo.tags, revision) if what == "tag" else (repo.branches, values.get("startingPoint"))
+        where, start = (
+            (repo.tags, revision) if what == "tag" else (repo.branches, values.get("startingPoint"))
+        )
         if new in where:
             raise Refusal(409, message=f"{what} {new} already exists")
         where[new] = commit_of(repo, start or "main").oid
@@ -328,7 +332,9 @@ def make_app(hub: HubServer) -> FastAPI:
 
 def _entry(path: str, blob: Blob) -> dict[str, Any]:
     entry = {"type": "file", "path": path, "size": len(blob.data), "oid": blob.oid}
-    return entry | ({"lfs": {"oid": blob.sha256, "size": len(blob.data), "pointerSize": 134}} if blob.lfs else {})
+    return entry | (
+        {"lfs": {"oid": blob.sha256, "size": len(blob.data), "pointerSize": 134}} if blob.lfs else {}
+    )
 
 
 def _folder(path: str) -> dict[str, Any]:

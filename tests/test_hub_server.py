@@ -33,14 +33,21 @@ def test_commits_tags_and_listings(hub, api):
     assert listed["a/c.parquet"].lfs.sha256 == hashlib.sha256(CONTENT["a/c.parquet"]).hexdigest()
     assert listed["a/b.txt"].lfs is None and listed["a/b.txt"].size == 4 and "a" in listed
     assert {e.path for e in api.list_repo_tree(**DATASET)} == {".gitattributes", "README.md", "a"}
-    assert [entry.path for entry in api.get_paths_info(**DATASET, paths=["a/b.txt", "no", "a"])] == ["a/b.txt", "a"]
+    assert [entry.path for entry in api.get_paths_info(**DATASET, paths=["a/b.txt", "no", "a"])] == [
+        "a/b.txt",
+        "a",
+    ]
     first = api.repo_info(**DATASET).sha
     api.create_tag(**DATASET, tag="v1")
     delete = [CommitOperationDelete("a/b.txt")]
     api.create_commit(**DATASET, operations=delete, commit_message="less", parent_commit=first)
     with pytest.raises(HfHubHTTPError, match="412"):
         api.create_commit(**DATASET, operations=delete, commit_message="late", parent_commit=first)
-    assert [commit.title for commit in api.list_repo_commits(**DATASET)] == ["less", "things", "initial commit"]
+    assert [commit.title for commit in api.list_repo_commits(**DATASET)] == [
+        "less",
+        "things",
+        "initial commit",
+    ]
     (tag,) = api.list_repo_refs(**DATASET).tags
     assert (tag.name, tag.target_commit) == ("v1", first)
     assert api.file_exists(**DATASET, filename="a/b.txt", revision="v1")

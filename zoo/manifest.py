@@ -46,6 +46,8 @@ class ZooManifest:
         files: sha256 of every other file, by its path relative to the run folder.
         counts: ``concepts``, ``ok``, ``rejected``, ``failed``, and ``ok/<split>`` for each split.
         quality: the median of each metric over all records.
+        subset: empty for a whole zoo; of a part of a published one ``repo``, ``revision`` (commit), ``shards``
+            (here of how many) and the ``manifest_sha256`` of the whole.
     """
 
     format_version: int
@@ -61,6 +63,7 @@ class ZooManifest:
     shards: tuple[ShardEntry, ...]
     quality: dict[str, float] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    subset: dict[str, str] = field(default_factory=dict)
 
 
 def build_manifest(run_dir: PathLike) -> ZooManifest:
@@ -110,15 +113,32 @@ def load_manifest(run_dir: PathLike) -> ZooManifest:
     """Read ``manifest.json``.
 
     Raises:
-        WeightzooError: absent (the run is unfinished), invalid, or of another format version.
+        WeightzooError: absent (the run is unfinished), invalid, of another format version, or naming files
+            outside the folder.
     """
     path = Path(run_dir) / MANIFEST_FILE
     if not path.exists():
         raise WeightzooError(f"{run_dir} has no {MANIFEST_FILE}: no zoo, or an unfinished one; build again")
+    return read_manifest(path)
+
+
+def read_manifest(path: PathLike) -> ZooManifest:
+    """Read a manifest file; see :func:`load_manifest`."""
     values = read_json(path)
     if isinstance(values, dict) and "format_version" in values:
         check_format_version(values["format_version"], str(path))
-    return load_config(ZooManifest, path)
+    manifest = load_config(ZooManifest, path)
+    names = (*manifest.files, *(entry.name for entry in manifest.shards))
+    if bad := [name for name in names if not is_plain_path(name)]:
+        raise WeightzooError(
+            f"{path} names the file {bad[0]!r}, which is no place in a zoo; do not use this zoo"
+        )
+    return manifest
+
+
+def is_plain_path(name: str) -> bool:
+    """Whether ``name`` is a relative path of plain names with ``/`` between them, such that it stays inside."""
+    return all(part and not part.startswith(".") for part in name.split("/")) and not set(name) & set("\\:\0")
 
 
 def shard_paths(run_dir: PathLike) -> list[Path]:
@@ -133,10 +153,11 @@ def read_rejected(run_dir: PathLike) -> list[dict[str, Any]]:
     rows = []
     for path in sorted((Path(run_dir) / "rejected").glob("[!.]*.jsonl")):
         try:
-            rows += [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        except (OSError, ValueError) as error:
+            found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            rows += [row | {key: str(row[key]) for key in ("concept_id", "status")} for row in found]
+        except (OSError, ValueError, TypeError, KeyError) as error:
             fix = "delete it and its shard, then build again"
-            raise WeightzooError(f"cannot read {path} ({error}); {fix}") from None
+            raise WeightzooError(f"cannot read {path} ({error!r}); {fix}") from None
     return rows
 
 
@@ -160,7 +181,7 @@ def verify_run(run_dir: PathLike) -> list[str]:
     problems += [f"{name} is not in the manifest; delete it or build again" for name in extra]
     problems += [f"concept {name!r} is stored {count} times" for name, count in seen.items() if count > 1]
     counts = manifest.counts
-    if counts.get("concepts") != sum(counts.get(key, 0) for key in ("ok", "rejected", "failed")):
+    if counts.get("concepts", 0) != sum(counts.get(key, 0) for key in ("ok", "rejected", "failed")):
         problems.append("the manifest's counts do not add up; build again")
     return problems
 
