@@ -37,10 +37,11 @@ def publish(
     from zoo.hub import publish as run_publish
     from zoo.hub import publish_pairs
 
+    pairs_repo = f"{repo}-pairs"
+    card = pairs_card(run, pairs_repo, repo) if pairs else b""  # first: without pairs nothing is sent
     done = [run_publish(run, repo, card_files(run, repo), private, tag)]
     if pairs:
-        name = f"{repo}-pairs"
-        done.append(publish_pairs(run, name, {"README.md": pairs_card(run, name, repo)}, private, tag))
+        done.append(publish_pairs(run, pairs_repo, {"README.md": card}, private, tag))
     lines = [
         f"{each.url}: {each.files} files, {each.bytes / 1e6:.1f} MB sent in {each.commits} commits"
         if each.commits

@@ -5,6 +5,7 @@ against it.
 """
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -206,6 +207,8 @@ def verify_shard(
             if float(np.abs(record.blocks).max(initial=0)) > MAX_ABSOLUTE_WEIGHT:
                 limit = f"+-{MAX_ABSOLUTE_WEIGHT:g}"
                 problems.append(f"{path}: {record.concept_id} has a weight beyond {limit}; do not use it")
+            if not all(map(math.isfinite, record.metrics.values())):
+                problems.append(f"{path}: {record.concept_id} has a metric that is not finite; do not use it")
             ids.append(record.concept_id)
     except WeightzooError as error:
         return problems + [str(error) if str(path) in str(error) else f"{path}: {error}"]
@@ -230,6 +233,10 @@ def _shard_entry(
     metrics = []
     for record in records:
         check_record(record, layout)
+        if not all(map(math.isfinite, record.metrics.values())):
+            raise WeightzooError(
+                f"{path}: {record.concept_id} has a metric that is not finite; do not use it"
+            )
         metrics.append((record.concept_id, record.metrics))
     name = path.relative_to(run_dir).as_posix()
     entry = ShardEntry(name, metadata[f"{PREFIX}split"], sha256_file(path), path.stat().st_size, len(metrics))

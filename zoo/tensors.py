@@ -67,11 +67,15 @@ def load_discriminator(path: PathLike) -> nn.Module:
     """
     tensors, header = read_tensors(path)
     if header.get("discriminator") != "patchgan":
-        raise WeightzooError(f"{path} is not a discriminator of weightzoo; give base/discriminator.safetensors")
+        raise WeightzooError(
+            f"{path} is not a discriminator of weightzoo; give base/discriminator.safetensors"
+        )
     try:
-        discriminator = from_dict(PatchGanConfig, json.loads(header["config"])).build()
-        discriminator.load_state_dict(tensors)
-    except (RuntimeError, KeyError, ValueError) as error:
+        config = from_dict(PatchGanConfig, json.loads(header["config"]))
+        with torch.device("meta"):  # a config that asks for more than the file has allocates nothing
+            discriminator = config.build()
+        discriminator.load_state_dict(tensors, assign=True)
+    except (RuntimeError, KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
         raise WeightzooError(f"{path} is not a readable discriminator ({error}); fetch it again") from None
     if bad := [name for name, value in tensors.items() if not torch.isfinite(value).all()]:
         raise WeightzooError(f"{path}: {bad[0]} holds NaN or infinite values; fetch or train it again")

@@ -363,7 +363,9 @@ def test_another_zoo_is_not_overwritten(hub, published, tmp_path):
     assert contents(out) == before
 
 
-@pytest.mark.parametrize("name", ["../evil.jsonl", "/tmp/evil", "base/../../evil", "a\\b", ".hidden", "a//b", ""])
+@pytest.mark.parametrize(
+    "name", ["../evil.jsonl", "/tmp/evil", "base/../../evil", "a\\b", ".hidden", "a//b", ""]
+)
 def test_a_manifest_that_names_files_outside_is_refused(hub, published, tmp_path, name):
     values = json.loads((published / MANIFEST_FILE).read_text())
     values["files"][name] = "0" * 64

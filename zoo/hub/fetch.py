@@ -124,7 +124,9 @@ class _Source:
             if self._is_right(path, name):
                 return path
             if not self.online:
-                raise HubUnreachable(f"{name} of {self.repo_id} is damaged in the cache; try again when online")
+                raise HubUnreachable(
+                    f"{name} of {self.repo_id} is damaged in the cache; try again when online"
+                )
         raise WeightzooError(f"{name} of {self.repo_id} is not what its manifest says; tell its owner")
 
     def _is_right(self, path: Path, name: str) -> bool:
