@@ -102,5 +102,5 @@ def read_json(path: PathLike) -> Any:
         raise WeightzooError(f"{path} does not exist; check the path") from None
     except (OSError, UnicodeDecodeError) as error:
         raise WeightzooError(f"cannot read {path}: {error}; check the path") from None
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers of too many digits, too deep a nesting
         raise WeightzooError(f"{path} is not valid JSON ({error}); restore or remake it") from None

@@ -234,11 +234,11 @@ def test_parquet_texts_that_no_record_has(tmp_path):
 
 def test_parquet_with_a_footer_that_lies(tmp_path):
     data = PARQUET.read_bytes()
-    path = tmp_path / "x.parquet"
+    path, before = tmp_path / "x.parquet", pa.default_memory_pool().max_memory()
     for size in (0, 8, len(data), 1 << 30, (1 << 32) - 1):
         path.write_bytes(data[:-8] + struct.pack("<I", size) + b"PAR1")
         refused(path)
-    assert pa.default_memory_pool().max_memory() < 256 << 20
+    assert pa.default_memory_pool().max_memory() - before < 64 << 20
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 900.0])

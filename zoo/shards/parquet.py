@@ -83,26 +83,29 @@ def read_shard(path: PathLike) -> tuple[Iterator[WeightRecord], dict[str, str], 
     layout = guarded_layout(metadata, str(path))
     if not schema.equals(arrow_schema(layout), check_metadata=False):
         raise WeightzooError(f"{path}: columns differ from what its layout needs; download or build it again")
-    if metadata.get(RECORDS_KEY) != str(file.metadata.num_rows):
-        raise _corrupt(path, ValueError("records are missing"))
-    if reason := _size_problem(file.metadata, os.path.getsize(path), record_bytes(layout)):
-        raise _corrupt(path, ValueError(reason))
+    try:
+        if metadata.get(RECORDS_KEY) != str(file.metadata.num_rows):
+            raise ValueError("records are missing")
+        _check_sizes(file.metadata, os.path.getsize(path), record_bytes(layout))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _corrupt(path, error) from None
     return _records(file, path, layout), metadata, layout
 
 
-def _size_problem(metadata: pq.FileMetaData, file_bytes: int, record: int) -> str:
-    """Say which size in the metadata the file cannot have; empty if none. Nothing is read for it."""
+def _check_sizes(metadata: pq.FileMetaData, file_bytes: int, record: int) -> None:
+    """Raise ``ValueError`` for sizes in the metadata that the file cannot have. Nothing is read for it."""
     if metadata.num_rows * record > file_bytes:
-        return f"{metadata.num_rows} records do not fit into {file_bytes} bytes"
+        raise ValueError(f"{metadata.num_rows} records do not fit into {file_bytes} bytes")
     for i in range(metadata.num_row_groups):
         for j in range(metadata.num_columns):
             chunk = metadata.row_group(i).column(j)
             sizes = (chunk.total_compressed_size, chunk.total_uncompressed_size)
             if chunk.compression != "UNCOMPRESSED" or not all(0 <= size <= file_bytes for size in sizes):
-                return f"a column of {max(sizes)} bytes in a file of {file_bytes}, or a compressed one"
+                raise ValueError(f"a column of {max(sizes)} bytes in {file_bytes} bytes, or a compressed one")
             if chunk.path_in_schema != "blocks" and max(sizes) > _MAX_TEXTS:
-                return f"the texts of {chunk.path_in_schema} are larger than {_MAX_TEXTS >> 20} MiB"
-    return ""
+                raise ValueError(
+                    f"the texts of {chunk.path_in_schema} are larger than {_MAX_TEXTS >> 20} MiB"
+                )
 
 
 def _records(file: pq.ParquetFile, path: PathLike, layout: WeightLayout) -> Iterator[WeightRecord]:
