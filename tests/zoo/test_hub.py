@@ -353,6 +353,18 @@ def test_what_cannot_be_downloaded(hub, run_dir, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_list_of_concepts_in_another_order_is_noticed(hub, run_dir, tmp_path):
+    first, second, third, *others = read_concepts(run_dir / "concepts.jsonl")
+    write_concepts(run_dir / "concepts.jsonl", [third, second, first, *others])
+    build_manifest(run_dir)
+    publish(run_dir, REPO, CARD)
+    with pytest.raises(
+        WeightzooError, match="does not tell which shard holds which concept; choose by --shards"
+    ):
+        download(REPO, tmp_path / "out", concepts=["c2"])
+    assert not (tmp_path / "out" / MANIFEST_FILE).exists()
+
+
 def test_another_zoo_is_not_overwritten(hub, published, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(published, out)

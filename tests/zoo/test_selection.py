@@ -30,7 +30,11 @@ def manifest():
 def test_concepts_by_shard(manifest):
     held = concepts_by_shard(manifest, CONCEPTS, REJECTED)
     assert list(held.values()) == [["a", "b"], ["c", "d"], ["x", "y"], ["v"]]
-    for wrong in (CONCEPTS[:-1], [*CONCEPTS, Concept("z", "z")], CONCEPTS[::-1]):
+    for wrong in (
+        CONCEPTS[:-1],
+        [*CONCEPTS, Concept("z", "z")],
+        sorted(CONCEPTS, key=lambda concept: concept.id != "d"),
+    ):
         with pytest.raises(WeightzooError, match="choose by --shards"):
             concepts_by_shard(manifest, wrong, REJECTED)
 

@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from zoo.files import PathLike, atomic_path, remove_stale_temporaries, sha256_fi
 from zoo.hub.client import HubUnreachable, hub_errors, is_passing, patiently
 from zoo.hub.embedded import copy_embedded
 from zoo.hub.pairs import PAIRS
-from zoo.hub.selection import choose_shards, rejected_name, with_concepts
+from zoo.hub.selection import choose_shards, contradiction, rejected_name, with_concepts
 from zoo.manifest import (
     MANIFEST_FILE,
     ShardEntry,
@@ -89,6 +90,8 @@ def download(
         taken = [entry for entry in source.manifest.shards if entry in chosen or entry.name in there]
         (out / MANIFEST_FILE).unlink(missing_ok=True)
         _fetch_all(source, out, taken)
+        if concepts and not all(_holds(out / entry.name, concepts) for entry in chosen):
+            raise contradiction(source.manifest)
         if len(taken) == len(source.manifest.shards):
             _place(source.fetch(MANIFEST_FILE), out / MANIFEST_FILE)
         else:
@@ -200,6 +203,11 @@ def _chosen(
         return chosen
     listed = read_concepts(source.fetch(CONCEPTS))
     return with_concepts(chosen, source.manifest, listed, source.rejected(), concepts)
+
+
+def _holds(shard: Path, patterns: Sequence[str]) -> bool:
+    """Whether a shard has a record whose concept id matches."""
+    return any(fnmatchcase(record.concept_id, p) for record in read_shard(shard)[0] for p in patterns)
 
 
 def _check_folder(out: Path, manifest: ZooManifest) -> None:

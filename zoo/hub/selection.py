@@ -86,9 +86,9 @@ def concepts_by_shard(
             gone = rejected.get(entry.name, ())
             held[entry.name], left = left[: entry.records + len(gone)], left[entry.records + len(gone) :]
             if not set(gone) <= set(held[entry.name]) or len(held[entry.name]) < entry.records + len(gone):
-                raise _contradiction(manifest)
+                raise contradiction(manifest)
         if left:
-            raise _contradiction(manifest)
+            raise contradiction(manifest)
     return held
 
 
@@ -99,7 +99,8 @@ def rejected_name(shard: str) -> str:
     return f"rejected/{name.removesuffix(suffix)}.jsonl"
 
 
-def _contradiction(manifest: ZooManifest) -> WeightzooError:
+def contradiction(manifest: ZooManifest) -> WeightzooError:
+    """The error for a list of concepts that does not fit the shards."""
     return WeightzooError(
         f"concepts.jsonl of {manifest.name} does not tell which shard holds which concept; choose by --shards"
     )
