@@ -106,6 +106,7 @@ def collect_manifest(run_dir: PathLike) -> ZooManifest:
         shards=tuple(entries),
         files={name: sha256_file(run_dir / name) for name in _other_files(run_dir)},
         quality=_quality([rows[0] for rows in stored.values()]),
+        subset={},
         **common,
     )
 
