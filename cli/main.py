@@ -12,7 +12,7 @@ import sys
 
 import typer
 
-from cli import apply, build, demo, download, evaluate, finetune, generate, inspect, train
+from cli import apply, build, demo, download, evaluate, finetune, generate, inspect, publish, train
 from cli.exits import EXIT_CODES, INTERRUPTED, ExactGroup, say_error
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.command("generate")(generate.generate)
 app.command("finetune")(finetune.finetune)
 app.command("apply")(apply.apply)
 app.command("build")(build.build)
+app.command("publish")(publish.publish)
 app.command("download")(download.download)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)

@@ -1,9 +1,10 @@
 """The data card of a zoo: README.md with a YAML header that ``datasets`` and the Hub read.
 
 :func:`data_card` fills ``data_cards/zoo.md`` from the manifest, the records and the frozen config; no figure
-in it is typed by hand.
+in it is typed by hand. :func:`card_files` adds a picture of what some of the networks do.
 """
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,26 +15,69 @@ import numpy as np
 import torch
 
 from pipeline.build_config import BuildConfig
+from pipeline.samples import SAMPLES_FILE, sample_picture
 from pipeline.sources import attribution, photo_paths
 from zoo.concepts import Concept, read_concepts
 from zoo.config import load_config
+from zoo.files import PathLike
+from zoo.hub.pairs import pairs_manifest
 from zoo.layout import WeightLayout
-from zoo.manifest import ZooManifest, read_rejected
+from zoo.manifest import ZooManifest, load_manifest, read_rejected
 from zoo.records import METRICS, WeightRecord, arrow_schema
 from zoo.shards import read_shard
 
-TEMPLATE = Path(__file__).resolve().parent.parent / "data_cards" / "zoo.md"
+TEMPLATES = Path(__file__).resolve().parent.parent / "data_cards"
+MAX_LISTED = 500  # concepts in the card; all of them are in concepts.jsonl
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 METRIC_NAMES = {"l1": "L1", "l1_copy": "L1 of copy", "psnr": "PSNR (dB)", "kid": "KID"}
 
 
-def data_card(run_dir: Path, manifest: ZooManifest, repo: str | None = None, notes: str = "") -> str:
+def card_files(run_dir: PathLike, repo: str) -> dict[str, bytes]:
+    """Return what is published beside the files of the manifest: the card, and its picture where there is one."""
+    run_dir = Path(run_dir)
+    manifest = load_manifest(run_dir)
+    sample = sample_picture(run_dir, manifest)
+    if sample is None:
+        return {"README.md": data_card(run_dir, manifest, repo).encode()}
+    picture, names = sample
+    rows = "\n".join(f"{i}. `{name}`" for i, name in enumerate(names, 1))
+    shown = (
+        "First row: test photographs. Below, what networks of this dataset make of them, from a good one to a poor "
+        f"one by their L1:\n\n![photographs before and after]({SAMPLES_FILE})\n\n{rows}"
+    )
+    return {"README.md": data_card(run_dir, manifest, repo, pictures=shown).encode(), SAMPLES_FILE: picture}
+
+
+def pairs_card(run_dir: PathLike, repo: str, weights_repo: str) -> bytes:
+    """Return the card of the pairs of a run folder, published as ``repo`` beside ``weights_repo``."""
+    manifest, _ = pairs_manifest(run_dir)
+    files = [Path(run_dir) / name for name in manifest.files]
+    tars = any(path.suffix == ".tar" for path in files)
+    fields = {
+        "name": manifest.name,
+        "pretty_name": json.dumps(manifest.name, ensure_ascii=False),
+        "licence": manifest.licence,
+        "licence_id": manifest.licence.lower(),
+        "teacher": manifest.teacher,
+        "repo": repo,
+        "weights_repo": weights_repo,
+        "pattern": "*.tar" if tars else "**",
+        "num_files": len(files),
+        "megabytes": f"{sum(path.stat().st_size for path in files) / 1e6:.1f}",
+    }
+    return Template((TEMPLATES / "pairs.md").read_text(encoding="utf-8")).substitute(fields).encode()
+
+
+def data_card(
+    run_dir: Path, manifest: ZooManifest, repo: str | None = None, notes: str = "", pictures: str = ""
+) -> str:
     """Return the card of a finished run folder.
 
     Args:
         manifest: its manifest (collected, not yet written).
         repo: the Hub repository that the examples name; default: the zoo's name.
         notes: more about the quality, such as own L1 against training from scratch; ends its section.
+        pictures: Markdown that shows some; ends the section of what is inside.
     """
     config = load_config(BuildConfig, run_dir / "config.json")
     layout = WeightLayout.load(run_dir / "layout.json")
@@ -44,11 +88,14 @@ def data_card(run_dir: Path, manifest: ZooManifest, repo: str | None = None, not
         **_facts(manifest, config, layout),
         "repo": repo or manifest.name,
         "notes": notes,
+        "pictures": pictures,
         "data_files": _data_files(manifest),
-        "features": _features(layout),
+        "features": _features(layout) if _is_parquet(manifest) else "",
+        "example": _example(manifest, layout, repo or manifest.name),
         "split_info": _split_info(manifest),
         "split_table": _split_table(manifest),
-        "examples": "; ".join(f'"{concept.prompt}"' for concept in concepts[:6]),
+        "examples": "; ".join(f'"{_one_line(concept.prompt)}"' for concept in concepts[:6]),
+        "concept_list": _concept_list(concepts),
         "quality_table": _quality_table(records),
         "histogram": _histogram([record.metrics["l1"] for record in records]),
         "retried": sum(record.attempt > 1 for record in records),
@@ -56,7 +103,7 @@ def data_card(run_dir: Path, manifest: ZooManifest, repo: str | None = None, not
         "reasons": _reasons(rejected),
         "photographs": _photographs(config),
     }
-    text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(fields)
+    text = Template((TEMPLATES / "zoo.md").read_text(encoding="utf-8")).substitute(fields)
     return text.replace("\n\n\n", "\n\n")  # where a field is empty
 
 
@@ -66,6 +113,7 @@ def _facts(manifest: ZooManifest, config: BuildConfig, layout: WeightLayout) -> 
     photos = {path.name for path in (*photo_paths(config.train_photos), *photo_paths(config.test_photos))}
     return {
         "name": manifest.name,
+        "pretty_name": json.dumps(manifest.name, ensure_ascii=False),
         "licence": manifest.licence,
         "licence_id": manifest.licence.lower(),
         "size_category": next((name for limit, name in SIZES if ok < limit), "n>1M"),
@@ -117,7 +165,7 @@ def _data_files(manifest: ZooManifest) -> str:
 def _features(layout: WeightLayout) -> str:
     """The columns in the Hub's YAML, from the Arrow schema itself."""
     kinds = {"double": "float64", "fixed_size_binary": "fixed_size_binary"}
-    lines = []
+    lines = ["  features:"]
     for column in arrow_schema(layout):
         lines.append(f"  - name: {column.name}")
         kind = str(column.type)
@@ -130,7 +178,41 @@ def _features(layout: WeightLayout) -> str:
             lines.append(f"    list: {column.type.value_type}")
         else:
             lines.append(f"    dtype: {kind}")
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
+
+
+def _is_parquet(manifest: ZooManifest) -> bool:
+    return manifest.shards[0].name.endswith(".parquet")
+
+
+def _example(manifest: ZooManifest, layout: WeightLayout, repo: str) -> str:
+    """Code that reads the blocks without weightzoo."""
+    shape = f"{layout.num_blocks}, {layout.block_size}"
+    parquet = _is_parquet(manifest)
+    split = _splits(manifest)[0]
+    decode = (
+        f'np.frombuffer(row["blocks"], "<f2").reshape({shape})  # float16'
+        if parquet
+        else f'safetensors.numpy.load(row["safetensors"])["blocks"]  # float16 [{shape}]'
+    )
+    return (
+        f"import {'numpy as np' if parquet else 'safetensors.numpy'}\nfrom datasets import load_dataset\n\n"
+        f'for row in load_dataset("{repo}", "weights", split="{split}", streaming=True):\n    blocks = {decode}'
+    )
+
+
+def _one_line(text: str) -> str:
+    """Text of a concept as it may stand in Markdown."""
+    return " ".join(text.replace("`", "'").replace("|", "/").split())
+
+
+def _concept_list(concepts: Sequence[Concept]) -> str:
+    lines = [
+        f"- `{concept.id}` ({concept.split}): {_one_line(concept.prompt)}"
+        for concept in concepts[:MAX_LISTED]
+    ]
+    more = len(concepts) - MAX_LISTED
+    return "\n".join(lines + ([f"- and {more} more in `concepts.jsonl`"] if more > 0 else []))
 
 
 def _split_info(manifest: ZooManifest) -> str:

@@ -1,9 +1,50 @@
-"""Settings that every test shares: one thread, no network, no usage statistics."""
+"""Settings that every test shares: one thread, no network, no usage statistics, and a Hub of their own.
 
+The Hub's clients read their settings when they are imported, so the address of the test server has to be known
+before: its socket is bound here and listens only where a test asks for the fixture ``hub``. Everything else is
+offline, and even a client that is not reaches nothing but this machine.
+"""
+
+import atexit
 import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+_HUB_SOCKET = socket.socket()
+_HUB_SOCKET.bind(("127.0.0.1", 0))
+_HF_HOME = tempfile.mkdtemp(prefix="weightzoo-tests-hf-")
+atexit.register(shutil.rmtree, _HF_HOME, ignore_errors=True)
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_ENDPOINT"] = "http://{}:{}".format(*_HUB_SOCKET.getsockname())
+os.environ["HF_HOME"] = _HF_HOME
+os.environ["HF_HUB_DISABLE_XET"] = "1"
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session")
+def hub_server() -> Iterator[object]:
+    """The test Hub, once per session."""
+    from tests.hub_server import HubServer
+
+    with HubServer(_HUB_SOCKET) as server:
+        yield server
+
+
+@pytest.fixture
+def hub(hub_server, tmp_path, monkeypatch):
+    """An empty Hub, reached by every client of this process; logged in as ``user``, with an empty cache."""
+    from huggingface_hub import constants
+
+    hub_server.reset()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf-cache"))
+    monkeypatch.setenv("HF_TOKEN", "hf_user")
+    return hub_server

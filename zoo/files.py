@@ -82,7 +82,12 @@ def sha256_file(path: PathLike) -> str:
 
 def write_json(path: PathLike, obj: Any) -> None:
     """Write ``obj`` as JSON (sorted keys, indent 2, newline at the end), atomically. NaN is refused."""
-    write_text(path, json.dumps(obj, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(obj))
+
+
+def json_text(obj: Any) -> str:
+    """Return ``obj`` as :func:`write_json` writes it."""
+    return json.dumps(obj, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: PathLike) -> Any:
@@ -97,5 +102,5 @@ def read_json(path: PathLike) -> Any:
         raise WeightzooError(f"{path} does not exist; check the path") from None
     except (OSError, UnicodeDecodeError) as error:
         raise WeightzooError(f"cannot read {path}: {error}; check the path") from None
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers of too many digits, too deep a nesting
         raise WeightzooError(f"{path} is not valid JSON ({error}); restore or remake it") from None

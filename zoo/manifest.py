@@ -5,6 +5,7 @@ against it.
 """
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -46,6 +47,8 @@ class ZooManifest:
         files: sha256 of every other file, by its path relative to the run folder.
         counts: ``concepts``, ``ok``, ``rejected``, ``failed``, and ``ok/<split>`` for each split.
         quality: the median of each metric over all records.
+        subset: empty for a whole zoo; of a part of a published one ``repo``, ``revision`` (commit), ``shards``
+            (here of how many) and the ``manifest_sha256`` of the whole.
     """
 
     format_version: int
@@ -61,6 +64,7 @@ class ZooManifest:
     shards: tuple[ShardEntry, ...]
     quality: dict[str, float] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    subset: dict[str, str] = field(default_factory=dict)
 
 
 def build_manifest(run_dir: PathLike) -> ZooManifest:
@@ -102,6 +106,7 @@ def collect_manifest(run_dir: PathLike) -> ZooManifest:
         shards=tuple(entries),
         files={name: sha256_file(run_dir / name) for name in _other_files(run_dir)},
         quality=_quality([rows[0] for rows in stored.values()]),
+        subset={},
         **common,
     )
 
@@ -110,15 +115,32 @@ def load_manifest(run_dir: PathLike) -> ZooManifest:
     """Read ``manifest.json``.
 
     Raises:
-        WeightzooError: absent (the run is unfinished), invalid, or of another format version.
+        WeightzooError: absent (the run is unfinished), invalid, of another format version, or naming files
+            outside the folder.
     """
     path = Path(run_dir) / MANIFEST_FILE
     if not path.exists():
         raise WeightzooError(f"{run_dir} has no {MANIFEST_FILE}: no zoo, or an unfinished one; build again")
+    return read_manifest(path)
+
+
+def read_manifest(path: PathLike) -> ZooManifest:
+    """Read a manifest file; see :func:`load_manifest`."""
     values = read_json(path)
     if isinstance(values, dict) and "format_version" in values:
         check_format_version(values["format_version"], str(path))
-    return load_config(ZooManifest, path)
+    manifest = load_config(ZooManifest, path)
+    names = (*manifest.files, *(entry.name for entry in manifest.shards))
+    if bad := [name for name in names if not is_plain_path(name)]:
+        raise WeightzooError(
+            f"{path} names the file {bad[0]!r}, which is no place in a zoo; do not use this zoo"
+        )
+    return manifest
+
+
+def is_plain_path(name: str) -> bool:
+    """Whether ``name`` is a relative path of plain names with ``/`` between them, such that it stays inside."""
+    return all(part and not part.startswith(".") for part in name.split("/")) and not set(name) & set("\\:\0")
 
 
 def shard_paths(run_dir: PathLike) -> list[Path]:
@@ -133,10 +155,11 @@ def read_rejected(run_dir: PathLike) -> list[dict[str, Any]]:
     rows = []
     for path in sorted((Path(run_dir) / "rejected").glob("[!.]*.jsonl")):
         try:
-            rows += [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        except (OSError, ValueError) as error:
+            found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            rows += [row | {key: str(row[key]) for key in ("concept_id", "status")} for row in found]
+        except (OSError, ValueError, TypeError, KeyError) as error:
             fix = "delete it and its shard, then build again"
-            raise WeightzooError(f"cannot read {path} ({error}); {fix}") from None
+            raise WeightzooError(f"cannot read {path} ({error!r}); {fix}") from None
     return rows
 
 
@@ -160,7 +183,7 @@ def verify_run(run_dir: PathLike) -> list[str]:
     problems += [f"{name} is not in the manifest; delete it or build again" for name in extra]
     problems += [f"concept {name!r} is stored {count} times" for name, count in seen.items() if count > 1]
     counts = manifest.counts
-    if counts.get("concepts") != sum(counts.get(key, 0) for key in ("ok", "rejected", "failed")):
+    if counts.get("concepts", 0) != sum(counts.get(key, 0) for key in ("ok", "rejected", "failed")):
         problems.append("the manifest's counts do not add up; build again")
     return problems
 
@@ -185,6 +208,8 @@ def verify_shard(
             if float(np.abs(record.blocks).max(initial=0)) > MAX_ABSOLUTE_WEIGHT:
                 limit = f"+-{MAX_ABSOLUTE_WEIGHT:g}"
                 problems.append(f"{path}: {record.concept_id} has a weight beyond {limit}; do not use it")
+            if not all(map(math.isfinite, record.metrics.values())):
+                problems.append(f"{path}: {record.concept_id} has a metric that is not finite; do not use it")
             ids.append(record.concept_id)
     except WeightzooError as error:
         return problems + [str(error) if str(path) in str(error) else f"{path}: {error}"]
@@ -209,6 +234,10 @@ def _shard_entry(
     metrics = []
     for record in records:
         check_record(record, layout)
+        if not all(map(math.isfinite, record.metrics.values())):
+            raise WeightzooError(
+                f"{path}: {record.concept_id} has a metric that is not finite; do not use it"
+            )
         metrics.append((record.concept_id, record.metrics))
     name = path.relative_to(run_dir).as_posix()
     entry = ShardEntry(name, metadata[f"{PREFIX}split"], sha256_file(path), path.stat().st_size, len(metrics))

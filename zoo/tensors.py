@@ -49,7 +49,7 @@ def read_tensors(path: PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except FileNotFoundError:
         raise WeightzooError(f"no such file: {path}; check the path") from None
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise WeightzooError(f"{path} is not a readable safetensors file ({error}); fetch it again") from None
 
 
@@ -67,11 +67,17 @@ def load_discriminator(path: PathLike) -> nn.Module:
     """
     tensors, header = read_tensors(path)
     if header.get("discriminator") != "patchgan":
-        raise WeightzooError(f"{path} is not a discriminator of weightzoo; give base/discriminator.safetensors")
+        raise WeightzooError(
+            f"{path} is not a discriminator of weightzoo; give base/discriminator.safetensors"
+        )
     try:
-        discriminator = from_dict(PatchGanConfig, json.loads(header["config"])).build()
-        discriminator.load_state_dict(tensors)
-    except (RuntimeError, KeyError, ValueError) as error:
+        config = from_dict(PatchGanConfig, json.loads(header["config"]))
+        with torch.device("meta"):  # a config that asks for more than the file has allocates nothing
+            discriminator = config.build()
+        discriminator.load_state_dict(tensors, assign=True)
+        if any(value.dtype != torch.float32 for value in tensors.values()):
+            raise ValueError("its tensors are not float32")
+    except (RuntimeError, KeyError, ValueError, TypeError, IndexError, ArithmeticError) as error:
         raise WeightzooError(f"{path} is not a readable discriminator ({error}); fetch it again") from None
     if bad := [name for name, value in tensors.items() if not torch.isfinite(value).all()]:
         raise WeightzooError(f"{path}: {bad[0]} holds NaN or infinite values; fetch or train it again")

@@ -7,6 +7,7 @@ Uncompressed, page checksums on, content-defined chunking (a re-upload after an 
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,13 +25,17 @@ from zoo.records import (
     WeightRecord,
     arrow_schema,
     check_record,
-    layout_from_metadata,
     record_of,
     row_of,
 )
+from zoo.shards.guard import MAX_METADATA_BYTES, check_texts, guarded_layout, record_bytes
 
 SUFFIX = ".parquet"
 _BATCH_ROWS = 64
+_MAX_TEXTS = (
+    16 << 20
+)  # bytes of one column of texts in a row group; a dictionary can repeat them 64 times a batch
+_MAX_CONTAINER = 100_000  # entries of one list in the footer
 
 
 def write_shard(
@@ -59,21 +64,48 @@ def read_shard(path: PathLike) -> tuple[Iterator[WeightRecord], dict[str, str], 
         WeightzooError: absent, truncated, corrupt, of another format version, or not a weight shard.
     """
     try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
+        file = pq.ParquetFile(
+            path,
+            page_checksum_verification=True,
+            thrift_string_size_limit=MAX_METADATA_BYTES,
+            thrift_container_size_limit=_MAX_CONTAINER,
+        )
         schema = file.schema_arrow
         raw = schema.metadata or {}
         ours = {key: value for key, value in raw.items() if key.startswith(PREFIX.encode())}
         metadata = {key.decode(): value.decode() for key, value in ours.items()}
     except FileNotFoundError:
         raise WeightzooError(f"shard {path} does not exist; check the path") from None
+    except pa.ArrowMemoryError:
+        raise
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _corrupt(path, error) from None
-    layout = layout_from_metadata(metadata, str(path))
+    layout = guarded_layout(metadata, str(path))
     if not schema.equals(arrow_schema(layout), check_metadata=False):
         raise WeightzooError(f"{path}: columns differ from what its layout needs; download or build it again")
-    if metadata.get(RECORDS_KEY) != str(file.metadata.num_rows):
-        raise _corrupt(path, ValueError("records are missing"))
+    try:
+        if metadata.get(RECORDS_KEY) != str(file.metadata.num_rows):
+            raise ValueError("records are missing")
+        _check_sizes(file.metadata, os.path.getsize(path), record_bytes(layout))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _corrupt(path, error) from None
     return _records(file, path, layout), metadata, layout
+
+
+def _check_sizes(metadata: pq.FileMetaData, file_bytes: int, record: int) -> None:
+    """Raise ``ValueError`` for sizes in the metadata that the file cannot have. Nothing is read for it."""
+    if metadata.num_rows * record > file_bytes:
+        raise ValueError(f"{metadata.num_rows} records do not fit into {file_bytes} bytes")
+    for i in range(metadata.num_row_groups):
+        for j in range(metadata.num_columns):
+            chunk = metadata.row_group(i).column(j)
+            sizes = (chunk.total_compressed_size, chunk.total_uncompressed_size)
+            if chunk.compression != "UNCOMPRESSED" or not all(0 <= size <= file_bytes for size in sizes):
+                raise ValueError(f"a column of {max(sizes)} bytes in {file_bytes} bytes, or a compressed one")
+            if chunk.path_in_schema != "blocks" and max(sizes) > _MAX_TEXTS:
+                raise ValueError(
+                    f"the texts of {chunk.path_in_schema} are larger than {_MAX_TEXTS >> 20} MiB"
+                )
 
 
 def _records(file: pq.ParquetFile, path: PathLike, layout: WeightLayout) -> Iterator[WeightRecord]:
@@ -81,7 +113,9 @@ def _records(file: pq.ParquetFile, path: PathLike, layout: WeightLayout) -> Iter
         for batch in file.iter_batches(batch_size=_BATCH_ROWS):
             for row in batch.to_pylist():
                 yield _record(row, layout)
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+    except pa.ArrowMemoryError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise _corrupt(path, error) from None
     finally:
         file.close()
@@ -96,7 +130,7 @@ def _arrow_row(record: WeightRecord) -> dict[str, Any]:
 
 def _record(row: dict[str, Any], layout: WeightLayout) -> WeightRecord:
     blocks = np.frombuffer(row.pop("blocks"), BLOCK_DTYPE).reshape(layout.num_blocks, layout.block_size)
-    return record_of(row | {"attributes": json.loads(row["attributes"])}, blocks)
+    return check_texts(record_of(row | {"attributes": json.loads(row["attributes"])}, blocks))
 
 
 def _corrupt(path: PathLike, error: Exception) -> WeightzooError:

@@ -2,13 +2,15 @@
 
 The first member, ``__weightzoo__``, is the shard's own metadata as JSON; plain ``webdataset`` and
 ``datasets`` skip members of such names. Each record's JSON carries the sha256 of the safetensors beside it.
+:data:`DECODERS` is all that is ever decoded: a member of another kind, size or order makes the shard invalid.
 """
 
 import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
 
 import numpy as np
 import safetensors
@@ -23,15 +25,27 @@ from zoo.records import (
     RECORDS_KEY,
     WeightRecord,
     check_record,
-    layout_from_metadata,
     record_of,
     row_of,
 )
+from zoo.shards.guard import MAX_METADATA_BYTES, MAX_TEXT_BYTES, check_texts, guarded_layout, record_bytes
+from zoo.shards.tar_members import Member, tar_members
 
 SUFFIX = ".tar"
 METADATA_MEMBER = "__weightzoo__"
-_MAX_JSON_BYTES = 1 << 20
+_MAX_HEADER_BYTES = 1 << 16  # of a safetensors file with one tensor
 _EXTRA_KEYS = ("format_version", "layout_id", "sha256")
+# whatever the decoders raise for content that is not what it should be
+_ERRORS = (
+    tarfile.TarError,
+    safetensors.SafetensorError,
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    RecursionError,
+)
 
 
 def write_shard(
@@ -55,14 +69,16 @@ def read_shard(path: PathLike) -> tuple[Iterator[WeightRecord], dict[str, str], 
         WeightzooError: absent, truncated, corrupt, of another format version, or not a weight shard.
     """
     try:
-        with tarfile.open(path, "r:") as tar:
-            metadata = json.loads(_read_member(tar, tar.next(), METADATA_MEMBER, _MAX_JSON_BYTES))
+        with open(path, "rb") as file:
+            metadata = _decode(file, next(tar_members(file), None), METADATA_MEMBER, MAX_METADATA_BYTES)
+        if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+            raise ValueError("its metadata are no texts")
         num_records = int(metadata[RECORDS_KEY])
     except FileNotFoundError:
         raise WeightzooError(f"shard {path} does not exist; check the path") from None
-    except (tarfile.TarError, OSError, ValueError, TypeError, KeyError) as error:
+    except _ERRORS as error:
         raise _corrupt(path, error) from None
-    layout = layout_from_metadata(metadata, str(path))
+    layout = guarded_layout(metadata, str(path))
     return _records(path, layout, num_records), metadata, layout
 
 
@@ -83,40 +99,55 @@ def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 def _records(path: PathLike, layout: WeightLayout, num_records: int) -> Iterator[WeightRecord]:
     try:
-        limit = layout.num_blocks * layout.block_size * BLOCK_DTYPE.itemsize + _MAX_JSON_BYTES
-        with tarfile.open(path, "r|") as tar:
-            tar.next()  # the shard's own metadata
+        largest = record_bytes(layout) + _MAX_HEADER_BYTES
+        with open(path, "rb") as file:
+            members = tar_members(file)
+            next(members)  # the shard's own metadata
             for _ in range(num_records):
-                text = _read_member(tar, tar.next(), ".json", _MAX_JSON_BYTES)
-                weights = _read_member(tar, tar.next(), ".safetensors", limit)
-                yield _record(text, weights, layout)
-    except (tarfile.TarError, safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+                row = _decode(file, next(members, None), ".json", MAX_TEXT_BYTES)
+                digest, tensors = _decode(file, next(members, None), ".safetensors", largest)
+                yield _record(row, digest, tensors, layout)
+            if next(members, None) is not None:
+                raise ValueError("there are more members than its metadata say")
+    except _ERRORS as error:
         raise _corrupt(path, error) from None
 
 
-def _read_member(tar: tarfile.TarFile, member: tarfile.TarInfo | None, suffix: str, limit: int) -> bytes:
-    """Read a plain member of a known kind and size; its name is never used as a path."""
+def _decode(file: BinaryIO, member: Member | None, suffix: str, largest: int) -> Any:
+    """Decode a member of a known kind and size; its name is never used as a path."""
     if member is None:
         raise ValueError("records are missing")
-    if not member.isreg() or not member.name.endswith(suffix) or "/" in member.name or member.size > limit:
-        raise ValueError(f"unexpected member {member.name!r}")
-    stream = tar.extractfile(member)
-    data = stream.read() if stream else b""
-    if len(data) != member.size:
-        raise ValueError(f"{member.name} ends early")
-    return data
+    if not member.name.endswith(suffix) or member.size > largest:
+        raise ValueError(f"unexpected member {member.name!r} of {member.size} bytes")
+    file.seek(member.start)
+    return DECODERS[suffix](file.read(member.size))
 
 
-def _record(text: bytes, weights: bytes, layout: WeightLayout) -> WeightRecord:
-    row = json.loads(text)
-    version, layout_id, digest = (row.pop(key) for key in _EXTRA_KEYS)
+def _tensors(data: bytes) -> tuple[str, dict[str, np.ndarray]]:
+    """The sha256 of a safetensors file and its tensors."""
+    return hashlib.sha256(data).hexdigest(), safetensors.numpy.load(data)
+
+
+# suffix -> decoder: everything that this reader decodes
+DECODERS: dict[str, Callable[[bytes], Any]] = {
+    METADATA_MEMBER: json.loads,
+    ".json": json.loads,
+    ".safetensors": _tensors,
+}
+
+
+def _record(
+    row: dict[str, Any], digest: str, tensors: Mapping[str, np.ndarray], layout: WeightLayout
+) -> WeightRecord:
+    version, layout_id, expected = (row.pop(key) for key in _EXTRA_KEYS)
     if version != FORMAT_VERSION or layout_id != layout.id:
         raise ValueError(f"{row['concept_id']} is of another format version or layout than its shard")
-    if hashlib.sha256(weights).hexdigest() != digest:
+    if digest != expected:
         raise ValueError(f"the weights of {row['concept_id']} do not match their sha256")
-    blocks = safetensors.numpy.load(weights)["blocks"]
-    shape = (layout.num_blocks, layout.block_size)
-    return record_of(row, blocks.astype(BLOCK_DTYPE, copy=False).reshape(shape))
+    blocks = tensors["blocks"]
+    if blocks.dtype != BLOCK_DTYPE or len(tensors) != 1:
+        raise ValueError(f"the weights of {row['concept_id']} are {blocks.dtype}, not one float16 tensor")
+    return check_texts(record_of(row, blocks.reshape(layout.num_blocks, layout.block_size)))
 
 
 def _corrupt(path: PathLike, error: Exception) -> WeightzooError:

@@ -1,7 +1,7 @@
-"""Zoos by name: the embedded dataset, found, copied and verified without any network.
+"""The zoos that come with weightzoo: found by name, copied and verified without any network.
 
 path = find_zoo("weightzoo-small")             # or the path of any run folder
-download("weightzoo-small", "zoos/small")
+copy_embedded("weightzoo-small", "zoos/small")
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from zoo.errors import WeightzooError
 from zoo.files import PathLike, sha256_file, write_bytes
 from zoo.manifest import MANIFEST_FILE, load_manifest, verify_run
 
-EMBEDDED_DIR = Path(__file__).resolve().parent / "embedded"
+EMBEDDED_DIR = Path(__file__).resolve().parent.parent / "embedded"
 EMBEDDED = ("weightzoo-small",)
 
 
@@ -30,10 +30,13 @@ def find_zoo(name_or_path: PathLike) -> Path:
     if Path(name_or_path).is_dir():
         return Path(name_or_path)
     known = ", ".join(EMBEDDED)
-    raise WeightzooError(f"{name_or_path} is neither a folder nor an embedded zoo; embedded: {known}")
+    raise WeightzooError(
+        f"{name_or_path} is neither a folder nor an embedded zoo; embedded: {known}; "
+        "for one of the Hub run `weightzoo download USER/NAME -o FOLDER` first"
+    )
 
 
-def download(name: PathLike, out: PathLike) -> Path:
+def copy_embedded(name: PathLike, out: PathLike) -> Path:
     """Copy an embedded zoo to ``out``, manifest last, and verify it; files that are there and right are kept.
 
     Raises:

@@ -1,0 +1,12 @@
+"""Zoos by name and on the Hub: publish a run folder, download a zoo or a part of it, find the embedded one.
+
+publish("runs/small", "user/small", {"README.md": card})
+download("user/small", "zoos/small", split="train", shards="0-9")
+find_zoo("weightzoo-small")
+"""
+
+from zoo.hub.embedded import EMBEDDED, copy_embedded, find_zoo
+from zoo.hub.fetch import download
+from zoo.hub.upload import Published, publish, publish_pairs
+
+__all__ = ["EMBEDDED", "Published", "copy_embedded", "download", "find_zoo", "publish", "publish_pairs"]

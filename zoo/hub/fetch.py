@@ -1,0 +1,291 @@
+"""Downloading a zoo, or a part of it, into a folder that everything which works on a run folder works on.
+
+    download("weightzoo-small", "zoos/small")                                  # comes with the package
+    download("user/zoo", "zoos/zoo", revision="v1", split="train", shards="0-9")
+    download("user/zoo", "zoos/sketches", concepts=["sketch*"])
+
+Files come through the Hub client's cache (`HF_HOME`), several at a time; each is checked by the sha256 of the
+manifest and fetched again when it is damaged. What is in the folder already and right is kept: the same call goes
+on where it stopped, another selection adds to the folder. Shards come whole. Without a connection the cache serves.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled, RemoteEntryNotFoundError
+from huggingface_hub.hf_api import RepoFile
+
+from zoo.concepts import read_concepts, write_concepts
+from zoo.config import save_config
+from zoo.errors import WeightzooError
+from zoo.files import PathLike, atomic_path, remove_stale_temporaries, sha256_file
+from zoo.hub.client import HubUnreachable, hub_errors, is_passing, patiently
+from zoo.hub.embedded import copy_embedded
+from zoo.hub.pairs import PAIRS
+from zoo.hub.selection import choose_shards, contradiction, rejected_name, with_concepts
+from zoo.manifest import (
+    MANIFEST_FILE,
+    ShardEntry,
+    ZooManifest,
+    collect_manifest,
+    read_manifest,
+    shard_paths,
+    verify_run,
+)
+from zoo.progress import track
+from zoo.shards import read_shard
+
+AT_ONCE = 8  # files fetched at a time
+_REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+CARD, CONCEPTS = "README.md", "concepts.jsonl"
+
+
+def download(
+    name: str,
+    out: PathLike,
+    revision: str | None = None,
+    split: str | None = None,
+    shards: str | None = None,
+    concepts: Sequence[str] = (),
+) -> Path:
+    """Put a zoo into the folder ``out``, the manifest last, and verify it.
+
+    Args:
+        name: an embedded zoo, or ``USER/NAME`` of the Hub (never a folder of that name).
+        revision: a branch, tag or commit; default: ``main``.
+        split, shards, concepts: a part only, see :mod:`zoo.hub.selection`. The folder's manifest then says that it
+            is a subset; shards that are in the folder already belong to it too.
+
+    Raises:
+        WeightzooError: unknown, private or damaged, nothing fits the selection, ``out`` holds something else, a full
+            disk, or the Hub cannot be reached and the cache does not have it.
+    """
+    part = split is not None or shards is not None or bool(concepts)
+    if not _REPOSITORY.fullmatch(name):
+        if part or revision:
+            raise WeightzooError(
+                f"{name} is no USER/NAME of the Hub and comes as a whole; leave the options out"
+            )
+        return copy_embedded(name, out)
+    out = Path(out)
+    with hub_errors(name, revision):
+        source = _Source(name, revision)
+        if part and source.manifest.gan == PAIRS:
+            raise WeightzooError(f"{name} holds pairs, which come as a whole; leave the options out")
+        _check_folder(out, source.manifest)
+        remove_stale_temporaries(out)
+        chosen = _chosen(source, split, shards, concepts) if part else list(source.manifest.shards)
+        there = {path.relative_to(out).as_posix() for path in shard_paths(out)}
+        taken = [entry for entry in source.manifest.shards if entry in chosen or entry.name in there]
+        (out / MANIFEST_FILE).unlink(missing_ok=True)
+        _fetch_all(source, out, taken)
+        if concepts and not all(_holds(out / entry.name, concepts) for entry in chosen):
+            raise contradiction(source.manifest)
+        if len(taken) == len(source.manifest.shards):
+            _place(source.fetch(MANIFEST_FILE), out / MANIFEST_FILE)
+        else:
+            _write_subset(source, out, taken)
+    if problems := verify_run(out):
+        raise WeightzooError(f"{name} is not sound as published ({problems[0]}); tell its owner")
+    return out
+
+
+class _Source:
+    """One commit of a dataset repository: its manifest, and its files by way of the cache."""
+
+    def __init__(self, repo_id: str, revision: str | None) -> None:
+        self.repo_id = repo_id
+        self.online = _answers(repo_id, revision)
+        self.commit = revision or "main"
+        self.expected: dict[str, str] = {}
+        try:
+            path = self.fetch(MANIFEST_FILE)
+        except RemoteEntryNotFoundError:
+            raise WeightzooError(f"{repo_id} is no zoo of weightzoo: it has no {MANIFEST_FILE}") from None
+        self.commit = path.parent.name
+        self.manifest, self.manifest_sha256 = read_manifest(path), sha256_file(path)
+        self.expected = dict(self.manifest.files) | {
+            entry.name: entry.sha256 for entry in self.manifest.shards
+        }
+        self._check_sizes()
+
+    def fetch(self, name: str) -> Path:
+        """Return the file in the cache, fetched when absent; one that the manifest names is right or an error."""
+        for force in (False, True, True):
+            path = self._cached(name, force)
+            if self._is_right(path, name):
+                return path
+            if not self.online:
+                raise HubUnreachable(
+                    f"{name} of {self.repo_id} is damaged in the cache; try again when online"
+                )
+        raise WeightzooError(f"{name} of {self.repo_id} is not what its manifest says; tell its owner")
+
+    def _is_right(self, path: Path, name: str) -> bool:
+        if name in self.expected:
+            return sha256_file(path) == self.expected[name]
+        # manifest and card: the cache names a file by its git id, or by its sha256 when it is a large one
+        etag, data = path.resolve().name, path.read_bytes()
+        git_id = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+        return len(etag) not in (40, 64) or etag in (git_id, hashlib.sha256(data).hexdigest())
+
+    def rejected(self) -> dict[str, list[str]]:
+        """Return the concept ids without a record, by the name of the shard that lacks them."""
+        found = {}
+        for entry in self.manifest.shards:
+            name = rejected_name(entry.name)
+            if name in self.manifest.files:
+                found[entry.name] = _ids(self.fetch(name))
+        return found
+
+    def _cached(self, name: str, force: bool = False) -> Path:
+        def call() -> str:
+            return hf_hub_download(
+                self.repo_id,
+                name,
+                repo_type="dataset",
+                revision=self.commit,
+                force_download=force,
+                local_files_only=not self.online,
+            )
+
+        return Path(patiently(call))
+
+    def _check_sizes(self) -> None:
+        """Refuse a repository whose shards are larger than its manifest says, before fetching any."""
+        if not self.online:
+            return
+        listing = {"repo_type": "dataset", "revision": self.commit, "recursive": True}
+        entries = patiently(lambda: list(HfApi().list_repo_tree(self.repo_id, **listing)))
+        sizes = {entry.path: entry.size for entry in entries if isinstance(entry, RepoFile)}
+        for entry in self.manifest.shards:
+            if sizes.get(entry.name) != entry.bytes:
+                there = f"{sizes[entry.name]} bytes" if entry.name in sizes else "absent"
+                raise WeightzooError(
+                    f"{entry.name} of {self.repo_id} is {there}, its manifest says {entry.bytes}; tell its owner"
+                )
+
+
+def _answers(repo_id: str, revision: str | None) -> bool:
+    """Whether the Hub can be reached; errors about the repository itself are raised."""
+
+    def call() -> bool:
+        try:
+            HfApi().repo_info(repo_id, repo_type="dataset", revision=revision, timeout=10)
+        except (OfflineModeIsEnabled, httpx2.ConnectError, httpx2.TimeoutException):
+            return False
+        return True
+
+    try:
+        return patiently(call)
+    except Exception as error:
+        if not is_passing(error):
+            raise
+        return False
+
+
+def _chosen(
+    source: _Source, split: str | None, shards: str | None, concepts: Sequence[str]
+) -> list[ShardEntry]:
+    chosen = choose_shards(source.manifest, split, shards)
+    if not concepts:
+        return chosen
+    listed = read_concepts(source.fetch(CONCEPTS))
+    return with_concepts(chosen, source.manifest, listed, source.rejected(), concepts)
+
+
+def _holds(shard: Path, patterns: Sequence[str]) -> bool:
+    """Whether a shard has a record whose concept id matches."""
+    return any(fnmatchcase(record.concept_id, p) for record in read_shard(shard)[0] for p in patterns)
+
+
+def _check_folder(out: Path, manifest: ZooManifest) -> None:
+    """Refuse a folder that holds anything else than (a part of) this zoo."""
+    listed = {entry.name for entry in manifest.shards}
+    strange = [path for path in shard_paths(out) if path.relative_to(out).as_posix() not in listed]
+    config, expected = out / "config.json", manifest.files.get("config.json")
+    if strange or (config.exists() and sha256_file(config) != expected):
+        raise WeightzooError(f"{out} holds another zoo; choose another folder")
+
+
+def _fetch_all(source: _Source, out: Path, shards: Sequence[ShardEntry]) -> None:
+    """Put the shards, the rejected files beside them and every other file of the zoo into ``out``."""
+    names = [entry.name for entry in shards]
+    beside = {rejected_name(name) for name in names}
+    names += [name for name in source.manifest.files if not name.startswith("rejected/") or name in beside]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        waiting = [pool.submit(_fetch_one, source, out, name) for name in [*names, CARD]]
+        try:
+            for done in track(as_completed(waiting), "download", total=len(waiting)):
+                done.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _fetch_one(source: _Source, out: Path, name: str) -> None:
+    expected, target = source.expected.get(name), out / name
+    if expected and target.is_file() and sha256_file(target) == expected:
+        return
+    try:
+        _place(source.fetch(name), target)
+    except (RemoteEntryNotFoundError, LocalEntryNotFoundError):
+        if name != CARD:  # a zoo is one without its card too
+            raise
+
+
+def _place(cached: Path, target: Path) -> None:
+    """Make ``target`` the cached file: a second name of it where the file system can, else a copy."""
+    if target.exists() and target.samefile(cached):
+        return  # renaming one name of a file over another does nothing and leaves both
+    with atomic_path(target) as temporary:
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(cached.resolve(), temporary)
+        except OSError:
+            shutil.copyfile(cached, temporary)
+
+
+def _write_subset(source: _Source, out: Path, shards: Sequence[ShardEntry]) -> None:
+    """Cut the list of concepts down to those of ``shards`` and write the manifest of this part."""
+    held: set[str] = set()
+    for entry in shards:
+        held.update(record.concept_id for record in read_shard(out / entry.name)[0])
+        rejected = out / rejected_name(entry.name)
+        held.update(_ids(rejected) if rejected.exists() else ())
+    concepts = read_concepts(source.fetch(CONCEPTS))
+    write_concepts(out / CONCEPTS, [concept for concept in concepts if concept.id in held])
+    manifest = collect_manifest(out)
+    if manifest.shards != tuple(shards):
+        raise WeightzooError(f"the shards of {source.repo_id} are not what its manifest says; tell its owner")
+    subset = {
+        "repo": source.repo_id,
+        "revision": source.commit,
+        "shards": f"{len(shards)} of {len(source.manifest.shards)}",
+        "manifest_sha256": source.manifest_sha256,
+    }
+    save_config(out / MANIFEST_FILE, replace(manifest, subset=subset))
+
+
+def _ids(path: Path) -> list[str]:
+    """The concept ids of a rejected file.
+
+    Raises:
+        WeightzooError: it is not what ``docs/FORMAT.md`` says.
+    """
+    try:
+        rows: Iterable[Mapping[str, Any]] = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        return [str(row["concept_id"]) for row in rows]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise WeightzooError(f"cannot read {path} ({error!r}); tell the owner of the zoo") from None

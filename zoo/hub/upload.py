@@ -1,0 +1,314 @@
+"""Publishing a finished run folder as a dataset repository, so that it can be stopped at any moment.
+
+    publish("runs/small", "user/small", {"README.md": card, "pictures/sepia.webp": picture})
+
+The same call again sends what is missing and makes no commit when nothing is: files are compared by hash with what
+the repository has. Batches of files go first; the card and the manifest come in the last commit, then the tags.
+Every commit names its parent, so that a lost answer or a second publisher cannot double anything.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
+from huggingface_hub.errors import RevisionNotFoundError
+from huggingface_hub.hf_api import RepoFile
+
+from zoo.errors import WeightzooError
+from zoo.files import PathLike, sha256_file
+from zoo.hub.client import ATTEMPTS, LOG_IN, hub_errors, is_passing, patiently, wait
+from zoo.hub.pairs import pairs_manifest
+from zoo.manifest import MANIFEST_FILE, ZooManifest, load_manifest, read_manifest
+from zoo.progress import bar
+from zoo.records import FORMAT_VERSION
+
+FORMAT_TAG = f"v{FORMAT_VERSION}"
+FILES_PER_COMMIT, BYTES_PER_COMMIT = 100, 5 * 10**9  # the Hub allows 128 commits an hour
+MAX_FILES, MAX_FILES_PER_FOLDER, MAX_BYTES = 100_000, 10_000, 20 * 10**9  # the Hub's recommendations
+CARD, ATTRIBUTES = "README.md", ".gitattributes"
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """One file to be published: its name in the repository, its content, and the content's sha256 and size."""
+
+    name: str
+    source: Path | bytes
+    sha256: str
+    size: int
+
+    def is_at(self, remote: RepoFile | None) -> bool:
+        """Whether the repository has this content under this name."""
+        if remote is None or remote.size != self.size:
+            return False
+        return remote.lfs.sha256 == self.sha256 if remote.lfs else remote.blob_id == self._git_id()
+
+    def _git_id(self) -> str:
+        data = self.source if isinstance(self.source, bytes) else self.source.read_bytes()
+        return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a call of :func:`publish` did.
+
+    Attributes:
+        url: the page of the dataset.
+        revision: the commit that now holds everything.
+        files, bytes: sent by this call; 0 where all was there.
+        commits: made by this call.
+    """
+
+    url: str
+    revision: str
+    files: int
+    bytes: int
+    commits: int
+
+
+@dataclass
+class _Sent:
+    files: int = 0
+    bytes: int = 0
+    commits: int = 0
+
+
+def publish(
+    run_dir: PathLike,
+    repo_id: str,
+    more: Mapping[str, bytes],
+    private: bool = False,
+    tag: str | None = None,
+) -> Published:
+    """Publish a finished run folder.
+
+    Args:
+        repo_id: ``USER/NAME``; made if it does not exist.
+        more: content of files beside those of the manifest, by name; ``README.md``, the card, must be among them.
+        private: make it private, or insist that it is.
+        tag: a name for this state beside ``v<format version>``, which follows the newest state; never moved.
+
+    Raises:
+        WeightzooError: the folder is unfinished, damaged or a subset, the repository holds something else, the tag
+            names another state, no right to write, or the Hub cannot be reached.
+    """
+    run_dir = Path(run_dir)
+    manifest = load_manifest(run_dir)
+    if manifest.subset:
+        whole = manifest.subset.get("repo", "its repository")
+        raise WeightzooError(f"{run_dir} is a part of {whole} only; download the whole zoo to publish it")
+    hashes = dict(manifest.files) | {entry.name: entry.sha256 for entry in manifest.shards}
+    files = [_checked(run_dir, name, digest) for name, digest in hashes.items()]
+    last = [_of_bytes(name, data) for name, data in more.items()]
+    last.append(_of_bytes(MANIFEST_FILE, (run_dir / MANIFEST_FILE).read_bytes()))
+    return _publish(repo_id, manifest, files, last, private, tag)
+
+
+def publish_pairs(
+    run_dir: PathLike, repo_id: str, more: Mapping[str, bytes], private: bool = False, tag: str | None = None
+) -> Published:
+    """Publish the image pairs of a run folder (``pairs/``); see :func:`publish`."""
+    manifest, data = pairs_manifest(run_dir)
+    files = [_checked(Path(run_dir), name, digest) for name, digest in manifest.files.items()]
+    last = [_of_bytes(name, content) for name, content in more.items()]
+    return _publish(repo_id, manifest, files, [*last, _of_bytes(MANIFEST_FILE, data)], private, tag)
+
+
+def _publish(
+    repo_id: str,
+    manifest: ZooManifest,
+    files: Sequence[LocalFile],
+    last: Sequence[LocalFile],
+    private: bool,
+    tag: str | None,
+) -> Published:
+    _check_limits([*files, *last])
+    if get_token() is None:
+        raise WeightzooError(f"publishing needs an account on the Hub; {LOG_IN}")
+    repo = _Repo(repo_id)
+    with hub_errors(repo_id):
+        repo.create(private)
+        head, remote = repo.state()
+        stale = _stale(repo, manifest, head, remote, {file.name for file in (*files, *last)})
+        tags = repo.tags()
+        complete = not stale and all(file.is_at(remote.get(file.name)) for file in (*files, *last))
+        if tag not in (None, FORMAT_TAG) and tag in tags and not (complete and tags[tag] == head):
+            raise WeightzooError(
+                f"the tag {tag} of {repo_id} already names another state; choose another --tag"
+            )
+        sent = _Sent()
+        head = _send(repo, files, last, stale, sent)
+        for name in dict.fromkeys((FORMAT_TAG, tag or FORMAT_TAG)):
+            repo.tag(name, head, tags.get(name))
+    return Published(f"{repo.api.endpoint}/datasets/{repo_id}", head, sent.files, sent.bytes, sent.commits)
+
+
+def _send(
+    repo: "_Repo", files: Sequence[LocalFile], last: Sequence[LocalFile], stale: Sequence[str], sent: _Sent
+) -> str:
+    """Commit what the repository lacks, ``last`` and deletions in the last commit; returns the head."""
+    attempt, before = 0, -1
+    while True:
+        try:
+            head, remote = repo.state()
+            missing = [file for file in files if not file.is_at(remote.get(file.name))]
+            for batch in _batches(missing):
+                head = repo.commit(head, batch, (), f"Add {batch[0].name}" + _others(batch), sent)
+            final = [file for file in last if not file.is_at(remote.get(file.name))]
+            gone = [name for name in stale if name in remote]
+            if final or gone:
+                head = repo.commit(head, final, gone, "Add the card and the manifest", sent)
+            return head
+        except Exception as error:
+            # the listing tells what arrived; as long as commits get through there is progress
+            attempt, before = (0 if sent.commits > before else attempt + 1), sent.commits
+            if attempt + 1 >= ATTEMPTS or not is_passing(error):
+                raise
+            wait(attempt)
+
+
+class _Repo:
+    """The calls to one dataset repository."""
+
+    def __init__(self, repo_id: str) -> None:
+        self.api = HfApi()
+        self.id = repo_id
+
+    def create(self, private: bool) -> None:
+        """Make the repository unless it exists.
+
+        Raises:
+            WeightzooError: it is to be private, but is public.
+        """
+        where = {"repo_id": self.id, "repo_type": "dataset"}
+        patiently(lambda: self.api.create_repo(**where, private=private or None, exist_ok=True))
+        if private and not patiently(lambda: self.api.repo_info(**where)).private:
+            raise WeightzooError(
+                f"{self.id} exists and is public; make it private on its page, or choose another"
+            )
+
+    def state(self) -> tuple[str, dict[str, RepoFile]]:
+        """Return the head of main and its files by name."""
+        head = patiently(lambda: self.api.repo_info(self.id, repo_type="dataset")).sha
+        listing = {"repo_type": "dataset", "revision": head, "recursive": True}
+        entries = patiently(lambda: list(self.api.list_repo_tree(self.id, **listing)))
+        return head, {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+
+    def manifest(self, head: str) -> ZooManifest:
+        """Return the manifest of a commit."""
+        where = {"repo_type": "dataset", "revision": head}
+        return read_manifest(patiently(lambda: self.api.hf_hub_download(self.id, MANIFEST_FILE, **where)))
+
+    def commit(
+        self, parent: str, files: Sequence[LocalFile], gone: Sequence[str], message: str, sent: _Sent
+    ) -> str:
+        """Make one commit on top of ``parent``; returns it."""
+        sources = [
+            (file.name, str(file.source) if isinstance(file.source, Path) else file.source) for file in files
+        ]
+        operations = [CommitOperationAdd(*source) for source in sources]
+        info = self.api.create_commit(
+            self.id,
+            [*operations, *map(CommitOperationDelete, gone)],
+            commit_message=message,
+            repo_type="dataset",
+            parent_commit=parent,
+        )
+        sent.files += len(files)
+        sent.bytes += sum(file.size for file in files)
+        sent.commits += 1
+        return info.oid
+
+    def tags(self) -> dict[str, str]:
+        """Return tag -> commit."""
+        refs = patiently(lambda: self.api.list_repo_refs(self.id, repo_type="dataset"))
+        return {tag.name: tag.target_commit for tag in refs.tags}
+
+    def tag(self, name: str, commit: str, now: str | None) -> None:
+        """Let the tag ``name`` point to ``commit``; ``now`` is where it points, if it exists."""
+        where = {"tag": name, "repo_type": "dataset"}
+        if now == commit:
+            return
+        if now is not None:
+            try:
+                patiently(lambda: self.api.delete_tag(self.id, **where))
+            except RevisionNotFoundError:
+                pass  # deleted by the call whose answer was lost
+        patiently(lambda: self.api.create_tag(self.id, **where, revision=commit, exist_ok=True))
+
+
+def _stale(
+    repo: _Repo, manifest: ZooManifest, head: str, remote: Mapping[str, RepoFile], names: set[str]
+) -> list[str]:
+    """Return the files of an earlier state of this zoo that it has no more.
+
+    Raises:
+        WeightzooError: the repository holds something else than this zoo.
+    """
+    others = sorted(set(remote) - names - {CARD, ATTRIBUTES})
+    if MANIFEST_FILE not in remote:
+        if others:
+            raise WeightzooError(f"{repo.id} holds something else ({others[0]}); choose another repository")
+        return []
+    there = repo.manifest(head)
+    if (there.name, there.base_sha256) != (manifest.name, manifest.base_sha256):
+        raise WeightzooError(
+            f"{repo.id} holds the zoo {there.name!r}, another one; choose another repository"
+        )
+    known = {*there.files, *(entry.name for entry in there.shards)}
+    return [name for name in others if name in known or name.startswith("pictures/")]
+
+
+def _checked(run_dir: Path, name: str, digest: str) -> LocalFile:
+    path = run_dir / name
+    if not path.is_file() or sha256_file(path) != digest:
+        state = "corrupt" if path.is_file() else "missing"
+        raise WeightzooError(
+            f"{path} is {state}; mend the zoo (`weightzoo build` it again) before publishing"
+        )
+    return LocalFile(name, path, digest, path.stat().st_size)
+
+
+def _of_bytes(name: str, data: bytes) -> LocalFile:
+    return LocalFile(name, data, hashlib.sha256(data).hexdigest(), len(data))
+
+
+def _check_limits(files: Sequence[LocalFile]) -> None:
+    """Refuse what the Hub would refuse, before anything is sent."""
+    if large := [file for file in files if file.size > MAX_BYTES]:
+        raise WeightzooError(
+            f"{large[0].name} is larger than {MAX_BYTES / 1e9:g} GB; build with smaller fleets"
+        )
+    folders: dict[str, int] = {}
+    for file in files:
+        folder = file.name.rpartition("/")[0]
+        folders[folder] = folders.get(folder, 0) + 1
+    full = [folder for folder, count in folders.items() if count > MAX_FILES_PER_FOLDER]
+    if full or len(files) > MAX_FILES:
+        where = (
+            f"{full[0]}/ has more than {MAX_FILES_PER_FOLDER}" if full else f"there are more than {MAX_FILES}"
+        )
+        raise WeightzooError(f"{where} files, which the Hub does not take; build with larger fleets")
+
+
+def _batches(files: Sequence[LocalFile]) -> Iterator[list[LocalFile]]:
+    """Cut ``files`` into the contents of commits."""
+    with bar() as progress:
+        line = progress.add_task("upload", total=len(files))
+        batch: list[LocalFile] = []
+        for file in files:
+            size = sum(f.size for f in batch) + file.size
+            if batch and (len(batch) >= FILES_PER_COMMIT or size > BYTES_PER_COMMIT):
+                yield batch
+                progress.advance(line, len(batch))
+                batch = []
+            batch.append(file)
+        if batch:
+            yield batch
+            progress.advance(line, len(batch))
+
+
+def _others(batch: Sequence[LocalFile]) -> str:
+    return f" and {len(batch) - 1} more files" if len(batch) > 1 else ""
