@@ -9,18 +9,19 @@ from pathlib import Path
 
 import torch
 
-from pipeline.build import freeze, plan_fleets
 from pipeline.build_config import BuildConfig
-from pipeline.executors import run_local
-from pipeline.fleet import FleetTask, load_workbench, prepare_process, render_targets, train_and_measure
+from pipeline.fleet import train_and_measure
+from pipeline.freeze import freeze
+from pipeline.local_workers import run_local
+from pipeline.plan import FleetTask, plan_run, record_bytes
+from pipeline.rendering import render
+from pipeline.workbench import load_workbench, prepare_process
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
-from zoo.layout import WeightLayout
 from zoo.lora import save_base
 from zoo.tensors import save_discriminator
 
 CALIBRATION_STEPS = 6
-RECORD_OVERHEAD_BYTES = 2048
 
 
 def calibrate(
@@ -44,14 +45,14 @@ def calibrate(
         run_dir = Path(folder)
         concepts = freeze(run_dir, config, concepts)
         _untrained_base(run_dir, config)
-        tasks = plan_fleets(run_dir, config, concepts, device)
+        tasks = plan_run(run_dir, device)
         fleet = max(tasks, key=lambda task: len(task.concepts))
         measured = []
         for outcome in run_local([(fleet, steps)] * workers, time_fleet, workers=workers):
             if outcome.error:
                 raise WeightzooError(f"the calibration fleet failed: {outcome.error}")
             measured.append(outcome.result)
-        row_bytes = _row_bytes(run_dir, config)
+        row_bytes = record_bytes(run_dir)
     per_step, fixed = (max(values) for values in zip(*measured, strict=True))
     fleet_seconds = fixed + per_step * config.training.steps
     # a base step costs about what a fleet step of as many concepts does
@@ -81,9 +82,9 @@ def time_fleet(job: tuple[FleetTask, int]) -> tuple[float, float]:
     bench = load_workbench(task.run_dir, task.device)
     prepare_process(bench.config.threads)
     started = time.perf_counter()
-    concepts, targets, test_targets, _ = render_targets(bench, task.concepts)
+    images = render(bench, task.concepts)
     rendered = time.perf_counter()
-    if not concepts:
+    if not images.concepts:
         raise WeightzooError("the teacher refuses every concept of the calibration fleet")
     seconds = []
     for count in (1, 1 + steps):  # the difference leaves out compilation, measuring and copying
@@ -92,7 +93,7 @@ def time_fleet(job: tuple[FleetTask, int]) -> tuple[float, float]:
             bench.config, training=replace(bench.config.training, steps=count), median_l1=1.0, gate_factor=1e9
         )
         begin = time.perf_counter()
-        train_and_measure(replace(bench, config=config), concepts, targets, test_targets)
+        train_and_measure(replace(bench, config=config), images)
         seconds.append(time.perf_counter() - begin)
     per_step = max(seconds[1] - seconds[0], 1e-6) / steps
     return per_step, rendered - started + seconds[0]
@@ -102,8 +103,3 @@ def _untrained_base(run_dir: Path, config: BuildConfig) -> None:
     torch.manual_seed(0)
     save_base(run_dir / "base" / "generator.safetensors", config.generator_config().build())
     save_discriminator(run_dir / "base" / "discriminator.safetensors", config.discriminator.build())
-
-
-def _row_bytes(run_dir: Path, config: BuildConfig) -> int:
-    layout = WeightLayout.load(run_dir / "layout.json")
-    return layout.num_blocks * layout.block_size * 2 + RECORD_OVERHEAD_BYTES

@@ -96,6 +96,7 @@ class FiltersTeacher:
 
     name = "filters"
     licence = "Apache-2.0"
+    expensive = False
 
     def refusal(self, concept: Concept) -> str | None:
         """Why this teacher cannot edit for `concept`; None when it can."""

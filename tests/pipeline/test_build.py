@@ -8,9 +8,11 @@ import shutil
 
 import pytest
 
-from pipeline.build import build, plan_fleets
-from pipeline.executors import EXECUTORS, Outcome
-from pipeline.fleet import prepare_process
+from pipeline.attempts import Outcome
+from pipeline.build import build
+from pipeline.executors import EXECUTORS
+from pipeline.plan import plan_fleets
+from pipeline.workbench import prepare_process
 from zoo import files
 from zoo.concepts import Concept
 from zoo.errors import Interrupted, WeightzooError
@@ -148,7 +150,8 @@ def test_a_fresh_fleet_on_the_same_base(micro, micro_zoo, tmp_path):
 
 def test_ctrl_c_keeps_what_is_finished(micro, micro_zoo, tmp_path, monkeypatch):
     def stop_after_one(tasks, fn, workers):
-        yield Outcome(tasks[0], fn(tasks[0]))
+        task = next(tasks)
+        yield Outcome(task, fn(task))
         raise KeyboardInterrupt
 
     run_dir = tmp_path / "run"
