@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -107,3 +108,9 @@ def write_fake_base(folder: Path, config) -> Path:
     """An untrained base; returns its folder, for ``base_from``."""
     _untrained_base(folder, config)
     return folder / "base"
+
+
+def shipped_files(_task: str) -> list[str]:
+    """Every file of ours that Ray has brought to this worker, relative to where it put it."""
+    folders = [Path(entry) for entry in sys.path if "runtime_resources" in entry]
+    return [path.relative_to(folder).as_posix() for folder in folders for path in folder.rglob("*")]
