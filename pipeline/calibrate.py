@@ -44,7 +44,7 @@ def calibrate(
     with tempfile.TemporaryDirectory(prefix="weightzoo-plan-") as folder:
         run_dir = Path(folder)
         concepts = freeze(run_dir, config, concepts)
-        _untrained_base(run_dir, config)
+        write_untrained_base(run_dir, config)
         tasks = plan_run(run_dir, device)
         fleet = max(tasks, key=lambda task: len(task.concepts))
         measured = []
@@ -99,7 +99,8 @@ def time_fleet(job: tuple[FleetTask, int]) -> tuple[float, float]:
     return per_step, rendered - started + seconds[0]
 
 
-def _untrained_base(run_dir: Path, config: BuildConfig) -> None:
+def write_untrained_base(run_dir: Path, config: BuildConfig) -> None:
+    """Write a base of random weights, for what needs its shapes and its cost only."""
     torch.manual_seed(0)
     save_base(run_dir / "base" / "generator.safetensors", config.generator_config().build())
     save_discriminator(run_dir / "base" / "discriminator.safetensors", config.discriminator.build())

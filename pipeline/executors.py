@@ -15,7 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,8 @@ def open_executor(name: str, workers: int, **options: Any) -> Iterator[Run]:
     if name != "ray":
         yield run
         return
-    with ray_cluster(options.get("address", "local"), workers):
+    # Ray prints what its nodes do to stdout, which belongs to results
+    with ray_cluster(options.get("address", "local"), workers), redirect_stdout(sys.stderr):
         yield run
 
 
@@ -162,13 +163,7 @@ def check_shared(folder: Path, address: str, workers: int) -> None:
         asked = [
             look.options(scheduling_strategy=strategy(node, soft=False)).remote(str(folder)) for node in nodes
         ]
-        try:
-            seen = ray.get(asked)
-        except ray.exceptions.RayError as error:
-            raise WeightzooError(
-                f"a node of the cluster does not answer: {first_line(error)}; check it"
-            ) from error
-    blind = [place for place, sees in zip(nodes.values(), seen, strict=True) if not sees]
+        blind = [place for place, answer in zip(nodes.values(), asked, strict=True) if not _seen(ray, answer)]
     if blind:
         raise WeightzooError(
             f"{folder} is not visible on {len(blind)} of {len(nodes)} nodes ({', '.join(blind[:3])}); "
@@ -178,6 +173,13 @@ def check_shared(folder: Path, address: str, workers: int) -> None:
 
 def _sees(folder: str) -> bool:
     return os.path.isdir(folder)
+
+
+def _seen(ray: Any, answer: Any) -> bool:
+    try:
+        return ray.get(answer)
+    except ray.exceptions.RayError:
+        return True  # a node that has died meanwhile will run no fleet
 
 
 def _slots(ray: Any, gpus_per_task: float) -> int:

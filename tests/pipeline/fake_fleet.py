@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import zoo.files
-from pipeline.calibrate import _untrained_base
+from pipeline.calibrate import write_untrained_base
 from pipeline.fleet_files import FleetSummary, row, write_fleet
 from pipeline.plan import FleetTask
 from zoo.concepts import Concept
@@ -73,6 +73,7 @@ def obey(task: FleetTask, chaos: Path) -> None:
     while (chaos / "hold").exists():
         time.sleep(0.05)
     if take(chaos / f"{task.stem}.kill"):
+        task.shard_path.parent.mkdir(exist_ok=True)
         task.shard_path.with_name(f".{task.stem}.99999999.tmp{task.suffix}").write_bytes(b"half a shard")
         os.kill(os.getpid(), signal.SIGKILL)
     if take(chaos / f"{task.stem}.hiccup"):
@@ -106,7 +107,7 @@ def spend(room: Path) -> None:
 
 def write_fake_base(folder: Path, config) -> Path:
     """An untrained base; returns its folder, for ``base_from``."""
-    _untrained_base(folder, config)
+    write_untrained_base(folder, config)
     return folder / "base"
 
 

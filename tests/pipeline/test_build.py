@@ -24,8 +24,8 @@ from .conftest import micro_concepts, run_inline
 
 def contents(run_dir):
     """Every file of a run but its logs."""
-    files_of = sorted(path for path in run_dir.rglob("*") if path.is_file() and path.parent.name != "logs")
-    return {path.relative_to(run_dir).as_posix(): path.read_bytes() for path in files_of}
+    names = sorted(path.relative_to(run_dir) for path in run_dir.rglob("*") if path.is_file())
+    return {name.as_posix(): (run_dir / name).read_bytes() for name in names if name.parts[0] != "logs"}
 
 
 def broken(how, name="broken"):
