@@ -11,7 +11,10 @@ from cli.output import JsonOption, emit, quiet_progress
 
 def build(
     preset: Annotated[str, typer.Option(help="tiny, small or paper.")] = "small",
-    run_dir: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/PRESET]")] = None,
+    run_dir: Annotated[
+        str | None,
+        typer.Option(help="Folder of the run, or s3://..., gs://..., hf://...  [default: runs/PRESET]"),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="JSON file with the keys that differ from the preset.")
     ] = None,
@@ -28,7 +31,7 @@ def build(
         Path | None, typer.Option(help="`base` folder of another run, to share its base generator.")
     ] = None,
     extend: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="Add the --concepts to this finished run; its old shards stay as they are."),
     ] = None,
     repair: Annotated[
@@ -80,7 +83,7 @@ def build(
     frozen = {"--config": config, "--photos": photos, "--teacher": teacher, "--base-from": base_from}
     check_combination(extend, repair, run_dir, concepts, frozen)
     workers = workers or cores()
-    folder = extend or run_dir or Path("runs") / preset
+    folder = extend or run_dir or f"runs/{preset}"
     options: dict[str, Any] = {
         "executor": executor,
         "workers": workers,
@@ -112,12 +115,12 @@ def build(
     return report(run(folder, chosen, own, base_from=base_from, **options), folder, json)
 
 
-def report(manifest: Any, folder: Path, json: bool) -> None:
+def report(manifest: Any, folder: str, json: bool) -> None:
     """Say what a finished run folder holds."""
     counts = manifest.counts
     size = sum(shard.bytes for shard in manifest.shards)
     result = {
-        "run_dir": str(folder),
+        "run_dir": folder,
         "name": manifest.name,
         "counts": counts,
         "shards": len(manifest.shards),
@@ -135,7 +138,7 @@ def report(manifest: Any, folder: Path, json: bool) -> None:
 
 
 def check_combination(
-    extend: Path | None, repair: bool, run_dir: Path | None, concepts: Path | None, frozen: dict[str, Any]
+    extend: str | None, repair: bool, run_dir: str | None, concepts: Path | None, frozen: dict[str, Any]
 ) -> None:
     """Refuse options that a finished run's own config decides.
 

@@ -28,6 +28,7 @@ from pipeline.local_workers import run_local
 from pipeline.pair_shards import targets_path, write_sources
 from pipeline.plan import FleetTask, missing_fleets, plan_run
 from pipeline.publish import data_card
+from pipeline.storage import Store, Stored, local_copy
 from pipeline.teachers import Teacher
 from pipeline.workbench import make_teacher, source_crops
 from zoo.concepts import Concept
@@ -51,15 +52,16 @@ def build(
     """Build a zoo in ``run_dir``, or go on building it.
 
     Args:
+        run_dir: a folder, or a URI of :mod:`pipeline.storage`.
         concepts: what to train, in the order that decides the shards; default: the catalogue's zoo concepts.
         options: of :func:`complete`.
 
     Raises:
         WeightzooError: the folder is frozen with another config, or fleets failed; what is finished is kept.
     """
-    run_dir = Path(run_dir).resolve()
-    freeze(run_dir, config, concepts)
-    return complete(run_dir, **options)
+    with local_copy(run_dir) as (folder, store):
+        freeze(folder, config, concepts)
+        return complete(folder, store, **options)
 
 
 def extend(run_dir: PathLike, more: Sequence[Concept], **options: Any) -> ZooManifest:
@@ -68,13 +70,14 @@ def extend(run_dir: PathLike, more: Sequence[Concept], **options: Any) -> ZooMan
     Raises:
         WeightzooError: the run is unfinished, has one of the concepts already, or fleets failed.
     """
-    run_dir = Path(run_dir).resolve()
-    freeze_extension(run_dir, more)
-    return complete(run_dir, **options)
+    with local_copy(run_dir) as (folder, store):
+        freeze_extension(folder, more)
+        return complete(folder, store, **options)
 
 
 def complete(
     run_dir: Path,
+    store: Store | None = None,
     base_from: PathLike | None = None,
     executor: str = "local",
     workers: int = 2,
@@ -85,6 +88,7 @@ def complete(
     """Make whatever a frozen run folder lacks.
 
     Args:
+        store: where the folder is a copy of; what is made goes there.
         base_from: a ``base`` folder of another run to take the base generator and discriminator from.
         executor: a key of ``EXECUTORS``; ``executor_options`` go to it.
         fleet: what trains and writes one fleet; tests and benchmarks have a faster one.
@@ -93,49 +97,62 @@ def complete(
     missing = missing_fleets(tasks)
     if not missing and (run_dir / MANIFEST_FILE).exists():
         return load_manifest(run_dir)
-    config = load_config(BuildConfig, run_dir / "config.json")
+    keep = store.push if store else _nowhere
+    keep(run_dir)
     try:
         with open_executor(executor, workers, **executor_options) as run:
             if executor == "ray":
-                check_shared(run_dir, executor_options.get("address", "local"), workers)
-            make_pairs(run_dir, config, tasks, run, workers, executor)
-            make_base(run_dir, config, base_from, run if executor == "ray" else None)
-            run_fleets(run_dir, tasks, missing, run, fleet)
+                where = store.uri if store else str(run_dir)
+                check_shared(where, executor_options.get("address", "local"), workers)
+            make_pairs(run_dir, store, tasks, run, workers if executor == "ray" else 0)
+            # trained where it can be kept: a worker elsewhere does not see a copy
+            make_base(run_dir, base_from, run if executor == "ray" and not store else None)
+            keep(run_dir)
+            run_fleets(run_dir, tasks, missing, run, Stored(store.uri, fleet) if store else fleet)
     except KeyboardInterrupt:
+        if store:
+            store.pull(run_dir)
         done = len(tasks) - len(missing_fleets(tasks))
         raise Interrupted(
-            f"interrupted: {done} of {len(tasks)} fleets are finished and kept in {run_dir}; "
-            "run the same command again to go on"
+            f"interrupted: {done} of {len(tasks)} fleets are finished and kept in "
+            f"{store.uri if store else run_dir}; run the same command again to go on"
         ) from None
-    return finish(run_dir)
+    if store:
+        store.pull(run_dir)
+    manifest = finish(run_dir)
+    keep(run_dir)
+    return manifest
 
 
 def make_pairs(
-    run_dir: Path, config: BuildConfig, tasks: Sequence[FleetTask], run: Run, workers: int, executor: str
+    run_dir: Path, store: Store | None, tasks: Sequence[FleetTask], run: Run, actors: int = 0
 ) -> None:
     """Let an expensive teacher render the targets that are missing; nothing for the others.
+
+    Args:
+        actors: how many long-lived processes of a cluster hold the teacher; a local worker is one anyway.
 
     Raises:
         WeightzooError: they could not be rendered.
     """
+    config = load_config(BuildConfig, run_dir / "config.json")
     teacher: Teacher = make_teacher(config.teacher, config.teacher_options)
     missing = [task for task in tasks if not targets_path(task).exists()] if teacher.expensive else []
     if not missing:
         return
     write_sources(run_dir, *source_crops(config))
-    # a local worker lives through all of its tasks anyway
-    options = {"actors": workers} if executor == "ray" else {}
+    work = Stored(store.uri, run_teacher) if store else run_teacher
     with FleetProgress(missing, "pairs") as progress:
-        for outcome in run(progress.draw(missing), run_teacher, **options):
+        for outcome in run(progress.draw(missing), work, **({"actors": actors} if actors else {})):
             progress.settle(outcome)
             log_event(run_dir, _event("pairs", outcome) | {"seconds": outcome.result})
             if outcome.error:
                 raise WeightzooError(f"the pairs of {outcome.task.stem} were not rendered: {outcome.error}")
+    if store:
+        store.pull(run_dir, only="pairs/")
 
 
-def make_base(
-    run_dir: Path, config: BuildConfig, base_from: PathLike | None = None, run: Run | None = None
-) -> None:
+def make_base(run_dir: Path, base_from: PathLike | None = None, run: Run | None = None) -> None:
     """Train the base in its own one-thread process, or copy the one of ``base_from``; nothing if it is there.
 
     Args:
@@ -146,6 +163,7 @@ def make_base(
     """
     path = run_dir / "base" / "generator.safetensors"
     if base_from is not None:
+        config = load_config(BuildConfig, run_dir / "config.json")
         return _copy_base(Path(base_from), path.parent, config)
     if not path.exists():
         outcomes = run([str(run_dir)], train_base_of) if run else run_local([str(run_dir)], train_base_of, 1)
@@ -206,6 +224,10 @@ def finish(run_dir: Path) -> ZooManifest:
     write_text(run_dir / "README.md", data_card(run_dir, manifest))
     save_config(run_dir / MANIFEST_FILE, manifest)
     return manifest
+
+
+def _nowhere(_run_dir: Path) -> None:
+    """A run folder that is its own storage."""
 
 
 def log_event(run_dir: Path, event: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 
 from pipeline.attempts import Backlog, Outcome, Reply, Task, first_line, run_task
 from pipeline.local_workers import WORKER_ENVIRONMENT, run_local
+from pipeline.storage import can_see
 from zoo.errors import WeightzooError
 
 Run = Callable[..., Iterator[Outcome]]
@@ -150,29 +151,23 @@ def runtime_env(address: str) -> dict[str, Any]:
     }
 
 
-def check_shared(folder: Path, address: str, workers: int) -> None:
-    """Refuse a run folder that a node of the cluster cannot see, before anything is computed.
+def check_shared(where: str, address: str, workers: int) -> None:
+    """Refuse a run folder (or store) that a node of the cluster cannot see, before anything is computed.
 
     Raises:
         WeightzooError: naming the nodes.
     """
     with ray_cluster(address, workers) as ray:
         strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-        look = ray.remote(num_cpus=0, max_retries=3)(_sees)
+        look = ray.remote(num_cpus=0, max_retries=3)(can_see)
         nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
-        asked = [
-            look.options(scheduling_strategy=strategy(node, soft=False)).remote(str(folder)) for node in nodes
-        ]
+        asked = [look.options(scheduling_strategy=strategy(node, soft=False)).remote(where) for node in nodes]
         blind = [place for place, answer in zip(nodes.values(), asked, strict=True) if not _seen(ray, answer)]
     if blind:
         raise WeightzooError(
-            f"{folder} is not visible on {len(blind)} of {len(nodes)} nodes ({', '.join(blind[:3])}); "
+            f"{where} is not visible on {len(blind)} of {len(nodes)} nodes ({', '.join(blind[:3])}); "
             "put the run folder on storage that all nodes share"
         )
-
-
-def _sees(folder: str) -> bool:
-    return os.path.isdir(folder)
 
 
 def _seen(ray: Any, answer: Any) -> bool:

@@ -10,6 +10,7 @@ from pipeline.build import complete, log_event
 from pipeline.build_config import BuildConfig
 from pipeline.pair_shards import read_targets, targets_path
 from pipeline.plan import GENERATIONS_FILE, FleetTask, plan_run
+from pipeline.storage import local_copy
 from pipeline.workbench import PHOTOGRAPHS_FILE, make_teacher
 from zoo.config import load_config
 from zoo.errors import WeightzooError
@@ -38,7 +39,17 @@ def repair(run_dir: PathLike, **options: Any) -> ZooManifest:
     Raises:
         WeightzooError: a frozen file is damaged, which no build can make again; or fleets failed.
     """
-    run_dir = Path(run_dir).resolve()
+    with local_copy(run_dir) as (folder, store):
+        remove_damaged(folder)
+        return complete(folder, store, **options)
+
+
+def remove_damaged(run_dir: Path) -> None:
+    """Delete what fails verification and can be made again.
+
+    Raises:
+        WeightzooError: a frozen file is damaged.
+    """
     remove_stale_temporaries(run_dir)
     manifest = load_manifest(run_dir) if (run_dir / MANIFEST_FILE).exists() else None
     expected = _expected_hashes(manifest)
@@ -56,7 +67,6 @@ def repair(run_dir: PathLike, **options: Any) -> ZooManifest:
         log_event(run_dir, {"event": "repair", "fleet": task.stem, "problem": problem})
         task.shard_path.unlink(missing_ok=True)  # first: without it the fleet is not done
         task.rejected_path.unlink(missing_ok=True)
-    return complete(run_dir, **options)
 
 
 def fleet_problem(task: FleetTask, expected: dict[str, str]) -> str | None:

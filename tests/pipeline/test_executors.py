@@ -139,10 +139,10 @@ def test_actors_keep_their_process_and_are_replaced(cluster, tmp_path):
 
 @pytest.mark.ray
 def test_a_folder_that_nodes_cannot_see_is_refused(cluster, tmp_path):
-    check_shared(tmp_path, "local", 2)
+    check_shared(str(tmp_path), "local", 2)
     descriptor = os.open(tmp_path, os.O_RDONLY)  # a path that exists in this process alone
     with pytest.raises(WeightzooError, match="not visible on 1 of 1 nodes .* that all nodes share"):
-        check_shared(Path(f"/proc/self/fd/{descriptor}"), "local", 2)
+        check_shared(f"/proc/self/fd/{descriptor}", "local", 2)
     os.close(descriptor)
 
 
