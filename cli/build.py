@@ -107,7 +107,7 @@ def build(
     if dry_run:
         from pipeline.calibrate import calibrate
 
-        plan = calibrate(chosen, own, workers, options["device"], base_is_given=base_from is not None)
+        plan = calibrate(chosen, own, workers, options["device"], base_from is not None, gpus_per_fleet)
         return emit(plan, json, [f"{key}: {value}" for key, value in plan.items()])
 
     from pipeline.build import build as run

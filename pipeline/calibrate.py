@@ -30,6 +30,7 @@ def calibrate(
     workers: int = 2,
     device: str = "cpu",
     base_is_given: bool = False,
+    gpus_per_fleet: float = 0.0,
     steps: int = CALIBRATION_STEPS,
 ) -> dict[str, float]:
     """Train one fleet for ``steps`` steps in a temporary folder and scale its seconds to the whole build.
@@ -37,9 +38,12 @@ def calibrate(
     As many calibration fleets run side by side as there are workers, so that they slow each other down as the
     real ones will.
 
+    Args:
+        gpus_per_fleet: what a fleet will occupy of a GPU; default on a GPU: the share of one worker.
+
     Returns:
         concepts, fleets, shards, bytes (of all weight shards), workers, base_minutes and fleet_minutes (one
-        process each), minutes (of the whole build) and concepts_per_minute.
+        process each), minutes (of the whole build), concepts_per_minute and gpu_hours (of all fleets).
     """
     with tempfile.TemporaryDirectory(prefix="weightzoo-plan-") as folder:
         run_dir = Path(folder)
@@ -63,6 +67,7 @@ def calibrate(
     )
     base_seconds = 0.0 if base_is_given else per_step * config.base.steps * share
     rounds = math.ceil(len(tasks) / workers)
+    gpus = gpus_per_fleet or (0.0 if device == "cpu" else 1 / workers)
     return {
         "concepts": len(concepts),
         "fleets": len(tasks),
@@ -73,6 +78,7 @@ def calibrate(
         "fleet_minutes": round(fleet_seconds / 60, 2),
         "minutes": round((base_seconds + rounds * fleet_seconds) / 60, 1),
         "concepts_per_minute": round(60 * workers * len(fleet.concepts) / fleet_seconds, 1),
+        "gpu_hours": round(len(tasks) * fleet_seconds * gpus / 3600, 2),
     }
 
 

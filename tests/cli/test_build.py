@@ -120,6 +120,7 @@ def test_dry_run_prints_the_plan(run, monkeypatch):
     result = run("build", "--preset", "tiny", "--dry-run", "--json")
     assert result.code == 0, result.err
     assert result.json["concepts"] == 6 and result.json["minutes"] >= 0
+    assert result.json["fleets"] >= 3 and result.json["bytes"] > 0 and result.json["gpu_hours"] == 0
 
 
 def test_download_copies_and_verifies(run, world, tmp_path, monkeypatch):
