@@ -59,6 +59,7 @@ def run_teacher(task: FleetTask) -> float:
     """Let an expensive teacher render the targets of a fleet and store them; returns seconds."""
     clock = _Clock()
     studio = _studio(task.run_dir, task.device)
+    studio.teacher.prepare(task.device)
     prepare_process(studio.config.threads)
     targets: dict[str, Targets | str] = {}
     for concept in task.concepts:

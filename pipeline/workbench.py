@@ -50,6 +50,10 @@ def load_studio(run_dir: str, device: str = "cpu") -> Studio:
     check_photographs(Path(run_dir), config)
     train, test = source_crops(config)
     teacher = make_teacher(config.teacher, config.teacher_options)
+    if (
+        not teacher.expensive
+    ):  # an expensive one is loaded by those who render, not by those who read what it did
+        teacher.prepare(device)
     return Studio(config, teacher, train.to(device), test.to(device))
 
 

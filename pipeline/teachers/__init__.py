@@ -28,6 +28,9 @@ class Teacher(Protocol):
     licence: str
     expensive: bool
 
+    def prepare(self, device: str) -> None:
+        """Load what editing needs. Raises WeightzooError where that cannot be had, whatever the concept."""
+
     def refusal(self, concept: Concept) -> str | None:
         """Why the teacher cannot edit for the concept; None when it can."""
 

@@ -98,6 +98,9 @@ class FiltersTeacher:
     licence = "Apache-2.0"
     expensive = False
 
+    def prepare(self, device: str) -> None:
+        """Nothing to load."""
+
     def refusal(self, concept: Concept) -> str | None:
         """Why this teacher cannot edit for `concept`; None when it can."""
         recipe = concept.attributes.get("recipe")

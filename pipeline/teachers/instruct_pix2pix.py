@@ -45,6 +45,10 @@ class InstructPix2PixTeacher:
         self.batch_size = batch_size
         self._pipelines: dict[str, Any] = {}
 
+    def prepare(self, device: str) -> None:
+        """Load the model. Raises WeightzooError: diffusers or the model is missing."""
+        self._load(torch.device(device).type)
+
     def refusal(self, concept: Concept) -> str | None:
         """Why this teacher cannot edit for `concept`; None when it can."""
         return None if concept.prompt.strip() else f"concept {concept.id!r} has an empty prompt; write one"

@@ -30,6 +30,13 @@ class PairsTeacher:
     def __init__(self, folder: str = "pairs") -> None:
         self.folder = Path(folder)
 
+    def prepare(self, device: str) -> None:
+        """Raise WeightzooError when the folder of all pairs is missing."""
+        if not self.folder.is_dir():
+            raise WeightzooError(
+                f"no folder of pairs at {self.folder}; give DIR with DIR/<concept_id>/source, target"
+            )
+
     def refusal(self, concept: Concept) -> str | None:
         """Why there are no usable pairs for `concept`; None when there are."""
         try:

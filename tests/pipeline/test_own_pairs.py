@@ -149,6 +149,23 @@ def test_stored_pictures_are_those_that_a_fleet_reads(micro, stored, tmp_path):
         read_targets(task)
 
 
+@pytest.mark.parametrize(
+    ("teacher", "options", "text"),
+    [
+        ("instruct_pix2pix", {"model": "absent"}, "cannot load the teacher 'absent'"),
+        ("pairs", {"folder": "absent"}, "no folder of pairs at absent"),
+    ],
+)
+def test_a_teacher_that_is_not_there_stops_the_build(micro, tmp_path, monkeypatch, teacher, options, text):
+    """It is no reason to reject every concept."""
+    monkeypatch.setitem(EXECUTORS, "local", run_inline)
+    monkeypatch.setattr("pipeline.build.run_local", run_inline)
+    config = replace(micro, teacher=teacher, teacher_options=options)
+    with pytest.raises(WeightzooError, match=text):
+        build(tmp_path / "run", config, concepts_of("a"))
+    assert not (tmp_path / "run" / "weights").exists() and not (tmp_path / "run" / "rejected").exists()
+
+
 def test_unknown_teacher_options_are_named():
     with pytest.raises(WeightzooError, match="unexpected keyword argument 'modle'"):
         make_teacher("instruct_pix2pix", {"modle": "x"})
