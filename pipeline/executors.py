@@ -64,7 +64,8 @@ def run_ray(
                         return
                     time.sleep(pause)
                     continue
-                done, _ = ray.wait(list(running), num_returns=1, timeout=backlog.pause())
+                room = len(running) < limit
+                done, _ = ray.wait(list(running), timeout=backlog.pause() if room else None)
                 for reference in done:
                     task, attempt = running.pop(reference)
                     try:

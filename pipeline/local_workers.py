@@ -43,7 +43,8 @@ def run_local(
                 if (pause := backlog.pause()) is None:
                     return
                 time.sleep(pause)
-            for worker in _ready(running, backlog.pause()):
+                continue
+            for worker in _ready(running, backlog.pause() if len(running) < workers else None):
                 task, attempt = running.pop(worker)
                 reply = worker.reply()
                 if reply is None:
