@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import attempts
-from pipeline.attempts import MAX_ATTEMPTS
+from pipeline.attempts import MAX_ATTEMPTS, Backlog, Reply
 from pipeline.executors import EXECUTORS, check_shared, ray_cluster, run_local, run_ray
 from zoo.errors import WeightzooError
 
@@ -127,6 +127,17 @@ def test_errors_say_whose_they_are(tmp_path):
     assert not tasks[1].application and tasks[3].application
     (outcome,) = run_local([str(tmp_path / "a")], fake_tasks.disk_full, workers=1)
     assert not outcome.application
+
+
+def test_a_failed_task_waits_while_fresh_ones_go_on(monkeypatch):
+    monkeypatch.setattr(attempts, "BACKOFF_SECONDS", 0.2)
+    backlog, hiccup = Backlog("ab"), Reply(error="a hiccup", retry=True)
+    assert backlog.take() == ("a", 1) and backlog.settle("a", 1, hiccup) is None
+    assert backlog.take() == ("b", 1) and backlog.take() is None and 0 < backlog.pause() <= 0.2
+    assert backlog.settle("b", 1, Reply(result=1)).result == 1
+    time.sleep(backlog.pause())
+    assert backlog.take() == ("a", 2) and backlog.pause() is None
+    assert backlog.settle("a", MAX_ATTEMPTS, hiccup).error == "a hiccup"
 
 
 @pytest.mark.ray
