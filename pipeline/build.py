@@ -117,6 +117,7 @@ def complete(
             f"interrupted: {done} of {len(tasks)} fleets are finished and kept in "
             f"{store.uri if store else run_dir}; run the same command again to go on"
         ) from None
+    del tasks, missing  # what describes the whole zoo needs the memory for its own view of the concepts
     if store:
         store.pull(run_dir)
     manifest = finish(run_dir)
