@@ -11,22 +11,49 @@ from cli.output import JsonOption, emit, quiet_progress
 
 def build(
     preset: Annotated[str, typer.Option(help="tiny, small or paper.")] = "small",
-    run_dir: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/PRESET]")] = None,
+    run_dir: Annotated[
+        str | None,
+        typer.Option(help="Folder of the run, or s3://..., gs://..., hf://...  [default: runs/PRESET]"),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="JSON file with the keys that differ from the preset.")
     ] = None,
     concepts: Annotated[Path | None, typer.Option(help="Your own concepts, a JSONL file.")] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(help="Your own photographs: a folder, or one with train/ and test/ in it."),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="filters, instruct_pix2pix or pairs (PHOTOS/CONCEPT_ID/{source,target})."),
+    ] = None,
     base_from: Annotated[
         Path | None, typer.Option(help="`base` folder of another run, to share its base generator.")
     ] = None,
+    extend: Annotated[
+        str | None,
+        typer.Option(help="Add the --concepts to this finished run; its old shards stay as they are."),
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Delete the shards that fail verification and make them again.")
+    ] = False,
     executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
     address: Annotated[str, typer.Option(help="Ray cluster: local, auto or ray://HOST:PORT.")] = "local",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Fleets trained side by side.  [default: one a core]")
     ] = None,
-    max_in_flight: Annotated[int | None, typer.Option(min=1, help="Ray: fleets submitted at a time.")] = None,
-    gpus_per_fleet: Annotated[float, typer.Option(min=0.0, help="Ray: share of a GPU for each fleet.")] = 0.0,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    max_in_flight: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Ray: fleets submitted at a time.  [default: twice what the cluster can run]"
+        ),
+    ] = None,
+    gpus_per_fleet: Annotated[
+        float, typer.Option(min=0.0, help="Ray: share of a GPU for each fleet, such as 0.25.")
+    ] = 0.0,
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda.  [default: cuda with --gpus-per-fleet, else cpu]")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Train one calibration fleet and say what the build would cost.")
     ] = False,
@@ -43,42 +70,57 @@ def build(
     Examples:
       weightzoo build --preset tiny --run-dir runs/tiny
       weightzoo build --preset small --dry-run
-      weightzoo build --preset small --executor ray --address auto --gpus-per-fleet 0.25 --device cuda
+      weightzoo build --preset small --executor ray --address auto --gpus-per-fleet 0.25
+      weightzoo build --run-dir runs/ours --concepts ours.jsonl --photos photos/ --teacher instruct_pix2pix
+      weightzoo build --extend runs/ours --concepts more.jsonl
+      weightzoo build --run-dir runs/ours --repair
     """
     quiet_progress(json)
     from pipeline.executors import EXECUTORS
-    from pipeline.presets import PRESETS
+    from zoo.concepts import read_concepts
 
     choose("executor", executor, EXECUTORS)
-    chosen = changed(choose("preset", preset, PRESETS)(), config)
+    frozen = {"--config": config, "--photos": photos, "--teacher": teacher, "--base-from": base_from}
+    check_combination(extend, repair, run_dir, concepts, frozen)
     workers = workers or cores()
+    folder = extend or run_dir or f"runs/{preset}"
+    options: dict[str, Any] = {
+        "executor": executor,
+        "workers": workers,
+        "device": device or ("cuda" if gpus_per_fleet else "cpu"),
+    }
+    if executor == "ray":
+        options |= {"address": address, "gpus_per_task": gpus_per_fleet, "max_in_flight": max_in_flight}
+    if extend:
+        from pipeline.build import extend as add
+
+        return report(add(folder, read_concepts(concepts or ""), **options), folder, json)
+    if repair:
+        from pipeline.repair import repair as mend
+
+        return report(mend(folder, **options), folder, json)
+
+    from pipeline.presets import PRESETS
+
+    chosen = with_own(changed(choose("preset", preset, PRESETS)(), config), photos, teacher)
+    own = None if concepts is None else read_concepts(concepts)
     if dry_run:
         from pipeline.calibrate import calibrate
 
-        plan = calibrate(chosen, workers=workers, device=device)
+        plan = calibrate(chosen, own, workers, options["device"], base_from is not None, gpus_per_fleet)
         return emit(plan, json, [f"{key}: {value}" for key, value in plan.items()])
 
     from pipeline.build import build as run
-    from zoo.concepts import read_concepts
 
-    folder = run_dir or Path("runs") / preset
-    options: dict[str, Any] = {"max_in_flight": max_in_flight}
-    if executor == "ray":
-        options |= {"address": address, "gpus_per_task": gpus_per_fleet}
-    manifest = run(
-        folder,
-        chosen,
-        concepts=None if concepts is None else read_concepts(concepts),
-        base_from=base_from,
-        executor=executor,
-        workers=workers,
-        device=device,
-        **options,
-    )
+    return report(run(folder, chosen, own, base_from=base_from, **options), folder, json)
+
+
+def report(manifest: Any, folder: str, json: bool) -> None:
+    """Say what a finished run folder holds."""
     counts = manifest.counts
     size = sum(shard.bytes for shard in manifest.shards)
     result = {
-        "run_dir": str(folder),
+        "run_dir": folder,
         "name": manifest.name,
         "counts": counts,
         "shards": len(manifest.shards),
@@ -93,6 +135,55 @@ def build(
         f"next: weightzoo inspect {folder} --verify; weightzoo train --data {folder} -o model",
     ]
     return emit(result, json, lines)
+
+
+def check_combination(
+    extend: str | None, repair: bool, run_dir: str | None, concepts: Path | None, frozen: dict[str, Any]
+) -> None:
+    """Refuse options that a finished run's own config decides.
+
+    Raises:
+        WeightzooError: naming the option.
+    """
+    from zoo.errors import WeightzooError
+
+    if not extend and not repair:
+        return
+    given = [name for name, value in frozen.items() if value is not None]
+    what = "--extend" if extend else "--repair"
+    if given:
+        raise WeightzooError(f"{what} takes no {given[0]}: the run's own config.json holds; leave it out")
+    if extend and (repair or run_dir):
+        raise WeightzooError("--extend names the run by itself; leave --repair and --run-dir out")
+    if extend and concepts is None:
+        raise WeightzooError("--extend needs --concepts FILE.jsonl: what to add")
+
+
+def with_own(config: Any, photos: Path | None, teacher: str | None) -> Any:
+    """Return ``config`` with a team's own photographs and teacher.
+
+    Raises:
+        WeightzooError: unknown teacher, or pairs without a folder.
+    """
+    from dataclasses import replace
+
+    from pipeline.teachers import TEACHERS
+    from zoo.errors import WeightzooError
+
+    if teacher is not None:
+        choose("teacher", teacher, TEACHERS)
+        config = replace(config, teacher=teacher)
+    if config.teacher == "pairs":
+        if photos is None and "folder" not in config.teacher_options:
+            raise WeightzooError("--teacher pairs needs --photos DIR with DIR/CONCEPT_ID/{source,target}")
+        options = {} if photos is None else {"folder": str(photos.resolve())}
+        return replace(config, teacher_options=config.teacher_options | options)
+    if photos is None:
+        return config
+    folder = photos.resolve()
+    halves = [folder / "train", folder / "test"]
+    train, test = halves if all(half.is_dir() for half in halves) else (folder, folder)
+    return replace(config, train_photos=str(train), test_photos=str(test))
 
 
 def changed(preset: Any, path: Path | None) -> Any:

@@ -116,13 +116,13 @@ def open_studio(zoo: Path, seed: int = 0, more_concepts: int = 0) -> Studio:
     """
     from pipeline import catalogue
     from pipeline.build_config import BuildConfig
-    from pipeline.fleet import make_teacher
     from pipeline.sources import crops, load_photos
+    from pipeline.workbench import make_teacher
     from zoo.config import load_config
     from zoo.run import open_zoo
 
     config = load_config(BuildConfig, zoo / "config.json")
-    teacher = make_teacher(config.teacher)
+    teacher = make_teacher(config.teacher, config.teacher_options)
     concepts = [*catalogue.polish_concepts(), *catalogue.more_concepts(more_concepts)]
     return Studio(
         crops=crops(load_photos(config.train_photos), NUM_CROPS, config.image_size, config.seed),

@@ -60,7 +60,7 @@ def train_base(
 
     Args:
         gan, patchgan: configs with `build()`.
-        sources: [N, 3, S, S]; targets: [C, N, 3, S, S], C concepts.
+        sources: [N, 3, S, S] for all concepts, or [C, N, 3, S, S]; targets: [C, N, 3, S, S], C concepts.
 
     Raises:
         WeightzooError: the loss stopped being finite.
@@ -89,7 +89,8 @@ def train_base(
         set_learning_rate(adapter_optimizer, config.adapter_learning_rate * factor)
         set_learning_rate(judge, config.discriminator_learning_rate * factor)
         concepts, crops = next(concept_batches), next(crop_batches)
-        source, target = sources[crops], targets[concepts[:, None], crops]
+        target = targets[concepts[:, None], crops]
+        source = sources[concepts[:, None], crops] if sources.dim() == 5 else sources[crops]
         fakes = run_generators(generator, {name: value[concepts] for name, value in adapters.items()}, source)
         discriminator.requires_grad_(False)
         loss = generator_losses(discriminator, {}, source, target, fakes, config.adversarial_weight).mean()

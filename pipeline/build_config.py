@@ -22,8 +22,9 @@ class BuildConfig:
         name: the zoo's name, as published.
         seed: of the crops; initialisation and batch order have the seeds of ``base`` and ``training``.
         num_concepts: zoo concepts taken from the catalogue (train and validation).
-        teacher: a key of ``TEACHERS``.
-        train_photos, test_photos: ``train`` / ``test`` (the embedded photographs) or a folder.
+        teacher, teacher_options: a key of ``TEACHERS``, and what it is made with.
+        train_photos, test_photos: ``train`` / ``test`` (the embedded photographs) or a folder; one folder for both
+            is split by photograph.
         num_train_crops, num_test_crops: source images to train on and to measure on.
         image_size: side of the crops, pixels.
         gan, generator: a key of ``GANS`` and the fields of its config that differ from its defaults.
@@ -38,6 +39,7 @@ class BuildConfig:
     seed: int = 0
     num_concepts: int = 512
     teacher: str = "filters"
+    teacher_options: dict[str, Any] = field(default_factory=dict)
     train_photos: str = "train"
     test_photos: str = "test"
     num_train_crops: int = 256

@@ -1,91 +1,23 @@
-"""One fleet: K concepts trained at once, measured, gated and written as one shard. Runs inside a worker.
-
-A :class:`FleetTask` names a run folder and a shard; everything else is read from the frozen folder, so a
-task is the same on any machine that sees it. The shard is written last: its existence is the done marker.
-"""
+"""One fleet: K concepts trained at once, measured, gated and written as one shard. Runs inside a worker."""
 
 import functools
-import json
 import math
 import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.build_config import BuildConfig
-from pipeline.sources import crops, load_photos, photo_paths
-from pipeline.teachers import TEACHERS, Teacher
+from pipeline.fleet_files import FleetSummary, row, write_fleet
+from pipeline.pair_shards import Targets, targets_path, write_targets
+from pipeline.plan import FleetTask
+from pipeline.rendering import FleetImages, fleet_images, render_concept
+from pipeline.workbench import Workbench, load_studio, load_workbench, prepare_process
 from zoo.concepts import Concept
-from zoo.config import config_diff, load_config
-from zoo.errors import WeightzooError
-from zoo.features import load_features
-from zoo.files import read_json, sha256_file, write_text
-from zoo.layout import WeightLayout
-from zoo.lora import load_base
 from zoo.metrics import kid, l1, psnr
-from zoo.records import WeightRecord, record_metadata
-from zoo.shards import FORMATS, shard_stem
-from zoo.tensors import load_discriminator
+from zoo.records import WeightRecord
 from zoo.train_gan import FleetResult, GanTrainConfig, run_generators, train_fleet
-
-PHOTOGRAPHS_FILE = "photographs.json"
-
-
-@dataclass(frozen=True)
-class FleetTask:
-    """One shard to be made: its place in the run folder and its concepts."""
-
-    run_dir: str
-    split: str
-    index: int
-    count: int
-    concepts: tuple[Concept, ...]
-    suffix: str
-    device: str = "cpu"
-
-    @property
-    def stem(self) -> str:
-        """The shard's name without suffix."""
-        return shard_stem(self.split, self.index, self.count)
-
-    @property
-    def shard_path(self) -> Path:
-        """Where the shard goes; once it exists, the fleet is done."""
-        return Path(self.run_dir) / "weights" / f"{self.stem}{self.suffix}"
-
-    @property
-    def rejected_path(self) -> Path:
-        """Where the rows of rejected and failed concepts go."""
-        return Path(self.run_dir) / "rejected" / f"{self.stem}.jsonl"
-
-
-@dataclass(frozen=True)
-class FleetSummary:
-    """What the driver hears of a finished fleet; ``seconds`` by stage."""
-
-    ok: int
-    rejected: int
-    failed: int
-    l1: tuple[float, ...]
-    seconds: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Workbench:
-    """What all fleets of a run share, loaded once per worker."""
-
-    config: BuildConfig
-    layout: WeightLayout
-    generator: nn.Module
-    discriminator: nn.Module
-    base_sha256: str
-    teacher: Teacher
-    train_sources: Tensor
-    test_sources: Tensor
-    features: nn.Module
 
 
 @dataclass(frozen=True)
@@ -110,138 +42,68 @@ def run_fleet(task: FleetTask) -> FleetSummary:
     bench = _workbench(task.run_dir, task.device)
     prepare_process(bench.config.threads)
     clock.lap("load")
-    concepts, targets, test_targets, failed = render_targets(bench, task.concepts)
+    images = fleet_images(bench, task)
     clock.lap("teacher")
-    done = train_and_measure(bench, concepts, targets, test_targets) if concepts else []
+    done = train_and_measure(bench, images) if images.concepts else []
     clock.lap("train")
-    good = [item for item in done if item.reason is None]
-    rejected = [_rejected_row(item) for item in done if item.reason is not None]
-    if rejected or failed:
-        rows = [
-            json.dumps(row, sort_keys=True, ensure_ascii=False, allow_nan=False) for row in rejected + failed
-        ]
-        write_text(task.rejected_path, "\n".join(rows) + "\n")
-    else:
-        task.rejected_path.unlink(missing_ok=True)
-    records = [_record(item, bench.config) for item in good]
-    metadata = shard_metadata(bench, task.split)
-    FORMATS[bench.config.shard_format].write_shard(task.shard_path, records, bench.layout, metadata)
+    records = [_record(item, bench.config) for item in done if item.reason is None]
+    rejected = [
+        row(item.concept, "rejected", item.reason, item.metrics, item.attempt) for item in done if item.reason
+    ]
+    summary = write_fleet(task, records, rejected + images.failed)
     clock.lap("write")
-    own = tuple(item.metrics["l1"] for item in good)
-    return FleetSummary(len(good), len(rejected), len(failed), own, clock.laps)
+    return replace(summary, seconds=clock.laps)
 
 
-def prepare_process(threads: int = 1) -> None:
-    """Make this process compute the same bytes every time: fixed threads, fp32, deterministic algorithms."""
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+def run_teacher(task: FleetTask) -> float:
+    """Let an expensive teacher render the targets of a fleet and store them; returns seconds."""
+    clock = _Clock()
+    studio = _studio(task.run_dir, task.device)
+    studio.teacher.prepare(task.device)
+    prepare_process(studio.config.threads)
+    targets: dict[str, Targets | str] = {}
+    for concept in task.concepts:
+        pairs = render_concept(studio, concept)
+        if isinstance(pairs, str):
+            targets[concept.id] = pairs
+        elif not all(bool(torch.isfinite(images).all()) for images in pairs):
+            targets[concept.id] = "the teacher's pictures are not finite"
+        else:
+            targets[concept.id] = (pairs[1], pairs[3])
+    if not targets_path(task).exists():
+        write_targets(task, targets)
+    clock.lap("teacher")
+    return clock.laps["teacher"]
 
 
-def source_crops(config: BuildConfig) -> tuple[Tensor, Tensor]:
-    """Source images to train on and to measure on, [N, 3, S, S] each, from different photographs."""
-    train = crops(load_photos(config.train_photos), config.num_train_crops, config.image_size, config.seed)
-    test = crops(load_photos(config.test_photos), config.num_test_crops, config.image_size, config.seed + 1)
-    return train, test
-
-
-def photograph_hashes(config: BuildConfig) -> dict[str, dict[str, str]]:
-    """sha256 of every source photograph by file name, for train and test."""
-    folders = {"train": config.train_photos, "test": config.test_photos}
-    return {
-        key: {path.name: sha256_file(path) for path in photo_paths(where)} for key, where in folders.items()
-    }
-
-
-def check_photographs(run_dir: Path, config: BuildConfig) -> None:
-    """Raise ``WeightzooError`` when the photographs are not those that the run was started with."""
-    difference = config_diff(read_json(run_dir / PHOTOGRAPHS_FILE), photograph_hashes(config))
-    if difference:
-        raise WeightzooError(
-            f"the photographs differ from those that {run_dir} was started with: "
-            f"{difference.splitlines()[0].partition(':')[0]}; restore them or build into another folder"
-        )
-
-
-def make_teacher(name: str) -> Teacher:
-    """Return the teacher called ``name``.
-
-    Raises:
-        WeightzooError: unknown.
-    """
-    if name not in TEACHERS:
-        raise WeightzooError(f"teacher {name!r} is unknown; use one of {', '.join(TEACHERS)}")
-    return TEACHERS[name]()
-
-
-def render_targets(
-    bench: Workbench, concepts: tuple[Concept, ...]
-) -> tuple[list[Concept], Tensor, Tensor, list[dict[str, Any]]]:
-    """Edit all crops for every concept.
-
-    Returns:
-        The concepts that the teacher can do, their train and test targets [K, N, 3, S, S], and a row with the
-        reason for each of the others.
-    """
-    kept, train, test, failed = [], [], [], []
-    for concept in concepts:
-        try:
-            reason = bench.teacher.refusal(concept)
-            if reason is None:
-                targets = [bench.teacher.edit(concept, x) for x in (bench.train_sources, bench.test_sources)]
-        except (MemoryError, OSError):
-            raise  # the machine's fault: the fleet is tried again
-        except Exception as error:
-            reason = f"the teacher failed: {type(error).__name__}: {error}".splitlines()[0]
-        if reason is not None:
-            failed.append(_row(concept, "failed", reason, None, None))
-            continue
-        kept.append(concept)
-        train.append(targets[0])
-        test.append(targets[1])
-    empty = torch.empty(0)
-    return kept, torch.stack(train) if kept else empty, torch.stack(test) if kept else empty, failed
-
-
-def train_and_measure(
-    bench: Workbench, concepts: list[Concept], targets: Tensor, test_targets: Tensor
-) -> list[Trained]:
+def train_and_measure(bench: Workbench, images: FleetImages) -> list[Trained]:
     """Train all concepts at once, and those that diverge or miss the gate once more at half the rate."""
-    done = _attempt(bench, concepts, targets, test_targets, bench.config.training, attempt=1)
+    done = _attempt(bench, images, bench.config.training, attempt=1)
     missed = [i for i, item in enumerate(done) if item.reason is not None]
     if missed:
-        again = [concepts[i] for i in missed]
-        second = _attempt(
-            bench, again, targets[missed], test_targets[missed], bench.config.retry_training(), 2
-        )
+        second = _attempt(bench, images.pick(missed), bench.config.retry_training(), attempt=2)
         for i, item in zip(missed, second, strict=True):
             done[i] = item
     return done
 
 
 @torch.no_grad()
-def measure(
-    bench: Workbench, blocks: Tensor, test_targets: Tensor, test_sources: Tensor | None = None
-) -> list[dict[str, float]]:
-    """Quality of the weights as stored (float16) on the test crops, one dict per concept.
+def measure(bench: Workbench, blocks: Tensor, sources: Tensor, targets: Tensor) -> list[dict[str, float]]:
+    """Quality of the weights as stored (float16), one dict per concept.
 
     Args:
         blocks: float16 [K, num_blocks, block_size].
-        test_targets: [K, N, 3, S, S].
+        sources: [N, 3, S, S] or [K, N, 3, S, S];  targets: [K, N, 3, S, S].
     """
-    sources = bench.test_sources if test_sources is None else test_sources
     images = run_generators(bench.generator, bench.layout.from_blocks(blocks.float()), sources).clamp(0, 1)
     rows = []
-    for own, target in zip(images, test_targets, strict=True):
+    for own, source, target in zip(images, sources.expand_as(targets), targets, strict=True):
         finite = bool(torch.isfinite(own).all() and torch.isfinite(target).all())
         distance = kid(bench.features(own), bench.features(target), paired=True) if finite else math.nan
         rows.append(
             {
                 "l1": l1(own, target).mean().item(),
-                "l1_copy": l1(sources, target).mean().item(),
+                "l1_copy": l1(source, target).mean().item(),
                 "psnr": psnr(own, target).mean().item(),
                 "kid": float(distance),
             }
@@ -249,57 +111,20 @@ def measure(
     return rows
 
 
-def shard_metadata(bench: Workbench, split: str) -> dict[str, str]:
-    """The metadata by which this run's shards describe themselves."""
-    return record_metadata(
-        bench.layout,
-        bench.base_sha256,
-        bench.teacher.name,
-        bench.teacher.licence,
-        bench.config.gan,
-        bench.config.feature_network,
-        split=split,
-    )
-
-
-def load_workbench(run_dir: str, device: str = "cpu") -> Workbench:
-    """Load what all fleets of a frozen run folder share."""
-    folder = Path(run_dir)
-    config = load_config(BuildConfig, folder / "config.json")
-    check_photographs(folder, config)
-    base = folder / "base" / "generator.safetensors"
-    train, test = source_crops(config)
-    return Workbench(
-        config=config,
-        layout=WeightLayout.load(folder / "layout.json"),
-        generator=load_base(base).to(device),
-        discriminator=load_discriminator(folder / "base" / "discriminator.safetensors").to(device),
-        base_sha256=sha256_file(base),
-        teacher=make_teacher(config.teacher),
-        train_sources=train.to(device),
-        test_sources=test.to(device),
-        features=load_features(config.feature_network).to(device),
-    )
-
-
 _workbench = functools.lru_cache(maxsize=1)(load_workbench)
+_studio = functools.lru_cache(maxsize=1)(load_studio)
 
 
-def _attempt(
-    bench: Workbench,
-    concepts: list[Concept],
-    targets: Tensor,
-    test_targets: Tensor,
-    training: GanTrainConfig,
-    attempt: int,
-) -> list[Trained]:
-    result = train_fleet(bench.generator, bench.discriminator, bench.train_sources, targets, training)
+def _attempt(bench: Workbench, images: FleetImages, training: GanTrainConfig, attempt: int) -> list[Trained]:
+    result = train_fleet(
+        bench.generator, bench.discriminator, images.train_sources, images.train_targets, training
+    )
     blocks = bench.layout.to_blocks(result.params).half().cpu()
-    metrics = measure(bench, blocks.to(bench.test_sources.device), test_targets)
-    reasons = [_gate(bench.config, result, blocks[k], metrics[k], k) for k in range(len(concepts))]
+    metrics = measure(bench, blocks.to(images.test_targets.device), images.test_sources, images.test_targets)
+    reasons = [_gate(bench.config, result, blocks[k], metrics[k], k) for k in range(len(images.concepts))]
     return [
         Trained(concept, blocks[k], metrics[k], result.steps, attempt, reasons[k])
-        for k, concept in enumerate(concepts)
+        for k, concept in enumerate(images.concepts)
     ]
 
 
@@ -331,26 +156,6 @@ def _record(item: Trained, config: BuildConfig) -> WeightRecord:
         blocks=item.blocks.numpy(),
         metrics=item.metrics,
     )
-
-
-def _rejected_row(item: Trained) -> dict[str, Any]:
-    return _row(item.concept, "rejected", item.reason or "", item.metrics, item.attempt)
-
-
-def _row(
-    concept: Concept, status: str, reason: str, metrics: dict[str, float] | None, attempt: int | None
-) -> dict[str, Any]:
-    finite = {key: value if math.isfinite(value) else None for key, value in (metrics or {}).items()}
-    return {
-        "concept_id": concept.id,
-        "prompt": concept.prompt,
-        "split": concept.split,
-        "status": status,
-        "reason": reason,
-        "strength": concept.attributes.get("strength", 1.0),
-        "attempt": attempt,
-        "metrics": finite,
-    }
 
 
 class _Clock:

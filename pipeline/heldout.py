@@ -17,9 +17,9 @@ from torch import Tensor
 
 from pipeline.build_config import BuildConfig
 from pipeline.catalogue import near_duplicates
-from pipeline.fleet import make_teacher, source_crops
 from pipeline.sources import crops, load_photos
 from pipeline.teachers import Teacher
+from pipeline.workbench import make_teacher, source_crops
 from zoo.concepts import Concept, read_concepts, write_concepts
 from zoo.config import config_diff
 from zoo.errors import WeightzooError
@@ -48,7 +48,7 @@ def write_held_out(
         WeightzooError: the folder was made with other settings, or the teacher cannot do a concept.
     """
     out = _open(Path(out), config, {"num_test": num_test})
-    teacher = make_teacher(config.teacher)
+    teacher = make_teacher(config.teacher, config.teacher_options)
     train = _train_crops(config, max((count for _, count in wanted), default=0))
     test = source_crops(config)[1][:num_test]
     if len(test) < num_test:
@@ -63,7 +63,7 @@ def write_held_out(
 def write_pictures(out: PathLike, config: BuildConfig, concepts: Sequence[Concept]) -> Path:
     """Write larger test pairs (``<concept_id>/{source,target}/``) for a report. Returns ``out``."""
     out = _open(Path(out), config, {"size": PICTURE_SIZE})
-    teacher = make_teacher(config.teacher)
+    teacher = make_teacher(config.teacher, config.teacher_options)
     # whole short sides of the first photographs: what a person would edit
     photos = load_photos(config.test_photos)[:PICTURES_PER_CONCEPT]
     sources = torch.cat([crops([photo], 1, PICTURE_SIZE, config.seed) for photo in photos])
@@ -80,10 +80,12 @@ def write_near_duplicates(
     ids = sorted(concept.id for concept in concepts)
     marker = path.with_name(f"{path.stem}-of.json")  # which concepts the list was made for
     if not path.exists() or not marker.exists() or read_json(marker) != ids:
-        teacher = make_teacher(config.teacher)
+        teacher = make_teacher(config.teacher, config.teacher_options)
         sources = source_crops(config)[1][:NEAR_DUPLICATE_CROPS]
         _, near = near_duplicates(list(concepts), list(zoo), teacher, sources)
-        write_json(path, {item.concept_id: {"nearest": item.zoo_id, "l1": round(item.l1, 5)} for item in near})
+        write_json(
+            path, {item.concept_id: {"nearest": item.zoo_id, "l1": round(item.l1, 5)} for item in near}
+        )
         write_json(marker, ids)
     return path
 

@@ -11,12 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.build import plan_fleets
-from pipeline.build_config import BuildConfig
-from pipeline.executors import run_local
 from pipeline.fleet import run_fleet
-from zoo.concepts import read_concepts
-from zoo.config import load_config
+from pipeline.local_workers import run_local
+from pipeline.plan import GENERATIONS_FILE, plan_run
 from zoo.errors import WeightzooError
 from zoo.files import PathLike
 from zoo.records import PREFIX, WeightRecord
@@ -75,13 +72,12 @@ def rebuild_fleet(zoo_path: PathLike, shard_index: int = 0, split: str = "train"
         run_dir = Path(folder)
         for name in FROZEN_FILES:
             shutil.copyfile(zoo.path / name, run_dir / name)
-        shutil.copytree(zoo.path / "base", run_dir / "base")
-        config = load_config(BuildConfig, run_dir / "config.json")
-        tasks = [
-            t
-            for t in plan_fleets(run_dir, config, read_concepts(run_dir / "concepts.jsonl"))
-            if t.split == split
-        ]
+        if (zoo.path / GENERATIONS_FILE).exists():
+            shutil.copyfile(zoo.path / GENERATIONS_FILE, run_dir / GENERATIONS_FILE)
+        for name in ("base", "pairs"):
+            if (zoo.path / name).is_dir():
+                shutil.copytree(zoo.path / name, run_dir / name)
+        tasks = [task for task in plan_run(run_dir) if task.split == split]
         if not 0 <= shard_index < len(tasks):
             raise WeightzooError(
                 f"{zoo_path} has no {split} shard {shard_index}; it has 0 to {len(tasks) - 1}"

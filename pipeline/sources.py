@@ -17,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from zoo.errors import WeightzooError
+from zoo.pairs import split_pairs
 
 PHOTOS = Path(__file__).parent / "photos"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -51,8 +52,32 @@ def load_photos(where: str | Path) -> list[Image.Image]:
     Raises:
         WeightzooError: nothing there, or a file that is no readable image (named).
     """
+    return read_photos(photo_paths(where))
+
+
+def photo_sets(train: str | Path, test: str | Path) -> tuple[list[Path], list[Path]]:
+    """The photographs to train on and to measure on. One folder for both is split by photograph, 1 in 5 to test.
+
+    Raises:
+        WeightzooError: a folder is missing, or has too few images.
+    """
+    if str(train) != str(test):
+        return photo_paths(train), photo_paths(test)
+    paths = {path.name: path for path in photo_paths(train)}
+    if len(paths) < 2:
+        raise WeightzooError(f"{train} has one photograph; put a second one there, to measure on")
+    own, other = split_pairs(list(paths))
+    return [paths[name] for name in own], [paths[name] for name in other]
+
+
+def read_photos(paths: list[Path]) -> list[Image.Image]:
+    """RGB photographs, upright by their EXIF orientation, in the order of ``paths``.
+
+    Raises:
+        WeightzooError: a file is no readable image (named).
+    """
     photos = []
-    for path in photo_paths(where):
+    for path in paths:
         try:
             with Image.open(path) as image:
                 photos.append(ImageOps.exif_transpose(image).convert("RGB"))

@@ -152,14 +152,24 @@ def shard_paths(run_dir: PathLike) -> list[Path]:
 
 def read_rejected(run_dir: PathLike) -> list[dict[str, Any]]:
     """Return the rows of ``rejected/*.jsonl``: concept_id, status (rejected or failed), reason, ..."""
-    rows = []
-    for path in sorted((Path(run_dir) / "rejected").glob("[!.]*.jsonl")):
-        try:
-            found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-            rows += [row | {key: str(row[key]) for key in ("concept_id", "status")} for row in found]
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            fix = "delete it and its shard, then build again"
-            raise WeightzooError(f"cannot read {path} ({error!r}); {fix}") from None
+    paths = sorted((Path(run_dir) / "rejected").glob("[!.]*.jsonl"))
+    return [row for path in paths for row in read_rejected_file(path)]
+
+
+def read_rejected_file(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of one fleet's rejected concepts; none when the file is absent.
+
+    Raises:
+        WeightzooError: unreadable, or a row without id and status.
+    """
+    if not path.exists():
+        return []
+    try:
+        found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [row | {key: str(row[key]) for key in ("concept_id", "status")} for row in found]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        fix = "delete it and its shard, then build again"
+        raise WeightzooError(f"cannot read {path} ({error!r}); {fix}") from None
     return rows
 
 
@@ -264,7 +274,8 @@ def _counts(
 
 def _other_files(run_dir: Path) -> Iterable[str]:
     """Every file beside shards, logs, manifest and the card, which quotes the manifest; in a fixed order."""
-    names = ["concepts.jsonl", "config.json", "layout.json", "photographs.json", "statistics.safetensors"]
+    names = ["concepts.jsonl", "config.json", "generations.json", "layout.json", "photographs.json"]
+    names.append("statistics.safetensors")
     folders = [run_dir / "base", run_dir / "rejected"]
     names += [p.relative_to(run_dir).as_posix() for folder in folders for p in folder.glob("[!.]*")]
     return sorted(name for name in names if (run_dir / name).exists())

@@ -5,20 +5,31 @@ Adding one is one file with a class like FiltersTeacher and one line in TEACHERS
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 from pipeline.teachers.filters import FiltersTeacher
 from pipeline.teachers.instruct_pix2pix import InstructPix2PixTeacher
+from pipeline.teachers.pairs import PairsTeacher
 from zoo.concepts import Concept
 
 
 class Teacher(Protocol):
-    """Edits photographs for a concept, deterministically."""
+    """Edits photographs for a concept, deterministically.
+
+    Attributes:
+        expensive: its targets are rendered once, by processes that keep the teacher loaded, and stored as shards of
+            pairs; those of other teachers are rendered again whenever they are needed.
+    """
 
     name: str
     licence: str
+    expensive: bool
+
+    def prepare(self, device: str) -> None:
+        """Load what editing needs. Raises WeightzooError where that cannot be had, whatever the concept."""
 
     def refusal(self, concept: Concept) -> str | None:
         """Why the teacher cannot edit for the concept; None when it can."""
@@ -27,4 +38,16 @@ class Teacher(Protocol):
         """Targets for photos [N, 3, H, W] in [0, 1]; same shape and range."""
 
 
-TEACHERS = {"filters": FiltersTeacher, "instruct_pix2pix": InstructPix2PixTeacher}
+@runtime_checkable
+class OwnPairs(Protocol):
+    """A teacher that has source photographs of its own for every concept."""
+
+    def pairs(self, concept: Concept, part: str, count: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Sources and targets [count, 3, size, size] of ``part``, "train" or "test"."""
+
+
+TEACHERS: dict[str, Callable[..., Teacher]] = {
+    "filters": FiltersTeacher,
+    "instruct_pix2pix": InstructPix2PixTeacher,
+    "pairs": PairsTeacher,
+}

@@ -96,6 +96,10 @@ class FiltersTeacher:
 
     name = "filters"
     licence = "Apache-2.0"
+    expensive = False
+
+    def prepare(self, device: str) -> None:
+        """Nothing to load."""
 
     def refusal(self, concept: Concept) -> str | None:
         """Why this teacher cannot edit for `concept`; None when it can."""

@@ -56,7 +56,7 @@ def test_builds_resumes_and_verifies(build, run, tmp_path):
 
 def test_ctrl_c_keeps_what_is_finished(build, tmp_path, monkeypatch):
     def stop_after_one(tasks, fn, workers, max_in_flight=None):
-        yield from run_inline(tasks[:1], fn)
+        yield from run_inline([next(tasks)], fn)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -120,6 +120,7 @@ def test_dry_run_prints_the_plan(run, monkeypatch):
     result = run("build", "--preset", "tiny", "--dry-run", "--json")
     assert result.code == 0, result.err
     assert result.json["concepts"] == 6 and result.json["minutes"] >= 0
+    assert result.json["fleets"] >= 3 and result.json["bytes"] > 0 and result.json["gpu_hours"] == 0
 
 
 def test_download_copies_and_verifies(run, world, tmp_path, monkeypatch):

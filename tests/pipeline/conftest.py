@@ -9,12 +9,13 @@ import pytest
 import torch
 
 import pipeline.build
+from pipeline.attempts import Outcome
 from pipeline.base_gan import BaseConfig
 from pipeline.build import build
 from pipeline.build_config import BuildConfig
-from pipeline.executors import EXECUTORS, Outcome
-from pipeline.fleet import TEACHERS
+from pipeline.executors import EXECUTORS
 from pipeline.presets import tiny
+from pipeline.teachers import TEACHERS
 from pipeline.teachers.filters import FiltersTeacher
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError

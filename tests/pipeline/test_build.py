@@ -8,9 +8,11 @@ import shutil
 
 import pytest
 
-from pipeline.build import build, plan_fleets
-from pipeline.executors import EXECUTORS, Outcome
-from pipeline.fleet import prepare_process
+from pipeline.attempts import Outcome
+from pipeline.build import build
+from pipeline.executors import EXECUTORS
+from pipeline.plan import plan_fleets
+from pipeline.workbench import prepare_process
 from zoo import files
 from zoo.concepts import Concept
 from zoo.errors import Interrupted, WeightzooError
@@ -22,8 +24,8 @@ from .conftest import micro_concepts, run_inline
 
 def contents(run_dir):
     """Every file of a run but its logs."""
-    files_of = sorted(path for path in run_dir.rglob("*") if path.is_file() and path.parent.name != "logs")
-    return {path.relative_to(run_dir).as_posix(): path.read_bytes() for path in files_of}
+    names = sorted(path.relative_to(run_dir) for path in run_dir.rglob("*") if path.is_file())
+    return {name.as_posix(): (run_dir / name).read_bytes() for name in names if name.parts[0] != "logs"}
 
 
 def broken(how, name="broken"):
@@ -148,7 +150,8 @@ def test_a_fresh_fleet_on_the_same_base(micro, micro_zoo, tmp_path):
 
 def test_ctrl_c_keeps_what_is_finished(micro, micro_zoo, tmp_path, monkeypatch):
     def stop_after_one(tasks, fn, workers):
-        yield Outcome(tasks[0], fn(tasks[0]))
+        task = next(tasks)
+        yield Outcome(task, fn(task))
         raise KeyboardInterrupt
 
     run_dir = tmp_path / "run"

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import executors
-from pipeline.executors import EXECUTORS, MAX_ATTEMPTS, run_local, run_ray
+from pipeline import attempts
+from pipeline.attempts import MAX_ATTEMPTS, Backlog, Reply
+from pipeline.executors import EXECUTORS, check_shared, ray_cluster, run_local, run_ray
+from zoo.errors import WeightzooError
 
 # worker processes import the task functions by name
 spec = importlib.util.spec_from_file_location("fake_tasks", Path(__file__).with_name("fake_tasks.py"))
@@ -23,18 +25,16 @@ spec.loader.exec_module(fake_tasks)
 @pytest.fixture(autouse=True)
 def importable(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    monkeypatch.setattr(executors, "BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr(attempts, "BACKOFF_SECONDS", 0.01)
 
 
 @pytest.fixture(scope="module")
 def cluster():
     """One local Ray cluster for all tests here: starting it takes seconds."""
-    ray = pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(Path(__file__).parent))
-        executors._start_ray("local", 2)
-        yield
-        ray.shutdown()
+        with ray_cluster("local", 2) as ray:
+            yield ray
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_every_task_has_one_outcome(run):
 @pytest.mark.parametrize("run", EXECUTOR_NAMES, indirect=True)
 def test_a_killed_worker_and_a_storage_hiccup_are_tried_again(run, tmp_path):
     (outcome,) = run([str(tmp_path / "a")], fake_tasks.die_once, workers=1)
-    assert (outcome.result, outcome.error) == ("done", None)
+    assert (outcome.result, outcome.attempts) == ("done", 2)
     (outcome,) = run([str(tmp_path / "b")], fake_tasks.storage_hiccup_once, workers=1)
     assert (outcome.result, outcome.attempts) == ("done", 2)
 
@@ -107,7 +107,58 @@ def test_ctrl_c_stops_the_workers(tmp_path, hears_ctrl_c):
         os.kill(int(marker.read_text()), 0)
 
 
+@pytest.mark.parametrize(
+    ("run", "room"), [("local", 2), pytest.param("ray", 3, marks=pytest.mark.ray)], indirect=["run"]
+)
+def test_tasks_are_drawn_when_there_is_room(run, room):
+    drawn = []
+
+    def draw():
+        for task in range(8):
+            drawn.append(task)
+            yield task
+
+    for finished, _ in enumerate(run(draw(), fake_tasks.square, workers=2, max_in_flight=3)):
+        assert len(drawn) - finished <= room
+
+
+def test_errors_say_whose_they_are(tmp_path):
+    tasks = {task.task: task for task in run_local([1, 3], fake_tasks.fail_on_odd, workers=1)}
+    assert not tasks[1].application and tasks[3].application
+    (outcome,) = run_local([str(tmp_path / "a")], fake_tasks.disk_full, workers=1)
+    assert not outcome.application
+
+
+def test_a_failed_task_waits_while_fresh_ones_go_on(monkeypatch):
+    monkeypatch.setattr(attempts, "BACKOFF_SECONDS", 0.2)
+    backlog, hiccup = Backlog("ab"), Reply(error="a hiccup", retry=True)
+    assert backlog.take() == ("a", 1) and backlog.settle("a", 1, hiccup) is None
+    assert backlog.take() == ("b", 1) and backlog.take() is None and 0 < backlog.pause() <= 0.2
+    assert backlog.settle("b", 1, Reply(result=1)).result == 1
+    time.sleep(backlog.pause())
+    assert backlog.take() == ("a", 2) and backlog.pause() is None
+    assert backlog.settle("a", MAX_ATTEMPTS, hiccup).error == "a hiccup"
+
+
 @pytest.mark.ray
-def test_ray_submits_a_bounded_number(cluster):
-    outcomes = list(run_ray(range(7), fake_tasks.square, workers=2, max_in_flight=1))
-    assert [outcome.result for outcome in outcomes] == [0, 1, 4, 9, 16, 25, 36]
+def test_actors_keep_their_process_and_are_replaced(cluster, tmp_path):
+    outcomes = list(run_ray(range(6), fake_tasks.tell_process, actors=2))
+    assert len({outcome.result[0] for outcome in outcomes}) == 2
+    (outcome,) = run_ray([str(tmp_path / "a")], fake_tasks.die_once, actors=1)
+    assert (outcome.result, outcome.attempts) == ("done", 2)
+
+
+@pytest.mark.ray
+def test_a_folder_that_nodes_cannot_see_is_refused(cluster, tmp_path):
+    check_shared(str(tmp_path), "local", 2)
+    descriptor = os.open(tmp_path, os.O_RDONLY)  # a path that exists in this process alone
+    with pytest.raises(WeightzooError, match="not visible on 1 of 1 nodes .* that all nodes share"):
+        check_shared(f"/proc/self/fd/{descriptor}", "local", 2)
+    os.close(descriptor)
+
+
+@pytest.mark.ray
+def test_a_task_that_always_kills_its_worker_ends_on_ray_too(cluster):
+    (outcome,) = run_ray(["x"], fake_tasks.always_die)
+    assert outcome.error.startswith("the cluster lost it") and outcome.attempts == MAX_ATTEMPTS
+    assert not outcome.application

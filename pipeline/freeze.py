@@ -1,0 +1,125 @@
+"""Freezing a run folder: what decides the bytes of a zoo is written once, and later launches are held against it.
+
+freeze(run_dir, config, concepts)         # the first launch, or one that goes on
+freeze_extension(run_dir, more)           # a further generation of concepts on the same base and config
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.build_config import BuildConfig
+from pipeline.catalogue import zoo_concepts
+from pipeline.plan import GENERATIONS_FILE, read_generation_sizes
+from pipeline.workbench import PHOTOGRAPHS_FILE, check_photographs, photograph_hashes
+from zoo.concepts import Concept, check_concepts, concepts_text, read_concepts, write_concepts
+from zoo.config import config_diff, load_config, save_config
+from zoo.errors import WeightzooError
+from zoo.files import remove_stale_temporaries, write_json
+from zoo.layout import WeightLayout
+from zoo.manifest import MANIFEST_FILE
+
+FIX = "build into another folder, or use the config that the folder was started with"
+
+
+def freeze(run_dir: Path, config: BuildConfig, concepts: Sequence[Concept] | None = None) -> list[Concept]:
+    """Write config, concepts and layout of a new run folder, or check them against a frozen one.
+
+    Args:
+        concepts: of the first generation; default: the catalogue's zoo concepts.
+
+    Raises:
+        WeightzooError: naming every difference.
+    """
+    remove_stale_temporaries(run_dir)
+    concepts = list(zoo_concepts(config.num_concepts) if concepts is None else concepts)
+    check_concepts(concepts)
+    if not concepts:
+        raise WeightzooError("no concepts to train; give at least one")
+    if (run_dir / "config.json").exists():
+        # read as a config: keys that a later version has added have their defaults
+        frozen = load_config(BuildConfig, run_dir / "config.json")
+        if difference := config_diff(frozen, config):
+            raise WeightzooError(f"{run_dir} is frozen with another config ({one_line(difference)}); {FIX}")
+    else:
+        save_config(run_dir / "config.json", config)
+    _freeze_concepts(run_dir, concepts)
+    if not (run_dir / PHOTOGRAPHS_FILE).exists():
+        write_json(run_dir / PHOTOGRAPHS_FILE, photograph_hashes(config))
+    check_photographs(run_dir, config)
+    layout = WeightLayout.for_generator(config.generator_config().build(), config.block_size, config.grouping)
+    path = run_dir / "layout.json"
+    if path.exists() and WeightLayout.load(path).id != layout.id:
+        raise WeightzooError(f"{path} is frozen with another layout than this version makes; {FIX}")
+    if not path.exists():
+        layout.save(path)
+    return concepts
+
+
+def freeze_extension(run_dir: Path, more: Sequence[Concept]) -> None:
+    """Add ``more`` as a further generation, unless they are the last one already (an interrupted extension).
+
+    Then the folder is an unfinished run: its manifest goes before the concepts change.
+
+    Raises:
+        WeightzooError: no finished first generation, or concepts that the run already has.
+    """
+    config_path = run_dir / "config.json"
+    if not config_path.exists():
+        raise WeightzooError(f"{run_dir} is no run folder (no config.json); build one first, then extend it")
+    remove_stale_temporaries(run_dir)
+    check_photographs(run_dir, load_config(BuildConfig, config_path))
+    frozen, more = read_concepts(run_dir / "concepts.jsonl"), list(more)
+    if not more:
+        raise WeightzooError("no concepts to add; give at least one")
+    sizes = read_generation_sizes(run_dir, len(frozen))
+    earlier = frozen[: sum(sizes[:-1])]
+    if len(sizes) > 1 and len(more) == sizes[-1]:
+        if frozen == [*earlier, *more]:
+            return
+        if frozen == earlier:  # interrupted before the concepts were written
+            return _write_generation(run_dir, sizes, [*earlier, *more])
+    if sum(sizes) != len(frozen):
+        raise WeightzooError(f"an extension of {run_dir} was interrupted; run it again before another one")
+    if not (run_dir / MANIFEST_FILE).exists():
+        raise WeightzooError(f"{run_dir} is unfinished; complete it with `weightzoo build`, then extend it")
+    check_concepts([*frozen, *more])
+    _write_generation(run_dir, [*sizes, len(more)], [*frozen, *more])
+
+
+def _write_generation(run_dir: Path, sizes: list[int], concepts: list[Concept]) -> None:
+    write_json(run_dir / GENERATIONS_FILE, sizes)
+    (run_dir / MANIFEST_FILE).unlink(missing_ok=True)
+    write_concepts(run_dir / "concepts.jsonl", concepts)
+
+
+def one_line(difference: str) -> str:
+    """Return the lines of a difference as one."""
+    return "; ".join(difference.splitlines())
+
+
+def _freeze_concepts(run_dir: Path, concepts: list[Concept]) -> None:
+    path = run_dir / "concepts.jsonl"
+    if not path.exists():
+        return write_concepts(path, concepts)
+    first = read_generation_sizes(run_dir, len(concepts))[0]
+    if first == len(concepts) and _begins_with(
+        path, concepts, whole=not (run_dir / GENERATIONS_FILE).exists()
+    ):
+        return None
+    frozen = read_concepts(path)
+    frozen = frozen[: read_generation_sizes(run_dir, len(frozen))[0]]
+    if frozen != concepts:
+        pairs = zip(frozen, concepts, strict=False)
+        index = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(frozen), len(concepts)))
+        names = [group[index].id if index < len(group) else "(none)" for group in (frozen, concepts)]
+        raise WeightzooError(
+            f"{path} is frozen with {len(frozen)} concepts, this build has {len(concepts)}; "
+            f"the first difference is line {index + 1} ({names[0]} -> {names[1]}); {FIX}"
+        )
+    return None
+
+
+def _begins_with(path: Path, concepts: list[Concept], whole: bool) -> bool:
+    """Whether a concept file begins with ``concepts`` as we write them: parsing 100,000 takes seconds and memory."""
+    data, expected = path.read_bytes(), concepts_text(concepts).encode()
+    return data == expected if whole else data.startswith(expected)

@@ -1,0 +1,105 @@
+"""Pairs of an expensive teacher, rendered once: WebDataset shards beside the weight shards.
+
+    pairs/sources.tar                             train-0000.source.png, test-0000.source.png: once for all concepts
+    pairs/targets-train-00000-of-00042.tar        <concept_id>/train-0000.target.png; <concept_id>/failed.json
+
+One shard belongs to one fleet and, as with weights, its existence is the done marker. Fleets read their targets here,
+never from the teacher: what is published is what was trained on.
+"""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pipeline.plan import FleetTask
+from zoo.errors import WeightzooError
+from zoo.files import atomic_path
+
+Targets = tuple[Tensor, Tensor]
+PARTS = ("train", "test")
+
+
+def targets_path(task: FleetTask) -> Path:
+    """Where the targets of a fleet's concepts are."""
+    return Path(task.run_dir) / "pairs" / f"targets-{task.stem}.tar"
+
+
+def write_sources(run_dir: Path, train: Tensor, test: Tensor) -> None:
+    """Write the source crops [N, 3, S, S] that all concepts share, unless they are there."""
+    path = run_dir / "pairs" / "sources.tar"
+    if not path.exists():
+        _write_tar(path, _pictures((train, test), "", "source"))
+
+
+def write_targets(task: FleetTask, targets: dict[str, Targets | str]) -> None:
+    """Write train and test targets [N, 3, S, S] by concept id; a string is the reason why there are none."""
+
+    def members() -> Iterator[tuple[str, bytes]]:
+        for name, value in targets.items():
+            if isinstance(value, str):
+                yield f"{name}/failed.json", json.dumps({"reason": value}, ensure_ascii=False).encode()
+            else:
+                yield from _pictures(value, f"{name}/", "target")
+
+    _write_tar(targets_path(task), members())
+
+
+def read_targets(task: FleetTask) -> dict[str, Targets | str]:
+    """Read what :func:`write_targets` wrote, as 8-bit pictures keep it.
+
+    Raises:
+        WeightzooError: the shard is absent or damaged.
+    """
+    path = targets_path(task)
+    found: dict[str, Targets | str] = {}
+    try:
+        with tarfile.open(path, "r:") as tar:
+            pictures: dict[str, dict[str, list[Tensor]]] = {}
+            for member in tar:
+                concept_id, _, name = member.name.partition("/")
+                file = tar.extractfile(member)
+                data = file.read() if file else b""
+                if name == "failed.json":
+                    found[concept_id] = str(json.loads(data)["reason"])
+                else:
+                    parts = pictures.setdefault(concept_id, {part: [] for part in PARTS})
+                    parts[name.partition("-")[0]].append(_decode(data))
+        found |= {name: (torch.stack(p["train"]), torch.stack(p["test"])) for name, p in pictures.items()}
+    except (OSError, tarfile.TarError, KeyError, ValueError, RuntimeError, SyntaxError) as error:
+        raise WeightzooError(
+            f"{path} is absent or damaged ({error}); run `weightzoo build --repair`"
+        ) from None
+    lost = [concept.id for concept in task.concepts if concept.id not in found]
+    if lost:
+        raise WeightzooError(f"{path} lacks concept {lost[0]!r}; run `weightzoo build --repair`")
+    return found
+
+
+def _pictures(images: Targets, prefix: str, kind: str) -> Iterator[tuple[str, bytes]]:
+    for part, tensor in zip(PARTS, images, strict=True):
+        pixels = (tensor.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        for index, picture in enumerate(pixels):
+            buffer = io.BytesIO()
+            Image.fromarray(picture).save(buffer, "png")
+            yield f"{prefix}{part}-{index:04d}.{kind}.png", buffer.getvalue()
+
+
+def _decode(data: bytes) -> Tensor:
+    with Image.open(io.BytesIO(data)) as image:
+        pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
+    return torch.from_numpy(pixels / 255).permute(2, 0, 1).contiguous()
+
+
+def _write_tar(path: Path, members: Iterator[tuple[str, bytes]]) -> None:
+    with atomic_path(path) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)  # no time, owner or host: equal pictures give equal bytes
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))

@@ -1,0 +1,180 @@
+"""Run folders in an object store: ``s3://bucket/run``, ``gs://...``, ``hf://datasets/user/name``.
+
+    with local_copy("s3://bucket/runs/small") as (run_dir, store):
+        ...                     # a run folder like any other; ``store`` is None when it is one
+        store.push(run_dir)     # what is new or changed, the manifest last
+
+An object appears complete or not at all, which is what a run folder asks of its files. Workers need no folder that
+the driver sees: each fetches the frozen files once, and stores its shard itself.
+"""
+
+import functools
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.pair_shards import targets_path
+from pipeline.plan import FleetTask
+from zoo.errors import WeightzooError
+from zoo.files import PathLike
+from zoo.manifest import MANIFEST_FILE
+
+OBJECT_STORES = ("s3", "gs", "gcs", "abfs", "hf", "memory")
+IN_PYARROW = ("s3", "gs", "gcs", "abfs")  # the others through fsspec
+NOT_FROZEN = ("weights", "rejected", "pairs", "logs")
+
+
+class Store:
+    """The files of a run folder at a URI."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._files, self._root = _open(uri)
+        self._pushed: dict[str, tuple[int, int]] = {}  # name -> size and time of the local file
+
+    def names(self) -> list[str]:
+        """Return the names of all files, relative to the run folder."""
+        from pyarrow.fs import FileSelector, FileType
+
+        selector = FileSelector(self._root, recursive=True, allow_not_found=True)
+        with self._errors("list"):
+            found = self._files.get_file_info(selector)
+        names = [os.path.relpath(info.path, self._root) for info in found if info.type == FileType.File]
+        return sorted(names)
+
+    def pull(self, folder: Path, only: str = "", without: tuple[str, ...] = ()) -> None:
+        """Fetch the files that ``folder`` lacks: those whose name begins with ``only``, not those of ``without``."""
+        for name in self.names():
+            wanted = name.startswith(only) and name.split("/")[0] not in without
+            if wanted and not (folder / name).exists():
+                temporary = folder / f"{name}.part"
+                temporary.parent.mkdir(parents=True, exist_ok=True)
+                self._copy(f"{self._root}/{name}", self._files, str(temporary), None)
+                os.replace(temporary, folder / name)
+                self._pushed[name] = _stamp(folder / name)
+
+    def push(self, folder: Path) -> None:
+        """Make the store hold what ``folder`` does: removals first, the manifest last."""
+        local = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
+        with self._errors("change"):
+            for name in [name for name in self._pushed if name not in local]:
+                self._files.delete_file(f"{self._root}/{name}")
+                del self._pushed[name]
+        for name in sorted(local, key=lambda name: (name == MANIFEST_FILE, name)):
+            if self._pushed.get(name) != _stamp(local[name]):
+                self.push_file(local[name], name)
+
+    def push_file(self, path: Path, name: str) -> None:
+        """Store one file."""
+        self._copy(str(path), None, f"{self._root}/{name}", self._files)
+        self._pushed[name] = _stamp(path)
+
+    def _copy(self, source: str, source_files: Any, target: str, target_files: Any) -> None:
+        from pyarrow.fs import LocalFileSystem, copy_files
+
+        local = LocalFileSystem()
+        with self._errors("copy"):
+            if target_files is not None:
+                target_files.create_dir(os.path.dirname(target), recursive=True)
+            copy_files(
+                source,
+                target,
+                source_filesystem=source_files or local,
+                destination_filesystem=target_files or local,
+            )
+
+    @contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise WeightzooError(
+                f"cannot {what} the files of {self.uri}: {error}; check the address and credentials"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a worker does for a fleet whose run folder is in a store; called as ``work`` itself would be."""
+
+    uri: str
+    work: Callable[[FleetTask], Any]
+
+    def __call__(self, task: FleetTask) -> Any:
+        store, scratch = _scratch(self.uri)
+        folder = Path(scratch.name)
+        own = replace(task, run_dir=str(folder))
+        store.pull(folder, only=targets_path(own).relative_to(folder).as_posix())
+        before = _files(folder)
+        result = self.work(own)
+        # a shard comes after its rows: it says that the fleet is done
+        for path in sorted(_files(folder) - before, key=lambda path: (path == own.shard_path, path)):
+            store.push_file(path, path.relative_to(folder).as_posix())
+            path.unlink()
+        return result
+
+
+def is_uri(where: PathLike) -> bool:
+    """Whether ``where`` names a store rather than a folder."""
+    return "://" in str(where)
+
+
+def can_see(where: str) -> bool:
+    """Whether this machine sees the run folder, or the store, called ``where``."""
+    return "config.json" in Store(where).names() if is_uri(where) else os.path.isdir(where)
+
+
+@contextmanager
+def local_copy(where: PathLike) -> Iterator[tuple[Path, Store | None]]:
+    """Yield a folder to work in and its store; a local run folder is yielded itself, without a store."""
+    if not is_uri(where):
+        yield Path(where).resolve(), None
+        return
+    store = Store(str(where))
+    with tempfile.TemporaryDirectory(prefix="weightzoo-run-") as folder:
+        store.pull(Path(folder))
+        yield Path(folder), store
+
+
+def _open(uri: str) -> tuple[Any, str]:
+    """Return a pyarrow filesystem and the path in it."""
+    from pyarrow import ArrowException
+    from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
+
+    protocol = uri.partition("://")[0]
+    if protocol not in OBJECT_STORES:
+        raise WeightzooError(
+            f"{uri}: a run folder is a local path or in one of {', '.join(OBJECT_STORES)}; mount other storage"
+        )
+    try:
+        if protocol in IN_PYARROW:
+            files, path = FileSystem.from_uri(uri)
+        else:
+            import fsspec
+
+            inner, path = fsspec.url_to_fs(uri)
+            files = PyFileSystem(FSSpecHandler(inner))
+    except (ArrowException, OSError, ValueError, ImportError) as error:
+        raise WeightzooError(f"cannot open {uri}: {error}; check the address and credentials") from error
+    return files, path.rstrip("/")
+
+
+@functools.lru_cache(maxsize=1)
+def _scratch(uri: str) -> tuple[Store, tempfile.TemporaryDirectory[str]]:
+    """A worker's own copy of the frozen files; it lives as long as the process."""
+    store, folder = Store(uri), tempfile.TemporaryDirectory(prefix="weightzoo-fleet-")
+    store.pull(Path(folder.name), without=NOT_FROZEN)
+    return store, folder
+
+
+def _files(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,75 @@
+"""The pairs teacher: a team's own before/after pictures, one folder per concept.
+
+    DIR/<concept_id>/source/*.png   DIR/<concept_id>/target/*.png     (or any form that `zoo.pairs` reads)
+
+Nothing is edited: every concept brings its own photographs. One pair in five is kept to measure on.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from torch import Tensor
+
+from zoo.concepts import Concept
+from zoo.errors import WeightzooError
+from zoo.pairs import Pair, find_pairs, pairs_to_tensors, read_pairs, split_pairs
+
+MAX_SHORT_SIDE = 1024
+LEAST_PAIRS = 2
+
+
+class PairsTeacher:
+    """Reads the pairs that a team has made by hand or by another tool."""
+
+    name = "pairs"
+    licence = "the pictures' own"
+    expensive = False
+
+    def __init__(self, folder: str = "pairs") -> None:
+        self.folder = Path(folder)
+
+    def prepare(self, device: str) -> None:
+        """Raise WeightzooError when the folder of all pairs is missing."""
+        if not self.folder.is_dir():
+            raise WeightzooError(
+                f"no folder of pairs at {self.folder}; give DIR with DIR/<concept_id>/source, target"
+            )
+
+    def refusal(self, concept: Concept) -> str | None:
+        """Why there are no usable pairs for `concept`; None when there are."""
+        try:
+            count = len(find_pairs(self.folder / concept.id))
+        except WeightzooError as error:
+            return str(error)
+        few = f"{self.folder / concept.id} holds {count} pair(s); give at least {LEAST_PAIRS}"
+        return few if count < LEAST_PAIRS else None
+
+    def edit(self, concept: Concept, photos: Tensor) -> Tensor:
+        """Raises WeightzooError: this teacher has pairs, it cannot edit other photographs."""
+        raise WeightzooError(
+            f"the pairs of concept {concept.id!r} are fixed; teacher 'pairs' edits no other photographs"
+        )
+
+    def pairs(self, concept: Concept, part: str, count: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Sources and targets [count, 3, size, size] in [0, 1] of `part`, "train" or "test".
+
+        Every pair gives count/len(pairs) of them, one more or less.
+
+        Raises:
+            WeightzooError: no readable pairs.
+        """
+        pairs = _read(self.folder / concept.id)
+        names = split_pairs([name for name, _, _ in pairs])[0 if part == "train" else 1]
+        own = [pair for pair in pairs if pair[0] in set(names)][:count]
+        per_pair = -(-count // len(own))
+        # the crops of a pair lie side by side: take the first crop of every pair, then the second, ...
+        order = [pair * per_pair + crop for crop in range(per_pair) for pair in range(len(own))][:count]
+        sources, targets = pairs_to_tensors(own, size, per_pair, seed)
+        return sources[order], targets[order]
+
+
+@lru_cache(maxsize=1)
+def _read(folder: Path) -> list[Pair]:
+    return read_pairs(folder, LEAST_PAIRS, MAX_SHORT_SIDE)

@@ -1,0 +1,121 @@
+"""What the workers of a run share: photographs, teacher, base generator. Loaded once per process.
+
+A :class:`Studio` renders pairs; a :class:`Workbench` trains on them as well and so needs a base.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.build_config import BuildConfig
+from pipeline.sources import crops, photo_sets, read_photos
+from pipeline.teachers import TEACHERS, Teacher
+from zoo.config import config_diff, load_config
+from zoo.errors import WeightzooError
+from zoo.features import load_features
+from zoo.files import read_json, sha256_file
+from zoo.layout import WeightLayout
+from zoo.lora import load_base
+from zoo.tensors import load_discriminator
+
+PHOTOGRAPHS_FILE = "photographs.json"
+
+
+@dataclass(frozen=True)
+class Studio:
+    """Photographs and who edits them; ``train_sources`` and ``test_sources`` are [N, 3, S, S]."""
+
+    config: BuildConfig
+    teacher: Teacher
+    train_sources: Tensor
+    test_sources: Tensor
+
+
+@dataclass(frozen=True)
+class Workbench(Studio):
+    """What all fleets of a run share."""
+
+    layout: WeightLayout
+    generator: nn.Module
+    discriminator: nn.Module
+    features: nn.Module
+
+
+def load_studio(run_dir: str, device: str = "cpu") -> Studio:
+    """Load what renders the pairs of a frozen run folder."""
+    config = load_config(BuildConfig, Path(run_dir) / "config.json")
+    check_photographs(Path(run_dir), config)
+    train, test = source_crops(config)
+    teacher = make_teacher(config.teacher, config.teacher_options)
+    if (
+        not teacher.expensive
+    ):  # an expensive one is loaded by those who render, not by those who read what it did
+        teacher.prepare(device)
+    return Studio(config, teacher, train.to(device), test.to(device))
+
+
+def load_workbench(run_dir: str, device: str = "cpu") -> Workbench:
+    """Load what all fleets of a frozen run folder with a base share."""
+    studio, folder = load_studio(run_dir, device), Path(run_dir)
+    return Workbench(
+        **vars(studio),
+        layout=WeightLayout.load(folder / "layout.json"),
+        generator=load_base(folder / "base" / "generator.safetensors").to(device),
+        discriminator=load_discriminator(folder / "base" / "discriminator.safetensors").to(device),
+        features=load_features(studio.config.feature_network).to(device),
+    )
+
+
+def prepare_process(threads: int = 1) -> None:
+    """Make this process compute the same bytes every time: fixed threads, fp32, deterministic algorithms."""
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def source_crops(config: BuildConfig) -> tuple[Tensor, Tensor]:
+    """Source images to train on and to measure on, [N, 3, S, S] each, from different photographs."""
+    train, test = (read_photos(paths) for paths in photo_sets(config.train_photos, config.test_photos))
+    return (
+        crops(train, config.num_train_crops, config.image_size, config.seed),
+        crops(test, config.num_test_crops, config.image_size, config.seed + 1),
+    )
+
+
+def photograph_hashes(config: BuildConfig) -> dict[str, dict[str, str]]:
+    """sha256 of every source photograph by file name, for train and test."""
+    sets = photo_sets(config.train_photos, config.test_photos)
+    return {
+        key: {path.name: sha256_file(path) for path in paths}
+        for key, paths in zip(("train", "test"), sets, strict=True)
+    }
+
+
+def check_photographs(run_dir: Path, config: BuildConfig) -> None:
+    """Raise ``WeightzooError`` when the photographs are not those that the run was started with."""
+    difference = config_diff(read_json(run_dir / PHOTOGRAPHS_FILE), photograph_hashes(config))
+    if difference:
+        raise WeightzooError(
+            f"the photographs differ from those that {run_dir} was started with: "
+            f"{difference.splitlines()[0].partition(':')[0]}; restore them or build into another folder"
+        )
+
+
+def make_teacher(name: str, options: dict[str, Any] | None = None) -> Teacher:
+    """Return the teacher called ``name``, made with ``options``.
+
+    Raises:
+        WeightzooError: unknown, or an option that it does not have.
+    """
+    if name not in TEACHERS:
+        raise WeightzooError(f"teacher {name!r} is unknown; use one of {', '.join(TEACHERS)}")
+    try:
+        return TEACHERS[name](**options or {})
+    except TypeError as error:
+        raise WeightzooError(f"teacher {name!r}: {error}; check teacher_options") from None

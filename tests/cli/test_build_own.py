@@ -1,0 +1,127 @@
+"""weightzoo build with a team's own concepts, photographs and pairs; --extend, --repair, --executor ray."""
+
+import json
+
+import pytest
+import torch
+
+import pipeline.build
+import pipeline.presets
+from pipeline.build_config import BuildConfig
+from pipeline.executors import EXECUTORS
+from tests.pipeline.conftest import micro_concepts, micro_config, run_inline
+from tests.pipeline.fake_fleet import fake_concepts, fake_fleet, write_fake_base
+from zoo.concepts import Concept, write_concepts
+from zoo.config import load_config
+from zoo.pairs import write_pairs
+
+
+@pytest.fixture(autouse=True)
+def fake_fleets_inline(monkeypatch):
+    """The preset tiny is one of seconds; fleets are fake ones and run inside the test's process."""
+    inline = lambda tasks, fn, workers, **_: run_inline(tasks, fake_fleet)  # noqa: E731
+    monkeypatch.setitem(EXECUTORS, "local", inline)
+    monkeypatch.setattr(pipeline.build, "run_local", run_inline)
+    monkeypatch.setitem(pipeline.presets.PRESETS, "tiny", micro_config)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return write_fake_base(tmp_path_factory.mktemp("base"), micro_config())
+
+
+@pytest.fixture
+def build(run, tmp_path, base):
+    """A first build of four concepts in RUN; returns what the command says."""
+
+    def call(*more, concepts=None):
+        write_concepts(tmp_path / "own.jsonl", concepts or fake_concepts(4))
+        options = ("--preset", "tiny", "--run-dir", tmp_path / "run", "--concepts", tmp_path / "own.jsonl")
+        return run("build", *options, "--base-from", base, "--json", *more)
+
+    return call
+
+
+def test_extend_and_repair(build, run, tmp_path):
+    assert build().json["counts"]["ok"] == 4
+    old = {path: path.read_bytes() for path in (tmp_path / "run" / "weights").iterdir()}
+    write_concepts(tmp_path / "more.jsonl", fake_concepts(7)[4:])
+    extended = run("build", "--extend", tmp_path / "run", "--concepts", tmp_path / "more.jsonl", "--json")
+    assert extended.code == 0 and extended.json["counts"]["ok"] == 7, extended.err
+    assert {path: path.read_bytes() for path in old} == old
+
+    shard = next(iter(old))
+    shard.write_bytes(shard.read_bytes()[:-9])
+    assert run("inspect", tmp_path / "run", "--verify").code == 1
+    mended = run("build", "--run-dir", tmp_path / "run", "--repair")
+    assert mended.code == 0 and "7 of 7 concepts" in mended.out
+    assert {path: path.read_bytes() for path in old} == old
+    assert run("inspect", tmp_path / "run", "--verify").code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--extend", "RUN"), "--extend needs --concepts"),
+        (("--extend", "RUN", "--concepts", "c.jsonl", "--teacher", "pairs"), "takes no --teacher"),
+        (("--extend", "RUN", "--concepts", "c.jsonl", "--repair"), "leave --repair and --run-dir out"),
+        (("--repair", "--photos", "p"), "--repair takes no --photos"),
+        (("--teacher", "painter"), "known: filters, instruct_pix2pix, pairs"),
+        (("--teacher", "pairs"), "needs --photos DIR"),
+    ],
+)
+def test_options_that_do_not_go_together(run, options, text):
+    result = run("build", *options)
+    assert result.code == 2 and text in result.error
+
+
+def test_own_photographs(build, tmp_path):
+    from PIL import Image
+
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(6):
+        Image.new("RGB", (40, 40), (40 * i, 0, 0)).save(folder / f"{i}.png")
+    assert build("--photos", folder).code == 0
+    config = load_config(BuildConfig, tmp_path / "run" / "config.json")
+    assert config.train_photos == config.test_photos == str(folder)
+    hashes = json.loads((tmp_path / "run" / "photographs.json").read_text())
+    assert len(hashes["train"]) == 5 and len(hashes["test"]) == 1
+
+
+def test_own_pairs_and_a_prompt_that_has_none(build, run, tmp_path, monkeypatch):
+    monkeypatch.setitem(EXECUTORS, "local", lambda tasks, fn, workers, **_: run_inline(tasks, fn))
+    greys = torch.rand(4, 3, 20, 20)
+    write_pairs(tmp_path / "pairs" / "ours", list("abcd"), greys, 1 - greys)
+    concepts = [Concept("ours", "What we do"), Concept("nothing", "What nobody did")]
+    result = build("--teacher", "pairs", "--photos", tmp_path / "pairs", concepts=concepts)
+    assert result.json["counts"] | {"ok/train": 1} == {
+        "concepts": 2,
+        "ok": 1,
+        "rejected": 0,
+        "failed": 1,
+        "ok/train": 1,
+    }
+    (row,) = (tmp_path / "run" / "rejected").iterdir()
+    assert "does not exist" in json.loads(row.read_text())["reason"]
+
+
+def test_what_ray_is_told(build, run, tmp_path, monkeypatch):
+    told = {}
+    monkeypatch.setattr(pipeline.build, "open_executor", lambda *a, **k: told.update(k) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        build("--executor", "ray", "--address", "auto", "--gpus-per-fleet", "0.25", "--max-in-flight", "7")
+    assert told == {"address": "auto", "gpus_per_task": 0.25, "max_in_flight": 7}
+
+
+@pytest.mark.ray
+def test_a_build_on_ray(run, tmp_path):
+    """Real fleets on a cluster of its own, as a person starts it."""
+    write_concepts(tmp_path / "own.jsonl", micro_concepts()[:2])
+    result = run(
+        "build", "--preset", "tiny", "--run-dir", tmp_path / "run", "--concepts", tmp_path / "own.jsonl",
+        "--executor", "ray", "--workers", "2", "--json",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert result.json["counts"]["ok"] == 2
+    assert run("inspect", tmp_path / "run", "--verify").code == 0

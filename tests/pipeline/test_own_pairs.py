@@ -1,0 +1,171 @@
+"""Teams' own pairs and photographs, and teachers whose targets are stored: what is trained on is what is kept."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import webdataset
+from PIL import Image
+
+from pipeline.build import build
+from pipeline.build_config import BuildConfig
+from pipeline.executors import EXECUTORS
+from pipeline.pair_shards import read_targets, targets_path, write_targets
+from pipeline.plan import plan_run
+from pipeline.rendering import fleet_images
+from pipeline.repair import repair
+from pipeline.sources import photo_sets
+from pipeline.teachers.instruct_pix2pix import InstructPix2PixTeacher
+from pipeline.teachers.pairs import PairsTeacher
+from pipeline.workbench import load_studio, make_teacher
+from zoo.concepts import Concept
+from zoo.errors import WeightzooError
+from zoo.manifest import read_rejected, verify_run
+from zoo.pairs import write_pairs
+
+from .conftest import run_inline
+from .test_build import contents
+from .test_teachers import save_random_pipeline
+
+
+def concepts_of(*names):
+    return [Concept(name, "a test", ("a test",)) for name in names]
+
+
+def write_inverted(folder, count):
+    """Pairs of one grey each: the target is the source's negative."""
+    greys = torch.linspace(0.1, 0.9, count).view(-1, 1, 1, 1).expand(count, 3, 24, 30)
+    write_pairs(folder, [f"p{i}" for i in range(count)], greys, 1 - greys)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A teacher of random weights that diffusers itself has written."""
+    folder = tmp_path_factory.mktemp("teacher") / "tiny"
+    save_random_pipeline(folder)
+    return str(folder / "model")
+
+
+@pytest.fixture
+def stored(micro, model) -> BuildConfig:
+    options = {"model": model, "steps": 1, "batch_size": 3}
+    return replace(
+        micro, teacher="instruct_pix2pix", teacher_options=options, num_train_crops=4, num_test_crops=2
+    )
+
+
+def test_every_pair_gives_its_share_of_crops(tmp_path):
+    write_inverted(tmp_path / "negative", 6)
+    teacher = PairsTeacher(str(tmp_path))
+    train, targets = teacher.pairs(concepts_of("negative")[0], "train", 12, 16, seed=0)
+    test, _ = teacher.pairs(concepts_of("negative")[0], "test", 4, 16, seed=1)
+    assert train.shape == targets.shape == (12, 3, 16, 16) and len(test) == 4
+    assert torch.allclose(train + targets, torch.ones(()), atol=2 / 255)
+    greys = [round(float(image.mean()), 2) for image in train]
+    counts = [greys.count(grey) for grey in set(greys)]
+    assert len(counts) == 5 and max(counts) - min(counts) <= 1
+    assert not {round(float(image.mean()), 2) for image in test} & set(greys)
+
+
+def test_a_zoo_of_own_pairs(micro, tmp_path):
+    for name, count in (("one", 4), ("two", 5), ("few", 1)):
+        write_inverted(tmp_path / "pairs" / name, count)
+    config = replace(micro, teacher="pairs", teacher_options={"folder": str(tmp_path / "pairs")})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.build.run_local", run_inline)
+        patch.setitem(EXECUTORS, "local", run_inline)
+        build(tmp_path / "run", config, concepts_of("one", "few", "two", "absent"))
+    assert verify_run(tmp_path / "run") == []
+    reasons = {row["concept_id"]: row["reason"] for row in read_rejected(tmp_path / "run")}
+    assert "holds 1 pair(s); give at least 2" in reasons["few"]
+    assert "does not exist" in reasons["absent"] and len(reasons) == 2
+
+
+def test_one_folder_of_photographs_is_split_by_photograph(tmp_path):
+    for i in range(10):
+        Image.new("RGB", (40, 40), (i, i, i)).save(tmp_path / f"{i}.png")
+    train, test = photo_sets(tmp_path, tmp_path)
+    assert len(train) == 8 and len(test) == 2 and not set(train) & set(test)
+    assert photo_sets("train", "test")[0] != photo_sets("train", "test")[1]
+    [path.unlink() for path in train]
+    test[0].unlink()
+    with pytest.raises(WeightzooError, match="one photograph"):
+        photo_sets(tmp_path, tmp_path)
+
+
+def test_a_batch_of_photographs_is_edited_as_each_one_alone(model):
+    photos = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    (concept,) = concepts_of("c")
+    together = InstructPix2PixTeacher(model, steps=1, batch_size=5).edit(concept, photos)
+    alone = InstructPix2PixTeacher(model, steps=1, batch_size=1).edit(concept, photos)
+    assert torch.allclose(together, alone, atol=1e-4)
+    (other,) = concepts_of("d")
+    assert not torch.allclose(together, InstructPix2PixTeacher(model, steps=1).edit(other, photos), atol=1e-3)
+
+
+def test_an_expensive_teacher_is_asked_once_and_its_pairs_are_kept(micro, stored, tmp_path, monkeypatch):
+    from diffusers import StableDiffusionInstructPix2PixPipeline as Pipeline
+
+    loaded, load = [], Pipeline.from_pretrained
+    monkeypatch.setattr(Pipeline, "from_pretrained", lambda *a, **k: loaded.append(a) or load(*a, **k))
+    monkeypatch.setitem(EXECUTORS, "local", run_inline)
+    monkeypatch.setattr("pipeline.build.run_local", run_inline)
+    run_dir, concepts = tmp_path / "run", [*concepts_of("a", "b", "c")]
+    config = replace(stored, training=replace(stored.training, steps=1))
+    build(run_dir, config, concepts)
+    assert len(loaded) == 1 and verify_run(run_dir) == []
+    names = sorted(path.name for path in (run_dir / "pairs").iterdir())
+    assert names == ["sources.tar", "targets-train-00000-of-00002.tar", "targets-train-00001-of-00002.tar"]
+
+    whole = contents(run_dir)
+    (run_dir / "pairs" / names[1]).write_bytes(whole[f"pairs/{names[1]}"][:2000])
+    next((run_dir / "weights").glob("train-00000*")).unlink()
+    repair(run_dir)
+    assert contents(run_dir) == whole
+
+    samples = list(webdataset.WebDataset(str(run_dir / "pairs" / names[1]), shardshuffle=False))
+    assert [sample["__key__"] for sample in samples][:2] == ["a/train-0000", "a/train-0001"]
+    assert samples[0].keys() >= {"target.png"} and len(samples) == 2 * (4 + 2)
+
+
+def test_stored_pictures_are_those_that_a_fleet_reads(micro, stored, tmp_path):
+    from pipeline.freeze import freeze
+
+    freeze(tmp_path, replace(stored, teacher_options={"model": "absent"}), concepts_of("a", "b"))
+    (task,) = plan_run(tmp_path)
+    with pytest.raises(WeightzooError, match="absent or damaged"):
+        read_targets(task)
+    pictures = torch.randint(0, 256, (6, 3, 16, 16)).float() / 255
+    write_targets(task, {"a": (pictures[:4], pictures[4:]), "b": "it cannot"})
+    images = fleet_images(load_studio(str(tmp_path)), task)
+    assert torch.equal(images.train_targets[0], pictures[:4])
+    assert torch.equal(images.test_targets[0], pictures[4:])
+    assert [row["reason"] for row in images.failed] == ["it cannot"] and len(images.concepts) == 1
+    first = targets_path(task).read_bytes()
+    write_targets(task, {"a": (pictures[:4], pictures[4:]), "b": "it cannot"})
+    assert targets_path(task).read_bytes() == first
+    write_targets(task, {"a": (pictures[:4], pictures[4:])})
+    with pytest.raises(WeightzooError, match="lacks concept 'b'"):
+        read_targets(task)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "options", "text"),
+    [
+        ("instruct_pix2pix", {"model": "absent"}, "cannot load the teacher 'absent'"),
+        ("pairs", {"folder": "absent"}, "no folder of pairs at absent"),
+    ],
+)
+def test_a_teacher_that_is_not_there_stops_the_build(micro, tmp_path, monkeypatch, teacher, options, text):
+    """It is no reason to reject every concept."""
+    monkeypatch.setitem(EXECUTORS, "local", run_inline)
+    monkeypatch.setattr("pipeline.build.run_local", run_inline)
+    config = replace(micro, teacher=teacher, teacher_options=options)
+    with pytest.raises(WeightzooError, match=text):
+        build(tmp_path / "run", config, concepts_of("a"))
+    assert not (tmp_path / "run" / "weights").exists() and not (tmp_path / "run" / "rejected").exists()
+
+
+def test_unknown_teacher_options_are_named():
+    with pytest.raises(WeightzooError, match="unexpected keyword argument 'modle'"):
+        make_teacher("instruct_pix2pix", {"modle": "x"})

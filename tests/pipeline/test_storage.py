@@ -1,0 +1,89 @@
+"""Run folders in a store: the same files as on a disk, resumable, and nothing half."""
+
+import fsspec
+import pytest
+
+from pipeline import storage
+from pipeline.build import build, extend
+from pipeline.executors import EXECUTORS
+from pipeline.repair import repair
+from pipeline.storage import Store, can_see, local_copy
+from zoo.errors import WeightzooError
+
+from .conftest import run_inline
+from .fake_fleet import fake_concepts, fake_fleet, write_fake_base
+from .test_build import contents
+
+
+@pytest.fixture(scope="module")
+def base(micro, tmp_path_factory):
+    return write_fake_base(tmp_path_factory.mktemp("base"), micro)
+
+
+@pytest.fixture
+def uri(monkeypatch):
+    """An empty store; ``contents_of`` reads it."""
+    monkeypatch.setitem(EXECUTORS, "local", run_inline)
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    storage._scratch.cache_clear()
+    yield "memory://bucket/run"
+    memory.store.clear()
+    storage._scratch.cache_clear()
+
+
+def contents_of(uri):
+    memory = fsspec.filesystem("memory")
+    return {name: memory.cat(f"/bucket/run/{name}") for name in Store(uri).names() if "logs/" not in name}
+
+
+def test_a_store_holds_what_a_folder_would(uri, micro, base, tmp_path):
+    concepts = fake_concepts(6)
+    for where in (uri, tmp_path / "run"):
+        build(where, micro, concepts[:4], base_from=base, fleet=fake_fleet)
+    assert contents_of(uri) == contents(tmp_path / "run") and can_see(uri)
+    for where in (uri, tmp_path / "run"):
+        extend(where, concepts[4:], fleet=fake_fleet)
+    assert contents_of(uri) == contents(tmp_path / "run")
+
+
+def test_an_interrupted_build_goes_on(uri, micro, base, tmp_path, monkeypatch):
+    whole = tmp_path / "run"
+    build(whole, micro, fake_concepts(6), base_from=base, fleet=fake_fleet)
+    done = []
+
+    def stop_at_the_second(task):
+        if len(done) == 1:
+            raise KeyboardInterrupt
+        done.append(task.stem)
+        return fake_fleet(task)
+
+    with pytest.raises(WeightzooError, match="1 of 3 fleets are finished and kept in memory://bucket/run"):
+        build(uri, micro, fake_concepts(6), base_from=base, fleet=stop_at_the_second)
+    assert "manifest.json" not in contents_of(uri)
+    done.clear()
+    ran = []
+    build(
+        uri, micro, fake_concepts(6), base_from=base, fleet=lambda task: ran.append(task) or fake_fleet(task)
+    )
+    assert len(ran) == 2 and contents_of(uri) == contents(whole)
+
+
+def test_a_damaged_object_is_repaired(uri, micro, base):
+    build(uri, micro, fake_concepts(4), base_from=base, fleet=fake_fleet)
+    whole = contents_of(uri)
+    shard = next(name for name in whole if name.startswith("weights/"))
+    fsspec.filesystem("memory").pipe(f"/bucket/run/{shard}", whole[shard][:-9])
+    repair(uri, fleet=fake_fleet)
+    assert contents_of(uri) == whole
+
+
+def test_a_folder_is_its_own_storage(tmp_path):
+    with local_copy(tmp_path) as (folder, store):
+        assert folder == tmp_path and store is None
+    assert can_see(str(tmp_path)) and not can_see(str(tmp_path / "absent"))
+
+
+def test_what_cannot_be_a_run_folder():
+    with pytest.raises(WeightzooError, match="ftp://host/run: a run folder is a local path or in one of s3"):
+        Store("ftp://host/run")
