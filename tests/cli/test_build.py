@@ -126,7 +126,7 @@ def test_dry_run_prints_the_plan(run, monkeypatch):
 def test_download_copies_and_verifies(run, world, tmp_path, monkeypatch):
     (tmp_path / "embedded").mkdir()
     (tmp_path / "embedded" / "weightzoo-small").symlink_to(world / "zoo")
-    monkeypatch.setattr(zoo.hub, "EMBEDDED_DIR", tmp_path / "embedded")
+    monkeypatch.setattr(zoo.hub.embedded, "EMBEDDED_DIR", tmp_path / "embedded")
     for _ in range(2):
         result = run("download", "weightzoo-small", "-o", tmp_path / "copy", "--json")
         assert result.code == 0 and result.json["counts"]["ok"] == 10
