@@ -11,6 +11,7 @@ from typing import Any
 CONCEPTS_PER_BATCH, CROPS_PER_CONCEPT = 32, 1  # 8 x 4 costs as much and shows a quarter of the concepts
 VALIDATION_CONCEPTS, VALIDATION_CROPS = 8, 4
 NUM_CROPS, DESCRIPTOR_CROPS = 1024, 12
+MEASURED_FROM = 20  # networks: fewer say nothing about the labels of others
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +67,9 @@ class Studio:
 
         Each is judged by what the teacher makes of the same few train crops.
         """
-        from weightgen.pseudo_labels import label
+        from weightgen.pseudo_labels import held_out_r2, label
         from zoo.concepts import Concept
+        from zoo.progress import console
 
         own = [
             Concept(name, prompts[0], prompts[1:], attributes, "train")
@@ -75,8 +77,12 @@ class Studio:
                 dataset.concept_ids, dataset.prompts, dataset.attributes, strict=True
             )
         ]
-        others = [concept for concept in self.concepts if concept.id not in set(dataset.concept_ids)]
+        known = set(dataset.concept_ids)
+        others = [concept for concept in self.concepts if concept.id not in known]
         descriptors = self._descriptors([*own, *others])
+        if len(own) >= MEASURED_FROM:
+            r2 = held_out_r2(descriptors[: len(own)], dataset.blocks)
+            console.print(f"pseudo-labels for {len(others)} concepts; R2 on left-out networks {r2:.2f}")
         return label(
             dataset,
             descriptors[: len(own)],

@@ -56,14 +56,32 @@ def train(
       weightzoo train --data zoo-small --data runs/fresh --denoiser unet1d -o model-unet
     """
     quiet_progress(json)
+    check_stages(polish is not None, pseudo_labels, random_init, more_concepts)
     folders = [zoo_folder(name) for name in data] if data else [zoo_folder(None)]
     if polish is not None:
         folder = train_by_pictures(
-            polish, folders[0], out, steps, seconds, random_init, more_concepts, seed, resume
+            polish,
+            folders[0],
+            out,
+            random_init=random_init,
+            more_concepts=more_concepts,
+            steps=steps,
+            seconds=seconds,
+            seed=seed,
+            resume=resume,
         )
     else:
         folder = train_on_weights(
-            folders, out, preset, denoiser, pseudo_labels, more_concepts, steps, seconds, seed, resume
+            folders,
+            out,
+            preset,
+            denoiser,
+            pseudo_labels=pseudo_labels,
+            more_concepts=more_concepts,
+            steps=steps,
+            seconds=seconds,
+            seed=seed,
+            resume=resume,
         )
     from zoo.files import read_json
 
@@ -76,6 +94,22 @@ def train(
         f'next: weightzoo generate "a charcoal drawing" --model {folder} -o charcoal',
     ]
     emit({"model": str(folder), **metadata}, json, lines)
+
+
+def check_stages(polish: bool, pseudo_labels: bool, random_init: bool, more_concepts: int) -> None:
+    """Refuse options of the other stage, which would do nothing.
+
+    Raises:
+        WeightzooError: naming the option.
+    """
+    from zoo.errors import WeightzooError
+
+    if polish and pseudo_labels:
+        raise WeightzooError("--pseudo-labels comes first: train with it alone, then --polish that model")
+    if random_init and not polish:
+        raise WeightzooError("--random-init needs --polish MODEL, whose network it starts anew; add it")
+    if more_concepts and not (polish or pseudo_labels):
+        raise WeightzooError("--more-concepts needs --pseudo-labels or --polish MODEL; add one of them")
 
 
 def train_on_weights(

@@ -50,7 +50,9 @@ def paper(denoiser: str = "unet1d") -> TrainConfig:
 
 def for_pseudo_labels(config: TrainConfig) -> TrainConfig:
     """The same for a whole catalogue with pseudo-labels: about eight times as many prompts are seen."""
-    return replace(config, steps=4 * config.steps, batch_size=2 * config.batch_size, ema_decay=0.995)
+    return replace(
+        config, steps=4 * config.steps, batch_size=2 * config.batch_size, ema_decay=0.995, keep_last=True
+    )
 
 
 PRESETS: dict[str, Callable[..., TrainConfig]] = {"tiny": tiny, "small": small, "paper": paper}

@@ -57,6 +57,8 @@ class TrainConfig:
         warmup: share of the training over which the learning rate rises; then it falls as a cosine to zero.
         ema_decay: of the averaged weights that are validated and saved (lower in the first steps).
         validate_every, checkpoint_every: in steps. A validated best model is kept beside the checkpoints.
+        keep_last: keep the last averaged weights instead of those with the best R2: where R2 varies more from one
+            validation to the next than it rises, it cannot choose.
         device: "auto" takes a GPU when there is one.
     """
 
@@ -74,6 +76,7 @@ class TrainConfig:
     validate_every: int = 50
     checkpoint_every: int = 100
     keep_checkpoints: int = 2
+    keep_last: bool = False
     seed: int = 0
     device: str = "auto"
 
@@ -219,9 +222,9 @@ class Training:
         }
         self.rows.append(row)
         write_text(self.out_dir / "metrics.jsonl", "".join(f"{json.dumps(row)}\n" for row in self.rows))
-        if r2 > self.best:
-            self.best = r2
+        if r2 > self.best or self.config.keep_last:
             save_tensors(self.out_dir / "checkpoints" / "best.safetensors", self.ema.state_dict(), row)
+        self.best = max(self.best, r2)
         if on_log:
             on_log(row)
         return r2
@@ -251,7 +254,7 @@ class Training:
             self.rows = state["rows"]
 
     def finish(self) -> Path:
-        """Writes the model folder with the best averaged weights."""
+        """Writes the model folder with the best (or last) averaged weights."""
         weights, row = load_tensors(self.out_dir / "checkpoints" / "best.safetensors")
         self.ema.load_state_dict(weights)
         metadata = {

@@ -94,6 +94,19 @@ def test_train_polish(run, zoo, studio, tmp_path, monkeypatch):
     assert itself.code == 2 and "is the model to polish" in itself.error
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--polish", "m", "--pseudo-labels"), "comes first"),
+        (("--random-init",), "needs --polish"),
+        (("--more-concepts", 9), "needs --pseudo-labels or --polish"),
+    ],
+)
+def test_options_of_another_stage_are_refused(run, tmp_path, options, message):
+    result = run("train", "-o", tmp_path / "model", *options)
+    assert result.code == 2 and message in result.error and not (tmp_path / "model").exists()
+
+
 ROW = FinetuneRow("combination", 20, "full", ("base",), 1, 4, 4)
 GRID = Grid(
     "toy",

@@ -94,6 +94,14 @@ def events(run_dir):
     return [json.loads(line) for line in (run_dir / "logs" / "events.jsonl").read_text().splitlines()]
 
 
+def alive(process):
+    """Whether the process runs; a zombie, which nobody has waited for, does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def wait_for(condition):
     end = time.monotonic() + PATIENCE
     while not condition():
@@ -128,9 +136,14 @@ def test_a_node_dies_and_another_one_takes_over(launch, cluster, quiet):
     (launch.chaos / "hold").touch()
 
     def kill():
-        wait_for(lambda: len(list(launch.chaos.glob("*.started"))) >= 3)  # a fleet is under way on every node
+        wait_for(lambda: len(processes()) >= 3)  # a fleet is under way on every node
         cluster.remove_node(spare, allow_graceful=False)
+        # a worker outlives its raylet for a moment, in which a fleet that is let go could still finish
+        wait_for(lambda: not all(alive(process) for process in processes()))
         (launch.chaos / "hold").unlink()
+
+    def processes():
+        return [int(text) for path in launch.chaos.glob("*.started") if (text := path.read_text())]
 
     killer = threading.Thread(target=kill)
     killer.start()

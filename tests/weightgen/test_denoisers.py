@@ -10,7 +10,9 @@ NUM_BLOCKS, BLOCK_SIZE, TEXT_WIDTH = 5, 32, 24
 OPTIONS = {
     "transformer": {"width": 32, "num_layers": 2, "num_heads": 2},
     "unet1d": {"width": 32, "channels": [16, 16, 16], "num_heads": 2, "patch_size": 4},
+    "transformer+reader": {"width": 32, "num_layers": 2, "num_heads": 2, "text_layers": 2, "text_queries": 3},
 }
+KINDS = [*NETWORKS, "transformer+reader"]  # what presets.small builds reads the text before the blocks do
 
 
 def make(name: str, model: bool = False):
@@ -18,7 +20,8 @@ def make(name: str, model: bool = False):
 
     torch.manual_seed(0)
     classes = DENOISERS if model else NETWORKS
-    network = classes[name](NUM_BLOCKS, BLOCK_SIZE, text_width=TEXT_WIDTH, **OPTIONS.get(name, {})).eval()
+    build, options = classes[name.partition("+")[0]], OPTIONS.get(name, {})
+    network = build(NUM_BLOCKS, BLOCK_SIZE, text_width=TEXT_WIDTH, **options).eval()
     with torch.no_grad():
         for parameter in network.parameters():  # zero-initialised gates would hide everything
             parameter.add_(torch.randn_like(parameter) * 0.05)
@@ -37,7 +40,7 @@ def inputs(batch: int = 3, length: int = 6):
     }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", KINDS)
 def test_shape_and_gradients_reach_every_parameter(name):
     network, given = make(name), inputs()
     given["mask"][2] = False  # one row without a prompt, so the null states take part
@@ -47,7 +50,7 @@ def test_shape_and_gradients_reach_every_parameter(name):
     assert [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", KINDS)
 def test_padding_of_the_text_does_not_matter(name):
     network, given = make(name), inputs()
     expected = network(**given)
@@ -62,7 +65,7 @@ def test_padding_of_the_text_does_not_matter(name):
     torch.testing.assert_close(network(**longer), expected)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", KINDS)
 def test_without_a_prompt_the_text_does_not_matter(name):
     network, given = make(name), inputs()
     given["mask"] = torch.zeros_like(given["mask"])
@@ -72,7 +75,7 @@ def test_without_a_prompt_the_text_does_not_matter(name):
     assert not torch.allclose(network(**given), with_prompt)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("what", ["timesteps", "tokens", "pooled"])
 def test_every_condition_is_read(name, what):
     network, given = make(name), inputs()
@@ -106,17 +109,17 @@ def test_equal_blocks_at_different_indices_and_positions_are_told_apart():
         assert out.std(1).min() > 1e-4 and out.std(2).min() > 1e-4
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", KINDS)
 def test_diffusers_twin_saves_and_loads(name, tmp_path):
     from weightgen.denoisers import DENOISERS
 
     model, given = make(name, model=True), inputs()
-    assert type(model).__name__ == class_names()[name]
+    assert type(model).__name__ == class_names()[name.partition("+")[0]]
     assert model.config.num_blocks == NUM_BLOCKS
     model.save_pretrained(tmp_path)
-    again = DENOISERS[name].from_pretrained(tmp_path).eval()
+    again = DENOISERS[name.partition("+")[0]].from_pretrained(tmp_path).eval()
     plain_name, plain = load_network(tmp_path)
-    assert plain_name == name and not hasattr(plain, "save_pretrained")
+    assert plain_name == name.partition("+")[0] and not hasattr(plain, "save_pretrained")
     expected = model(**given)
     assert torch.equal(again(**given), expected) and torch.equal(plain(**given), expected)
 
