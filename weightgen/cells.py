@@ -200,24 +200,7 @@ def finetune_concepts(bench: Bench, task: FinetuneTask) -> None:
     """Trains and measures; writes one cell per concept."""
     generator, discriminator, params = starting_point(bench, task)
     sources, targets = bench.held_out.stacked(task.concepts, "train", bench.size, task.pairs)
-    test_count = bench.held_out.smallest(task.concepts, "test", bench.config.grid.test_images)
-    test_sources, test_targets = bench.held_out.stacked(task.concepts, "test", bench.size, test_count)
-    points = bench.config.grid.points_of(task.steps)
-    if task.rate_trial:
-        points = (task.steps,)
-    curve: dict[str, list[Any]] = {"steps": [], "l1": [], "psnr": []}
-    last: list[Tensor] = []
-
-    def measure(step: int, _: float, current: Mapping[str, Tensor]) -> None:
-        if step not in points:
-            return
-        images = render(generator, current, test_sources)
-        l1_values, psnr_values = quality(images, test_targets)
-        curve["steps"].append(step)
-        curve["l1"].append(l1_values)
-        curve["psnr"].append(psnr_values)
-        last[:] = [images]
-
+    curve = QualityCurve.of(bench, task, generator)
     training = GanTrainConfig(
         steps=task.steps,
         learning_rate=task.learning_rate,
@@ -227,47 +210,65 @@ def finetune_concepts(bench: Bench, task: FinetuneTask) -> None:
         adversarial_weight=bench.own_training.adversarial_weight,
         seed=bench.config.seed,
     )
-    result = train_fleet(generator, discriminator, sources, targets, training, params, on_step=measure)
-    final = (
-        None
-        if task.rate_trial
-        else features(bench.feature_network, last[0][:, : bench.config.grid.kid_images])
-    )
+    result = train_fleet(generator, discriminator, sources, targets, training, params, on_step=curve)
+    if not task.rate_trial:
+        final = features(bench.feature_network, curve.images[:, : bench.config.grid.kid_images])
+        for k, concept_id in enumerate(task.concepts):
+            path = task.cell_path(concept_id).with_suffix(".safetensors")
+            write_tensors(path, {"features": torch.from_numpy(np.array(final[k]))})
+            if concept_id in task.keep:
+                path = bench.out_dir / "networks" / f"{task.cell_name(concept_id)}.safetensors"
+                keep_network(path, bench, task, generator, {n: v[k] for n, v in result.params.items()})
     for k, concept_id in enumerate(task.concepts):
-        path = task.cell_path(concept_id)
-        if final is not None:
-            write_tensors(
-                path.with_suffix(".safetensors"), {"features": torch.from_numpy(np.array(final[k]))}
-            )
-        if concept_id in task.keep:
-            keep_network(
-                bench.out_dir / "networks" / f"{task.cell_name(concept_id)}.safetensors",
-                bench,
-                task,
-                generator,
-                {name: value[k] for name, value in result.params.items()},
-            )
-        write_json(
-            path,
-            finite(
-                {
-                    "concept": concept_id,
-                    "split": task.split,
-                    "init": task.init,
-                    "mode": task.mode,
-                    "pairs": task.pairs,
-                    "learning_rate": task.learning_rate,
-                    "steps": curve["steps"],
-                    "l1": [row[k] for row in curve["l1"]],
-                    "psnr": [row[k] for row in curve["psnr"]],
-                    "test_images": test_count,
-                    "diverged": bool(result.diverged[k]),
-                    "fleet": len(task.concepts),
-                    "fleet_seconds": result.seconds,
-                    "feature_network": bench.feature_network,
-                }
-            ),
-        )
+        cell = {
+            "concept": concept_id,
+            "split": task.split,
+            "init": task.init,
+            "mode": task.mode,
+            "pairs": task.pairs,
+            "learning_rate": task.learning_rate,
+            **curve.of_concept(k),
+            "diverged": bool(result.diverged[k]),
+            "fleet": len(task.concepts),
+            "fleet_seconds": result.seconds,
+            "feature_network": bench.feature_network,
+        }
+        write_json(task.cell_path(concept_id), finite(cell))
+
+
+class QualityCurve:
+    """What `train_fleet` calls at each step: the test quality of all concepts at the grid's points."""
+
+    def __init__(self, generator: nn.Module, sources: Tensor, targets: Tensor, points: Sequence[int]) -> None:
+        self.generator, self.sources, self.targets, self.points = generator, sources, targets, points
+        self.steps: list[int] = []
+        self.l1: list[list[float]] = []
+        self.psnr: list[list[float]] = []
+        self.images = targets  # the last outputs, [K, N, 3, S, S]
+
+    @classmethod
+    def of(cls, bench: Bench, task: FinetuneTask, generator: nn.Module) -> QualityCurve:
+        count = bench.held_out.smallest(task.concepts, "test", bench.config.grid.test_images)
+        sources, targets = bench.held_out.stacked(task.concepts, "test", bench.size, count)
+        points = (task.steps,) if task.rate_trial else bench.config.grid.points_of(task.steps)
+        return cls(generator, sources, targets, points)
+
+    def __call__(self, step: int, _: float, params: Mapping[str, Tensor]) -> None:
+        if step not in self.points:
+            return
+        self.images = render(self.generator, params, self.sources)
+        l1, psnr = quality(self.images, self.targets)
+        self.steps.append(step)
+        self.l1.append(l1)
+        self.psnr.append(psnr)
+
+    def of_concept(self, k: int) -> dict[str, Any]:
+        return {
+            "steps": self.steps,
+            "l1": [values[k] for values in self.l1],
+            "psnr": [values[k] for values in self.psnr],
+            "test_images": self.targets.shape[1],
+        }
 
 
 def keep_network(

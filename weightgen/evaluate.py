@@ -90,14 +90,7 @@ def evaluate(
     starts = Starts(config.zoo_dir, config.models, config.seed)
     inits = [init for init in all_inits(config) if starts.available(init)]
     rows = usable_rows(bench, starts)
-    splits = {
-        split: bench.held_out.concepts(split, config.grid.concepts_per_split) for split in config.grid.splits
-    }
-    splits = {split: concepts for split, concepts in splits.items() if concepts}
-    if not splits:
-        raise WeightzooError(
-            f"{', '.join(config.pairs_dirs)}: no held-out concept of {', '.join(config.grid.splits)}"
-        )
+    splits = held_out_concepts(bench)
     groups = {**splits, "validation": bench.held_out.concepts("validation", config.grid.validation_concepts)}
     say(f"evaluating {sum(map(len, splits.values()))} concepts ({config.grid.name} grid)")
     make_starts(bench, starts, sorted({*inits, *(init for row in rows for init in row.inits)}), groups)
@@ -121,21 +114,39 @@ def evaluate(
         "failures": failures,
         "novelty": distances(bench, starts, splits),
         "diversity": spread_of_samples(bench, starts, splits),
-        "learning_rates": [
-            {
-                "init": init,
-                "mode": row.mode,
-                "pairs": row.pairs,
-                "learning_rate": rates.of(init, row.mode, row.pairs),
-            }
-            for row in rows
-            for init in row.inits
-        ],
+        "learning_rates": used_rates(rates, rows),
         "seconds": time.time() - started,
     }
     results = finite(results)
     write_json(out_dir / "evaluation.json", results)
     return results
+
+
+def used_rates(rates: LearningRates, rows: Sequence[FinetuneRow]) -> list[dict[str, Any]]:
+    """The rows of "learning_rates"."""
+    keys = [(init, row.mode, row.pairs) for row in rows for init in row.inits]
+    return [
+        {"init": init, "mode": mode, "pairs": pairs, "learning_rate": rates.of(init, mode, pairs)}
+        for init, mode, pairs in keys
+    ]
+
+
+def held_out_concepts(bench: Bench) -> dict[str, list[Concept]]:
+    """The grid's splits with their concepts, those that have any.
+
+    Raises:
+        WeightzooError: there is none.
+    """
+    config = bench.config
+    found = {
+        split: bench.held_out.concepts(split, config.grid.concepts_per_split) for split in config.grid.splits
+    }
+    found = {split: concepts for split, concepts in found.items() if concepts}
+    if not found:
+        raise WeightzooError(
+            f"{', '.join(config.pairs_dirs)}: no held-out concept of {', '.join(config.grid.splits)}"
+        )
+    return found
 
 
 def say(line: str) -> None:
