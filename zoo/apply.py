@@ -31,6 +31,7 @@ from zoo.photo_file import output_format, read_photo, write_photo
 DETAIL_SIDE = (
     512  # short side of the finest picture that the network sees; its long side has 4 times that at most
 )
+MARGIN = 8  # pixels outside the frame, see `render`
 LONGEST = 16  # the first pass squeezes panoramas that are longer than this times their height
 STRIP_ROWS = 251  # off the 8-pixel blocks of JPEG, whose own borders would look like seams
 
@@ -118,7 +119,7 @@ def edit_small(
     while side < finest:
         side = min(2 * side, finest)
         small = resized(image, scaled(image, side))
-        finer = network.render(small, context).clamp(0, 1)
+        finer = network.render(small, context, MARGIN).clamp(0, 1)
         edited = agree(finer, edited)
     return small, edited
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from torch import nn
 
 from zoo import photo_file
-from zoo.apply import apply_to_photo, edit_photo, edit_small, load_network, resized, to_pixels
+from zoo.apply import MARGIN, apply_to_photo, edit_photo, edit_small, load_network, resized, to_pixels
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
 from zoo.files import sha256_file, write_json
@@ -114,6 +114,21 @@ def test_at_the_training_size_it_is_the_network_itself():
     network, pixels = generator(), photograph(32, 32)
     expected = network(resized(Image.fromarray(pixels), (32, 32)))
     assert abs(edit_photo(network, pixels).astype(int) - to_pixels(expected)).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(64, 64), (33, 65)])
+def test_the_frame_is_no_edge(size):
+    """With one colour everywhere there is nothing to see, at the border least of all."""
+    network = generator()
+    image, context = torch.full((1, 3, *size), 0.4), torch.full((1, SMALL.channels[1], 9, 9), 0.1)
+    with torch.no_grad():
+        edited = network.render(image, context, MARGIN)
+        assert edited.shape == image.shape
+        assert float(edited.amax((2, 3)).sub(edited.amin((2, 3))).max()) < 1e-5
+        bare = network.render(image, context)
+    assert float(bare.amax((2, 3)).sub(bare.amin((2, 3))).max()) > 1e-3  # zeros outside show without a margin
+    inside = slice(6, -6)
+    torch.testing.assert_close(edited[..., inside, inside], bare[..., inside, inside])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 500), (1500, 20), (33, 65)])

@@ -157,9 +157,20 @@ class E2ganGenerator(nn.Module):
         """Features [N, channels[1], ~H/4, ~W/4] of all that depends on the photo as a whole."""
         return self._trunk(self._encode(images)[1])
 
-    def render(self, images: Tensor, context: Tensor) -> Tensor:
-        """Edits images with a given context; local: a pixel depends on its 11x11 neighbourhood and the context."""
-        return self._decode(images, *self._encode(images), context)
+    def render(self, images: Tensor, context: Tensor, margin: int = 0) -> Tensor:
+        """Edits images with a given context; local: a pixel depends on its 11x11 neighbourhood and the context.
+
+        Args:
+            margin: so many pixels (an even number) repeat the frame's edge outside it and are cut off again: what
+                the network learned to do at an edge is too wide for a picture larger than those it learned from.
+        """
+        height, width = images.shape[-2:]
+        images = F.pad(images, [margin] * 4, "replicate")
+        full, half = self._encode(images)
+        context = resize_to(context, ((height + 1) // 2, (width + 1) // 2))
+        context = F.pad(context, [margin // 2] * 4, "replicate")
+        edited = self._decode(images, full, half, context)
+        return edited[..., margin : margin + height, margin : margin + width]
 
     def _encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         full = self.stem(images * 2 - 1)
