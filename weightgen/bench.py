@@ -25,7 +25,7 @@ from weightgen.grid import Grid
 from weightgen.heldout import HeldOut, read_ids
 from zoo.config import from_dict, load_config
 from zoo.files import read_json
-from zoo.lora import load_base, merge
+from zoo.lora import load_base
 from zoo.run import Zoo, open_zoo
 from zoo.tensors import load_discriminator, write_tensors
 from zoo.train_gan import GanTrainConfig, Params
@@ -67,7 +67,6 @@ class Bench:
     held_out: HeldOut
     near_duplicates: frozenset[str]
     base: nn.Module
-    plain: nn.Module
     discriminator: nn.Module
     own_training: GanTrainConfig
     own_pairs: int
@@ -129,7 +128,6 @@ def load_bench(out_dir: str) -> Bench:
         held_out=HeldOut.open(config.pairs_dirs),
         near_duplicates=read_ids(config.near_duplicates),
         base=base,
-        plain=merge(base),
         discriminator=load_discriminator(zoo.discriminator_path),
         own_training=from_dict(GanTrainConfig, build.get("training", {})),
         own_pairs=int(build.get("num_train_crops", 256)),

@@ -24,13 +24,15 @@ import torch
 from torch import Tensor, nn
 
 from weightgen.bench import Bench, bench_of, finite, own_path, write_blocks
-from weightgen.zero_step import ZeroStepTask, evaluate_networks, features, quality, render, scratch_params
+from weightgen.grid import RANDOM
+from weightgen.inits import Start, full_start, seeded, split
+from weightgen.zero_step import ZeroStepTask, evaluate_networks, features, quality, render, scratch_networks
 from zoo.errors import WeightzooError
 from zoo.files import write_json
 from zoo.gans.pix2pix import Pix2pixConfig
 from zoo.lora import merge, save_base
 from zoo.tensors import write_tensors
-from zoo.train_gan import GanTrainConfig, Params, stack, train_fleet
+from zoo.train_gan import GanTrainConfig, train_fleet
 
 UNET_FILTERS = 32
 
@@ -137,8 +139,8 @@ def zero_step(bench: Bench, cell: ZeroStepCell) -> dict[str, Any]:
         if task.init == "copy":
             return sources
         if task.init == "scratch":
-            network, params = scratch_params(bench.base, ids, bench.config.seed)
-            return render(network, params, sources)
+            random = full_start(scratch_networks(bench.base, ids, bench.config.seed), bench.discriminator)
+            return render(random.generator, random.params, sources)
         return render(bench.base, bench.start(task.init, ids, task.prompts), sources)
 
     return evaluate_networks(
@@ -167,50 +169,42 @@ def train_own(bench: Bench, task: OwnTask) -> None:
         write_blocks(own_path(bench.out_dir, concept_id), [concept_id], blocks[k : k + 1])
 
 
-def starting_point(bench: Bench, task: FinetuneTask) -> tuple[nn.Module, nn.Module, Params]:
-    """(generator, discriminator, parameters [K, ...]) that a fine-tuning begins with.
+def starting_point(bench: Bench, task: FinetuneTask) -> Start:
+    """What a fine-tuning begins with; `weightgen.inits` says what full and adapter mode mean.
 
-    Training from scratch knows nothing of the zoo: generator and discriminator are random. Every other start
-    has the base's discriminator, and in full mode its adapter merged and all weights free.
+    Training from scratch knows nothing of the zoo: generator and discriminator are random.
     """
-    ids = task.concepts
-    if task.init in ("scratch", "pix2pix_unet"):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(bench.config.seed)
-            judge = bench.discriminator.config.build()
+    ids, seed = task.concepts, bench.config.seed
+    if task.init in RANDOM:
+        judge = seeded(bench.discriminator.config.build, seed)
         if task.init == "scratch":
-            generator, params = scratch_params(bench.base, ids, bench.config.seed)
-            return generator, judge, params
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(bench.config.seed)
-            unet = Pix2pixConfig(image_size=bench.size, filters=UNET_FILTERS, dropout=0.0).build()
-        return unet, judge, stack(dict(unet.named_parameters()), len(ids))
+            return full_start(scratch_networks(bench.base, ids, seed), judge)
+        unet = Pix2pixConfig(image_size=bench.size, filters=UNET_FILTERS, dropout=0.0)
+        return full_start([seeded(unet.build, seed)] * len(ids), judge)
     adapters = bench.start(task.init, ids)
     if task.mode == "adapter":
-        return bench.base, bench.discriminator, adapters
-    merged = [
-        merge(bench.base, {name: value[k] for name, value in adapters.items()}) for k in range(len(ids))
-    ]
-    names = [name for name, _ in merged[0].named_parameters()]
-    params = {name: torch.stack([network.state_dict()[name] for network in merged]) for name in names}
-    return bench.plain, bench.discriminator, params
+        return Start(bench.base, adapters, bench.discriminator)
+    merged = [merge(bench.base, adapter) for adapter in split(adapters, len(ids))]
+    return full_start(merged, bench.discriminator)
 
 
 def finetune_concepts(bench: Bench, task: FinetuneTask) -> None:
     """Trains and measures; writes one cell per concept."""
-    generator, discriminator, params = starting_point(bench, task)
+    start = starting_point(bench, task)
     sources, targets = bench.held_out.stacked(task.concepts, "train", bench.size, task.pairs)
-    curve = QualityCurve.of(bench, task, generator)
+    curve = QualityCurve.of(bench, task, start.generator)
     training = GanTrainConfig(
         steps=task.steps,
         learning_rate=task.learning_rate,
-        mode="full" if task.init in ("scratch", "pix2pix_unet") else task.mode,
+        mode="full" if task.init in RANDOM else task.mode,
         batch_size=bench.own_training.batch_size,
         discriminator_learning_rate=bench.own_training.discriminator_learning_rate,
         adversarial_weight=bench.own_training.adversarial_weight,
         seed=bench.config.seed,
     )
-    result = train_fleet(generator, discriminator, sources, targets, training, params, on_step=curve)
+    result = train_fleet(
+        start.generator, start.discriminator, sources, targets, training, start.params, on_step=curve
+    )
     if not task.rate_trial:
         final = features(bench.feature_network, curve.images[:, : bench.config.grid.kid_images])
         for k, concept_id in enumerate(task.concepts):
@@ -218,7 +212,7 @@ def finetune_concepts(bench: Bench, task: FinetuneTask) -> None:
             write_tensors(path, {"features": torch.from_numpy(np.array(final[k]))})
             if concept_id in task.keep:
                 path = bench.out_dir / "networks" / f"{task.cell_name(concept_id)}.safetensors"
-                keep_network(path, bench, task, generator, {n: v[k] for n, v in result.params.items()})
+                keep_network(path, bench, task, start.generator, {n: v[k] for n, v in result.params.items()})
     for k, concept_id in enumerate(task.concepts):
         cell = {
             "concept": concept_id,
@@ -275,7 +269,7 @@ def keep_network(
     path: Path, bench: Bench, task: FinetuneTask, generator: nn.Module, params: Mapping[str, Tensor]
 ) -> None:
     """Stores a fine-tuned generator, merged, so that `zoo.lora.load_generator` reads it."""
-    if task.mode == "adapter" and task.init not in ("scratch", "pix2pix_unet"):
+    if task.mode == "adapter" and task.init not in RANDOM:
         network = merge(bench.base, params)
     else:
         network = generator.config.build()

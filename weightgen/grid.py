@@ -26,6 +26,7 @@ PROMPTED = (
     *NETWORK_INITS,
 )  # the prompt matters
 HEADLINE_INITS = ("scratch", "base", "nearest", "kernel_ridge", "generated", "polished")
+RANDOM = ("scratch", "pix2pix_unet")  # know nothing of the zoo
 POINTS = (0, 10, 25, 50, 75, 100, 150, 200, 300, 400, 600, 1000, 1500)
 SCRATCH_STEPS = {16: 600, 64: 1000, 256: 1500, 1000: 1500}
 START_STEPS = {16: 200, 64: 400, 256: 600, 1000: 1000}
@@ -50,7 +51,7 @@ class FinetuneRow:
     steps: int
 
     def steps_of(self, init: str) -> int:
-        return self.scratch_steps if init in ("scratch", "pix2pix_unet") else self.steps
+        return self.scratch_steps if init in RANDOM else self.steps
 
 
 @dataclass(frozen=True)

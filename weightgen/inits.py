@@ -22,6 +22,7 @@ from weightgen import baselines
 from weightgen.baselines import Fitted
 from weightgen.data import load_zoo
 from weightgen.generate import generate
+from weightgen.grid import RANDOM
 from weightgen.model_folder import ModelFolder, load_model_folder
 from weightgen.starts import find_models
 from weightgen.text import load_text_encoder
@@ -195,7 +196,6 @@ INITS: dict[str, Callable[[Origins, Prompts], Made]] = {
     "kernel_ridge": from_baseline("kernel_ridge"),
     "pix2pix_unet": from_unet,
 }
-RANDOM = ("scratch", "pix2pix_unet")
 
 
 def prepare(init: str, origins: Origins) -> None:

@@ -24,7 +24,7 @@ from weightgen import baselines
 from weightgen.baselines import BASELINES, Fitted
 from weightgen.data import WeightDataset, load_zoo
 from weightgen.generate import generate
-from weightgen.grid import FEW_STEPS
+from weightgen.grid import FEW_STEPS, RANDOM
 from weightgen.heldout import shuffled, wordings
 from weightgen.model_folder import ModelFolder, load_model_folder
 from weightgen.normalize import BlockStatistics
@@ -178,7 +178,7 @@ class Starts:
         """
         words = [wordings(concept, 1)]
         load, base = clock(lambda: load_base(self.zoo.base_path))
-        if init in ("scratch", "pix2pix_unet"):
+        if init in RANDOM:
             build = clock(lambda: base.config.build())[0]
             return {"load": 0.0, "text": 0.0, "generate": build, "merge": 0.0, "total": build}
         text = making = 0.0

@@ -65,11 +65,11 @@ def measure_timing(
         task = FinetuneTask(
             str(bench.out_dir), concept.split, 0, mode, init, (concept.id,), grid.timed_steps, 1e-4
         )
-        generator, discriminator, params = starting_point(bench, task)
+        start = starting_point(bench, task)
         training = GanTrainConfig(learning_rate=1e-4, mode=mode, batch_size=bench.own_training.batch_size)
         key = init if init == "pix2pix_unet" else mode
         steps[key] = step_seconds(
-            generator, discriminator, sources, targets, training, grid.timed_steps, params
+            start.generator, start.discriminator, sources, targets, training, grid.timed_steps, start.params
         )
     seconds = {init: starts.seconds(init, concept) for init in inits if init != "own"}
     if "own" in inits and "adapter" in steps:

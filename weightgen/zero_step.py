@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from weightgen.grid import Grid
 from weightgen.heldout import HeldOut, stable_order
+from weightgen.inits import seeded
 from weightgen.intervals import mean_interval, pooled_kid
 from zoo.features import load_features
 from zoo.lora import plain_config
@@ -54,21 +55,10 @@ def render(generator: nn.Module, params: Mapping[str, Tensor], images: Tensor) -
     )
 
 
-def scratch_params(
-    generator: nn.Module, ids: Sequence[str], seed: int = 0
-) -> tuple[nn.Module, dict[str, Tensor]]:
+def scratch_networks(generator: nn.Module, ids: Sequence[str], seed: int = 0) -> list[nn.Module]:
     """Networks of the same architecture from random initialisation, one per concept, seeded by its id."""
     config = plain_config(generator.config)
-    networks = []
-    for concept_id in ids:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed + int(stable_order(concept_id)[:8], 16))
-            networks.append(config.build())
-    stacked = {
-        name: torch.stack([dict(network.named_parameters())[name].detach() for network in networks])
-        for name, _ in networks[0].named_parameters()
-    }
-    return networks[0].requires_grad_(False), stacked
+    return [seeded(config.build, seed + int(stable_order(name)[:8], 16)) for name in ids]
 
 
 def quality(output: Tensor, targets: Tensor) -> tuple[list[float], list[float]]:

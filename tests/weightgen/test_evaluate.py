@@ -21,7 +21,7 @@ from weightgen.report import cards, problems
 from weightgen.report_tables import tables
 from weightgen.speedup import Curve, mean_curves, reach, speedups
 from weightgen.starts import Starts, find_models
-from weightgen.zero_step import scratch_params
+from weightgen.zero_step import scratch_networks
 from zoo.concepts import write_concepts
 from zoo.errors import WeightzooError
 from zoo.files import read_json, write_json
@@ -363,10 +363,10 @@ def test_starts_of_another_zoo_are_refused(world, tmp_path):
 def test_scratch_depends_on_the_concept_only(evaluated):
     _, out = evaluated
     bench = bench_of(str(out.resolve()))
-    _, both = scratch_params(bench.base, ["a", "b"])
-    _, alone = scratch_params(bench.base, ["b"])
-    for name, value in both.items():
-        assert torch.equal(value[1], alone[name][0])
+    both = scratch_networks(bench.base, ["a", "b"])
+    (alone,) = scratch_networks(bench.base, ["b"])
+    for own, other, same in zip(*(network.parameters() for network in (*both, alone)), strict=True):
+        assert torch.equal(other, same) and (own.ndim == 1 or not torch.equal(own, other))
 
 
 def test_own_adapters_leave_out_near_duplicates(evaluated):
