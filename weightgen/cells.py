@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from weightgen.bench import Bench, bench_of, finite, own_path, write_blocks
+from weightgen.finetune import EMA
 from weightgen.grid import RANDOM
 from weightgen.inits import Start, full_start, seeded, split
 from weightgen.zero_step import ZeroStepTask, evaluate_networks, features, quality, render, scratch_networks
@@ -201,6 +202,7 @@ def finetune_concepts(bench: Bench, task: FinetuneTask) -> None:
         discriminator_learning_rate=bench.own_training.discriminator_learning_rate,
         adversarial_weight=bench.own_training.adversarial_weight,
         seed=bench.config.seed,
+        ema=EMA,
     )
     result = train_fleet(
         start.generator, start.discriminator, sources, targets, training, start.params, on_step=curve

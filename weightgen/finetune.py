@@ -37,7 +37,8 @@ from zoo.progress import bar
 from zoo.tensors import write_tensors
 from zoo.train_gan import FleetResult, GanTrainConfig, Params, run_generators, train_fleet
 
-LEARNING_RATES = {"full": 1e-3, "scratch": 2e-3, "adapter": 5e-3}
+LEARNING_RATES = {"full": 4e-3, "scratch": 2e-3, "adapter": 5e-3}
+EMA = 0.98  # of the weights; an average over about the last tenth of the steps
 POINTS = (0, 10, 25, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1000, 1250)
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of a time budget
 MAX_CROPS, CROPS_TO_HAVE = 16, 256
@@ -229,6 +230,7 @@ def finetune_many(
         adversarial_weight=config.adversarial_weight,
         mode=config.mode,
         seed=config.seed,
+        ema=EMA,
     )
     budget = None if config.seconds is None else max(config.seconds - init_seconds, 0.0)
     rows: list[list[Row]] = [[] for _ in prompts]

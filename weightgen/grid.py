@@ -173,12 +173,12 @@ def grid_named(name: str) -> Grid:
 
 # What every (start, pairs, mode) is tried with on the validation concepts: the same number of trials each.
 TRIALS: dict[str, tuple[float, ...]] = {
-    "full": (5e-4, 1e-3, 2e-3, 4e-3),
+    "full": (1e-3, 2e-3, 4e-3, 8e-3),
     "adapter": (2e-3, 5e-3, 1e-2, 2e-2),
     "pix2pix_unet": (2e-4, 5e-4, 1e-3, 2e-3),
 }
 DEFAULT_RATES: dict[tuple[str, str], float] = {("scratch", "full"): 2e-3, ("pix2pix_unet", "full"): 5e-4}
-DEFAULT_RATE: dict[str, float] = {"full": 1e-3, "adapter": 5e-3}
+DEFAULT_RATE: dict[str, float] = {"full": 4e-3, "adapter": 5e-3}
 
 
 def trials(init: str, mode: str) -> tuple[float, ...]:

@@ -39,6 +39,8 @@ class GanTrainConfig:
         clip_norm: the gradient of each concept is clipped to this norm on its own.
         adversarial_weight: weight of the LSGAN term beside L1 (images in [0, 1]).
         seed: seeds the batch order, which is the same for every concept.
+        ema: the result is the average of the weights over the last steps with this decay (shorter at the beginning);
+            0: the weights of the last step. A high learning rate is then worth its noise before the schedule ends.
     """
 
     steps: int = 250
@@ -50,6 +52,7 @@ class GanTrainConfig:
     mode: str = "adapter"
     schedule: str = "cosine"
     seed: int = 0
+    ema: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -197,6 +200,7 @@ def train_fleet(
         initial: where to start, {name: [K, ...]}; default: the base's own values.
         seconds: with a wall-clock budget the schedule follows elapsed time instead of `config.steps`.
         on_step: called as (step, training seconds, params) before each step and after the last; not on the clock.
+            With `config.ema` it gets the averages.
     """
     count = targets.shape[0]
     params = initial_params(generator, config.mode, count)
@@ -213,10 +217,11 @@ def train_fleet(
     alive = torch.ones(count, dtype=torch.bool)
     reasons: list[str | None] = [None] * count
     losses = torch.full((count,), torch.nan)
+    averaged = {name: value.detach().clone() for name, value in params.items()} if config.ema else params
     spent, step = 0.0, 0
     while (spent < seconds) if seconds is not None else (step < config.steps):
         if on_step is not None:
-            on_step(step, spent, params)
+            on_step(step, spent, averaged)
         started = time.perf_counter()
         factor = learning_rate_factor(config, spent / seconds if seconds is not None else step / config.steps)
         set_learning_rate(optimizer, config.learning_rate * factor)
@@ -236,8 +241,10 @@ def train_fleet(
             judged = discriminator_losses(discriminator, judges, source, target, fakes)
             apply_gradients(judge_optimizer, judged, list(judges.values()), config.clip_norm)
         step += 1
+        if config.ema:
+            update_average(averaged, params, min(config.ema, step / (step + 9)))
         spent += time.perf_counter() - started
-    final = {name: value.detach() for name, value in params.items()}
+    final = {name: value.detach() for name, value in averaged.items()}
     if on_step is not None:
         on_step(step, spent, final)
     return FleetResult(final, ~alive, reasons, step, spent, losses.detach())
@@ -254,6 +261,12 @@ def apply_gradients(
         tensor.grad = grad
     optimizer.step()
     return finite
+
+
+@torch.no_grad()
+def update_average(averaged: Params, params: Params, decay: float) -> None:
+    """averaged <- decay x averaged + (1 - decay) x params, in place."""
+    torch._foreach_lerp_(list(averaged.values()), list(params.values()), 1 - decay)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

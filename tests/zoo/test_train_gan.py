@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -33,6 +35,28 @@ def pairs():
     generator = torch.Generator().manual_seed(1)
     sources = torch.rand(6, 3, 16, 16, generator=generator)
     return sources, torch.rand(8, 6, 3, 16, 16, generator=generator)
+
+
+def test_averaged_weights_are_the_average_of_the_path(gan, pairs):
+    """Training itself is the same; with `ema` each step shows, and the end returns, its weighted mean so far."""
+    path, shown = [], []
+    train_fleet(*gan, pairs[0], pairs[1][:2], CONFIG, on_step=lambda _, __, p: path.append(copy(p)))
+    config = replace(CONFIG, ema=0.98)
+    result = train_fleet(
+        *gan, pairs[0], pairs[1][:2], config, on_step=lambda _, __, p: shown.append(copy(p))
+    )
+    expected = path[0]
+    for step, params in enumerate(path):
+        decay = min(0.98, step / (step + 9)) if step else 1.0
+        expected = {name: decay * value + (1 - decay) * params[name] for name, value in expected.items()}
+        for name, value in expected.items():
+            torch.testing.assert_close(shown[step][name], value)
+    assert all(torch.equal(result.params[name], shown[-1][name]) for name in shown[-1])
+    assert not torch.equal(result.params["stem.bias"], path[-1]["stem.bias"])
+
+
+def copy(params):
+    return {name: value.detach().clone() for name, value in params.items()}
 
 
 @pytest.mark.parametrize("mode", ["adapter", "full"])
