@@ -1,4 +1,4 @@
-"""Learning rates for fine-tuning, chosen once per (start, mode, pairs) on validation concepts.
+"""Learning rates for fine-tuning, chosen once per (start, mode) on validation concepts, with the grid's fewest pairs.
 
     choose_learning_rates(config, "runs/rates")          # -> runs/rates/learning_rates.json
 
@@ -66,13 +66,16 @@ def choose_learning_rates(
 
 
 def validation_rows(rows: Sequence[FinetuneRow], count: int) -> list[FinetuneRow]:
-    """The grid's rows on the validation concepts: one per (mode, pairs), with the starts of all of them."""
-    merged: dict[tuple[str, int], FinetuneRow] = {}
-    for row in rows:
-        earlier = merged.get((row.mode, row.pairs))
-        inits = tuple(dict.fromkeys((*(earlier.inits if earlier else ()), *row.inits)))
-        merged[row.mode, row.pairs] = replace(row, split="validation", concepts=count, inits=inits)
-    return list(merged.values())
+    """One row per mode on the validation concepts: the grid's fewest pairs, with the starts of all its rows.
+
+    More pairs take over what was chosen (`LearningRates.of`): their trials alone would take longer than the grid.
+    """
+    chosen = []
+    for mode in dict.fromkeys(row.mode for row in rows):
+        fewest = min((row for row in rows if row.mode == mode), key=lambda row: row.pairs)
+        inits = dict.fromkeys(init for row in rows if row.mode == mode for init in row.inits)
+        chosen.append(replace(fewest, split="validation", concepts=count, inits=tuple(inits)))
+    return chosen
 
 
 def trial_tasks(out_dir: str, row: FinetuneRow, init: str, ids: Sequence[str]) -> list[FinetuneTask]:

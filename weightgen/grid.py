@@ -29,7 +29,7 @@ HEADLINE_INITS = ("scratch", "base", "nearest", "kernel_ridge", "generated", "po
 RANDOM = ("scratch", "pix2pix_unet")  # know nothing of the zoo
 POINTS = (0, 10, 25, 50, 75, 100, 150, 200, 300, 400, 600, 1000, 1500)
 SCRATCH_STEPS = {16: 600, 64: 1000, 256: 1500, 1000: 1500}
-START_STEPS = {16: 200, 64: 400, 256: 600, 1000: 1000}
+START_STEPS = {16: 200, 64: 300, 256: 400, 1000: 400}
 FEW_STEPS = 20  # DDIM steps of `generated_few_steps`
 RATES_FILE = Path(__file__).parent / "learning_rates.json"
 
@@ -94,7 +94,7 @@ class Grid:
 
 
 def full() -> Grid:
-    """The grid of README and LOG: about three hours on two cores, resumable."""
+    """The grid of README and LOG: about four hours on two cores, resumable."""
     inits = tuple(init for init in INITS if init not in ("copy", "scratch"))
     few_pairs = (
         FinetuneRow(
@@ -111,7 +111,7 @@ def full() -> Grid:
     )
     more_pairs = tuple(
         FinetuneRow(
-            "combination", pairs, "full", HEADLINE_INITS, 16, SCRATCH_STEPS[pairs], START_STEPS[pairs]
+            "combination", pairs, "full", HEADLINE_INITS, 8, SCRATCH_STEPS[pairs], START_STEPS[pairs]
         )
         for pairs in (64, 256, 1000)
     )
@@ -173,16 +173,16 @@ def grid_named(name: str) -> Grid:
 
 # What every (start, pairs, mode) is tried with on the validation concepts: the same number of trials each.
 TRIALS: dict[str, tuple[float, ...]] = {
-    "full": (1e-3, 2e-3, 4e-3, 8e-3),
-    "adapter": (2e-3, 5e-3, 1e-2, 2e-2),
-    "pix2pix_unet": (2e-4, 5e-4, 1e-3, 2e-3),
+    "full": (2e-3, 4e-3, 8e-3),
+    "adapter": (5e-3, 1e-2, 2e-2),
+    "pix2pix_unet": (5e-4, 1e-3, 2e-3),
 }
 DEFAULT_RATES: dict[tuple[str, str], float] = {("scratch", "full"): 2e-3, ("pix2pix_unet", "full"): 5e-4}
 DEFAULT_RATE: dict[str, float] = {"full": 4e-3, "adapter": 5e-3}
 
 
 def trials(init: str, mode: str) -> tuple[float, ...]:
-    """The learning rates that a start is tried with; four for every one of them."""
+    """The learning rates that a start is tried with; three for every one of them."""
     return TRIALS["pix2pix_unet"] if init == "pix2pix_unet" else TRIALS[mode]
 
 
