@@ -321,7 +321,7 @@ def test_learning_rates_are_chosen_with_equal_trials(world):
     grid = toy_grid(finetune=(FinetuneRow("combination", 8, "full", ("scratch", "base"), 2, 3, 2),))
     chosen = choose_learning_rates(config_of(world, grid=grid), world / "rates")
     assert chosen["concepts"] == ["validation-soft"]
-    assert [len(row["trials"]) for row in chosen["chosen"]] == [4, 4]
+    assert [len(row["trials"]) for row in chosen["chosen"]] == [3, 3]
     best = chosen["chosen"][0]
     assert best["l1"] == min(trial["l1"] for trial in best["trials"])
     rates = LearningRates.load(world / "rates" / "learning_rates.json")
