@@ -32,12 +32,19 @@ from pipeline.storage import Store, Stored, local_copy
 from pipeline.teachers import Teacher
 from pipeline.workbench import make_teacher, source_crops
 from zoo.concepts import Concept
-from zoo.config import config_diff, load_config, save_config, to_dict
+from zoo.config import config_diff, load_config, to_dict
 from zoo.errors import Interrupted, WeightzooError
 from zoo.files import PathLike, remove_stale_temporaries, sha256_file, write_bytes, write_text
 from zoo.layout import WeightLayout
 from zoo.lora import load_base
-from zoo.manifest import MANIFEST_FILE, ZooManifest, collect_manifest, load_manifest, shard_paths
+from zoo.manifest import (
+    MANIFEST_FILE,
+    ZooManifest,
+    collect_manifest,
+    load_manifest,
+    shard_paths,
+    write_manifest,
+)
 from zoo.shards import read_shard
 from zoo.statistics import STATISTICS_FILE, block_statistics, save_statistics
 
@@ -223,7 +230,7 @@ def finish(run_dir: Path) -> ZooManifest:
     save_statistics(run_dir / STATISTICS_FILE, statistics)
     manifest = collect_manifest(run_dir)
     write_text(run_dir / "README.md", data_card(run_dir, manifest))
-    save_config(run_dir / MANIFEST_FILE, manifest)
+    write_manifest(run_dir, manifest)
     return manifest
 
 

@@ -67,11 +67,9 @@ class ZooManifest:
     subset: dict[str, str] = field(default_factory=dict)
 
 
-def build_manifest(run_dir: PathLike) -> ZooManifest:
-    """Collect the manifest of a finished run folder and write ``manifest.json``: the last file of a run."""
-    manifest = collect_manifest(run_dir)
+def write_manifest(run_dir: PathLike, manifest: ZooManifest) -> None:
+    """Write ``manifest.json``, the last file of a zoo: a folder that has one is complete."""
     save_config(Path(run_dir) / MANIFEST_FILE, manifest)
-    return manifest
 
 
 def collect_manifest(run_dir: PathLike) -> ZooManifest:

@@ -27,7 +27,6 @@ from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.hf_api import RepoFile
 
 from zoo.concepts import read_concepts, write_concepts
-from zoo.config import save_config
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, atomic_path, remove_stale_temporaries, sha256_file
 from zoo.hub.client import HubUnreachable, hub_errors, is_passing, patiently
@@ -42,6 +41,7 @@ from zoo.manifest import (
     read_manifest,
     shard_paths,
     verify_run,
+    write_manifest,
 )
 from zoo.progress import track
 from zoo.shards import read_shard
@@ -275,7 +275,7 @@ def _write_subset(source: _Source, out: Path, shards: Sequence[ShardEntry]) -> N
         "shards": f"{len(shards)} of {len(source.manifest.shards)}",
         "manifest_sha256": source.manifest_sha256,
     }
-    save_config(out / MANIFEST_FILE, replace(manifest, subset=subset))
+    write_manifest(out, replace(manifest, subset=subset))
 
 
 def _ids(path: Path) -> list[str]:

@@ -23,6 +23,7 @@ from zoo.hub.pairs import pairs_manifest
 from zoo.manifest import MANIFEST_FILE, ZooManifest, load_manifest, read_manifest
 from zoo.progress import bar
 from zoo.records import FORMAT_VERSION
+from zoo.shards import FORMATS, format_of
 
 FORMAT_TAG = f"v{FORMAT_VERSION}"
 FILES_PER_COMMIT, BYTES_PER_COMMIT = 100, 5 * 10**9  # the Hub allows 128 commits an hour
@@ -257,8 +258,19 @@ def _stale(
         raise WeightzooError(
             f"{repo.id} holds the zoo {there.name!r}, another one; choose another repository"
         )
+    if other := _formats(there) - _formats(manifest):
+        ours = "-".join(_formats(manifest))
+        raise WeightzooError(
+            f"{repo.id} holds this zoo as {other.pop()}, and clients take one format a repository; "
+            f"publish it as {ours} to another one, such as {repo.id}-{ours}"
+        )
     known = {*there.files, *(entry.name for entry in there.shards)}
     return [name for name in others if name in known or name.startswith("pictures/")]
+
+
+def _formats(manifest: ZooManifest) -> set[str]:
+    """The names of the formats that a zoo's shards have: one, or none where it has no shard."""
+    return {name for entry in manifest.shards for name, f in FORMATS.items() if format_of(entry.name) is f}
 
 
 def _checked(run_dir: Path, name: str, digest: str) -> LocalFile:
