@@ -395,20 +395,24 @@ def test_a_manifest_that_names_files_outside_is_refused(hub, published, tmp_path
         download(REPO, tmp_path / "out")
 
 
-def test_a_manifest_that_lies_about_sizes_is_refused(hub, published, tmp_path):
+@pytest.mark.parametrize("name", ["a shard", "base/generator.safetensors"])
+def test_a_manifest_that_lies_about_sizes_is_refused(hub, published, tmp_path, name):
     values = json.loads((published / MANIFEST_FILE).read_text())
-    values["shards"][0]["bytes"] += 1
+    if name == "a shard":
+        values["shards"][0]["bytes"] += 1
+    else:
+        values["sizes"][name] += 1
     (published / MANIFEST_FILE).write_text(json.dumps(values))
     _commit(published / MANIFEST_FILE)
-    with hub.counted("GET", "/weights/") as fetched:
+    with hub.counted("GET", "/weights/") as shards, hub.counted("GET", "/base/") as base:
         with pytest.raises(WeightzooError, match="its manifest says"):
             download(REPO, tmp_path / "out")
-    assert fetched() == 0
+    assert shards() == base() == 0
 
 
 def test_content_that_is_not_the_manifests_is_refused(hub, published, tmp_path):
     path = published / "layout.json"
-    path.write_text(path.read_text() + " ")
+    path.write_text(path.read_text().replace("a.bias", "a.bios"))
     _commit(path)
     with pytest.raises(WeightzooError, match="layout.json of user/zoo is not what its manifest says"):
         download(REPO, tmp_path / "out")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from zoo.errors import WeightzooError
+from zoo.files import write_json
 from zoo.manifest import (
     MANIFEST_FILE,
     collect_manifest,
@@ -108,3 +109,26 @@ def test_an_unfinished_or_newer_run_is_refused(run_dir, tmp_path):
     path.unlink()
     with pytest.raises(WeightzooError, match="no manifest.json"):
         open_zoo(run_dir)
+
+
+def test_every_listed_file_has_its_size(run_dir):
+    manifest = load_manifest(run_dir)
+    assert set(manifest.sizes) == set(manifest.files)
+    assert all((run_dir / name).stat().st_size == size for name, size in manifest.all_sizes().items())
+    for change in ("sizes", "shards"):
+        values = json.loads((run_dir / MANIFEST_FILE).read_text())
+        if change == "sizes":
+            values["sizes"]["layout.json"] += 1
+        else:
+            values["shards"][0]["bytes"] += 1
+        write_json(run_dir / MANIFEST_FILE, values)
+        (problem,) = verify_run(run_dir)
+        assert "size is not the manifest's" in problem
+        write_manifest(run_dir, manifest)
+    assert verify_run(run_dir) == []
+
+
+def test_keys_of_a_later_writer_are_passed_over(run_dir):
+    values = json.loads((run_dir / MANIFEST_FILE).read_text())
+    write_json(run_dir / MANIFEST_FILE, values | {"colour": "green"})
+    assert verify_run(run_dir) == []

@@ -31,6 +31,13 @@ def pairs_manifest(run_dir: PathLike) -> tuple[ZooManifest, bytes]:
         )
     files = {path.relative_to(run_dir).as_posix(): sha256_file(path) for path in found}
     manifest = replace(
-        zoo, name=f"{zoo.name}-{PAIRS}", gan=PAIRS, counts={}, shards=(), quality={}, files=files
+        zoo,
+        name=f"{zoo.name}-{PAIRS}",
+        gan=PAIRS,
+        counts={},
+        shards=(),
+        quality={},
+        files=files,
+        sizes={name: (run_dir / name).stat().st_size for name in files},
     )
     return manifest, json_text(to_dict(manifest)).encode()

@@ -20,6 +20,7 @@ from zoo.errors import WeightzooError
 from zoo.files import PathLike, sha256_file
 from zoo.hub.client import ATTEMPTS, LOG_IN, hub_errors, is_passing, patiently, wait
 from zoo.hub.pairs import pairs_manifest
+from zoo.limits import MAX_FILE_BYTES, MAX_FILES, MAX_FILES_PER_FOLDER
 from zoo.manifest import MANIFEST_FILE, ZooManifest, load_manifest, read_manifest
 from zoo.progress import bar
 from zoo.records import FORMAT_VERSION
@@ -27,7 +28,6 @@ from zoo.shards import FORMATS, format_of
 
 FORMAT_TAG = f"v{FORMAT_VERSION}"
 FILES_PER_COMMIT, BYTES_PER_COMMIT = 100, 5 * 10**9  # the Hub allows 128 commits an hour
-MAX_FILES, MAX_FILES_PER_FOLDER, MAX_BYTES = 100_000, 10_000, 20 * 10**9  # the Hub's recommendations
 CARD, ATTRIBUTES = "README.md", ".gitattributes"
 
 
@@ -100,8 +100,7 @@ def publish(
     if manifest.subset:
         whole = manifest.subset.get("repo", "its repository")
         raise WeightzooError(f"{run_dir} is a part of {whole} only; download the whole zoo to publish it")
-    hashes = dict(manifest.files) | {entry.name: entry.sha256 for entry in manifest.shards}
-    files = [_checked(run_dir, name, digest) for name, digest in hashes.items()]
+    files = [_checked(run_dir, name, digest) for name, digest in manifest.hashes().items()]
     last = [_of_bytes(name, data) for name, data in more.items()]
     last.append(_of_bytes(MANIFEST_FILE, (run_dir / MANIFEST_FILE).read_bytes()))
     return _publish(repo_id, manifest, files, last, private, tag)
@@ -264,7 +263,7 @@ def _stale(
             f"{repo.id} holds this zoo as {other.pop()}, and clients take one format a repository; "
             f"publish it as {ours} to another one, such as {repo.id}-{ours}"
         )
-    known = {*there.files, *(entry.name for entry in there.shards)}
+    known = there.hashes()
     return [name for name in others if name in known or name.startswith("pictures/")]
 
 
@@ -289,9 +288,9 @@ def _of_bytes(name: str, data: bytes) -> LocalFile:
 
 def _check_limits(files: Sequence[LocalFile]) -> None:
     """Refuse what the Hub would refuse, before anything is sent."""
-    if large := [file for file in files if file.size > MAX_BYTES]:
+    if large := [file for file in files if file.size > MAX_FILE_BYTES]:
         raise WeightzooError(
-            f"{large[0].name} is larger than {MAX_BYTES / 1e9:g} GB; build with smaller fleets"
+            f"{large[0].name} is larger than {MAX_FILE_BYTES / 1e9:g} GB; build with smaller fleets"
         )
     folders: dict[str, int] = {}
     for file in files:
