@@ -30,7 +30,8 @@ def publish(
 
     Only what the repository lacks is sent, the manifest last; run the same command again after an interruption.
     A repository holds one format: publish another one beside it. What --format makes stays in RUN/.FORMAT, so that
-    a later publish converts new shards only. Log in with `hf auth login` or set HF_TOKEN.
+    a later publish converts new shards only. Names of your own photographs are published, where they lie is not.
+    Log in with `hf auth login` or set HF_TOKEN.
 
     \b
     Examples:
@@ -39,7 +40,9 @@ def publish(
       weightzoo publish runs/small --repo user/small-webdataset --format webdataset
     """
     quiet_progress(json)
-    from pipeline.publish import card_files, pairs_card
+    from pipeline.pairs_card import pairs_card
+    from pipeline.places import check_private
+    from pipeline.publish import card_files
     from zoo.convert import in_format
     from zoo.hub import publish as run_publish
     from zoo.hub import publish_pairs
@@ -50,6 +53,7 @@ def publish(
     pairs_repo = f"{repo}-pairs"
     card = pairs_card(run, pairs_repo, repo) if pairs else b""  # first: without pairs nothing is sent
     zoo = run if format is None else in_format(run, format)
+    check_private(run, zoo)
     done = [run_publish(zoo, repo, card_files(zoo, repo), private, tag)]
     if pairs:
         done.append(publish_pairs(run, pairs_repo, {"README.md": card}, private, tag))

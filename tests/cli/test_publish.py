@@ -1,12 +1,10 @@
 """``publish`` and ``download`` as commands, against the test Hub."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
+from tests.pipeline.conftest import building_inline, micro_concepts, micro_config
 from zoo.run import open_zoo
 
 # what strangers run who have never heard of weightzoo
@@ -26,28 +24,6 @@ for row in webdataset.WebDataset(f"{folder}/{shard}", shardshuffle=False):
 assert not {"zoo", "pipeline", "weightgen"} & set(sys.modules)
 print(json.dumps(read))
 """
-
-
-@pytest.fixture
-def plain_reader(tmp_path):
-    """Run a program that knows nothing of weightzoo; return the JSON that it prints."""
-
-    def read(program, *arguments):
-        environment = os.environ | {"HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf")}
-        done = subprocess.run(
-            [sys.executable, "-c", program, *map(str, arguments)],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
-
-    return read
-
-
-from tests.pipeline.conftest import building_inline, micro_concepts, micro_config
 
 
 @pytest.fixture(scope="module")
