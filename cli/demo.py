@@ -162,12 +162,11 @@ def build_fresh_fleet(run_dir: Path, zoo: Path, steps: int | None) -> Path:
     from dataclasses import replace
 
     from pipeline.build import build
-    from pipeline.build_config import BuildConfig
     from pipeline.catalogue import polish_concepts
+    from pipeline.places import read_config
     from zoo.concepts import read_concepts
-    from zoo.config import load_config
 
-    config = load_config(BuildConfig, zoo / "config.json")
+    config = read_config(zoo)
     if steps is not None:
         config = replace(config, training=replace(config.training, steps=steps))
     config = replace(config, name=f"{config.name}-fresh", num_concepts=FRESH_CONCEPTS)

@@ -33,15 +33,14 @@ def held_out_pairs(folder: Path, zoo: Path, grid: Any) -> HeldOutPairs:
         zoo: its config says which teacher, photographs and image size.
         grid: a ``weightgen.grid.Grid``.
     """
-    from pipeline.build_config import BuildConfig
     from pipeline.catalogue import TEST_SPLITS, test_concepts
     from pipeline.heldout import write_held_out, write_near_duplicates, write_pictures
+    from pipeline.places import read_config
     from weightgen.heldout import read_ids, stable_order
-    from zoo.config import load_config
     from zoo.run import open_zoo
 
     opened = open_zoo(zoo)
-    config = load_config(BuildConfig, zoo / "config.json")
+    config = read_config(zoo)
     limits = {split: grid.concepts_per_split for split in grid.splits if split in TEST_SPLITS}
     members = {split: test_concepts(split) for split in limits}
     members["validation"], limits["validation"] = opened.concepts("validation"), grid.validation_concepts

@@ -121,13 +121,12 @@ def open_studio(zoo: Path, seed: int = 0, more_concepts: int = 0) -> Studio:
         more_concepts: train concepts beyond the catalogue.
     """
     from pipeline import catalogue
-    from pipeline.build_config import BuildConfig
+    from pipeline.places import read_config
     from pipeline.sources import crops, load_photos
     from pipeline.workbench import make_teacher
-    from zoo.config import load_config
     from zoo.run import open_zoo
 
-    config = load_config(BuildConfig, zoo / "config.json")
+    config = read_config(zoo)
     teacher = make_teacher(config.teacher, config.teacher_options)
     concepts = [*catalogue.polish_concepts(), *catalogue.more_concepts(more_concepts)]
     return Studio(

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cli.choices import choose
 from cli.output import JsonOption, emit, quiet_progress
 
 
@@ -17,6 +18,9 @@ def publish(
     pairs: Annotated[
         bool, typer.Option("--pairs", help="Publish the image pairs too, as USER/NAME-pairs.")
     ] = False,
+    format: Annotated[
+        str | None, typer.Option(help="parquet or webdataset: convert the shards.  [default: as they are]")
+    ] = None,
     tag: Annotated[
         str | None, typer.Option(help="A name for this state beside that of the format version, v1.")
     ] = None,
@@ -25,21 +29,32 @@ def publish(
     """Publish a zoo as a dataset on the Hugging Face Hub, with its data card.
 
     Only what the repository lacks is sent, the manifest last; run the same command again after an interruption.
+    A repository holds one format: publish another one beside it. What --format makes stays in RUN/.FORMAT, so that
+    a later publish converts new shards only. Names of your own photographs are published, where they lie is not.
     Log in with `hf auth login` or set HF_TOKEN.
 
     \b
     Examples:
       weightzoo publish runs/small --repo user/small --private
       weightzoo publish runs/small --repo user/small --pairs --tag paper
+      weightzoo publish runs/small --repo user/small-webdataset --format webdataset
     """
     quiet_progress(json)
-    from pipeline.publish import card_files, pairs_card
+    from pipeline.pairs_card import pairs_card
+    from pipeline.places import check_private
+    from pipeline.publish import card_files
+    from zoo.convert import in_format
     from zoo.hub import publish as run_publish
     from zoo.hub import publish_pairs
+    from zoo.shards import FORMATS
 
+    if format is not None:
+        choose("format", format, FORMATS)
     pairs_repo = f"{repo}-pairs"
     card = pairs_card(run, pairs_repo, repo) if pairs else b""  # first: without pairs nothing is sent
-    done = [run_publish(run, repo, card_files(run, repo), private, tag)]
+    zoo = run if format is None else in_format(run, format)
+    check_private(run, zoo)
+    done = [run_publish(zoo, repo, card_files(zoo, repo), private, tag)]
     if pairs:
         done.append(publish_pairs(run, pairs_repo, {"README.md": card}, private, tag))
     lines = [

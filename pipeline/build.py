@@ -26,18 +26,26 @@ from pipeline.fleet_progress import FleetProgress
 from pipeline.freeze import freeze, freeze_extension, one_line
 from pipeline.local_workers import run_local
 from pipeline.pair_shards import targets_path, write_sources
+from pipeline.places import read_config
 from pipeline.plan import FleetTask, missing_fleets, plan_run
 from pipeline.publish import data_card
 from pipeline.storage import Store, Stored, local_copy
 from pipeline.teachers import Teacher
 from pipeline.workbench import make_teacher, source_crops
 from zoo.concepts import Concept
-from zoo.config import config_diff, load_config, save_config, to_dict
+from zoo.config import config_diff, to_dict
 from zoo.errors import Interrupted, WeightzooError
 from zoo.files import PathLike, remove_stale_temporaries, sha256_file, write_bytes, write_text
 from zoo.layout import WeightLayout
 from zoo.lora import load_base
-from zoo.manifest import MANIFEST_FILE, ZooManifest, collect_manifest, load_manifest, shard_paths
+from zoo.manifest import (
+    MANIFEST_FILE,
+    ZooManifest,
+    collect_manifest,
+    load_manifest,
+    shard_paths,
+    write_manifest,
+)
 from zoo.shards import read_shard
 from zoo.statistics import STATISTICS_FILE, block_statistics, save_statistics
 
@@ -136,7 +144,7 @@ def make_pairs(
     Raises:
         WeightzooError: they could not be rendered.
     """
-    config = load_config(BuildConfig, run_dir / "config.json")
+    config = read_config(run_dir)
     teacher: Teacher = make_teacher(config.teacher, config.teacher_options)
     missing = [task for task in tasks if not targets_path(task).exists()] if teacher.expensive else []
     if not missing:
@@ -164,7 +172,7 @@ def make_base(run_dir: Path, base_from: PathLike | None = None, run: Run | None 
     """
     path = run_dir / "base" / "generator.safetensors"
     if base_from is not None:
-        config = load_config(BuildConfig, run_dir / "config.json")
+        config = read_config(run_dir)
         return _copy_base(Path(base_from), path.parent, config)
     if not path.exists():
         outcomes = run([str(run_dir)], train_base_of) if run else run_local([str(run_dir)], train_base_of, 1)
@@ -223,7 +231,7 @@ def finish(run_dir: Path) -> ZooManifest:
     save_statistics(run_dir / STATISTICS_FILE, statistics)
     manifest = collect_manifest(run_dir)
     write_text(run_dir / "README.md", data_card(run_dir, manifest))
-    save_config(run_dir / MANIFEST_FILE, manifest)
+    write_manifest(run_dir, manifest)
     return manifest
 
 

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.build_config import BuildConfig
+from pipeline.places import read_config, without_places
 from pipeline.plan import FleetTask
 from pipeline.workbench import make_teacher
 from zoo.concepts import Concept
-from zoo.config import load_config
 from zoo.files import sha256_file, write_text
 from zoo.layout import WeightLayout
 from zoo.records import WeightRecord, record_metadata
@@ -41,7 +40,7 @@ def write_fleet(
         WeightzooError: a file cannot be written, or the run folder is damaged.
     """
     folder = Path(task.run_dir)
-    config = load_config(BuildConfig, folder / "config.json")
+    config = read_config(folder)
     if rows:
         lines = [json.dumps(item, sort_keys=True, ensure_ascii=False, allow_nan=False) for item in rows]
         write_text(task.rejected_path, "\n".join(lines) + "\n")
@@ -83,7 +82,7 @@ def row(
         "prompt": concept.prompt,
         "split": concept.split,
         "status": status,
-        "reason": reason,
+        "reason": without_places(reason),
         "strength": concept.attributes.get("strength", 1.0),
         "attempt": attempt,
         "metrics": finite,

@@ -9,12 +9,20 @@ from pathlib import Path
 
 from pipeline.build_config import BuildConfig
 from pipeline.catalogue import zoo_concepts
+from pipeline.places import PLACES_FILE, read_config, split_places
 from pipeline.plan import GENERATIONS_FILE, read_generation_sizes
-from pipeline.workbench import PHOTOGRAPHS_FILE, check_photographs, photograph_hashes
+from pipeline.workbench import (
+    PHOTOGRAPHS_FILE,
+    check_pairs,
+    check_photographs,
+    make_teacher,
+    pair_hashes,
+    photograph_hashes,
+)
 from zoo.concepts import Concept, check_concepts, concepts_text, read_concepts, write_concepts
 from zoo.config import config_diff, load_config, save_config
 from zoo.errors import WeightzooError
-from zoo.files import remove_stale_temporaries, write_json
+from zoo.files import read_json, remove_stale_temporaries, write_json
 from zoo.layout import WeightLayout
 from zoo.manifest import MANIFEST_FILE
 
@@ -35,17 +43,26 @@ def freeze(run_dir: Path, config: BuildConfig, concepts: Sequence[Concept] | Non
     check_concepts(concepts)
     if not concepts:
         raise WeightzooError("no concepts to train; give at least one")
+    labelled, places = split_places(config)
     if (run_dir / "config.json").exists():
         # read as a config: keys that a later version has added have their defaults
-        frozen = load_config(BuildConfig, run_dir / "config.json")
-        if difference := config_diff(frozen, config):
+        frozen = split_places(load_config(BuildConfig, run_dir / "config.json"))[0]
+        if difference := config_diff(frozen, labelled):
             raise WeightzooError(f"{run_dir} is frozen with another config ({one_line(difference)}); {FIX}")
     else:
-        save_config(run_dir / "config.json", config)
+        save_config(run_dir / "config.json", labelled)
+    if places:  # may change: what lies there may not
+        write_json(run_dir / PLACES_FILE, places)
+    config = read_config(run_dir)
     _freeze_concepts(run_dir, concepts)
+    teacher = make_teacher(config.teacher, config.teacher_options)
     if not (run_dir / PHOTOGRAPHS_FILE).exists():
-        write_json(run_dir / PHOTOGRAPHS_FILE, photograph_hashes(config))
+        pairs = pair_hashes(teacher, concepts)
+        write_json(
+            run_dir / PHOTOGRAPHS_FILE, photograph_hashes(config) | ({"pairs": pairs} if pairs else {})
+        )
     check_photographs(run_dir, config)
+    check_pairs(run_dir, teacher, concepts)
     layout = WeightLayout.for_generator(config.generator_config().build(), config.block_size, config.grouping)
     path = run_dir / "layout.json"
     if path.exists() and WeightLayout.load(path).id != layout.id:
@@ -63,12 +80,13 @@ def freeze_extension(run_dir: Path, more: Sequence[Concept]) -> None:
     Raises:
         WeightzooError: no finished first generation, or concepts that the run already has.
     """
-    config_path = run_dir / "config.json"
-    if not config_path.exists():
+    if not (run_dir / "config.json").exists():
         raise WeightzooError(f"{run_dir} is no run folder (no config.json); build one first, then extend it")
     remove_stale_temporaries(run_dir)
-    check_photographs(run_dir, load_config(BuildConfig, config_path))
+    config = read_config(run_dir)
+    check_photographs(run_dir, config)
     frozen, more = read_concepts(run_dir / "concepts.jsonl"), list(more)
+    check_pairs(run_dir, make_teacher(config.teacher, config.teacher_options), frozen)
     if not more:
         raise WeightzooError("no concepts to add; give at least one")
     sizes = read_generation_sizes(run_dir, len(frozen))
@@ -89,6 +107,10 @@ def freeze_extension(run_dir: Path, more: Sequence[Concept]) -> None:
 def _write_generation(run_dir: Path, sizes: list[int], concepts: list[Concept]) -> None:
     write_json(run_dir / GENERATIONS_FILE, sizes)
     (run_dir / MANIFEST_FILE).unlink(missing_ok=True)
+    config = read_config(run_dir)
+    hashes = read_json(run_dir / PHOTOGRAPHS_FILE)
+    if more := pair_hashes(make_teacher(config.teacher, config.teacher_options), concepts[-sizes[-1] :]):
+        write_json(run_dir / PHOTOGRAPHS_FILE, hashes | {"pairs": hashes.get("pairs", {}) | more})
     write_concepts(run_dir / "concepts.jsonl", concepts)
 
 

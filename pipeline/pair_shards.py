@@ -1,7 +1,7 @@
 """Pairs of an expensive teacher, rendered once: WebDataset shards beside the weight shards.
 
     pairs/sources.tar                             train-0000.source.png, test-0000.source.png: once for all concepts
-    pairs/targets-train-00000-of-00042.tar        <concept_id>/train-0000.target.png; <concept_id>/failed.json
+    pairs/targets-train-00000-of-00042.tar        <concept_id>/train-0000.target.png; __failed__ with reasons
 
 One shard belongs to one fleet and, as with weights, its existence is the done marker. Fleets read their targets here,
 never from the teacher: what is published is what was trained on.
@@ -18,10 +18,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pipeline.places import without_places
 from pipeline.plan import FleetTask
 from zoo.errors import WeightzooError
 from zoo.files import atomic_path
 
+FAILED_MEMBER = "__failed__"  # plain webdataset and datasets pass over such names
 Targets = tuple[Tensor, Tensor]
 PARTS = ("train", "test")
 
@@ -41,11 +43,13 @@ def write_sources(run_dir: Path, train: Tensor, test: Tensor) -> None:
 def write_targets(task: FleetTask, targets: dict[str, Targets | str]) -> None:
     """Write train and test targets [N, 3, S, S] by concept id; a string is the reason why there are none."""
 
+    failed = {name: without_places(value) for name, value in targets.items() if isinstance(value, str)}
+
     def members() -> Iterator[tuple[str, bytes]]:
+        if failed:
+            yield FAILED_MEMBER, json.dumps(failed, ensure_ascii=False, sort_keys=True).encode()
         for name, value in targets.items():
-            if isinstance(value, str):
-                yield f"{name}/failed.json", json.dumps({"reason": value}, ensure_ascii=False).encode()
-            else:
+            if not isinstance(value, str):
                 yield from _pictures(value, f"{name}/", "target")
 
     _write_tar(targets_path(task), members())
@@ -66,8 +70,8 @@ def read_targets(task: FleetTask) -> dict[str, Targets | str]:
                 concept_id, _, name = member.name.partition("/")
                 file = tar.extractfile(member)
                 data = file.read() if file else b""
-                if name == "failed.json":
-                    found[concept_id] = str(json.loads(data)["reason"])
+                if member.name == FAILED_MEMBER:
+                    found |= {key: str(reason) for key, reason in json.loads(data).items()}
                 else:
                     parts = pictures.setdefault(concept_id, {part: [] for part in PARTS})
                     parts[name.partition("-")[0]].append(_decode(data))

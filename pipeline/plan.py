@@ -10,18 +10,16 @@ from itertools import pairwise
 from pathlib import Path
 
 from pipeline.build_config import BuildConfig
+from pipeline.places import read_config
 from zoo.concepts import SPLITS, Concept, read_concepts
-from zoo.config import load_config
 from zoo.errors import WeightzooError
 from zoo.files import read_json
 from zoo.layout import WeightLayout
+from zoo.limits import MAX_FILE_BYTES, MAX_FILES_PER_FOLDER
 from zoo.records import BLOCK_DTYPE
 from zoo.shards import FORMATS, shard_stem
 
 GENERATIONS_FILE = "generations.json"  # numbers of concepts; absent: one generation
-# what the Hub takes: files in one folder, bytes in one file
-MAX_SHARDS = 10_000
-MAX_SHARD_BYTES = 20_000_000_000
 RECORD_OVERHEAD_BYTES = 2048  # of a record beside its blocks: texts, attributes, metrics
 
 
@@ -85,7 +83,7 @@ def plan_run(run_dir: Path, device: str = "cpu") -> list[FleetTask]:
     Raises:
         WeightzooError: more shards than a folder of the Hub may have, or larger ones.
     """
-    config = load_config(BuildConfig, run_dir / "config.json")
+    config = read_config(run_dir)
     tasks: list[FleetTask] = []
     for generation, concepts in enumerate(read_generations(run_dir)):
         tasks += plan_fleets(run_dir, config, concepts, device, generation)
@@ -131,14 +129,14 @@ def record_bytes(run_dir: Path) -> int:
 
 def check_limits(num_shards: int, fleet_size: int, bytes_per_record: int) -> None:
     """Raise ``WeightzooError`` when the shards would be too many or too large to be published."""
-    if num_shards > MAX_SHARDS:
-        least = -(-num_shards * fleet_size // MAX_SHARDS)
+    if num_shards > MAX_FILES_PER_FOLDER:
+        least = -(-num_shards * fleet_size // MAX_FILES_PER_FOLDER)
         raise WeightzooError(
-            f"{num_shards} shards are more than the {MAX_SHARDS} that a folder of the Hub may have; "
+            f"{num_shards} shards are more than the {MAX_FILES_PER_FOLDER} that a folder of the Hub may have; "
             f"set fleet_size to {least} or more"
         )
-    if fleet_size * bytes_per_record > MAX_SHARD_BYTES:
+    if fleet_size * bytes_per_record > MAX_FILE_BYTES:
         raise WeightzooError(
             f"a shard of {fleet_size} records would have {fleet_size * bytes_per_record / 1e9:.0f} GB, the Hub "
-            f"takes {MAX_SHARD_BYTES / 1e9:.0f} GB; lower fleet_size"
+            f"takes {MAX_FILE_BYTES / 1e9:.0f} GB; lower fleet_size"
         )

@@ -5,6 +5,7 @@ in it is typed by hand. :func:`card_files` adds a picture of what some of the ne
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +16,12 @@ import numpy as np
 import torch
 
 from pipeline.build_config import BuildConfig
+from pipeline.places import read_config
 from pipeline.samples import SAMPLES_FILE, sample_picture
-from pipeline.sources import attribution, photo_paths
+from pipeline.sources import attribution
+from pipeline.workbench import PHOTOGRAPHS_FILE
 from zoo.concepts import Concept, read_concepts
-from zoo.config import load_config
-from zoo.files import PathLike
-from zoo.hub.pairs import pairs_manifest
+from zoo.files import PathLike, read_json
 from zoo.layout import WeightLayout
 from zoo.manifest import ZooManifest, load_manifest, read_rejected
 from zoo.records import METRICS, WeightRecord, arrow_schema
@@ -48,26 +49,6 @@ def card_files(run_dir: PathLike, repo: str) -> dict[str, bytes]:
     return {"README.md": data_card(run_dir, manifest, repo, pictures=shown).encode(), SAMPLES_FILE: picture}
 
 
-def pairs_card(run_dir: PathLike, repo: str, weights_repo: str) -> bytes:
-    """Return the card of the pairs of a run folder, published as ``repo`` beside ``weights_repo``."""
-    manifest, _ = pairs_manifest(run_dir)
-    files = [Path(run_dir) / name for name in manifest.files]
-    tars = any(path.suffix == ".tar" for path in files)
-    fields = {
-        "name": manifest.name,
-        "pretty_name": json.dumps(manifest.name, ensure_ascii=False),
-        "licence": manifest.licence,
-        "licence_id": manifest.licence.lower(),
-        "teacher": manifest.teacher,
-        "repo": repo,
-        "weights_repo": weights_repo,
-        "pattern": "*.tar" if tars else "**",
-        "num_files": len(files),
-        "megabytes": f"{sum(path.stat().st_size for path in files) / 1e6:.1f}",
-    }
-    return Template((TEMPLATES / "pairs.md").read_text(encoding="utf-8")).substitute(fields).encode()
-
-
 def data_card(
     run_dir: Path, manifest: ZooManifest, repo: str | None = None, notes: str = "", pictures: str = ""
 ) -> str:
@@ -79,7 +60,7 @@ def data_card(
         notes: more about the quality, such as own L1 against training from scratch; ends its section.
         pictures: Markdown that shows some; ends the section of what is inside.
     """
-    config = load_config(BuildConfig, run_dir / "config.json")
+    config = read_config(run_dir)
     layout = WeightLayout.load(run_dir / "layout.json")
     concepts = read_concepts(run_dir / "concepts.jsonl")
     records = [_light(record) for entry in manifest.shards for record in read_shard(run_dir / entry.name)[0]]
@@ -101,7 +82,7 @@ def data_card(
         "retried": sum(record.attempt > 1 for record in records),
         "rejected_table": _rejected_table(concepts, rejected),
         "reasons": _reasons(rejected),
-        "photographs": _photographs(config),
+        **_photographs(read_json(run_dir / PHOTOGRAPHS_FILE), config),
     }
     text = Template((TEMPLATES / "zoo.md").read_text(encoding="utf-8")).substitute(fields)
     return text.replace("\n\n\n", "\n\n")  # where a field is empty
@@ -110,12 +91,11 @@ def data_card(
 def _facts(manifest: ZooManifest, config: BuildConfig, layout: WeightLayout) -> dict[str, Any]:
     """What config, layout and manifest say word for word."""
     ok = manifest.counts["ok"]
-    photos = {path.name for path in (*photo_paths(config.train_photos), *photo_paths(config.test_photos))}
     return {
         "name": manifest.name,
         "pretty_name": json.dumps(manifest.name, ensure_ascii=False),
         "licence": manifest.licence,
-        "licence_id": manifest.licence.lower(),
+        "licence_id": licence_id(manifest.licence),
         "size_category": next((name for limit, name in SIZES if ok < limit), "n>1M"),
         "ok": ok,
         "gan": manifest.gan,
@@ -142,8 +122,12 @@ def _facts(manifest: ZooManifest, config: BuildConfig, layout: WeightLayout) -> 
         "adversarial_weight": config.training.adversarial_weight,
         "seed": config.training.seed,
         "torch_version": torch.__version__.split("+")[0],
-        "num_photographs": len(photos),
     }
+
+
+def licence_id(licence: str) -> str:
+    """What the Hub's list of licences has for it: an identifier as it is, ``other`` for words."""
+    return licence.lower() if re.fullmatch(r"[\w.-]+", licence) else "other"
 
 
 def _light(record: WeightRecord) -> WeightRecord:
@@ -275,13 +259,20 @@ def _reasons(rejected: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines + more) or "Nothing was rejected."
 
 
-def _photographs(config: BuildConfig) -> str:
-    """One line per photograph; those of a team's own folder by name only."""
+def _photographs(hashes: dict[str, dict[str, Any]], config: BuildConfig) -> dict[str, str]:
+    """What the card says of the photographs that were hashed; those of a team's own folder by name only."""
+    if own := hashes.get("pairs"):
+        files = sum(map(len, own.values()))
+        about = (
+            f"the makers' own pairs: {files} files of {len(own)} concepts, by name in `{PHOTOGRAPHS_FILE}`"
+        )
+        return {"photographs": f"  - {about}", "trained_on": "its makers' own pairs"}
     known = {row["file"]: row for row in attribution()}
     lines = []
-    for where in (config.train_photos, config.test_photos):
-        for path in photo_paths(where):
-            row = known.get(f"{where}/{path.name}")
-            about = f"{row['title']}, {row['author']}, {row['licence']}" if row else path.name
-            lines.append(f"  - {'train' if where == config.train_photos else 'test'}: {about}")
-    return "\n".join(lines)
+    for part, where in (("train", config.train_photos), ("test", config.test_photos)):
+        for name in hashes[part]:
+            row = known.get(f"{where}/{name}")
+            about = f"{row['title']}, {row['author']}, {row['licence']}" if row else name
+            lines.append(f"  - {part}: {about}")
+    count = len({*hashes["train"].items(), *hashes["test"].items()})
+    return {"photographs": "\n".join(lines), "trained_on": f"{count} photographs"}

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.fleet import run_fleet
 from pipeline.local_workers import run_local
+from pipeline.places import PLACES_FILE
 from pipeline.plan import GENERATIONS_FILE, plan_run
 from zoo.errors import WeightzooError
 from zoo.files import PathLike
@@ -72,8 +73,9 @@ def rebuild_fleet(zoo_path: PathLike, shard_index: int = 0, split: str = "train"
         run_dir = Path(folder)
         for name in FROZEN_FILES:
             shutil.copyfile(zoo.path / name, run_dir / name)
-        if (zoo.path / GENERATIONS_FILE).exists():
-            shutil.copyfile(zoo.path / GENERATIONS_FILE, run_dir / GENERATIONS_FILE)
+        for name in (GENERATIONS_FILE, PLACES_FILE):
+            if (zoo.path / name).exists():
+                shutil.copyfile(zoo.path / name, run_dir / name)
         for name in ("base", "pairs"):
             if (zoo.path / name).is_dir():
                 shutil.copytree(zoo.path / name, run_dir / name)

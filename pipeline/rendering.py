@@ -7,6 +7,7 @@ A concept that the teacher cannot do is left out and comes back as a row with th
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from pipeline.fleet_files import row
 from pipeline.pair_shards import read_targets
 from pipeline.plan import FleetTask
 from pipeline.teachers import OwnPairs
-from pipeline.workbench import Studio
+from pipeline.workbench import Studio, check_pairs
 from zoo.concepts import Concept
 
 
@@ -54,6 +55,7 @@ class FleetImages:
 def fleet_images(studio: Studio, task: FleetTask) -> FleetImages:
     """Return the pairs of a fleet; stored ones where the teacher is expensive."""
     if not studio.teacher.expensive:
+        check_pairs(Path(task.run_dir), studio.teacher, task.concepts)
         return render(studio, task.concepts)
     stored = read_targets(task)
     known = {name: value for name, value in stored.items() if not isinstance(value, str)}

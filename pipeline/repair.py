@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.build import complete, log_event
-from pipeline.build_config import BuildConfig
 from pipeline.pair_shards import read_targets, targets_path
+from pipeline.places import read_config
 from pipeline.plan import GENERATIONS_FILE, FleetTask, plan_run
 from pipeline.storage import local_copy
 from pipeline.workbench import PHOTOGRAPHS_FILE, make_teacher
-from zoo.config import load_config
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, remove_stale_temporaries, sha256_file
 from zoo.manifest import MANIFEST_FILE, ZooManifest, load_manifest, read_rejected_file, verify_shard
@@ -52,7 +51,7 @@ def remove_damaged(run_dir: Path) -> None:
     """
     remove_stale_temporaries(run_dir)
     manifest = load_manifest(run_dir) if (run_dir / MANIFEST_FILE).exists() else None
-    expected = _expected_hashes(manifest)
+    expected = manifest.hashes() if manifest else {}
     for name in FROZEN:
         if name in expected and not _is_intact(run_dir, name, expected):
             raise WeightzooError(
@@ -95,7 +94,7 @@ def fleet_problem(task: FleetTask, expected: dict[str, str]) -> str | None:
 
 
 def _remove_damaged_pairs(run_dir: Path, tasks: list[FleetTask]) -> None:
-    config = load_config(BuildConfig, run_dir / "config.json")
+    config = read_config(run_dir)
     if not make_teacher(config.teacher, config.teacher_options).expensive:
         return
     for task in tasks:
@@ -103,12 +102,6 @@ def _remove_damaged_pairs(run_dir: Path, tasks: list[FleetTask]) -> None:
             read_targets(task)
         except WeightzooError:
             targets_path(task).unlink(missing_ok=True)
-
-
-def _expected_hashes(manifest: ZooManifest | None) -> dict[str, str]:
-    if manifest is None:
-        return {}
-    return manifest.files | {entry.name: entry.sha256 for entry in manifest.shards}
 
 
 def _is_intact(run_dir: Path, name: str, expected: dict[str, str]) -> bool:

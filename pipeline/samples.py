@@ -12,9 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipeline.build_config import BuildConfig
+from pipeline.places import read_config
 from pipeline.sources import crops, load_photos
-from zoo.config import load_config
 from zoo.layout import WeightLayout
 from zoo.lora import load_base
 from zoo.manifest import ZooManifest
@@ -29,7 +28,7 @@ COLUMNS, SIDE, GAP = 6, 128, 4  # photographs, and pixels
 
 def sample_picture(run_dir: Path, manifest: ZooManifest) -> tuple[bytes, list[str]] | None:
     """Return the picture and the concept ids of its rows; ``None`` without records or with own photographs."""
-    config = load_config(BuildConfig, run_dir / "config.json")
+    config = read_config(run_dir)
     chosen = _chosen(run_dir, manifest)
     if not chosen or config.test_photos not in ("train", "test"):
         return None

@@ -36,6 +36,11 @@ def photo_paths(where: str | Path) -> list[Path]:
         WeightzooError: the folder is missing or has no image files.
     """
     folder = PHOTOS / where if where in ("train", "test") else Path(where)
+    if str(where).startswith("own:"):
+        raise WeightzooError(
+            f"the photographs of this zoo ({where}) are its makers' own and were not published; "
+            "use a zoo of the embedded ones, or one that was built here"
+        )
     if not folder.is_dir():
         raise WeightzooError(
             f"no folder of photographs at {folder}; give 'train', 'test' or an existing folder"

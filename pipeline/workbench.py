@@ -3,6 +3,7 @@
 A :class:`Studio` renders pairs; a :class:`Workbench` trains on them as well and so needs a base.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.build_config import BuildConfig
+from pipeline.places import read_config
 from pipeline.sources import crops, photo_sets, read_photos
-from pipeline.teachers import TEACHERS, Teacher
-from zoo.config import config_diff, load_config
+from pipeline.teachers import TEACHERS, OwnPairs, Teacher
+from zoo.concepts import Concept
+from zoo.config import config_diff
 from zoo.errors import WeightzooError
 from zoo.features import load_features
 from zoo.files import read_json, sha256_file
@@ -46,7 +49,7 @@ class Workbench(Studio):
 
 def load_studio(run_dir: str, device: str = "cpu") -> Studio:
     """Load what renders the pairs of a frozen run folder."""
-    config = load_config(BuildConfig, Path(run_dir) / "config.json")
+    config = read_config(run_dir)
     check_photographs(Path(run_dir), config)
     train, test = source_crops(config)
     teacher = make_teacher(config.teacher, config.teacher_options)
@@ -97,10 +100,33 @@ def photograph_hashes(config: BuildConfig) -> dict[str, dict[str, str]]:
     }
 
 
+def pair_hashes(teacher: Teacher, concepts: Iterable[Concept]) -> dict[str, dict[str, str]]:
+    """sha256 of every file that a team's own pairs consist of, by concept; nothing for other teachers."""
+    if not isinstance(teacher, OwnPairs):
+        return {}
+    return {
+        concept.id: {name: sha256_file(path) for name, path in teacher.files(concept).items()}
+        for concept in concepts
+    }
+
+
 def check_photographs(run_dir: Path, config: BuildConfig) -> None:
     """Raise ``WeightzooError`` when the photographs are not those that the run was started with."""
-    difference = config_diff(read_json(run_dir / PHOTOGRAPHS_FILE), photograph_hashes(config))
-    if difference:
+    frozen = read_json(run_dir / PHOTOGRAPHS_FILE)
+    _check_same(run_dir, {key: frozen.get(key, {}) for key in ("train", "test")}, photograph_hashes(config))
+
+
+def check_pairs(run_dir: Path, teacher: Teacher, concepts: Iterable[Concept]) -> None:
+    """Raise ``WeightzooError`` when a team's own pairs of ``concepts`` are not those that the run was started with."""
+    now = pair_hashes(teacher, concepts)
+    if not now:
+        return
+    frozen = read_json(run_dir / PHOTOGRAPHS_FILE).get("pairs", {})
+    _check_same(run_dir, {"pairs": {name: frozen.get(name, {}) for name in now}}, {"pairs": now})
+
+
+def _check_same(run_dir: Path, frozen: Any, now: Any) -> None:
+    if difference := config_diff(frozen, now):
         raise WeightzooError(
             f"the photographs differ from those that {run_dir} was started with: "
             f"{difference.splitlines()[0].partition(':')[0]}; restore them or build into another folder"

@@ -6,11 +6,15 @@ offline, and even a client that is not reaches nothing but this machine.
 """
 
 import atexit
+import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -48,3 +52,26 @@ def hub(hub_server, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf-cache"))
     monkeypatch.setenv("HF_TOKEN", "hf_user")
     return hub_server
+
+
+@pytest.fixture
+def plain_reader(tmp_path) -> Callable[..., Any]:
+    """Run a program that knows nothing of weightzoo against the test Hub; returns the JSON that it prints."""
+
+    def read(program: str, *arguments: object) -> Any:
+        environment = os.environ | {
+            "HF_HUB_OFFLINE": "0",
+            "HF_HOME": str(tmp_path / "hf"),
+            "HF_TOKEN": "hf_user",
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", program, *map(str, arguments)],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return read

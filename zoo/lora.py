@@ -25,7 +25,7 @@ from zoo.config import from_dict, to_dict
 from zoo.errors import WeightzooError
 from zoo.files import read_json
 from zoo.gans import GANS
-from zoo.tensors import read_tensors, write_tensors
+from zoo.tensors import header_config, load_strictly, read_header, write_tensors
 
 Adapter = dict[str, Tensor]
 
@@ -126,10 +126,10 @@ def load_base(path: str | Path) -> nn.Module:
     Raises:
         WeightzooError: no such file, not safetensors, or not a generator of ours.
     """
-    tensors, header = read_tensors(path)
+    _, header = read_header(path)
     if "gan" not in header or "config" not in header:
         raise WeightzooError(f"{path} is not a generator of weightzoo: its header names no architecture")
-    return _build(path, header["gan"], json.loads(header["config"]), tensors)
+    return _load(path, header["gan"], header_config(path, header))
 
 
 def load_generator(path: str | Path) -> nn.Module:
@@ -137,21 +137,11 @@ def load_generator(path: str | Path) -> nn.Module:
     path = Path(path)
     if path.is_dir():
         config = read_json(path / "config.json")
-        tensors, _ = read_tensors(path / "generator.safetensors")
-        return _build(path, config.get("gan", "?"), config.get("config", {}), tensors)
+        return _load(path / "generator.safetensors", config.get("gan", "?"), config.get("config", {}))
     return load_base(path)
 
 
-def _build(path: str | Path, gan: str, config: dict[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:
+def _load(path: str | Path, gan: str, config: Any) -> nn.Module:
     if gan not in GANS:
         raise WeightzooError(f"{path} is a {gan!r} generator; this version knows {', '.join(GANS)}")
-    generator: nn.Module = from_dict(GANS[gan], config).build()
-    try:
-        generator.load_state_dict(dict(tensors))
-    except RuntimeError as error:
-        raise WeightzooError(
-            f"{path} does not fit its own config: {str(error).splitlines()[-1].strip()}"
-        ) from error
-    if bad := [name for name, value in tensors.items() if not torch.isfinite(value).all()]:
-        raise WeightzooError(f"{path}: {bad[0]} holds NaN or infinite values; fetch or train it again")
-    return generator.eval().requires_grad_(False)
+    return load_strictly(path, from_dict(GANS[gan], config).build)

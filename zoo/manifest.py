@@ -7,15 +7,14 @@ against it.
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from zoo.concepts import Concept, read_concepts
-from zoo.config import load_config, save_config
+from zoo.config import from_dict, save_config
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json, sha256_file
 from zoo.records import FORMAT_VERSION, METRICS, PREFIX, check_format_version, check_record
@@ -45,6 +44,7 @@ class ZooManifest:
         name: the zoo's name, from its config.
         shards: the weight shards in name order.
         files: sha256 of every other file, by its path relative to the run folder.
+        sizes: bytes of these files (absent in the first zoos).
         counts: ``concepts``, ``ok``, ``rejected``, ``failed``, and ``ok/<split>`` for each split.
         quality: the median of each metric over all records.
         subset: empty for a whole zoo; of a part of a published one ``repo``, ``revision`` (commit), ``shards``
@@ -64,14 +64,21 @@ class ZooManifest:
     shards: tuple[ShardEntry, ...]
     quality: dict[str, float] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
     subset: dict[str, str] = field(default_factory=dict)
 
+    def hashes(self) -> dict[str, str]:
+        """sha256 of every file and shard by name."""
+        return self.files | {entry.name: entry.sha256 for entry in self.shards}
 
-def build_manifest(run_dir: PathLike) -> ZooManifest:
-    """Collect the manifest of a finished run folder and write ``manifest.json``: the last file of a run."""
-    manifest = collect_manifest(run_dir)
+    def all_sizes(self) -> dict[str, int]:
+        """Bytes of every file and shard by name, where the manifest tells them."""
+        return self.sizes | {entry.name: entry.bytes for entry in self.shards}
+
+
+def write_manifest(run_dir: PathLike, manifest: ZooManifest) -> None:
+    """Write ``manifest.json``, the last file of a zoo: a folder that has one is complete."""
     save_config(Path(run_dir) / MANIFEST_FILE, manifest)
-    return manifest
 
 
 def collect_manifest(run_dir: PathLike) -> ZooManifest:
@@ -98,13 +105,15 @@ def collect_manifest(run_dir: PathLike) -> ZooManifest:
             stored.setdefault(name, []).append(values)
     if common is None:
         raise WeightzooError(f"{run_dir} has no weight shard; run `weightzoo build` first")
+    others = _other_files(run_dir)
     return ZooManifest(
         format_version=FORMAT_VERSION,
         name=read_json(run_dir / "config.json").get("name", run_dir.name),
         statistics="statistics.safetensors",
         counts=_counts(concepts, {k: len(rows) for k, rows in stored.items()}, read_rejected(run_dir)),
         shards=tuple(entries),
-        files={name: sha256_file(run_dir / name) for name in _other_files(run_dir)},
+        files={name: sha256_file(run_dir / name) for name in others},
+        sizes={name: (run_dir / name).stat().st_size for name in others},
         quality=_quality([rows[0] for rows in stored.values()]),
         subset={},
         **common,
@@ -125,13 +134,17 @@ def load_manifest(run_dir: PathLike) -> ZooManifest:
 
 
 def read_manifest(path: PathLike) -> ZooManifest:
-    """Read a manifest file; see :func:`load_manifest`."""
+    """Read a manifest file; see :func:`load_manifest`. Keys that a later writer has added are passed over."""
     values = read_json(path)
-    if isinstance(values, dict) and "format_version" in values:
-        check_format_version(values["format_version"], str(path))
-    manifest = load_config(ZooManifest, path)
-    names = (*manifest.files, *(entry.name for entry in manifest.shards))
-    if bad := [name for name in names if not is_plain_path(name)]:
+    if isinstance(values, dict):
+        if "format_version" in values:
+            check_format_version(values["format_version"], str(path))
+        values = {item.name: values[item.name] for item in fields(ZooManifest) if item.name in values}
+    try:
+        manifest = from_dict(ZooManifest, values)
+    except WeightzooError as error:
+        raise WeightzooError(f"{path}: {error}") from None
+    if bad := [name for name in manifest.hashes() if not is_plain_path(name)]:
         raise WeightzooError(
             f"{path} names the file {bad[0]!r}, which is no place in a zoo; do not use this zoo"
         )
@@ -180,12 +193,12 @@ def verify_run(run_dir: PathLike) -> list[str]:
         manifest = load_manifest(run_dir)
     except WeightzooError as error:
         return [str(error)]
-    problems = []
+    problems, sizes = [], manifest.all_sizes()
     for name, expected in sorted(manifest.files.items()):
-        problems += _hash_problem(run_dir / name, name, expected)
+        problems += _file_problem(run_dir / name, name, expected, sizes.get(name))
     seen: Counter[str] = Counter()
     for entry in manifest.shards:
-        found = _hash_problem(run_dir / entry.name, entry.name, entry.sha256)
+        found = _file_problem(run_dir / entry.name, entry.name, entry.sha256, entry.bytes)
         problems += found or verify_shard(run_dir / entry.name, manifest, entry.records, seen)
     listed = {entry.name for entry in manifest.shards}
     unlisted = [str(p.relative_to(run_dir)) for p in shard_paths(run_dir)]
@@ -272,7 +285,7 @@ def _counts(
     return counts | {f"ok/{split}": count for split, count in sorted(splits.items())}
 
 
-def _other_files(run_dir: Path) -> Iterable[str]:
+def _other_files(run_dir: Path) -> list[str]:
     """Every file beside shards, logs, manifest and the card, which quotes the manifest; in a fixed order."""
     names = ["concepts.jsonl", "config.json", "generations.json", "layout.json", "photographs.json"]
     names.append("statistics.safetensors")
@@ -281,9 +294,13 @@ def _other_files(run_dir: Path) -> Iterable[str]:
     return sorted(name for name in names if (run_dir / name).exists())
 
 
-def _hash_problem(path: Path, name: str, expected: str) -> list[str]:
+def _file_problem(path: Path, name: str, expected: str, size: int | None) -> list[str]:
     if not path.exists():
         return [f"{name} is missing; download it again or build again"]
+    if size not in (None, path.stat().st_size):
+        return [
+            f"{name} is corrupt (its size is not the manifest's {size} bytes); download it again or build again"
+        ]
     if sha256_file(path) != expected:
         return [
             f"{name} is corrupt (its sha256 differs from the manifest's); download it again or build again"

@@ -1,21 +1,27 @@
-"""Writing safetensors files whose bytes depend on their content only.
+"""Safetensors files: written so that equal content gives equal bytes, read as a stranger's.
 
 The library orders the header's metadata at random; :func:`write_tensors` sorts it, so equal tensors and
-metadata give equal files and hashes. It writes atomically. A base's discriminator is saved and loaded here.
+metadata give equal files and hashes. It writes atomically. A file may come with a config that asks for a network
+of any size; :func:`load_strictly` believes the file. A base's discriminator is saved and loaded here.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from zoo.config import from_dict, to_dict
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, write_bytes
 from zoo.gans.patchgan import PatchGanConfig
+
+MAX_CONFIG_BYTES = 1 << 16  # a longer one could ask for millions of layers
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
@@ -44,13 +50,76 @@ def read_tensors(path: PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         WeightzooError: absent or unreadable.
     """
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+
+
+def read_header(path: PathLike) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """Return the shape of every tensor of a safetensors file, and the metadata, without reading a tensor.
+
+    The library refuses a header that asks for other bytes than the file has.
+
+    Raises:
+        WeightzooError: absent or unreadable.
+    """
+    with _opened(path) as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        return shapes, dict(file.metadata() or {})
+
+
+@contextmanager
+def _opened(path: PathLike) -> Iterator[Any]:
     try:
         with safe_open(str(path), "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            yield file
     except FileNotFoundError:
         raise WeightzooError(f"no such file: {path}; check the path") from None
     except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise WeightzooError(f"{path} is not a readable safetensors file ({error}); fetch it again") from None
+
+
+class ShapesOnly(TorchFunctionMode):
+    """Modules are built without random numbers: on the meta device there are none, and trying loads 800 modules."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func is Tensor.normal_ else func(*args, **(kwargs or {}))
+
+
+def load_strictly(path: PathLike, build: Callable[[], nn.Module]) -> nn.Module:
+    """Return the module that ``build`` makes with the tensors of a file, float32, frozen, in evaluation mode.
+
+    What the module asks for is compared with what the file has before anything of that size is allocated.
+
+    Raises:
+        WeightzooError: absent, unreadable, another module's, or not finite.
+    """
+    shapes, _ = read_header(path)
+    try:
+        with torch.device("meta"), ShapesOnly():
+            module = build()
+    except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+        raise WeightzooError(f"{path}: no network has its config ({error}); fetch it again") from None
+    wanted = {name: (tuple(value.shape), value.dtype) for name, value in module.state_dict().items()}
+    if problem := _difference({name: shape for name, (shape, _) in wanted.items()}, shapes):
+        raise WeightzooError(f"{path} does not fit its own config: {problem}; fetch it again")
+    tensors, _ = read_tensors(path)
+    if bad := [name for name, value in tensors.items() if not torch.isfinite(value).all()]:
+        raise WeightzooError(f"{path}: {bad[0]} holds NaN or infinite values; fetch or train it again")
+    # copies: what the library gives may be a view of the file
+    own = {name: value.to(wanted[name][1], copy=True) for name, value in tensors.items()}
+    module.load_state_dict(own, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+def _difference(wanted: Mapping[str, tuple[int, ...]], there: Mapping[str, tuple[int, ...]]) -> str:
+    """Say where two sets of shapes differ first; empty if nowhere."""
+    for name, shape in wanted.items():
+        if name not in there:
+            return f"{name} is missing"
+        if there[name] != shape:
+            return f"{name} has shape {list(there[name])}, not {list(shape)}"
+    extra = sorted(set(there) - set(wanted))
+    return f"{extra[0]} is unknown" if extra else ""
 
 
 def save_discriminator(path: PathLike, discriminator: nn.Module) -> None:
@@ -65,20 +134,23 @@ def load_discriminator(path: PathLike) -> nn.Module:
     Raises:
         WeightzooError: absent, unreadable, or not a discriminator of ours.
     """
-    tensors, header = read_tensors(path)
+    _, header = read_header(path)
     if header.get("discriminator") != "patchgan":
         raise WeightzooError(
             f"{path} is not a discriminator of weightzoo; give base/discriminator.safetensors"
         )
+    return load_strictly(path, from_dict(PatchGanConfig, header_config(path, header)).build)
+
+
+def header_config(path: PathLike, header: Mapping[str, str]) -> Any:
+    """Return the config that a file's metadata carries as JSON.
+
+    Raises:
+        WeightzooError: there is none.
+    """
     try:
-        config = from_dict(PatchGanConfig, json.loads(header["config"]))
-        with torch.device("meta"):  # a config that asks for more than the file has allocates nothing
-            discriminator = config.build()
-        discriminator.load_state_dict(tensors, assign=True)
-        if any(value.dtype != torch.float32 for value in tensors.values()):
-            raise ValueError("its tensors are not float32")
-    except (RuntimeError, KeyError, ValueError, TypeError, IndexError, ArithmeticError) as error:
-        raise WeightzooError(f"{path} is not a readable discriminator ({error}); fetch it again") from None
-    if bad := [name for name, value in tensors.items() if not torch.isfinite(value).all()]:
-        raise WeightzooError(f"{path}: {bad[0]} holds NaN or infinite values; fetch or train it again")
-    return discriminator.eval().requires_grad_(False)
+        if len(header["config"]) > MAX_CONFIG_BYTES:
+            raise ValueError(f"more than {MAX_CONFIG_BYTES} bytes")
+        return json.loads(header["config"])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise WeightzooError(f"{path} carries no readable config ({error!r}); fetch it again") from None

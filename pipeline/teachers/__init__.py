@@ -6,6 +6,7 @@ Adding one is one file with a class like FiltersTeacher and one line in TEACHERS
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
@@ -41,6 +42,9 @@ class Teacher(Protocol):
 @runtime_checkable
 class OwnPairs(Protocol):
     """A teacher that has source photographs of its own for every concept."""
+
+    def files(self, concept: Concept) -> dict[str, Path]:
+        """The files that its pairs are read from, by a name that tells nothing of where they lie."""
 
     def pairs(self, concept: Concept, part: str, count: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
         """Sources and targets [count, 3, size, size] of ``part``, "train" or "test"."""

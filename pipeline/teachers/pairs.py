@@ -42,9 +42,15 @@ class PairsTeacher:
         try:
             count = len(find_pairs(self.folder / concept.id))
         except WeightzooError as error:
-            return str(error)
-        few = f"{self.folder / concept.id} holds {count} pair(s); give at least {LEAST_PAIRS}"
+            return str(error).replace(f"{self.folder}/", "")  # the reason is published
+        few = f"{concept.id} holds {count} pair(s); give at least {LEAST_PAIRS}"
         return few if count < LEAST_PAIRS else None
+
+    def files(self, concept: Concept) -> dict[str, Path]:
+        """Every file of the concept's folder, by its path in it; none when there is no folder."""
+        folder = self.folder / concept.id
+        paths = sorted(path for path in folder.rglob("[!.]*") if path.is_file())
+        return {path.relative_to(folder).as_posix(): path for path in paths}
 
     def edit(self, concept: Concept, photos: Tensor) -> Tensor:
         """Raises WeightzooError: this teacher has pairs, it cannot edit other photographs."""

@@ -12,13 +12,13 @@ from cli.tables import show
 from tests.pipeline.conftest import run_inline
 from tests.weightgen.toy_evaluation import make_world, thumbnails, toy_grid
 from weightgen.grid import FinetuneRow
-from zoo.manifest import build_manifest
+from zoo.manifest import collect_manifest, write_manifest
 
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory):
     world = make_world(tmp_path_factory.mktemp("toy"))
-    build_manifest(world / "zoo")  # the world has changed the zoo's config
+    write_manifest(world / "zoo", collect_manifest(world / "zoo"))  # the world has changed the zoo's config
     return world
 
 

@@ -1,8 +1,29 @@
 """``publish`` and ``download`` as commands, against the test Hub."""
 
+import json
+
 import pytest
 
 from tests.pipeline.conftest import building_inline, micro_concepts, micro_config
+from zoo.run import open_zoo
+
+# what strangers run who have never heard of weightzoo
+TAR_READER = """
+import json, sys
+import safetensors.numpy, webdataset
+from datasets import load_dataset
+
+repo, shard, folder = sys.argv[1:]
+read = {"datasets": {}, "webdataset": {}}
+for row in load_dataset(repo, "weights", split="train", streaming=True):
+    blocks = row["safetensors"] if isinstance(row["safetensors"], dict) else safetensors.numpy.load(row["safetensors"])
+    read["datasets"][row["json"]["concept_id"]] = blocks["blocks"].tobytes().hex()
+for row in webdataset.WebDataset(f"{folder}/{shard}", shardshuffle=False):
+    blocks = safetensors.numpy.load(row["safetensors"])["blocks"]
+    read["webdataset"][json.loads(row["json"])["concept_id"]] = blocks.tobytes().hex()
+assert not {"zoo", "pipeline", "weightgen"} & set(sys.modules)
+print(json.dumps(read))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +54,28 @@ def test_publish_and_download(run, hub, zoo, tmp_path):
     assert run("inspect", tmp_path / "part", "--verify").code == 0
     named = run("download", "user/micro", "--concepts", "check-*", "-o", tmp_path / "named", "--json")
     assert named.json["counts"] == {"concepts": 2, "ok": 2, "ok/validation": 2, "rejected": 0, "failed": 0}
+
+
+def test_another_format_goes_to_another_repository(run, hub, zoo, plain_reader, tmp_path):
+    assert run("publish", zoo, "--repo", "user/micro").code == 0
+    mixed = run("publish", zoo, "--repo", "user/micro", "--format", "webdataset")
+    assert mixed.code == 2 and "such as user/micro-webdataset" in mixed.error
+    told = run("publish", zoo, "--repo", "user/micro-webdataset", "--format", "webdataset")
+    assert told.code == 0, told.err
+    files = hub.files("user/micro-webdataset")
+    assert {name.rpartition(".")[2] for name in files if name.startswith("weights/")} == {"tar"}
+    assert "path: weights/train-*.tar" in files["README.md"].decode()
+    assert json.loads(files["config.json"])["shard_format"] == "webdataset"
+    out = tmp_path / "out"
+    assert run("download", "user/micro-webdataset", "-o", out).code == 0
+    ours, theirs = open_zoo(zoo), open_zoo(out)
+    assert list(theirs.records()) == list(ours.records())
+
+    read = plain_reader(TAR_READER, "user/micro-webdataset", "weights/train-00000-of-00002.tar", out)
+    expected = {record.concept_id: record.blocks.tobytes().hex() for record in ours.records("train")}
+    assert read["datasets"] == expected
+    assert set(read["webdataset"]) == set(list(expected)[:2])
+    assert "unknown format 'csv'" in run("publish", zoo, "--repo", "user/micro", "--format", "csv").error
 
 
 def test_one_line_for_what_cannot_be(run, hub, zoo, tmp_path, monkeypatch):

@@ -7,11 +7,12 @@ import pytest
 from pipeline.attempts import Outcome
 from pipeline.build import build, extend
 from pipeline.executors import EXECUTORS
-from pipeline.plan import MAX_SHARDS, check_limits, plan_run
+from pipeline.plan import check_limits, plan_run
 from pipeline.repair import repair
 from zoo.concepts import write_concepts
 from zoo.errors import WeightzooError
 from zoo.files import sha256_file, write_json
+from zoo.limits import MAX_FILES_PER_FOLDER
 from zoo.manifest import MANIFEST_FILE, read_rejected, shard_paths, verify_run
 from zoo.run import open_zoo
 
@@ -77,7 +78,7 @@ def test_an_extension_goes_on_after_any_interruption(zoo_of, monkeypatch):
     concepts = fake_concepts(6)
     whole, run_dir = zoo_of("whole", concepts[:4]), zoo_of("run", concepts[:4])
     extend(whole, concepts[4:], fleet=fake_fleet)
-    for module, name in (("freeze", "write_concepts"), ("build", "run_fleets"), ("build", "save_config")):
+    for module, name in (("freeze", "write_concepts"), ("build", "run_fleets"), ("build", "write_manifest")):
 
         def stop(*_):
             raise KeyboardInterrupt
@@ -180,7 +181,7 @@ def test_a_lost_concept_stops_the_manifest(micro, base, tmp_path):
 
 
 def test_shards_stay_under_the_hubs_limits(zoo_of):
-    check_limits(MAX_SHARDS, 8, 100_000)
+    check_limits(MAX_FILES_PER_FOLDER, 8, 100_000)
     with pytest.raises(WeightzooError, match="set fleet_size to 10 or more"):
         check_limits(12_500, 8, 100_000)
     with pytest.raises(WeightzooError, match="lower fleet_size"):

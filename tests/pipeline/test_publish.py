@@ -3,10 +3,7 @@
 import hashlib
 import io
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +11,8 @@ import pytest
 from huggingface_hub import DatasetCard
 from PIL import Image
 
-from pipeline.publish import card_files, pairs_card
+from pipeline.pairs_card import pairs_card
+from pipeline.publish import card_files
 from pipeline.samples import SAMPLES_FILE
 from zoo.concepts import read_concepts
 from zoo.files import write_text
@@ -96,7 +94,15 @@ def test_the_embedded_zoos_card_agrees_with_its_manifest():
 
 
 def test_own_photographs_are_not_shown(micro_zoo, tmp_path):
-    for name in ("config.json", "concepts.jsonl", "layout.json", "manifest.json", "base", "weights"):
+    for name in (
+        "config.json",
+        "concepts.jsonl",
+        "layout.json",
+        "manifest.json",
+        "photographs.json",
+        "base",
+        "weights",
+    ):
         (tmp_path / name).symlink_to(micro_zoo / name)
     (tmp_path / "config.json").unlink()
     config = json.loads((micro_zoo / "config.json").read_text())
@@ -106,34 +112,29 @@ def test_own_photographs_are_not_shown(micro_zoo, tmp_path):
 
 
 def test_the_card_of_pairs(micro_zoo, tmp_path):
-    write_text(tmp_path / "pairs" / "targets-00000-of-00001.tar", "x" * 200_000)
+    write_text(tmp_path / "pairs" / "one" / "0.png", "x" * 200_000)
     (tmp_path / "manifest.json").symlink_to(micro_zoo / "manifest.json")
     card = DatasetCard(pairs_card(tmp_path, f"{REPO}-pairs", REPO).decode())
-    assert card.data.to_dict()["configs"][0]["data_files"][0]["path"] == "pairs/*.tar"
-    assert f"datasets/{REPO}" in card.text and "1 files, 0.2 MB" in card.text
+    assert card.data.to_dict()["configs"][0]["data_files"][0]["path"] == "pairs/**"
+    assert f"datasets/{REPO}" in card.text and "1 files, 0.2 MB" in card.text and "$" not in card.text
+    for name in ("sources", "targets-train-00000-of-00001", "targets-validation-g01-00000-of-00001"):
+        write_text(tmp_path / "pairs" / f"{name}.tar", "")
+    data = DatasetCard(pairs_card(tmp_path, f"{REPO}-pairs", REPO).decode()).data.to_dict()
+    targets, sources = data["configs"]
+    assert targets["data_files"] == [
+        {"split": split, "path": f"pairs/targets-{split}-*.tar"} for split in ("train", "validation")
+    ]
+    assert sources["data_files"] == [{"split": "train", "path": "pairs/sources.tar"}]
+    assert [info["config_name"] for info in data["dataset_info"]] == ["targets", "sources"]
 
 
-def test_published_downloaded_verified_and_read_by_plain_clients(hub, micro_zoo, tmp_path):
+def test_published_downloaded_verified_and_read_by_plain_clients(hub, micro_zoo, plain_reader, tmp_path):
     publish(micro_zoo, REPO, card_files(micro_zoo, REPO))
     out = download(REPO, tmp_path / "out", revision="v1")
     assert verify_run(out) == [] and load_manifest(out) == load_manifest(micro_zoo)
     zoo = open_zoo(out)
     shard = next(entry.name for entry in zoo.manifest.shards if entry.split == "train")
-    environment = {
-        **os.environ,
-        "HF_HUB_OFFLINE": "0",
-        "HF_HOME": str(tmp_path / "hf"),
-        "HF_TOKEN": "hf_user",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", PLAIN_READER, REPO, shard],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    read = json.loads(done.stdout.splitlines()[-1])
+    read = plain_reader(PLAIN_READER, REPO, shard)
     expected = {r.concept_id: hashlib.sha256(r.blocks.tobytes()).hexdigest() for r in zoo.records("train")}
     assert read["streamed"] == expected
     assert set(read["opened"]) <= set(expected) and read["opened"]

@@ -17,7 +17,7 @@ from zoo.gans.e2gan import E2ganConfig
 from zoo.gans.patchgan import PatchGanConfig
 from zoo.layout import WeightLayout
 from zoo.lora import initial_adapter, save_base
-from zoo.manifest import build_manifest
+from zoo.manifest import collect_manifest, write_manifest
 from zoo.pairs import write_pairs
 from zoo.records import WeightRecord, record_metadata
 from zoo.shards import FORMATS, shard_name
@@ -64,7 +64,7 @@ def make_zoo(path: Path) -> Path:
         shard = path / "weights" / shard_name(split, 0, 1, shards.SUFFIX)
         shards.write_shard(shard, members, layout, {**metadata, "weightzoo.split": split})
     save_statistics(path / "statistics.safetensors", block_statistics(iter(records["train"]), layout))
-    build_manifest(path)
+    write_manifest(path, collect_manifest(path))
     return path
 
 

@@ -6,7 +6,7 @@ import pytest
 from zoo.concepts import Concept, write_concepts
 from zoo.files import write_bytes, write_json, write_text
 from zoo.layout import Slot, WeightLayout
-from zoo.manifest import build_manifest
+from zoo.manifest import collect_manifest, write_manifest
 from zoo.records import WeightRecord, record_metadata
 from zoo.shards import FORMATS, shard_name
 from zoo.statistics import block_statistics, save_statistics
@@ -64,5 +64,5 @@ def run_dir(tmp_path, layout, metadata, make_record, shard_format):
     statistics = block_statistics((make_record(name) for name in ("c0", "c1", "c2")), layout)
     save_statistics(path / "statistics.safetensors", statistics)
     write_text(path / "README.md", "# fake\n")
-    build_manifest(path)
+    write_manifest(path, collect_manifest(path))
     return path

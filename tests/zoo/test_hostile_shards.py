@@ -4,9 +4,12 @@ import io
 import json
 import os
 import pickle  # noqa: TID251 - to make the files that must not be loaded
+import resource
 import struct
 import tarfile
 import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,12 @@ import safetensors.numpy
 import torch
 
 from tests.zoo.test_format_document import golden_record, metadata
+from zoo.config import to_dict
 from zoo.errors import WeightzooError
+from zoo.files import write_json
+from zoo.gans import GANS
+from zoo.gans.e2gan import E2ganConfig
+from zoo.lora import load_base, load_generator
 from zoo.manifest import verify_shard
 from zoo.records import RECORDS_KEY, arrow_schema
 from zoo.shards import read_shard, webdataset
@@ -285,11 +293,62 @@ def test_no_source_file_loads_pickles():
             assert all("weights_only=True" in line for line in loads), f"{path} loads pickles"
 
 
+@contextmanager
+def memory_bound(num_bytes: int) -> Iterator[None]:
+    """Whoever allocates more gets a MemoryError, or torch's RuntimeError."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+WIDE = {
+    "e2gan": {"channels": [10**6] * 4, "groups": 8},
+    "pix2pix": {"filters": 10**6},
+}
+
+
+@pytest.mark.parametrize("gan", GANS)
+def test_a_base_that_asks_for_more_than_its_file(tmp_path, gan):
+    """Compared with the file's header on the meta device: nothing of the config's size is ever made."""
+    path = tmp_path / "generator.safetensors"
+    for width in (10**4, 10**6, 10**30):
+        values = json.loads(json.dumps(WIDE[gan]).replace("1000000", str(width)))
+        write_tensors(path, {"a": torch.ones(1)}, {"gan": gan, "config": json.dumps(values)})
+        write_json(tmp_path / "config.json", {"gan": gan, "config": values})
+        for where in (path, tmp_path):
+            with memory_bound(1 << 30), pytest.raises(WeightzooError, match="config"):
+                load_generator(where)
+
+
+def test_a_base_with_other_tensors_than_its_config(tmp_path):
+    generator = E2ganConfig(channels=(4, 4, 8, 8), heads=2, groups=2).build()
+    tensors, path = generator.state_dict(), tmp_path / "generator.safetensors"
+    config = json.dumps(to_dict(generator.config))
+    for changes, message in (
+        ({"stem.bias": torch.ones(5)}, r"stem.bias has shape \[5\], not \[4\]"),
+        ({"more": torch.ones(1)}, "more is unknown"),
+        ({"stem.bias": None}, "stem.bias is missing"),
+        ({"stem.bias": torch.full((4,), torch.nan)}, "stem.bias holds NaN"),
+    ):
+        changed = {name: value for name, value in (tensors | changes).items() if value is not None}
+        write_tensors(path, changed, {"gan": "e2gan", "config": config})
+        with pytest.raises(WeightzooError, match=message):
+            load_base(path)
+    for text in ("[" * 10**5, " " * 10**6, "{}}", '{"channels": "many"}'):
+        write_tensors(path, tensors, {"gan": "e2gan", "config": text})
+        with pytest.raises(WeightzooError):
+            load_base(path)
+
+
 def test_a_discriminator_that_asks_for_more_than_its_file(tmp_path):
     config = json.dumps(
         {"channels": [1 << 20, 1 << 20], "norm": "none", "last_stride": 2, "image_channels": 3}
     )
     path = tmp_path / "d.safetensors"
     write_tensors(path, {"a": torch.ones(1)}, {"discriminator": "patchgan", "config": config})
-    with pytest.raises(WeightzooError, match="not a readable discriminator"):
+    with pytest.raises(WeightzooError, match="does not fit its own config"):
         load_discriminator(path)

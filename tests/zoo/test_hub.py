@@ -11,7 +11,14 @@ from zoo.concepts import Concept, read_concepts, write_concepts
 from zoo.errors import WeightzooError
 from zoo.files import sha256_file, write_text
 from zoo.hub import client, download, publish, publish_pairs, upload
-from zoo.manifest import MANIFEST_FILE, build_manifest, load_manifest, shard_paths, verify_run
+from zoo.manifest import (
+    MANIFEST_FILE,
+    collect_manifest,
+    load_manifest,
+    shard_paths,
+    verify_run,
+    write_manifest,
+)
 from zoo.run import open_zoo
 from zoo.shards import shard_name
 
@@ -66,7 +73,7 @@ def extend(run_dir, shard_format, make_record, layout, metadata):
     write_concepts(run_dir / "concepts.jsonl", [*concepts, Concept("new", "Make it new")])
     shard = run_dir / "weights" / shard_name("train", 0, 1, shard_format.SUFFIX, generation=1)
     shard_format.write_shard(shard, [make_record("new")], layout, metadata)
-    build_manifest(run_dir)
+    write_manifest(run_dir, collect_manifest(run_dir))
     return shard
 
 
@@ -174,7 +181,7 @@ def test_a_rebuilt_zoo_leaves_no_old_shards(hub, published):
     shard.unlink()
     concepts = [c for c in read_concepts(published / "concepts.jsonl") if c.split == "train"]
     write_concepts(published / "concepts.jsonl", concepts)
-    build_manifest(published)
+    write_manifest(published, collect_manifest(published))
     publish(published, REPO, {"README.md": b"---\n---\n"})
     assert hub.files(REPO) == contents(published) | {"README.md": b"---\n---\n"}
 
@@ -356,7 +363,7 @@ def test_what_cannot_be_downloaded(hub, run_dir, tmp_path, monkeypatch):
 def test_a_list_of_concepts_in_another_order_is_noticed(hub, run_dir, tmp_path):
     first, second, third, *others = read_concepts(run_dir / "concepts.jsonl")
     write_concepts(run_dir / "concepts.jsonl", [third, second, first, *others])
-    build_manifest(run_dir)
+    write_manifest(run_dir, collect_manifest(run_dir))
     publish(run_dir, REPO, CARD)
     with pytest.raises(
         WeightzooError, match="does not tell which shard holds which concept; choose by --shards"
@@ -388,20 +395,24 @@ def test_a_manifest_that_names_files_outside_is_refused(hub, published, tmp_path
         download(REPO, tmp_path / "out")
 
 
-def test_a_manifest_that_lies_about_sizes_is_refused(hub, published, tmp_path):
+@pytest.mark.parametrize("name", ["a shard", "base/generator.safetensors"])
+def test_a_manifest_that_lies_about_sizes_is_refused(hub, published, tmp_path, name):
     values = json.loads((published / MANIFEST_FILE).read_text())
-    values["shards"][0]["bytes"] += 1
+    if name == "a shard":
+        values["shards"][0]["bytes"] += 1
+    else:
+        values["sizes"][name] += 1
     (published / MANIFEST_FILE).write_text(json.dumps(values))
     _commit(published / MANIFEST_FILE)
-    with hub.counted("GET", "/weights/") as fetched:
+    with hub.counted("GET", "/weights/") as shards, hub.counted("GET", "/base/") as base:
         with pytest.raises(WeightzooError, match="its manifest says"):
             download(REPO, tmp_path / "out")
-    assert fetched() == 0
+    assert shards() == base() == 0
 
 
 def test_content_that_is_not_the_manifests_is_refused(hub, published, tmp_path):
     path = published / "layout.json"
-    path.write_text(path.read_text() + " ")
+    path.write_text(path.read_text().replace("a.bias", "a.bios"))
     _commit(path)
     with pytest.raises(WeightzooError, match="layout.json of user/zoo is not what its manifest says"):
         download(REPO, tmp_path / "out")

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from zoo.errors import WeightzooError
-from zoo.manifest import MANIFEST_FILE, build_manifest, load_manifest, shard_paths, verify_run, verify_shard
+from zoo.files import write_json
+from zoo.manifest import (
+    MANIFEST_FILE,
+    collect_manifest,
+    load_manifest,
+    shard_paths,
+    verify_run,
+    verify_shard,
+    write_manifest,
+)
 from zoo.run import open_zoo
 
 
@@ -40,7 +49,7 @@ def test_statistics_are_numpys(run_dir, make_record, layout):
 
 def test_the_manifest_is_the_same_when_written_again(run_dir):
     before = (run_dir / MANIFEST_FILE).read_bytes()
-    build_manifest(run_dir)
+    write_manifest(run_dir, collect_manifest(run_dir))
     assert (run_dir / MANIFEST_FILE).read_bytes() == before
 
 
@@ -66,7 +75,7 @@ def test_a_shard_of_another_base_is_found(run_dir, layout, metadata, shard_forma
     problems = verify_shard(shard, load_manifest(run_dir))
     assert len(problems) == 1 and "base_sha256" in problems[0]
     with pytest.raises(WeightzooError, match="differs from the other shards"):
-        build_manifest(run_dir)
+        collect_manifest(run_dir)
 
 
 def test_huge_weights_are_flagged(tmp_path, layout, metadata, shard_format, make_record):
@@ -83,10 +92,10 @@ def test_a_lost_or_doubled_concept_stops_the_manifest(run_dir):
     row = json.loads(rejected.read_text())
     rejected.write_text("")
     with pytest.raises(WeightzooError, match="'c3' has 0 outcomes"):
-        build_manifest(run_dir)
+        collect_manifest(run_dir)
     rejected.write_text(json.dumps(row) + "\n" + json.dumps(row | {"concept_id": "c0"}) + "\n")
     with pytest.raises(WeightzooError, match="'c0' has 2 outcomes"):
-        build_manifest(run_dir)
+        collect_manifest(run_dir)
 
 
 def test_an_unfinished_or_newer_run_is_refused(run_dir, tmp_path):
@@ -100,3 +109,26 @@ def test_an_unfinished_or_newer_run_is_refused(run_dir, tmp_path):
     path.unlink()
     with pytest.raises(WeightzooError, match="no manifest.json"):
         open_zoo(run_dir)
+
+
+def test_every_listed_file_has_its_size(run_dir):
+    manifest = load_manifest(run_dir)
+    assert set(manifest.sizes) == set(manifest.files)
+    assert all((run_dir / name).stat().st_size == size for name, size in manifest.all_sizes().items())
+    for change in ("sizes", "shards"):
+        values = json.loads((run_dir / MANIFEST_FILE).read_text())
+        if change == "sizes":
+            values["sizes"]["layout.json"] += 1
+        else:
+            values["shards"][0]["bytes"] += 1
+        write_json(run_dir / MANIFEST_FILE, values)
+        (problem,) = verify_run(run_dir)
+        assert "size is not the manifest's" in problem
+        write_manifest(run_dir, manifest)
+    assert verify_run(run_dir) == []
+
+
+def test_keys_of_a_later_writer_are_passed_over(run_dir):
+    values = json.loads((run_dir / MANIFEST_FILE).read_text())
+    write_json(run_dir / MANIFEST_FILE, values | {"colour": "green"})
+    assert verify_run(run_dir) == []

@@ -101,8 +101,9 @@ class TransformerBlock(nn.Module):
         self.cross_attention = Attention(width, config.heads, rank)
         self.expand = linear(width, width * config.mlp_ratio, rank)
         self.contract = linear(width * config.mlp_ratio, width, rank)
-        self.tokens = nn.Parameter(torch.randn(config.context_tokens, width))
-        self.position = nn.Parameter(torch.randn(width, 5) * 0.1)
+        # filled in place: what zoo.tensors.ShapesOnly can leave out
+        self.tokens = nn.Parameter(torch.empty(config.context_tokens, width).normal_())
+        self.position = nn.Parameter(torch.empty(width, 5).normal_().mul_(0.1))
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
@@ -194,4 +195,6 @@ def start_near_identity(output: nn.Module) -> None:
     """Lets the output convolution start as a copy of the source: its last three inputs are the image itself."""
     with torch.no_grad():
         output.weight.mul_(0.1)
-        output.weight[:, -3:] = torch.eye(3)[:, :, None, None]
+        output.weight[:, -3:] = 0.0
+        for colour in range(3):
+            output.weight[colour, colour - 3] = 1.0

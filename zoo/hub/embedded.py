@@ -46,7 +46,7 @@ def copy_embedded(name: PathLike, out: PathLike) -> Path:
     manifest = load_manifest(source)
     if (out / MANIFEST_FILE).exists() and load_manifest(out) != manifest:
         raise WeightzooError(f"{out} holds another zoo; choose another folder")
-    expected = dict(manifest.files) | {entry.name: entry.sha256 for entry in manifest.shards}
+    expected = manifest.hashes()
     for relative in (*expected, "README.md", MANIFEST_FILE):
         target = out / relative
         if relative in expected and target.exists() and sha256_file(target) == expected[relative]:

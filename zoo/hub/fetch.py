@@ -27,7 +27,6 @@ from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.hf_api import RepoFile
 
 from zoo.concepts import read_concepts, write_concepts
-from zoo.config import save_config
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, atomic_path, remove_stale_temporaries, sha256_file
 from zoo.hub.client import HubUnreachable, hub_errors, is_passing, patiently
@@ -42,6 +41,7 @@ from zoo.manifest import (
     read_manifest,
     shard_paths,
     verify_run,
+    write_manifest,
 )
 from zoo.progress import track
 from zoo.shards import read_shard
@@ -115,9 +115,7 @@ class _Source:
             raise WeightzooError(f"{repo_id} is no zoo of weightzoo: it has no {MANIFEST_FILE}") from None
         self.commit = path.parent.name
         self.manifest, self.manifest_sha256 = read_manifest(path), sha256_file(path)
-        self.expected = dict(self.manifest.files) | {
-            entry.name: entry.sha256 for entry in self.manifest.shards
-        }
+        self.expected = self.manifest.hashes()
         self._check_sizes()
 
     def fetch(self, name: str) -> Path:
@@ -163,17 +161,17 @@ class _Source:
         return Path(patiently(call))
 
     def _check_sizes(self) -> None:
-        """Refuse a repository whose shards are larger than its manifest says, before fetching any."""
+        """Refuse a repository whose files are larger than its manifest says, before fetching any."""
         if not self.online:
             return
         listing = {"repo_type": "dataset", "revision": self.commit, "recursive": True}
         entries = patiently(lambda: list(HfApi().list_repo_tree(self.repo_id, **listing)))
         sizes = {entry.path: entry.size for entry in entries if isinstance(entry, RepoFile)}
-        for entry in self.manifest.shards:
-            if sizes.get(entry.name) != entry.bytes:
-                there = f"{sizes[entry.name]} bytes" if entry.name in sizes else "absent"
+        for name, size in self.manifest.all_sizes().items():
+            if sizes.get(name) != size:
+                there = f"{sizes[name]} bytes" if name in sizes else "absent"
                 raise WeightzooError(
-                    f"{entry.name} of {self.repo_id} is {there}, its manifest says {entry.bytes}; tell its owner"
+                    f"{name} of {self.repo_id} is {there}, its manifest says {size}; tell its owner"
                 )
 
 
@@ -275,7 +273,7 @@ def _write_subset(source: _Source, out: Path, shards: Sequence[ShardEntry]) -> N
         "shards": f"{len(shards)} of {len(source.manifest.shards)}",
         "manifest_sha256": source.manifest_sha256,
     }
-    save_config(out / MANIFEST_FILE, replace(manifest, subset=subset))
+    write_manifest(out, replace(manifest, subset=subset))
 
 
 def _ids(path: Path) -> list[str]:

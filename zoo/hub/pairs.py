@@ -26,11 +26,17 @@ def pairs_manifest(run_dir: PathLike) -> tuple[ZooManifest, bytes]:
     found = sorted(path for path in (run_dir / PAIRS).rglob("[!.]*") if path.is_file())
     if not found:
         raise WeightzooError(
-            f"{run_dir} has no pairs/ (its teacher {zoo.teacher!r} makes them anew from the photographs); "
-            "publish it without --pairs"
+            f"{run_dir} has no pairs/ (its teacher {zoo.teacher!r} stores none); publish it without --pairs"
         )
     files = {path.relative_to(run_dir).as_posix(): sha256_file(path) for path in found}
     manifest = replace(
-        zoo, name=f"{zoo.name}-{PAIRS}", gan=PAIRS, counts={}, shards=(), quality={}, files=files
+        zoo,
+        name=f"{zoo.name}-{PAIRS}",
+        gan=PAIRS,
+        counts={},
+        shards=(),
+        quality={},
+        files=files,
+        sizes={name: (run_dir / name).stat().st_size for name in files},
     )
     return manifest, json_text(to_dict(manifest)).encode()

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
 from zoo.manifest import ShardEntry, ZooManifest
-from zoo.shards import FORMATS
+from zoo.shards import without_suffix
 
 
 def choose_shards(
@@ -94,9 +94,7 @@ def concepts_by_shard(
 
 def rejected_name(shard: str) -> str:
     """Return where the rejected concepts of a shard stand: ``weights/X.parquet`` -> ``rejected/X.jsonl``."""
-    name = PurePosixPath(shard).name
-    suffix = next((f.SUFFIX for f in FORMATS.values() if name.endswith(f.SUFFIX)), "")
-    return f"rejected/{name.removesuffix(suffix)}.jsonl"
+    return f"rejected/{without_suffix(PurePosixPath(shard).name)}.jsonl"
 
 
 def contradiction(manifest: ZooManifest) -> WeightzooError:

@@ -7,7 +7,6 @@ the repository has. Batches of files go first; the card and the manifest come in
 Every commit names its parent, so that a lost answer or a second publisher cannot double anything.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,37 +16,18 @@ from huggingface_hub.errors import RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
 from zoo.errors import WeightzooError
-from zoo.files import PathLike, sha256_file
+from zoo.files import PathLike
 from zoo.hub.client import ATTEMPTS, LOG_IN, hub_errors, is_passing, patiently, wait
+from zoo.hub.local_files import LocalFile, check_limits, checked_file, file_of_bytes
 from zoo.hub.pairs import pairs_manifest
 from zoo.manifest import MANIFEST_FILE, ZooManifest, load_manifest, read_manifest
 from zoo.progress import bar
 from zoo.records import FORMAT_VERSION
+from zoo.shards import FORMATS, format_of
 
 FORMAT_TAG = f"v{FORMAT_VERSION}"
 FILES_PER_COMMIT, BYTES_PER_COMMIT = 100, 5 * 10**9  # the Hub allows 128 commits an hour
-MAX_FILES, MAX_FILES_PER_FOLDER, MAX_BYTES = 100_000, 10_000, 20 * 10**9  # the Hub's recommendations
 CARD, ATTRIBUTES = "README.md", ".gitattributes"
-
-
-@dataclass(frozen=True)
-class LocalFile:
-    """One file to be published: its name in the repository, its content, and the content's sha256 and size."""
-
-    name: str
-    source: Path | bytes
-    sha256: str
-    size: int
-
-    def is_at(self, remote: RepoFile | None) -> bool:
-        """Whether the repository has this content under this name."""
-        if remote is None or remote.size != self.size:
-            return False
-        return remote.lfs.sha256 == self.sha256 if remote.lfs else remote.blob_id == self._git_id()
-
-    def _git_id(self) -> str:
-        data = self.source if isinstance(self.source, bytes) else self.source.read_bytes()
-        return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -99,10 +79,9 @@ def publish(
     if manifest.subset:
         whole = manifest.subset.get("repo", "its repository")
         raise WeightzooError(f"{run_dir} is a part of {whole} only; download the whole zoo to publish it")
-    hashes = dict(manifest.files) | {entry.name: entry.sha256 for entry in manifest.shards}
-    files = [_checked(run_dir, name, digest) for name, digest in hashes.items()]
-    last = [_of_bytes(name, data) for name, data in more.items()]
-    last.append(_of_bytes(MANIFEST_FILE, (run_dir / MANIFEST_FILE).read_bytes()))
+    files = [checked_file(run_dir, name, digest) for name, digest in manifest.hashes().items()]
+    last = [file_of_bytes(name, data) for name, data in more.items()]
+    last.append(file_of_bytes(MANIFEST_FILE, (run_dir / MANIFEST_FILE).read_bytes()))
     return _publish(repo_id, manifest, files, last, private, tag)
 
 
@@ -111,9 +90,9 @@ def publish_pairs(
 ) -> Published:
     """Publish the image pairs of a run folder (``pairs/``); see :func:`publish`."""
     manifest, data = pairs_manifest(run_dir)
-    files = [_checked(Path(run_dir), name, digest) for name, digest in manifest.files.items()]
-    last = [_of_bytes(name, content) for name, content in more.items()]
-    return _publish(repo_id, manifest, files, [*last, _of_bytes(MANIFEST_FILE, data)], private, tag)
+    files = [checked_file(Path(run_dir), name, digest) for name, digest in manifest.files.items()]
+    last = [file_of_bytes(name, content) for name, content in more.items()]
+    return _publish(repo_id, manifest, files, [*last, file_of_bytes(MANIFEST_FILE, data)], private, tag)
 
 
 def _publish(
@@ -124,7 +103,7 @@ def _publish(
     private: bool,
     tag: str | None,
 ) -> Published:
-    _check_limits([*files, *last])
+    check_limits([*files, *last])
     if get_token() is None:
         raise WeightzooError(f"publishing needs an account on the Hub; {LOG_IN}")
     repo = _Repo(repo_id)
@@ -257,40 +236,19 @@ def _stale(
         raise WeightzooError(
             f"{repo.id} holds the zoo {there.name!r}, another one; choose another repository"
         )
-    known = {*there.files, *(entry.name for entry in there.shards)}
+    if other := _formats(there) - _formats(manifest):
+        ours = "-".join(_formats(manifest))
+        raise WeightzooError(
+            f"{repo.id} holds this zoo as {other.pop()}, and clients take one format a repository; "
+            f"publish it as {ours} to another one, such as {repo.id}-{ours}"
+        )
+    known = there.hashes()
     return [name for name in others if name in known or name.startswith("pictures/")]
 
 
-def _checked(run_dir: Path, name: str, digest: str) -> LocalFile:
-    path = run_dir / name
-    if not path.is_file() or sha256_file(path) != digest:
-        state = "corrupt" if path.is_file() else "missing"
-        raise WeightzooError(
-            f"{path} is {state}; mend the zoo (`weightzoo build` it again) before publishing"
-        )
-    return LocalFile(name, path, digest, path.stat().st_size)
-
-
-def _of_bytes(name: str, data: bytes) -> LocalFile:
-    return LocalFile(name, data, hashlib.sha256(data).hexdigest(), len(data))
-
-
-def _check_limits(files: Sequence[LocalFile]) -> None:
-    """Refuse what the Hub would refuse, before anything is sent."""
-    if large := [file for file in files if file.size > MAX_BYTES]:
-        raise WeightzooError(
-            f"{large[0].name} is larger than {MAX_BYTES / 1e9:g} GB; build with smaller fleets"
-        )
-    folders: dict[str, int] = {}
-    for file in files:
-        folder = file.name.rpartition("/")[0]
-        folders[folder] = folders.get(folder, 0) + 1
-    full = [folder for folder, count in folders.items() if count > MAX_FILES_PER_FOLDER]
-    if full or len(files) > MAX_FILES:
-        where = (
-            f"{full[0]}/ has more than {MAX_FILES_PER_FOLDER}" if full else f"there are more than {MAX_FILES}"
-        )
-        raise WeightzooError(f"{where} files, which the Hub does not take; build with larger fleets")
+def _formats(manifest: ZooManifest) -> set[str]:
+    """The names of the formats that a zoo's shards have: one, or none where it has no shard."""
+    return {name for entry in manifest.shards for name, f in FORMATS.items() if format_of(entry.name) is f}
 
 
 def _batches(files: Sequence[LocalFile]) -> Iterator[list[LocalFile]]:

@@ -52,6 +52,12 @@ def shard_name(split: str, index: int, count: int, suffix: str = parquet.SUFFIX,
     return shard_stem(split, index, count, generation) + suffix
 
 
+def without_suffix(name: str) -> str:
+    """Return the name of a shard, or its path, without its format's suffix."""
+    suffix = next((f.SUFFIX for f in FORMATS.values() if name.endswith(f.SUFFIX)), "")
+    return name.removesuffix(suffix)
+
+
 def format_of(path: PathLike) -> ShardFormat:
     """Return the format of a shard by its suffix."""
     for shard_format in FORMATS.values():
