@@ -2,6 +2,8 @@
 
 PRESET ?= small
 MODELS ?= runs/models
+# concepts beyond the catalogue, for the weight generator
+MORE ?= 8000
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 WEIGHTZOO := $(VENV)/bin/weightzoo
@@ -20,10 +22,10 @@ help:
 	@echo "make test-fast      the default tests only"
 	@echo "make lint           ruff"
 	@echo "make zoo            build the embedded zoo anew (about two hours, resumable)"
-	@echo "make models         train both stages of the weight generator, and the controls (about an hour)"
+	@echo "make models         train both stages of the weight generator, and the controls (about three hours)"
 	@echo "make embed          make models, then put the polished one into the package"
 	@echo "make bench          the benchmarks"
-	@echo "make evaluate-full  make models, then the full evaluation grid (about three hours, resumable)"
+	@echo "make evaluate-full  make models, then the full evaluation grid (about four hours, resumable)"
 
 setup: $(STAMP)
 
@@ -62,9 +64,9 @@ bench: $(STAMP)
 models: $(STAMP)
 	@$(WEIGHTZOO) train -o $(MODELS)/generated
 	@$(WEIGHTZOO) train --denoiser unet1d -o $(MODELS)/generated_unet1d
-	@$(WEIGHTZOO) train --pseudo-labels -o $(MODELS)/labelled
-	@$(WEIGHTZOO) train --polish $(MODELS)/labelled -o $(MODELS)/polished
-	@$(WEIGHTZOO) train --polish $(MODELS)/labelled --random-init -o $(MODELS)/control
+	@$(WEIGHTZOO) train --pseudo-labels --more-concepts $(MORE) -o $(MODELS)/labelled
+	@$(WEIGHTZOO) train --polish $(MODELS)/labelled --more-concepts $(MORE) -o $(MODELS)/polished
+	@$(WEIGHTZOO) train --polish $(MODELS)/labelled --more-concepts $(MORE) --random-init -o $(MODELS)/control
 
 # what `make models` made becomes the model that comes with the package
 embed: models

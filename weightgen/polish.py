@@ -70,7 +70,7 @@ class PolishConfig:
         max_skipped: updates in a row that may be skipped because a gradient is not finite.
     """
 
-    steps: int = 2400
+    steps: int = 4000
     learning_rate: float = 4e-4
     weight_decay: float = 0.05
     warmup: float = 0.03
