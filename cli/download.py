@@ -53,13 +53,11 @@ def download(
         "subset": manifest.subset,
     }
     part = f" (a part: {manifest.subset['shards']} shards)" if manifest.subset else ""
+    if not manifest.shards:
+        return emit(result, json, [f"{folder}: {len(manifest.files)} files of pairs, verified"])
     lines = [
         f"{folder}: {manifest.counts['ok']} trained GANs in {len(manifest.shards)} shards{part}, "
         f"{size / 1e6:.1f} MB, verified",
         f"next: weightzoo inspect {folder}; weightzoo train --data {folder} -o model",
     ]
-    emit(
-        result,
-        json,
-        lines if manifest.shards else [f"{folder}: {len(manifest.files)} files of pairs, verified"],
-    )
+    return emit(result, json, lines)

@@ -56,13 +56,14 @@ def freeze(run_dir: Path, config: BuildConfig, concepts: Sequence[Concept] | Non
     config = read_config(run_dir)
     _freeze_concepts(run_dir, concepts)
     teacher = make_teacher(config.teacher, config.teacher_options)
-    if not (run_dir / PHOTOGRAPHS_FILE).exists():
+    if (run_dir / PHOTOGRAPHS_FILE).exists():
+        check_photographs(run_dir, config)
+        check_pairs(run_dir, teacher, concepts)
+    else:
         pairs = pair_hashes(teacher, concepts)
         write_json(
             run_dir / PHOTOGRAPHS_FILE, photograph_hashes(config) | ({"pairs": pairs} if pairs else {})
         )
-    check_photographs(run_dir, config)
-    check_pairs(run_dir, teacher, concepts)
     layout = WeightLayout.for_generator(config.generator_config().build(), config.block_size, config.grouping)
     path = run_dir / "layout.json"
     if path.exists() and WeightLayout.load(path).id != layout.id:

@@ -30,6 +30,50 @@ from zoo.shards import read_shard
 TEMPLATES = Path(__file__).resolve().parent.parent / "data_cards"
 MAX_LISTED = 500  # concepts in the card; all of them are in concepts.jsonl
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+# of a record as WebDataset: declared, for a first shard without records tells a reader nothing
+TAR_FEATURES = """\
+  features:
+  - name: json
+    struct:
+    - name: attempt
+      dtype: int64
+    - name: attributes
+      dtype: string
+    - name: concept_id
+      dtype: string
+    - name: format_version
+      dtype: int64
+    - name: layout_id
+      dtype: string
+    - name: metrics
+      struct:
+      - name: kid
+        dtype: float64
+      - name: l1
+        dtype: float64
+      - name: l1_copy
+        dtype: float64
+      - name: psnr
+        dtype: float64
+    - name: paraphrases
+      list: string
+    - name: prompt
+      dtype: string
+    - name: seed
+      dtype: int64
+    - name: sha256
+      dtype: string
+    - name: split
+      dtype: string
+    - name: step
+      dtype: int64
+  - name: safetensors
+    dtype: binary
+  - name: __key__
+    dtype: string
+  - name: __url__
+    dtype: string
+"""
 METRIC_NAMES = {"l1": "L1", "l1_copy": "L1 of copy", "psnr": "PSNR (dB)", "kid": "KID"}
 
 
@@ -71,7 +115,7 @@ def data_card(
         "notes": notes,
         "pictures": pictures,
         "data_files": _data_files(manifest),
-        "features": _features(layout) if _is_parquet(manifest) else "",
+        "features": _features(layout) if _is_parquet(manifest) else TAR_FEATURES,
         "example": _example(manifest, layout, repo or manifest.name),
         "split_info": _split_info(manifest),
         "split_table": _split_table(manifest),

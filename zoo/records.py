@@ -77,15 +77,20 @@ def check_record(record: WeightRecord, layout: WeightLayout) -> None:
 
 
 def row_of(record: WeightRecord) -> dict[str, Any]:
-    """Return every field but the blocks as JSON-able values (attributes stay an object)."""
+    """Return every field but the blocks as JSON-able values.
+
+    ``attributes`` is JSON text: they differ from record to record, and readers such as ``datasets`` want one type.
+    """
     row = {item.name: getattr(record, item.name) for item in fields(record) if item.name != "blocks"}
     metrics = {key: record.metrics[key] for key in METRICS}
-    return row | {"paraphrases": list(record.paraphrases), "metrics": metrics}
+    attributes = json.dumps(record.attributes, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return row | {"attributes": attributes, "paraphrases": list(record.paraphrases), "metrics": metrics}
 
 
 def record_of(row: Mapping[str, Any], blocks: np.ndarray) -> WeightRecord:
-    """Inverse of :func:`row_of`."""
-    values = dict(row) | {"paraphrases": tuple(row["paraphrases"])}
+    """Inverse of :func:`row_of`. Raises ``ValueError``, ``TypeError`` or ``KeyError`` for what is no such row."""
+    own = {"attributes": json.loads(row["attributes"]), "paraphrases": tuple(row["paraphrases"])}
+    values = dict(row) | own
     return WeightRecord(**values, blocks=blocks)
 
 

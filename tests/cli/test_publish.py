@@ -16,7 +16,7 @@ from datasets import load_dataset
 repo, shard, folder = sys.argv[1:]
 read = {"datasets": {}, "webdataset": {}}
 for row in load_dataset(repo, "weights", split="train", streaming=True):
-    blocks = row["safetensors"] if isinstance(row["safetensors"], dict) else safetensors.numpy.load(row["safetensors"])
+    blocks = safetensors.numpy.load(row["safetensors"])
     read["datasets"][row["json"]["concept_id"]] = blocks["blocks"].tobytes().hex()
 for row in webdataset.WebDataset(f"{folder}/{shard}", shardshuffle=False):
     blocks = safetensors.numpy.load(row["safetensors"])["blocks"]

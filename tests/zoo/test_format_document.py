@@ -58,13 +58,13 @@ def check(metadata: dict[str, str], row: dict, blocks: np.ndarray) -> None:
         2,
     )
     assert row["metrics"]["psnr"] == 20.0
+    assert json.loads(row["attributes"]) == {"recipe": [{"op": "invert"}], "strength": 0.5}
 
 
 def test_parquet_by_the_document():
     file = pq.ParquetFile(GOLDEN / "train-00000-of-00001.parquet")
     metadata = {key.decode(): value.decode() for key, value in file.metadata.metadata.items()}
     (row,) = file.read().to_pylist()
-    assert json.loads(row["attributes"])["strength"] == 0.5
     check(metadata, row, np.frombuffer(row["blocks"], "<f2").reshape(-1, 4))
 
 

@@ -202,12 +202,15 @@ def test_weights_that_are_none(tmp_path, weights):
         {"concept_id": 3},
         {"prompt": None},
         {"paraphrases": 3},
+        {"attributes": {}},
         {"attributes": []},
+        {"attributes": "[]"},
+        {"attributes": "[" * 100_000},
         {"step": "many"},
         {"metrics": {"l1": "low"}},
         {"surprise": 1},
     ],
-    ids=str,
+    ids=lambda changes: str(changes)[:40],
 )
 def test_texts_that_no_record_has(tmp_path, changes):
     good = members()[2][1]

@@ -10,7 +10,7 @@ from tests.hub_faults import Fault
 from zoo.concepts import Concept, read_concepts, write_concepts
 from zoo.errors import WeightzooError
 from zoo.files import sha256_file, write_text
-from zoo.hub import client, download, publish, publish_pairs, upload
+from zoo.hub import client, download, local_files, publish, publish_pairs, upload
 from zoo.manifest import (
     MANIFEST_FILE,
     collect_manifest,
@@ -171,9 +171,9 @@ def test_what_is_not_published(hub, run_dir, monkeypatch, tmp_path):
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(WeightzooError, match=f"{shard.name} is corrupt"):
         publish(run_dir, REPO, CARD)
-    monkeypatch.setattr(upload, "MAX_FILES_PER_FOLDER", 2)
+    monkeypatch.setattr(local_files, "MAX_FILES_PER_FOLDER", 2)
     with pytest.raises(WeightzooError, match="weights/ has more than 2 files"):
-        upload._check_limits([upload.LocalFile(f"weights/{i}", b"", "", 0) for i in range(3)])
+        local_files.check_limits([local_files.LocalFile(f"weights/{i}", b"", "", 0) for i in range(3)])
 
 
 def test_a_rebuilt_zoo_leaves_no_old_shards(hub, published):

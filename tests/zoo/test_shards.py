@@ -1,10 +1,12 @@
 """Every storage format gives back equal records, writes equal bytes, and refuses what is damaged."""
 
 import dataclasses
+import json
 
 import datasets
 import numpy as np
 import pytest
+import safetensors.numpy
 import webdataset
 
 from zoo.errors import WeightzooError
@@ -95,6 +97,21 @@ def test_parquet_streams_through_plain_datasets(tmp_path, layout, metadata, make
     assert (row["concept_id"], row["metrics"]["psnr"]) == ("c1", 20.5)
     blocks = np.frombuffer(row["blocks"], "<f2").reshape(-1, 8)
     np.testing.assert_array_equal(blocks, make_record("c1").blocks)
+
+
+def test_tar_streams_through_plain_datasets(tmp_path, layout, metadata, make_record):
+    """Records of a catalogue have attributes of different types under the same key."""
+    path = tmp_path / "train-00000-of-00001.tar"
+    recipes = [[{"op": "glow", "start": 0.5}], [{"op": "line", "start": [0.0, 1.0]}], []]
+    records = [
+        dataclasses.replace(make_record(f"c{i}"), attributes={"recipe": recipe})
+        for i, recipe in enumerate(recipes)
+    ]
+    webdataset_format.write_shard(path, records, layout, metadata)
+    rows = list(datasets.load_dataset("webdataset", data_files=str(path), split="train", streaming=True))
+    assert [json.loads(row["json"]["attributes"])["recipe"] for row in rows] == recipes
+    for row, record in zip(rows, records, strict=True):
+        np.testing.assert_array_equal(safetensors.numpy.load(row["safetensors"])["blocks"], record.blocks)
 
 
 def test_tar_streams_through_plain_webdataset(tmp_path, layout, metadata, make_record):

@@ -6,7 +6,6 @@ Uncompressed, page checksums on, content-defined chunking (a re-upload after an 
     blocks = numpy.frombuffer(rows[0]["blocks"], "<f2").reshape(-1, 256)
 """
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -122,15 +121,12 @@ def _records(file: pq.ParquetFile, path: PathLike, layout: WeightLayout) -> Iter
 
 
 def _arrow_row(record: WeightRecord) -> dict[str, Any]:
-    row = row_of(record)
-    row["attributes"] = json.dumps(record.attributes, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    row["blocks"] = np.ascontiguousarray(record.blocks).tobytes()
-    return row
+    return row_of(record) | {"blocks": np.ascontiguousarray(record.blocks).tobytes()}
 
 
 def _record(row: dict[str, Any], layout: WeightLayout) -> WeightRecord:
     blocks = np.frombuffer(row.pop("blocks"), BLOCK_DTYPE).reshape(layout.num_blocks, layout.block_size)
-    return check_texts(record_of(row | {"attributes": json.loads(row["attributes"])}, blocks))
+    return check_texts(record_of(row, blocks))
 
 
 def _corrupt(path: PathLike, error: Exception) -> WeightzooError:
