@@ -29,6 +29,11 @@ class Zoo:
     layout: WeightLayout
     manifest: ZooManifest
 
+    @property
+    def name(self) -> str:
+        """What the zoo is called."""
+        return self.manifest.name
+
     def file(self, name: str) -> Path:
         """Return the path of one of the zoo's files, which is there then."""
         return self.path / name

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zoo.errors import WeightzooError
 from zoo.hub.client import hub_errors
 from zoo.hub.embedded import find_zoo
 from zoo.hub.fetch import HubSource
@@ -28,6 +29,11 @@ class HubZoo(Zoo):
 
     source: HubSource
     checked: dict[str, Path] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The repository."""
+        return self.source.repo_id
 
     def file(self, name: str) -> Path:
         """Return the path of one of the zoo's files in the cache, fetched and checked once per process.
@@ -63,6 +69,9 @@ def open_named(name: str) -> Zoo:
         WeightzooError: there is no such zoo, or it is unfinished.
     """
     named = _NAME.fullmatch(name)
-    if named and not Path(name).is_dir():
+    if not named or Path(name).is_dir():
+        return open_zoo(find_zoo(name))
+    try:
         return open_hub_zoo(*named.groups())
-    return open_zoo(find_zoo(name))
+    except WeightzooError as error:  # a mistyped folder looks like a repository
+        raise type(error)(f"there is no folder {name}, and on the Hub: {error}") from error
