@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 
 from cli.output import JsonOption, emit, quiet_progress
+from cli.publish_model import is_model, publish_model
 
 
 def publish(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished zoo.")],
-    repo: Annotated[str, typer.Option("--repo", help="Dataset repository USER/NAME; made if absent.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a finished zoo, or of a weight generator.")],
+    repo: Annotated[str, typer.Option("--repo", help="Repository USER/NAME; made if absent.")],
     private: Annotated[
         bool, typer.Option("--private", help="Make it private, or insist that it is.")
     ] = False,
@@ -31,8 +32,11 @@ def publish(
     Examples:
       weightzoo publish runs/small --repo user/small --private
       weightzoo publish runs/small --repo user/small --pairs --tag paper
+      weightzoo publish runs/model --repo user/model
     """
     quiet_progress(json)
+    if is_model(run):
+        return publish_model(run, repo, private, tag, json)
     from pipeline.publish import card_files, pairs_card
     from zoo.hub import publish as run_publish
     from zoo.hub import publish_pairs
