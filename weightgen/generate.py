@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from weightgen.model_folder import ModelFolder
 
 Prompt = str | Sequence[str] | Sequence[Sequence[str]]
+NOT_NEEDED = ["checkpoints/*", "tensorboard/*"]  # of a model on the Hub
 CHUNK = 64  # networks that go through the denoiser at once
 
 
@@ -254,10 +255,11 @@ def open_model(path_or_repo: str | Path, revision: str | None = None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    from zoo.hub.client import quiet
+
     try:
-        return Path(
-            snapshot_download(name, revision=revision, ignore_patterns=["checkpoints/*", "tensorboard/*"])
-        )
+        with quiet():
+            return Path(snapshot_download(name, revision=revision, ignore_patterns=NOT_NEEDED))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightzooError(
