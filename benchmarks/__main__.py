@@ -3,9 +3,15 @@
 One alone: ``python -m benchmarks.fleets``, ``python -m benchmarks.start_up``. Results go to benchmarks/results/*.json.
 """
 
-from benchmarks import fleets, planning, start_up
+from benchmarks import fleets, ood, planning, start_up, stream
 
-BENCHMARKS = {"start_up": start_up.main, "fleets": fleets.main, "planning": planning.main}
+BENCHMARKS = {
+    "start_up": start_up.main,
+    "fleets": fleets.main,
+    "planning": planning.main,
+    "stream": stream.main,
+    "ood": ood.main,
+}
 
 if __name__ == "__main__":
     for name, run in BENCHMARKS.items():

@@ -29,10 +29,10 @@ from pipeline.sources import crops, load_photos
 from weightgen.denoisers.layers import TextConditioning, TextReader
 from weightgen.generate import generate
 from weightgen.model_folder import load_model_folder
+from weightgen.optimizing import learning_rate_factor, parameter_groups
 from weightgen.pictures import PictureBatch, picture_loss
 from weightgen.polish import PolishConfig, polish
 from weightgen.text import TextStates, load_text_encoder
-from weightgen.train import learning_rate_factor, parameter_groups
 from zoo.hub import find_zoo
 from zoo.lora import load_base, merge
 from zoo.run import open_zoo

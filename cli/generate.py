@@ -1,7 +1,7 @@
 """``weightzoo generate``: a prompt goes in, an adapter folder comes out."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +21,10 @@ def generate(
     seed: Annotated[
         int | None, typer.Option(help="Draw the noise with this seed; without it a call gives the mean.")
     ] = None,
+    fallback: Annotated[
+        str | None,
+        typer.Option(help="nearest: for a prompt unlike what the model has learned, its nearest concept."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Generate the weights of a GAN for a prompt.
@@ -37,6 +41,7 @@ def generate(
     """
     quiet_progress(json)
     import time
+    import warnings
     from dataclasses import replace
 
     started = time.perf_counter()
@@ -49,7 +54,9 @@ def generate(
     opened = load_model_folder(library.open_model(model_source(model)))
     loaded = time.perf_counter()
     noise = None if seed is None else torch.Generator().manual_seed(seed)
-    output = library.generate(opened, [prompt], steps, guidance, noise)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", library.UnfamiliarPrompt)  # said below
+        output = library.generate(opened, [prompt], steps, guidance, noise, fallback=fallback)
     if strength != 1:
         stronger = library.scale_strength(output.adapter(), library.mean_adapter(opened), strength)
         output = replace(output, adapters={name: value[None] for name, value in stronger.items()})
@@ -57,19 +64,25 @@ def generate(
     keep_base(out, opened.base_generator_path)
     done = time.perf_counter()
     count = sum(value.numel() for value in output.adapter().values())
-    result = {
+    result: dict[str, Any] = {
         "prompt": prompt,
         "adapter": str(out),
         "model": str(opened.path),
         "parameters": count,
         "seconds": {"loading": round(loaded - started, 3), "generating": round(done - loaded, 3)},
     }
-    emit(
-        result,
-        json,
-        [
-            f"{out}: {count:,} weights for {prompt[0]!r} in {done - loaded:.2f} s "
-            f"(after {loaded - started:.1f} s of loading)",
-            f"next: weightzoo apply {out} photo.jpg -o out.jpg",
-        ],
-    )
+    lines = [
+        f"{out}: {count:,} weights for {output.prompts[0][0]!r} in {done - loaded:.2f} s "
+        f"(after {loaded - started:.1f} s of loading)",
+        f"next: weightzoo apply {out} photo.jpg -o out.jpg",
+    ]
+    if output.ood is not None:
+        result |= {"ood": float(output.ood[0]), "nearest": output.nearest[0]}
+        if result["ood"] > 1:
+            taken = "taken instead" if fallback else "--fallback nearest takes it instead"
+            lines.insert(
+                1,
+                f"unlike what the model has learned (score {result['ood']:.1f}, usual up to 1): the nearest that it "
+                f"knows is {output.nearest[0]!r} ({taken})",
+            )
+    emit(result, json, lines)

@@ -1,4 +1,4 @@
-"""``weightzoo publish``: put a finished zoo on the Hub."""
+"""``weightzoo publish``: put a finished zoo or a weight generator on the Hub."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,11 +7,13 @@ import typer
 
 from cli.choices import choose
 from cli.output import JsonOption, emit, quiet_progress
+from cli.publish_model import is_model, publish_model
+from zoo.errors import WeightzooError
 
 
 def publish(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished zoo.")],
-    repo: Annotated[str, typer.Option("--repo", help="Dataset repository USER/NAME; made if absent.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a finished zoo, or of a weight generator.")],
+    repo: Annotated[str, typer.Option("--repo", help="Repository USER/NAME; made if absent.")],
     private: Annotated[
         bool, typer.Option("--private", help="Make it private, or insist that it is.")
     ] = False,
@@ -26,7 +28,7 @@ def publish(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Publish a zoo as a dataset on the Hugging Face Hub, with its data card.
+    """Publish a zoo as a dataset on the Hugging Face Hub, with its data card, or a weight generator as a model.
 
     Only what the repository lacks is sent, the manifest last; run the same command again after an interruption.
     A repository holds one format: publish another one beside it. What --format makes stays in RUN/.FORMAT, so that
@@ -38,8 +40,13 @@ def publish(
       weightzoo publish runs/small --repo user/small --private
       weightzoo publish runs/small --repo user/small --pairs --tag paper
       weightzoo publish runs/small --repo user/small-webdataset --format webdataset
+      weightzoo publish runs/model --repo user/model
     """
     quiet_progress(json)
+    if is_model(run):
+        if pairs or format is not None:
+            raise WeightzooError(f"{run} is a weight generator, which has no pairs or shards; drop that option")
+        return publish_model(run, repo, private, tag, json)
     from pipeline.pairs_card import pairs_card
     from pipeline.places import check_private
     from pipeline.publish import card_files

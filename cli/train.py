@@ -6,14 +6,17 @@ from typing import Annotated, Any
 import typer
 
 from cli.choices import choose
-from cli.embedded import zoo_folder
+from cli.embedded import EMBEDDED
 from cli.output import JsonOption, emit, quiet_progress
 
 
 def train(
     out: Annotated[Path, typer.Option("-o", "--out", help="Model folder to write.")],
     data: Annotated[
-        list[str] | None, typer.Option(help="Zoo to learn, may be repeated; the embedded one by default.")
+        list[str] | None,
+        typer.Option(
+            help="Zoo to learn: a folder, or USER/NAME[@REVISION] of the Hub; may be repeated.  [default: embedded]"
+        ),
     ] = None,
     preset: Annotated[str, typer.Option(help="tiny, small or paper.")] = "small",
     denoiser: Annotated[str | None, typer.Option(help="transformer or unet1d.")] = None,
@@ -38,6 +41,20 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps, other than the preset's.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, batches and noise.")] = 0,
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint, or start anew.")] = True,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Train with several processes on a Ray cluster.")
+    ] = False,
+    num_workers: Annotated[
+        int, typer.Option(min=0, help="Ray: processes that share every batch; 0 trains in this one.")
+    ] = 2,
+    use_gpu: Annotated[bool, typer.Option("--use-gpu", help="Ray: a GPU for each of them.")] = False,
+    storage: Annotated[
+        str | None, typer.Option(help="Ray: where checkpoints go: a folder that all nodes see, or a URI.")
+    ] = None,
+    address: Annotated[str, typer.Option(help="Ray cluster: local, auto or ray://HOST:PORT.")] = "local",
+    loader_workers: Annotated[
+        int, typer.Option(min=0, help="Processes that read ahead, for each process that trains.")
+    ] = 0,
     json: JsonOption = False,
 ) -> None:
     """Train a weight generator on the weights of a zoo.
@@ -54,14 +71,19 @@ def train(
       weightzoo train --polish labelled -o polished --seconds 300
       weightzoo train --data runs/tiny --preset tiny -o runs/tiny-model
       weightzoo train --data zoo-small --data runs/fresh --denoiser unet1d -o model-unet
+      weightzoo train --data user/zoo@v1 --preset paper --ray --address auto --num-workers 8 --use-gpu \\
+        --storage s3://bucket/runs -o model
     """
     quiet_progress(json)
     check_stages(polish is not None, pseudo_labels, random_init, more_concepts)
-    folders = [zoo_folder(name) for name in data] if data else [zoo_folder(None)]
+    check_cluster(ray, polish is not None, use_gpu, storage, address)
+    from zoo.hub import open_named
+
+    zoos = [open_named(name) for name in data or [EMBEDDED]]
     if polish is not None:
         folder = train_by_pictures(
             polish,
-            folders[0],
+            config_folder(zoos[0]),
             out,
             random_init=random_init,
             more_concepts=more_concepts,
@@ -71,8 +93,10 @@ def train(
             resume=resume,
         )
     else:
+        from weightgen.ray_train import Cluster
+
         folder = train_on_weights(
-            folders,
+            zoos,
             out,
             preset,
             denoiser,
@@ -82,6 +106,8 @@ def train(
             seconds=seconds,
             seed=seed,
             resume=resume,
+            loader_workers=loader_workers,
+            cluster=Cluster(num_workers, use_gpu, storage, address) if ray and num_workers else None,
         )
     from zoo.files import read_json
 
@@ -112,8 +138,30 @@ def check_stages(polish: bool, pseudo_labels: bool, random_init: bool, more_conc
         raise WeightzooError("--more-concepts needs --pseudo-labels or --polish MODEL; add one of them")
 
 
+def check_cluster(ray: bool, polish: bool, use_gpu: bool, storage: str | None, address: str) -> None:
+    """Refuse options of the cluster without it, and the stage that does not run on one.
+
+    Raises:
+        WeightzooError: naming the option.
+    """
+    from zoo.errors import WeightzooError
+
+    if ray and polish:
+        raise WeightzooError("--polish runs in one process; leave --ray out")
+    given = {"--use-gpu": use_gpu, "--storage": storage, "--address": address != "local"}
+    if not ray and (alone := [name for name, value in given.items() if value]):
+        raise WeightzooError(f"{alone[0]} is an option of --ray; add it")
+
+
+def config_folder(zoo: Any) -> Path:
+    """Return the folder with a zoo's config, concepts and base, fetched where it is one of the Hub."""
+    for name in ("config.json", "concepts.jsonl", "base/generator.safetensors"):
+        zoo.file(name)
+    return zoo.path
+
+
 def train_on_weights(
-    zoos: list[Path],
+    zoos: list[Any],
     out: Path,
     preset: str = "small",
     denoiser: str | None = None,
@@ -123,26 +171,45 @@ def train_on_weights(
     seconds: float | None = None,
     seed: int = 0,
     resume: bool = True,
+    loader_workers: int = 0,
+    cluster: Any = None,
 ) -> Path:
-    """First stage: the weights of ``zoos``; validated on the first one's validation split."""
+    """First stage: the weights of ``zoos``; validated on the first one's validation split.
+
+    Args:
+        zoos: folders, or opened zoos.
+        cluster: a ``weightgen.ray_train.Cluster``; ``None`` trains in this process.
+    """
     from dataclasses import replace
 
-    from weightgen.data import load_zoo, merge
+    from weightgen.data import WeightDataset
     from weightgen.presets import PRESETS, for_pseudo_labels
+    from weightgen.ray_train import train_on_ray
+    from weightgen.stream import open_source
     from weightgen.train import train as run
+    from zoo.errors import WeightzooError
+    from zoo.run import Zoo, open_zoo
 
     make = choose("preset", preset, PRESETS)
     config = replace(make() if denoiser is None else make(denoiser), seed=seed)
-    dataset = merge([load_zoo(folder, "train") for folder in zoos])
-    validation = load_zoo(zoos[0], "validation")
+    opened = [zoo if isinstance(zoo, Zoo) else open_zoo(zoo) for zoo in zoos]
+    source, validation = open_source(opened)
     if pseudo_labels:
         from cli.pictures import open_studio
 
-        dataset = open_studio(zoos[0], seed, more_concepts).pseudo_labelled(dataset)
+        if not isinstance(source, WeightDataset):
+            raise WeightzooError(
+                f"{source.name} is too large to be labelled in memory; leave --pseudo-labels out"
+            )
+        source = open_studio(config_folder(opened[0]), seed, more_concepts).pseudo_labelled(source)
         config = for_pseudo_labels(config)
     if steps is not None:
         config = replace(config, steps=steps)
-    return run(config, dataset, out, validation=validation, seconds=seconds, resume=resume)
+    if cluster is not None:
+        return train_on_ray(
+            config, source, out, validation, seconds, resume, loader_workers=loader_workers, cluster=cluster
+        )
+    return run(config, source, out, validation, seconds, resume, loader_workers=loader_workers)
 
 
 def train_by_pictures(

@@ -2,27 +2,69 @@
 
     train, validation = load_zoo("runs/small", "train"), load_zoo("runs/small", "validation")
     train = merge([train, load_zoo("runs/fresh", "train")])
-    for batch in batches(train, batch_size=32, seed=0, start_step=0):
-        blocks, texts = train.blocks[batch.concepts], batch.texts(train)
+    for batch in train.feed(batch_size=32, seed=0, start_step=0):
+        batch.blocks, batch.texts
 
 Batch number `step` is a function of (seed, step) and the dataset, so training goes on exactly where it was.
+`weightgen.stream` gives the same kind of batches without holding the records in memory.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from weightgen.normalize import BlockStatistics
 from zoo.errors import WeightzooError
 from zoo.layout import WeightLayout
-from zoo.run import open_zoo
+from zoo.records import WeightRecord
+from zoo.run import Zoo, open_zoo
+
+
+@dataclass(frozen=True)
+class WeightBatch:
+    """Rows of one training batch: blocks float32 [b, num_blocks, block_size] as stored, and a text of each."""
+
+    step: int
+    blocks: Tensor
+    texts: list[str]
+
+
+class WeightSource(Protocol):
+    """What training reads: a `WeightDataset` in memory, or a `weightgen.stream.ShardStream`."""
+
+    @property
+    def layout(self) -> WeightLayout: ...
+    @property
+    def base_generator(self) -> Path: ...
+    @property
+    def base_sha256(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    def __len__(self) -> int: ...
+
+    def statistics(self) -> BlockStatistics:
+        """Of the train records, for whitening."""
+        ...
+
+    def wordings(self, count: int) -> list[tuple[str, ...]]:
+        """The prompt and the paraphrases of up to `count` of the concepts, at random."""
+        ...
+
+    def feed(
+        self, batch_size: int, seed: int, start_step: int = 0, slots: range | None = None
+    ) -> Generator[WeightBatch]:
+        """Endless batches from `start_step` on; `slots` are the rows of the whole batch that are wanted."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +98,9 @@ class WeightDataset:
     def evaluation_prompts(self, count: int = 4) -> tuple[list[str], list[int]]:
         """Up to `count` paraphrases of each concept (its prompt if it has none), and the record of each text."""
         asked = [prompts[1 : 1 + count] or prompts[:1] for prompts in self.prompts]
-        return [text for texts in asked for text in texts], [i for i, texts in enumerate(asked) for _ in texts]
+        return [text for texts in asked for text in texts], [
+            i for i, texts in enumerate(asked) for _ in texts
+        ]
 
     @property
     def fingerprint(self) -> str:
@@ -65,6 +109,22 @@ class WeightDataset:
         digest = hashlib.sha256(words.encode())
         digest.update(self.origin.encode() or self.blocks.half().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+    def statistics(self) -> BlockStatistics:
+        """Of these records."""
+        return BlockStatistics.from_blocks(self.blocks, self.layout.mask)
+
+    def wordings(self, count: int) -> list[tuple[str, ...]]:
+        """The prompt and the paraphrases of up to `count` of the concepts, at random."""
+        return [self.prompts[i] for i in np.random.default_rng(0).permutation(len(self))[:count]]
+
+    def feed(
+        self, batch_size: int, seed: int, start_step: int = 0, slots: range | None = None
+    ) -> Generator[WeightBatch]:
+        """Endless batches from `start_step` on; `slots` are the rows of the whole batch that are wanted."""
+        rows = slice(slots.start, slots.stop) if slots else slice(None)
+        for batch in batches(self, batch_size, seed, start_step):
+            yield WeightBatch(batch.step, self.blocks[batch.concepts[rows]], batch.texts(self)[rows])
 
     def subset(self, indices: Sequence[int]) -> WeightDataset:
         """The records at `indices`."""
@@ -77,10 +137,15 @@ class WeightDataset:
         )
 
 
-def load_zoo(path: str | Path, split: str = "train") -> WeightDataset:
-    """Reads every record of `split` of a finished zoo folder; the dataset is empty if the split is."""
-    zoo = open_zoo(path)
-    records = list(zoo.records(split))
+def load_zoo(zoo: Zoo | str | Path, split: str = "train") -> WeightDataset:
+    """Reads every record of `split` of a finished zoo; the dataset is empty if the split is."""
+    zoo = zoo if isinstance(zoo, Zoo) else open_zoo(zoo)
+    return load_records(zoo, zoo.records(split))
+
+
+def load_records(zoo: Zoo, rows: Iterable[WeightRecord]) -> WeightDataset:
+    """These records of a zoo as a dataset."""
+    records = list(rows)
     shape = (len(records), zoo.layout.num_blocks, zoo.layout.block_size)
     blocks = torch.empty(shape)
     for row, record in zip(blocks, records, strict=True):
@@ -93,7 +158,7 @@ def load_zoo(path: str | Path, split: str = "train") -> WeightDataset:
         layout=zoo.layout,
         base_generator=zoo.base_path,
         base_sha256=zoo.manifest.base_sha256,
-        name=zoo.manifest.name,
+        name=zoo.name,
     )
 
 
@@ -147,6 +212,11 @@ class Batch:
         """The prompts of this batch."""
         rows = zip(self.concepts.tolist(), self.prompts.tolist(), strict=True)
         return [dataset.prompts[concept][prompt] for concept, prompt in rows]
+
+
+def wording(seed: int, step: int, batch_size: int) -> np.ndarray:
+    """[batch_size] numbers in [0, 1): which of its wordings each record of a batch is shown with."""
+    return np.random.default_rng([seed, 1, step]).random(batch_size)
 
 
 def batches(dataset: WeightDataset, batch_size: int, seed: int, start_step: int = 0) -> Iterator[Batch]:

@@ -12,6 +12,7 @@ of a call get the same noise, so a prompt's network does not depend on what else
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,12 @@ if TYPE_CHECKING:
     from weightgen.model_folder import ModelFolder
 
 Prompt = str | Sequence[str] | Sequence[Sequence[str]]
+NOT_NEEDED = ["checkpoints/*", "tensorboard/*"]  # of a model on the Hub
 CHUNK = 64  # networks that go through the denoiser at once
+
+
+class UnfamiliarPrompt(UserWarning):
+    """A prompt that is unlike those that the model has learned."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +48,16 @@ class WeightDiffusionOutput:
         adapters: {name: [K, ...]} with K = prompts x num_networks.
         blocks: the same weights as blocks, [K, num_blocks, block_size].
         prompts: the wordings that each network was made from, K lists.
+        ood: the out-of-distribution score of each network's prompt, [K]: 0 is usual, above 1 is unlike what the
+            model has learned. None where the model folder does not say what that was.
+        nearest: the prompt of the learned concept that is closest to each network's, K; empty like `ood`.
     """
 
     adapters: dict[str, Tensor]
     blocks: Tensor
     prompts: list[list[str]]
+    ood: Tensor | None = None
+    nearest: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.blocks)
@@ -79,6 +90,7 @@ def generate(
     guidance_scale: float = 1.0,
     generator: torch.Generator | None = None,
     num_networks: int = 1,
+    fallback: str | None = None,
 ) -> WeightDiffusionOutput:
     """Generates the weights of K = prompts x num_networks networks.
 
@@ -88,13 +100,16 @@ def generate(
         guidance_scale: above 1 pushes away from the prediction without a prompt.
         generator: source of the noise. Without one, a single step for a single network starts from zeros (the
             mean prediction), everything else from noise seeded with 0: a call can be repeated.
+        fallback: "nearest" generates for the nearest learned concept where a prompt is unlike those that the
+            model has learned. Without it a warning says so.
 
     Raises:
-        WeightzooError: an empty prompt, or a number of steps or networks below 1.
+        WeightzooError: an empty prompt, a number of steps or networks below 1, or a fallback that is not there.
     """
     concepts = wordings(prompt)
     if num_inference_steps < 1 or num_networks < 1:
         raise WeightzooError("the numbers of steps and of networks must be at least 1")
+    concepts, ood, nearest = judge(model, concepts, fallback)
     noise = draw_noise(model, num_networks, generator, still=num_inference_steps == num_networks == 1)
     text = load_text_encoder(model.text_encoder_name).encode([t for texts in concepts for t in texts]).trim()
     rows = torch.arange(len(text)).repeat_interleave(num_networks)
@@ -107,7 +122,36 @@ def generate(
     normalised = torch.cat([part.mean(0) for part in per_text])
     blocks = model.statistics.denormalize(normalised)
     prompts = [texts for texts in concepts for _ in range(num_networks)]
-    return WeightDiffusionOutput(model.layout.from_blocks(blocks), blocks, prompts)
+    if ood is not None:
+        ood, nearest = ood.repeat_interleave(num_networks), [t for t in nearest for _ in range(num_networks)]
+    return WeightDiffusionOutput(model.layout.from_blocks(blocks), blocks, prompts, ood, tuple(nearest))
+
+
+def judge(
+    model: ModelFolder, concepts: list[list[str]], fallback: str | None
+) -> tuple[list[list[str]], Tensor | None, list[str]]:
+    """The concepts to generate for, the scores of those that were asked for, and the learned ones nearest to them."""
+    if fallback not in (None, "nearest"):
+        raise WeightzooError(f"unknown fallback {fallback!r}; known: nearest")
+    if model.familiar is None:
+        if fallback:
+            raise WeightzooError(
+                f"{model.path} does not say what it has learned, so it has no fallback; leave it out, or add "
+                "the file with weightgen.familiar.add"
+            )
+        return concepts, None, []
+    ood, nearest = model.familiar.score(concepts), model.familiar.nearest(concepts)
+    taken = []
+    for texts, score, known in zip(concepts, ood.tolist(), nearest, strict=True):
+        if score > 1 and fallback is None:
+            warnings.warn(
+                f"{texts[0]!r} is unlike what the model has learned (score {score:.1f}, usual up to 1); the "
+                f"nearest that it knows is {known!r}",
+                UnfamiliarPrompt,
+                stacklevel=3,
+            )
+        taken.append([known] if score > 1 and fallback else texts)
+    return taken, ood, nearest
 
 
 def draw_noise(model: ModelFolder, count: int, generator: torch.Generator | None, still: bool) -> Tensor:
@@ -197,21 +241,25 @@ def save_adapter(
 
 
 def open_model(path_or_repo: str | Path, revision: str | None = None) -> Path:
-    """The local folder of a model: the path itself, or a snapshot of a repository of the Hub.
+    """The local folder of a model: the path itself, or a snapshot of USER/NAME[@REVISION] of the Hub.
 
     Raises:
         WeightzooError: neither a folder nor a repository that can be reached.
     """
     if Path(path_or_repo).is_dir():
         return Path(path_or_repo)
-    name = str(path_or_repo)
+    name, _, named = str(path_or_repo).partition("@")
+    revision = revision or named or None
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise WeightzooError(f"{name} does not exist; give a model folder, or a repository as user/name")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    from zoo.hub.client import quiet
+
     try:
-        return Path(snapshot_download(name, revision=revision))
+        with quiet():
+            return Path(snapshot_download(name, revision=revision, ignore_patterns=NOT_NEEDED))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightzooError(

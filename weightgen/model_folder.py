@@ -5,6 +5,7 @@
     DIR/scheduler/scheduler_config.json
     DIR/weightgen.json        format version, text encoder, target, layout id, base sha256, metadata
     DIR/layout.json  DIR/statistics.safetensors  DIR/base_generator.safetensors
+    DIR/familiar.safetensors  optional: the learned prompts, for the out-of-distribution score
 
 `save_model_folder` writes it, `load_model_folder` reads it back without importing diffusers (diffusers alone
 takes several seconds to import, the folder a fraction of one), so that one-step generation starts fast.
@@ -24,6 +25,8 @@ import torch
 from torch import nn
 
 from weightgen.denoisers import NETWORKS, class_names
+from weightgen.familiar import FILE as FAMILIAR
+from weightgen.familiar import Familiar, load_familiar
 from weightgen.normalize import BlockStatistics
 from zoo.errors import WeightzooError
 from zoo.files import atomic_path, read_json, sha256_file, write_json
@@ -46,6 +49,7 @@ class ModelFolder:
         denoiser_name: key of NETWORKS and DENOISERS, e.g. "transformer".
         target: what the denoiser predicts, "x0" or "v".
         metadata: what the training wrote down (stage "generated" or "polished", steps, R2, zoo, ...).
+        familiar: what the model has learned, in words; None in a folder without it.
     """
 
     path: Path
@@ -58,6 +62,7 @@ class ModelFolder:
     text_encoder_name: str
     target: str = "x0"
     metadata: dict[str, Any] = field(default_factory=dict)
+    familiar: Familiar | None = None
 
     def scheduler(self) -> SchedulerMixin:
         """The diffusers scheduler stored in the folder (imports diffusers)."""
@@ -76,6 +81,7 @@ def save_model_folder(
     text_encoder_name: str,
     metadata: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
+    familiar: Familiar | None = None,
 ) -> Path:
     """Writes a complete model folder; `model_index.json` comes last and marks the folder as complete.
 
@@ -94,6 +100,8 @@ def save_model_folder(
     write_json(out_dir / "scheduler" / "scheduler_config.json", _scheduler_config(scheduler))
     layout.save(out_dir / "layout.json")
     statistics.save(out_dir / "statistics.safetensors")
+    if familiar is not None:
+        familiar.save(out_dir / FAMILIAR)
     base_path = out_dir / "base_generator.safetensors"
     if not base_path.exists() or not base_path.samefile(base_generator_path):
         with atomic_path(base_path) as path:
@@ -126,7 +134,7 @@ def copy_half(path: str | Path, out_dir: str | Path) -> Path:
     model = load_model_folder(path)
     return save_model_folder(
         out_dir, model.denoiser, model.scheduler(), model.layout, model.statistics,
-        model.base_generator_path, model.text_encoder_name, model.metadata, torch.float16,
+        model.base_generator_path, model.text_encoder_name, model.metadata, torch.float16, model.familiar,
     )  # fmt: skip
 
 
@@ -171,6 +179,7 @@ def load_model_folder(path: str | Path) -> ModelFolder:
         text_encoder_name=info["text_encoder"],
         target=info["target"],
         metadata=info["metadata"],
+        familiar=load_familiar(path / FAMILIAR) if (path / FAMILIAR).is_file() else None,
     )
 
 

@@ -9,10 +9,11 @@ The statistics come from the training split only and are stored with the model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,7 +48,11 @@ class BlockStatistics:
     @classmethod
     def from_records(cls, records: Iterable[WeightRecord], layout: WeightLayout) -> BlockStatistics:
         """Statistics of records, in one pass (as in a zoo's `statistics.safetensors`, but floored)."""
-        found = block_statistics(records, layout)
+        return cls.from_zoo(block_statistics(records, layout), layout)
+
+    @classmethod
+    def from_zoo(cls, found: Mapping[str, np.ndarray], layout: WeightLayout) -> BlockStatistics:
+        """Those of a zoo's `statistics.safetensors`, floored."""
         mean, std = torch.from_numpy(found["mean"]), torch.from_numpy(found["std"])
         return cls(mean * layout.mask, _floored(std, STD_FLOOR), layout.mask)
 

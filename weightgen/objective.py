@@ -60,6 +60,46 @@ def make_scheduler(config: ObjectiveConfig) -> DDPMScheduler:
     )
 
 
+@dataclass(frozen=True)
+class Draws:
+    """The randomness of one training batch of B networks.
+
+    Attributes:
+        timesteps: [B]; dropped: [B], True where the prompt is left out.
+        noise: [B, n, block_size], zero in the padding.
+        chosen: the n blocks that are trained on; None for all.
+    """
+
+    timesteps: Tensor
+    noise: Tensor
+    dropped: Tensor
+    chosen: Tensor | None = None
+
+    def rows(self, part: slice) -> Draws:
+        """Those of some of the networks."""
+        return Draws(self.timesteps[part], self.noise[part], self.dropped[part], self.chosen)
+
+
+def draw(size: int, mask: Tensor, config: ObjectiveConfig, independent_blocks: bool = False) -> Draws:
+    """Draws noise and timesteps for a batch of `size` networks from torch's global generator.
+
+    Args:
+        mask: [num_blocks, block_size], False on padding; on its device everything is drawn.
+        independent_blocks: what the denoiser says of itself; then `config.blocks_per_sample` applies.
+    """
+    chosen, device = None, mask.device
+    if config.blocks_per_sample and independent_blocks:
+        chosen = torch.randperm(len(mask), device=device)[: config.blocks_per_sample]
+        mask = mask[chosen]
+    last = config.num_train_timesteps - 1
+    shares = torch.rand(3, size, device=device)
+    at_last = shares[0] < config.last_step_fraction
+    timesteps = torch.randint(0, last + 1, (size,), device=device).masked_fill(at_last, last)
+    zeroed = at_last & (shares[1] < config.zero_noise_fraction)
+    noise = torch.randn(size, *mask.shape, device=device) * mask * ~zeroed[:, None, None]
+    return Draws(timesteps, noise, shares[2] < config.prompt_dropout, chosen)
+
+
 def loss(
     denoiser: nn.Module,
     clean: Tensor,
@@ -67,29 +107,25 @@ def loss(
     mask: Tensor,
     scheduler: DDPMScheduler,
     config: ObjectiveConfig,
+    draws: Draws | None = None,
 ) -> Tensor:
-    """Mean squared error of the prediction over real weights, a scalar; draws from torch's global generator.
+    """Mean squared error of the prediction over real weights, a scalar.
 
     Args:
         clean: normalised blocks [B, num_blocks, block_size].
         mask: [num_blocks, block_size], False on padding.
+        draws: noise and timesteps of these networks; drawn here by default.
     """
+    if draws is None:
+        draws = draw(len(clean), mask, config, getattr(denoiser, "independent_blocks", False))
     options: dict[str, Any] = {}
-    if config.blocks_per_sample and denoiser.independent_blocks:
-        chosen = torch.randperm(clean.shape[1], device=clean.device)[: config.blocks_per_sample]
-        clean, mask, options = clean[:, chosen], mask[chosen], {"block_index": chosen}
-    size, device = len(clean), clean.device
-    last = config.num_train_timesteps - 1
-    draw = torch.rand(3, size, device=device)
-    at_last = draw[0] < config.last_step_fraction
-    timesteps = torch.randint(0, last + 1, (size,), device=device).masked_fill(at_last, last)
-    zeroed = at_last & (draw[1] < config.zero_noise_fraction)
-    noise = torch.randn_like(clean) * mask * ~zeroed[:, None, None]
-    noisy = scheduler.add_noise(clean, noise, timesteps)
-    target = clean if config.target == "x0" else scheduler.get_velocity(clean, noise, timesteps)
-    text = text.drop(draw[2] < config.prompt_dropout)
-    predicted = denoiser(noisy, timesteps, text.tokens, text.mask, text.pooled, **options)
-    return ((predicted - target) ** 2 * mask).sum() / (mask.sum() * size)
+    if draws.chosen is not None:
+        clean, mask, options = clean[:, draws.chosen], mask[draws.chosen], {"block_index": draws.chosen}
+    noisy = scheduler.add_noise(clean, draws.noise, draws.timesteps)
+    target = clean if config.target == "x0" else scheduler.get_velocity(clean, draws.noise, draws.timesteps)
+    text = text.drop(draws.dropped)
+    predicted = denoiser(noisy, draws.timesteps, text.tokens, text.mask, text.pooled, **options)
+    return ((predicted - target) ** 2 * mask).sum() / (mask.sum() * len(clean))
 
 
 def one_step(

@@ -41,10 +41,10 @@ from weightgen.checkpoint import (
 from weightgen.denoisers import NETWORKS
 from weightgen.model_folder import ModelFolder, load_model_folder, save_model_folder
 from weightgen.objective import one_step
+from weightgen.optimizing import learning_rate_factor, parameter_groups, pick_device, update_ema
 from weightgen.pictures import Batches, PictureBatch, batches_from, check_batch, picture_loss
 from weightgen.prefetch import prefetch
 from weightgen.text import load_text_encoder
-from weightgen.train import learning_rate_factor, parameter_groups, pick_device, update_ema
 from zoo.config import config_diff, save_config, to_dict
 from zoo.errors import WeightzooError
 from zoo.files import read_json, sha256_file, write_text
@@ -301,7 +301,7 @@ class Polishing:
         }
         return save_model_folder(
             self.out_dir, self.ema, model.scheduler(), model.layout, model.statistics,
-            model.base_generator_path, model.text_encoder_name, metadata,
+            model.base_generator_path, model.text_encoder_name, metadata, familiar=model.familiar,
         )  # fmt: skip
 
 

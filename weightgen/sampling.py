@@ -2,6 +2,7 @@
 
     pipe = WeightDiffusionPipeline.from_pretrained("model/")            # or "user/model" on the Hub
     output = pipe("a charcoal drawing", num_inference_steps=1, guidance_scale=1.0)
+    output.ood                                                          # above 1: unlike what it has learned
     pipe.save_adapter("charcoal/", output)
     images = load_adapter(pipe.base_generator(), output.adapter(0))(photos)
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -31,8 +33,11 @@ from weightgen.generate import (
     save_adapter,
     scale_strength,
 )
+from weightgen.model_card import EVALUATION
 from weightgen.model_folder import ModelFolder, load_model_folder, save_model_folder
+from weightgen.publish_model import publish_model
 from zoo.errors import WeightzooError
+from zoo.files import write_bytes
 from zoo.lora import Adapter, load_base
 
 __all__ = ["WeightDiffusionOutput", "WeightDiffusionPipeline", "interpolate", "scale_strength"]
@@ -90,9 +95,12 @@ class WeightDiffusionPipeline(DiffusionPipeline):
         guidance_scale: float = 1.0,
         generator: torch.Generator | None = None,
         num_networks: int = 1,
+        fallback: str | None = None,
     ) -> WeightDiffusionOutput:
         """Generates the weights of prompts x num_networks networks; see `weightgen.generate.generate`."""
-        return generate(self.model, prompt, num_inference_steps, guidance_scale, generator, num_networks)
+        return generate(
+            self.model, prompt, num_inference_steps, guidance_scale, generator, num_networks, fallback
+        )
 
     def base_generator(self) -> nn.Module:
         """The base generator that the adapters belong to, frozen."""
@@ -134,7 +142,21 @@ class WeightDiffusionPipeline(DiffusionPipeline):
             model.text_encoder_name,
             model.metadata,
             dtype=self.denoiser.dtype,
+            familiar=model.familiar,
         )
+        if (evaluation := model.path / EVALUATION).is_file():
+            write_bytes(Path(save_directory) / EVALUATION, evaluation.read_bytes())
         if push_to_hub:
-            kwargs.setdefault("repo_id", Path(save_directory).name)
-            self.push_to_hub(**kwargs)
+            publish_model(save_directory, kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
+
+    def push_to_hub(  # type: ignore[override]
+        self, repo_id: str, private: bool = False, tag: str | None = None
+    ) -> str:
+        """Publishes the model with its card as a model repository of the Hub; returns its page.
+
+        Raises:
+            WeightzooError: no account, no right to write, or the Hub cannot be reached.
+        """
+        with TemporaryDirectory(prefix="weightzoo-") as folder:
+            self.save_pretrained(folder)
+            return publish_model(folder, repo_id, private, tag).url

@@ -10,10 +10,12 @@ MiniLM runs on torch and tokenizers alone: importing transformers takes longer t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from zoo.progress import track
 
 MAX_LENGTH = 48  # tokens; the longest wordings of a catalogue have about 40
 BATCH_SIZE = 64
+CACHE_PROMPTS = 50_000  # about 20 KB each with MiniLM
 TRACK_FROM = 500  # prompts; fewer are read in a moment and need no progress bar
 
 
@@ -63,7 +66,7 @@ class TextStates:
 
 
 class TextEncoder:
-    """Encodes prompts without gradients, remembers every prompt that it has seen.
+    """Encodes prompts without gradients, remembers those that it has seen (the last CACHE_PROMPTS of them).
 
     Attributes:
         name: what `load_text_encoder` needs to make it again (stored with every model).
@@ -75,6 +78,7 @@ class TextEncoder:
 
     def __init__(self) -> None:
         self._cache: dict[str, tuple[Tensor, Tensor]] = {}  # states without padding, pooled
+        self._lock = threading.Lock()  # one thread reads ahead while another trains
 
     def prepare(self, prompts: Iterable[str]) -> None:
         """Encodes the prompts that are new, so that `encode` finds them in the cache.
@@ -91,7 +95,11 @@ class TextEncoder:
             with torch.no_grad():
                 tokens, mask, pooled = self._encode(batch)
             rows = zip(batch, tokens, mask.sum(1).tolist(), pooled, strict=True)
-            self._cache.update({prompt: (t[:length].clone(), p) for prompt, t, length, p in rows})
+            states = {prompt: (t[:length].clone(), p) for prompt, t, length, p in rows}
+            with self._lock:
+                self._cache.update(states)
+                for oldest in list(islice(self._cache, max(len(self._cache) - CACHE_PROMPTS, 0))):
+                    del self._cache[oldest]
 
     def encode(self, prompts: Sequence[str]) -> TextStates:
         """Prompts -> states on the CPU, L = MAX_LENGTH (longer prompts are cut).
@@ -103,9 +111,14 @@ class TextEncoder:
         tokens = torch.zeros(len(prompts), MAX_LENGTH, self.width)
         mask = torch.zeros(len(prompts), MAX_LENGTH, dtype=torch.bool)
         pooled = torch.zeros(len(prompts), self.width)
-        for i, (states, summary) in enumerate(self._cache[prompt] for prompt in prompts):
+        for i, (states, summary) in enumerate(map(self._states, prompts)):
             tokens[i, : len(states)], mask[i, : len(states)], pooled[i] = states, True, summary
         return TextStates(tokens, mask, pooled)
+
+    def _states(self, prompt: str) -> tuple[Tensor, Tensor]:
+        while (found := self._cache.get(prompt)) is None:  # it has made room for others meanwhile
+            self.prepare([prompt])
+        return found
 
     def _encode(self, prompts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
         """tokens [B, L, D], mask [B, L] (padding on the right), pooled [B, D] of unit length."""

@@ -1,7 +1,7 @@
 """The live line of a training run: loss, validation R2, records per second and time left, on stderr.
 
 with training_progress("transformer", batch_size=32) as show:
-    show(0.25, loss=0.8, r2=0.41)          # once a step
+    show(0.25, step=275, loss=0.8, r2=0.41)          # once a step, or now and then
 """
 
 import time
@@ -17,7 +17,7 @@ SHOWN_EVERY = 0.5  # seconds
 
 @contextmanager
 def training_progress(name: str, batch_size: int) -> Iterator[Callable[..., None]]:
-    """Yields show(progress 0..1, **values); silent unless stderr is a terminal."""
+    """Yields show(progress 0..1, step, **values); silent unless stderr is a terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -25,18 +25,18 @@ def training_progress(name: str, batch_size: int) -> Iterator[Callable[..., None
         TextColumn("{task.fields[values]}"),
         TimeRemainingColumn(),
     )
-    started, calls, last = time.monotonic(), 0, 0.0
+    started, first, last = time.monotonic(), None, 0.0
     with Progress(*columns, console=console, disable=not console.is_terminal or console.quiet) as display:
         task = display.add_task(f"training {name}", total=1.0, values="")
 
-        def show(progress: float, **values: float) -> None:
-            nonlocal calls, last
-            calls += 1
+        def show(progress: float, step: int, **values: float) -> None:
+            nonlocal first, last
+            first = step if first is None else first
             now = time.monotonic()
             if now - last < SHOWN_EVERY and progress < 1:
                 return
             last = now
-            speed = calls * batch_size / max(now - started, 1e-9)
+            speed = (step - first) * batch_size / max(now - started, 1e-9)
             shown = [*(f"{key} {value:.3f}" for key, value in values.items()), f"{speed:.0f} records/s"]
             display.update(task, completed=progress, values="  ".join(shown))
 

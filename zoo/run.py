@@ -15,7 +15,7 @@ from zoo.concepts import Concept, read_concepts
 from zoo.errors import WeightzooError
 from zoo.files import PathLike
 from zoo.layout import WeightLayout
-from zoo.manifest import ZooManifest, load_manifest
+from zoo.manifest import ShardEntry, ZooManifest, load_manifest
 from zoo.records import WeightRecord
 from zoo.shards import read_shard
 from zoo.statistics import load_statistics
@@ -23,39 +23,51 @@ from zoo.statistics import load_statistics
 
 @dataclass(frozen=True)
 class Zoo:
-    """A finished zoo on disk."""
+    """A finished zoo: a folder on disk, or one of the Hub whose files appear in ``path`` as they are asked for."""
 
     path: Path
     layout: WeightLayout
     manifest: ZooManifest
 
     @property
+    def name(self) -> str:
+        """What the zoo is called."""
+        return self.manifest.name
+
+    def file(self, name: str) -> Path:
+        """Return the path of one of the zoo's files, which is there then."""
+        return self.path / name
+
+    @property
     def base_path(self) -> Path:
         """The base generator (safetensors)."""
-        return self.path / "base" / "generator.safetensors"
+        return self.file("base/generator.safetensors")
 
     @property
     def discriminator_path(self) -> Path:
         """The base's discriminator (safetensors)."""
-        return self.path / "base" / "discriminator.safetensors"
+        return self.file("base/discriminator.safetensors")
 
     def records(self, split: str | None = None) -> Iterator[WeightRecord]:
         """Iterate over the records of ``split`` (all splits when ``None``) in shard order."""
         for entry in self.manifest.shards:
-            if split not in (None, entry.split):
-                continue
-            records, _, layout = read_shard(self.path / entry.name)
-            if layout.id != self.layout.id:
-                raise WeightzooError(f"{entry.name} has another layout than the zoo; verify the zoo")
-            yield from records
+            if split in (None, entry.split):
+                yield from self.shard(entry)
+
+    def shard(self, entry: ShardEntry) -> Iterator[WeightRecord]:
+        """Iterate over the records of one shard."""
+        records, _, layout = read_shard(self.file(entry.name))
+        if layout.id != self.layout.id:
+            raise WeightzooError(f"{entry.name} has another layout than the zoo; verify the zoo")
+        return records
 
     def concepts(self, split: str | None = None) -> list[Concept]:
         """Return the concepts of ``split`` (all when ``None``), rejected ones included, in order."""
-        return [c for c in read_concepts(self.path / "concepts.jsonl") if split in (None, c.split)]
+        return [c for c in read_concepts(self.file("concepts.jsonl")) if split in (None, c.split)]
 
     def statistics(self) -> dict[str, np.ndarray]:
         """Return ``mean`` [num_blocks, block_size] and ``std`` [num_blocks] of the train records."""
-        return load_statistics(self.path / self.manifest.statistics)
+        return load_statistics(self.file(self.manifest.statistics))
 
 
 def open_zoo(path: PathLike) -> Zoo:

@@ -61,3 +61,43 @@ def test_wrong_input(train, run, tmp_path):
 def test_full_disk(train, full_disk):
     result = train()
     assert result.code == 1 and "No space left" in result.error
+
+
+def test_from_the_hub(run, world, hub, tmp_path):
+    from zoo.hub import publish
+
+    publish(world / "zoo", "user/zoo", {"README.md": b"---\nlicense: apache-2.0\n---\n"}, tag="first")
+    there = run("train", "--data", "user/zoo@first", "--preset", "tiny", "-o", tmp_path / "there", "--json")
+    assert there.code == 0, there.err
+    here = run("train", "--data", world / "zoo", "--preset", "tiny", "-o", tmp_path / "here", "--json")
+    name = "denoiser/diffusion_pytorch_model.safetensors"
+    assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+    assert there.json["concepts"] == here.json["concepts"]
+    absent = run("train", "--data", "user/absent", "-o", tmp_path / "x")
+    assert absent.code == 2 and "does not exist or is private" in absent.error
+
+
+def test_a_zoo_that_is_too_large_for_memory_is_streamed(train, run, tmp_path, monkeypatch, world):
+    import weightgen.stream
+
+    monkeypatch.setattr(weightgen.stream.open_source, "__defaults__", (1000,))
+    first = train("--json")
+    assert first.code == 0, first.err
+    assert first.json["steps"] == 4 and first.json["concepts"] == 8
+    assert list((tmp_path / "m" / "tensorboard").glob("events.*"))
+    twice = run("train", "--data", world / "zoo", "--data", world / "zoo", "-o", tmp_path / "x")
+    assert twice.code == 2 and "merged in memory" in twice.error
+    labelled = run("train", "--data", world / "zoo", "--pseudo-labels", "-o", tmp_path / "x")
+    assert labelled.code == 2 and "too large to be labelled" in labelled.error
+
+
+def test_ray_options(train, monkeypatch, tmp_path):
+    import sys
+
+    assert "--use-gpu is an option of --ray" in train("--use-gpu").error
+    assert "leave --ray out" in train("--ray", "--polish", tmp_path).error
+    assert "cannot be divided among 3 workers" in train("--ray", "--num-workers", 3).error
+    monkeypatch.setitem(sys.modules, "ray", None)
+    absent = train("--ray")
+    assert absent.code == 2 and "pip install 'weightzoo[train]'" in absent.error
+    assert train("--ray", "--num-workers", 0).code == 0  # in this process

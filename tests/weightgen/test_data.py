@@ -62,6 +62,7 @@ def test_load_zoo(make_dataset, monkeypatch):
         for c, p, b in zip(dataset.concept_ids, dataset.prompts, dataset.blocks, strict=True)
     ]
     opened = SimpleNamespace(
+        name="small",
         layout=dataset.layout,
         manifest=SimpleNamespace(base_sha256="ab", name="small"),
         base_path=Path("base"),

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import weightgen.text
 from weightgen.text import MAX_LENGTH, MiniLMEncoder, load_text_encoder
 from zoo.errors import WeightzooError
 
@@ -90,3 +91,13 @@ def test_unknown_encoder_and_absent_clip(tmp_path):
         load_text_encoder("word2vec")
     with pytest.raises(WeightzooError, match="CLIP cannot be loaded"):
         load_text_encoder(f"clip:{tmp_path / 'absent'}")
+
+
+def test_the_cache_is_bounded(encoder, monkeypatch):
+    monkeypatch.setattr(weightgen.text, "CACHE_PROMPTS", 3)
+    prompts = [f"picture number {i}" for i in range(8)]
+    expected = {prompt: encoder.encode([prompt]).pooled[0] for prompt in prompts}
+    states = encoder.encode(prompts)
+    assert len(encoder._cache) <= 3
+    for prompt, pooled in zip(prompts, states.pooled, strict=True):
+        torch.testing.assert_close(pooled, expected[prompt], rtol=1e-4, atol=1e-5)

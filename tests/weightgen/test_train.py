@@ -110,6 +110,18 @@ def test_finished_returns_at_once_and_another_config_or_data_is_refused(make_dat
     assert load_model_folder(tmp_path).metadata["config"]["seed"] == 1
 
 
+def test_a_folder_from_before_an_option_has_its_default(make_dataset, tmp_path):
+    dataset = make_dataset()
+    train(config(steps=2), dataset, tmp_path)
+    stored = json.loads((tmp_path / "config.json").read_text())
+    del stored["train"]["accumulate"], stored["train"]["precision"]
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    assert train(config(steps=2), dataset, tmp_path) == tmp_path
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    with pytest.raises(WeightzooError, match="train.accumulate: 1 -> 2"):
+        train(config(steps=2, accumulate=2), dataset, tmp_path)
+
+
 def test_seconds_limit(make_dataset, tmp_path):
     started = time.monotonic()
     train(config(steps=10**6, checkpoint_every=50), make_dataset(), tmp_path, seconds=1.0)

@@ -70,7 +70,7 @@ def is_passing(error: BaseException | None) -> bool:
 def hub_errors(repo_id: str, revision: str | None = None) -> Iterator[None]:
     """Turn what the Hub's client raises into one line that names the repository and the way out."""
     try:
-        with _quiet():
+        with quiet():
             yield
     except WeightzooError:
         raise
@@ -112,7 +112,7 @@ def _not_found(error: Exception, repo_id: str, revision: str | None) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars of the client: commands show their own."""
     if are_progress_bars_disabled():
         yield

@@ -80,7 +80,7 @@ def download(
         return copy_embedded(name, out)
     out = Path(out)
     with hub_errors(name, revision):
-        source = _Source(name, revision)
+        source = HubSource(name, revision)
         if part and source.manifest.gan == PAIRS:
             raise WeightzooError(f"{name} holds pairs, which come as a whole; leave the options out")
         _check_folder(out, source.manifest)
@@ -101,7 +101,7 @@ def download(
     return out
 
 
-class _Source:
+class HubSource:
     """One commit of a dataset repository: its manifest, and its files by way of the cache."""
 
     def __init__(self, repo_id: str, revision: str | None) -> None:
@@ -194,7 +194,7 @@ def _answers(repo_id: str, revision: str | None) -> bool:
 
 
 def _chosen(
-    source: _Source, split: str | None, shards: str | None, concepts: Sequence[str]
+    source: HubSource, split: str | None, shards: str | None, concepts: Sequence[str]
 ) -> list[ShardEntry]:
     chosen = choose_shards(source.manifest, split, shards)
     if not concepts:
@@ -217,7 +217,7 @@ def _check_folder(out: Path, manifest: ZooManifest) -> None:
         raise WeightzooError(f"{out} holds another zoo; choose another folder")
 
 
-def _fetch_all(source: _Source, out: Path, shards: Sequence[ShardEntry]) -> None:
+def _fetch_all(source: HubSource, out: Path, shards: Sequence[ShardEntry]) -> None:
     """Put the shards, the rejected files beside them and every other file of the zoo into ``out``."""
     names = [entry.name for entry in shards]
     beside = {rejected_name(name) for name in names}
@@ -232,7 +232,7 @@ def _fetch_all(source: _Source, out: Path, shards: Sequence[ShardEntry]) -> None
             raise
 
 
-def _fetch_one(source: _Source, out: Path, name: str) -> None:
+def _fetch_one(source: HubSource, out: Path, name: str) -> None:
     expected, target = source.expected.get(name), out / name
     if expected and target.is_file() and sha256_file(target) == expected:
         return
@@ -255,7 +255,7 @@ def _place(cached: Path, target: Path) -> None:
             shutil.copyfile(cached, temporary)
 
 
-def _write_subset(source: _Source, out: Path, shards: Sequence[ShardEntry]) -> None:
+def _write_subset(source: HubSource, out: Path, shards: Sequence[ShardEntry]) -> None:
     """Cut the list of concepts down to those of ``shards`` and write the manifest of this part."""
     held: set[str] = set()
     for entry in shards:

@@ -30,10 +30,11 @@ from zoo.records import (
 from zoo.shards.guard import MAX_METADATA_BYTES, check_texts, guarded_layout, record_bytes
 
 SUFFIX = ".parquet"
-_BATCH_ROWS = 64
+_BATCH_ROWS = 16  # many shards are read side by side when training streams
+_READ_BYTES = 1 << 20
 _MAX_TEXTS = (
     16 << 20
-)  # bytes of one column of texts in a row group; a dictionary can repeat them 64 times a batch
+)  # bytes of one column of texts in a row group; a dictionary can repeat them in every row
 _MAX_CONTAINER = 100_000  # entries of one list in the footer
 
 
@@ -66,6 +67,7 @@ def read_shard(path: PathLike) -> tuple[Iterator[WeightRecord], dict[str, str], 
         file = pq.ParquetFile(
             path,
             page_checksum_verification=True,
+            buffer_size=_READ_BYTES,  # else a whole column of a row group is read at once
             thrift_string_size_limit=MAX_METADATA_BYTES,
             thrift_container_size_limit=_MAX_CONTAINER,
         )

@@ -1,0 +1,66 @@
+"""A zoo of the Hub, used file by file: the same records, nothing fetched twice or before it is needed."""
+
+import copy
+
+import pytest
+
+from zoo.errors import WeightzooError
+from zoo.hub import publish
+from zoo.hub.remote import open_named
+from zoo.run import open_zoo
+
+CARD = {"README.md": b"# zoo\n"}
+
+
+@pytest.fixture
+def zoo(hub, run_dir):
+    publish(run_dir, "user/zoo", CARD, tag="first")
+    return open_named("user/zoo@first")
+
+
+def test_the_same_zoo(zoo, run_dir):
+    local = open_zoo(run_dir)
+    assert list(zoo.records()) == list(local.records()) and zoo.concepts() == local.concepts()
+    assert zoo.base_path.read_bytes() == local.base_path.read_bytes()
+    assert {key: value.tolist() for key, value in zoo.statistics().items()} == {
+        key: value.tolist() for key, value in local.statistics().items()
+    }
+    assert zoo.manifest == local.manifest and zoo.layout.id == local.layout.id
+
+
+def test_a_file_is_fetched_when_it_is_needed_and_once(hub, zoo):
+    with hub.counted("GET", "/resolve/") as fetched:
+        records = zoo.records("train")
+        assert fetched() == 0
+        next(records)
+        assert fetched() == 1
+        list(zoo.records("train")), list(zoo.records("train"))
+        assert fetched() == 2
+
+
+def test_the_commit_stays(hub, zoo, run_dir):
+    publish(run_dir, "user/zoo", {"README.md": b"# another card\n"})
+    again = copy.copy(zoo)  # as processes hand it over: opened again by its name
+    assert again.source.commit == zoo.source.commit != hub.dataset("user/zoo").branches["main"]
+
+
+def test_what_is_no_zoo(hub, zoo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WeightzooError, match="no revision second"):
+        open_named("user/zoo@second")
+    with pytest.raises(WeightzooError, match="does not exist or is private"):
+        open_named("user/absent")
+    with pytest.raises(WeightzooError, match="neither a folder nor an embedded zoo"):
+        open_named("nowhere")
+    (tmp_path / "user" / "zoo").mkdir(parents=True)
+    with pytest.raises(WeightzooError, match="unfinished|manifest"):  # a folder of that name comes first
+        open_named("user/zoo")
+
+
+def test_a_damaged_shard_is_an_error(hub, zoo):
+    name = zoo.manifest.shards[0].name
+    commit = hub.dataset("user/zoo").find("first")
+    data = commit.files[name].data
+    object.__setattr__(commit.files[name], "data", data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(WeightzooError, match="not what its manifest says|broke too often"):
+        list(zoo.records("train"))

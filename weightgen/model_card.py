@@ -1,0 +1,115 @@
+"""The card (README.md) of a published weight generator, filled from its folder.
+
+    text = model_card("model/", "user/model")
+
+No figure is typed by hand. Where the folder holds the `evaluation.json` of `weightzoo evaluate`, the card shows the
+model beside every baseline on concepts that neither it nor its zoo has seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from weightgen.model_folder import ModelFolder, load_model_folder
+from zoo.files import read_json
+
+TEMPLATE = Path(__file__).resolve().parent.parent / "data_cards" / "model.md"
+EVALUATION = "evaluation.json"
+LICENCE = "apache-2.0"
+STAGES = {
+    "generated": "weights only: trained to predict the zoo's weights",
+    "polished": "weights, then pictures: trained on through the pictures that its weights make",
+}
+NOT_EVALUATED = (
+    "Not measured yet: run `weightzoo evaluate --model DIR -o OUT`, copy `OUT/evaluation.json` into the model's folder "
+    "and publish it again. Without such a table nothing is claimed about new concepts."
+)
+
+
+def model_card(folder: str | Path, repo: str) -> str:
+    """Returns the card of the model in `folder`, to be published as `repo`.
+
+    Raises:
+        WeightzooError: the folder is not a model's.
+    """
+    model = load_model_folder(folder)
+    about, config = model.metadata, model.metadata.get("config", {})
+    polish = about.get("polish")
+    evaluation = Path(folder) / EVALUATION
+    fields = {
+        "repo": repo,
+        "name": repo.rpartition("/")[2],
+        "licence_id": LICENCE,
+        "datasets": _datasets(str(about.get("zoo", ""))),
+        "zoo": about.get("zoo", "unknown"),
+        "concepts": about.get("concepts", "unknown"),
+        "stage_words": STAGES.get(str(about.get("stage")), str(about.get("stage"))),
+        "denoiser": model.denoiser_name,
+        "num_parameters": f"{sum(p.numel() for p in model.denoiser.parameters()):,}",
+        "target": model.target,
+        "text_encoder": model.text_encoder_name,
+        "steps": about.get("steps", "unknown"),
+        "batch_size": config.get("batch_size", "unknown"),
+        "learning_rate": config.get("learning_rate", "unknown"),
+        "seconds": about.get("seconds", "unknown"),
+        "r2": about.get("best", {}).get("r2", "unknown"),
+        "polish": _polish(polish) if polish else "",
+        "layout_id": model.layout.id,
+        "num_blocks": model.layout.num_blocks,
+        "block_size": model.layout.block_size,
+        "num_values": f"{int(model.layout.mask.sum()):,}",
+        "base_sha256": model.base_sha256,
+        "evaluation": _evaluation(read_json(evaluation), model) if evaluation.is_file() else NOT_EVALUATED,
+    }
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(fields)
+
+
+def _datasets(zoo: str) -> str:
+    """The card's link to the dataset, where the zoo's name is that of a repository."""
+    return f"datasets:\n- {zoo}\n" if zoo.count("/") == 1 else ""
+
+
+def _polish(polish: dict[str, Any]) -> str:
+    best = polish.get("best", {})
+    return (
+        f"| second stage | {polish.get('steps')} steps, {polish.get('seconds')} s; "
+        f"validation L1 of the pictures {best.get('l1')} |\n"
+    )
+
+
+def _evaluation(results: dict[str, Any], model: ModelFolder) -> str:
+    """The zero-step table: one line a method, one column a split."""
+    rows = [row for row in results["zero_step"] if row["prompts"] == 1 and row["l1"] is not None]
+    splits = list(dict.fromkeys(row["split"] for row in rows))
+    counts = {split: max(row["n"] for row in rows if row["split"] == split) for split in splits}
+    found = {(row["init"], row["split"]): row for row in rows}
+    methods = sorted(dict.fromkeys(row["init"] for row in rows), key=lambda name: _mean(found, name, splits))
+    head = "| method | " + " | ".join(f"{split} ({counts[split]})" for split in splits) + " |"
+    lines = [
+        "Mean L1 of the edited photographs (RGB in [0, 1], lower is better) before any training, with its 95 % "
+        "interval; in brackets after a split: how many concepts. Each is asked for in words that no zoo concept was "
+        "described with. `copy` leaves the photograph as it is, `own` was trained for the concept.",
+        "",
+        head,
+        "|---" * (1 + len(splits)) + "|",
+    ]
+    for name in methods:
+        mark = "**" if name == model.metadata.get("stage") else ""
+        cells = [_cell(found.get((name, split))) for split in splits]
+        lines.append(f"| {mark}{name}{mark} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _mean(found: dict[tuple[str, str], dict[str, Any]], name: str, splits: Sequence[str]) -> float:
+    values = [found[name, split]["l1"] for split in splits if (name, split) in found]
+    return sum(values) / len(values)
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "-"
+    low, high = row.get("l1_interval") or (None, None)
+    return f"{row['l1']:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low is not None else "")

@@ -1,0 +1,70 @@
+"""The processes that train one network together: which of them this is, and what they say to each other.
+
+team = Team.here()                      # alone, unless torch.distributed has been initialised
+rows = team.slots(batch_size=32)        # this process's rows of the whole batch
+network = team.wrap(denoiser)           # gradients become means over the team
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import distributed, nn
+
+from zoo.errors import WeightzooError
+
+
+@dataclass(frozen=True)
+class Team:
+    """Process number ``rank`` of ``size``; number 0 leads: it validates, and writes all files."""
+
+    rank: int = 0
+    size: int = 1
+
+    @classmethod
+    def here(cls) -> Team:
+        """The team of torch's process group, or a team of one."""
+        if distributed.is_available() and distributed.is_initialized():
+            return cls(distributed.get_rank(), distributed.get_world_size())
+        return cls()
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def slots(self, batch_size: int) -> range:
+        """This process's rows of a whole batch.
+
+        Raises:
+            WeightzooError: the batch cannot be divided equally.
+        """
+        if batch_size % self.size:
+            raise WeightzooError(
+                f"a batch of {batch_size} cannot be divided among {self.size} workers; "
+                "choose a number of workers that divides it"
+            )
+        share = batch_size // self.size
+        return range(self.rank * share, (self.rank + 1) * share)
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """The network, its gradients averaged over the team."""
+        if self.size == 1:
+            return network
+        return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
+
+    def agree(self, value: float, device: torch.device) -> float:
+        """The leader's value, in every process."""
+        if self.size == 1:
+            return value
+        said = torch.tensor(value, dtype=torch.float64, device=device)
+        distributed.broadcast(said, 0)
+        return float(said)
+
+    def mean(self, value: float, device: torch.device) -> float:
+        """The mean of every process's value."""
+        if self.size == 1:
+            return value
+        total = torch.tensor(value, dtype=torch.float64, device=device)
+        distributed.all_reduce(total)
+        return float(total) / self.size
