@@ -8,7 +8,6 @@ import typer
 from cli.choices import choose
 from cli.output import JsonOption, emit, quiet_progress
 from cli.publish_model import is_model, publish_model
-from zoo.errors import WeightzooError
 
 
 def publish(
@@ -45,6 +44,8 @@ def publish(
     quiet_progress(json)
     if is_model(run):
         if pairs or format is not None:
+            from zoo.errors import WeightzooError
+
             raise WeightzooError(f"{run} is a weight generator, which has no pairs or shards; drop that option")
         return publish_model(run, repo, private, tag, json)
     from pipeline.pairs_card import pairs_card
