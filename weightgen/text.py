@@ -93,6 +93,10 @@ class TextEncoder:
             rows = zip(batch, tokens, mask.sum(1).tolist(), pooled, strict=True)
             self._cache.update({prompt: (t[:length].clone(), p) for prompt, t, length, p in rows})
 
+    def forget(self) -> None:
+        """Empties the cache: for a process that reads prompts without end."""
+        self._cache.clear()
+
     def encode(self, prompts: Sequence[str]) -> TextStates:
         """Prompts -> states on the CPU, L = MAX_LENGTH (longer prompts are cut).
 
