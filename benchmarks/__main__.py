@@ -3,9 +3,9 @@
 One alone: ``python -m benchmarks.fleets``, ``python -m benchmarks.start_up``. Results go to benchmarks/results/*.json.
 """
 
-from benchmarks import fleets, planning, start_up
+from benchmarks import fleets, planning, serve, start_up
 
-BENCHMARKS = {"start_up": start_up.main, "fleets": fleets.main, "planning": planning.main}
+BENCHMARKS = {"start_up": start_up.main, "fleets": fleets.main, "planning": planning.main, "serve": serve.main}
 
 if __name__ == "__main__":
     for name, run in BENCHMARKS.items():

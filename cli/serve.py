@@ -13,19 +13,21 @@ def serve(
         str | None, typer.Option(help="Weight generator: a folder or user/name; the embedded one by default.")
     ] = None,
     data: Annotated[str | None, typer.Option(help="Zoo of that model; the embedded one by default.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; others than this machine's need a token.")] = (
-        "127.0.0.1"
-    ),
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others than this machine's need a token.")
+    ] = ("127.0.0.1"),
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
     replicas: Annotated[int, typer.Option(min=1, help="Processes that answer (with Ray).")] = 1,
     token: Annotated[
         str | None,
         typer.Option(
-            envvar="WEIGHTZOO_TOKEN", help="What clients must send as Authorization: Bearer, 16 characters or more."
+            envvar="WEIGHTZOO_TOKEN",
+            help="What clients must send as Authorization: Bearer, 16 characters or more.",
         ),
     ] = None,
     allow_host: Annotated[
-        list[str] | None, typer.Option(help="Another name of this server, e.g. that of a proxy; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Another name of this server, e.g. that of a proxy; may be repeated."),
     ] = None,
     ray: Annotated[bool, typer.Option("--ray/--no-ray", help="Ray Serve, or one plain process.")] = True,
 ) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 APP = "weightzoo"
+STOP = (signal.SIGINT, signal.SIGTERM)
 SPARE_SECONDS = 90.0  # beyond the longest job, before Ray ends a replica that does not stop
 
 
@@ -89,6 +90,8 @@ def run_uvicorn(settings: ServerSettings, host: str, port: int) -> None:
         config = uvicorn.Config(
             app, host=host, port=port, access_log=False, server_header=False, log_level="warning"
         )
+        for number in STOP:  # uvicorn stops gracefully, then raises the signal again: let it pass
+            signal.signal(number, lambda *_: None)
         uvicorn.Server(config).run()
 
 
@@ -98,7 +101,7 @@ def run_ray(settings: ServerSettings, host: str, port: int, replicas: int = 1) -
     The cluster is that of RAY_ADDRESS, or a local one that goes away with the server.
     """
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP:
         signal.signal(number, lambda *_: stop.set())
     with serving(settings, host) as settings, ray_serve(settings, host, port, replicas):
         stop.wait()

@@ -1,7 +1,7 @@
 """Back-pressure: how many requests may be inside, how long each may take, and clients that went away.
 
-    async with admission.enter():
-        pixels = await within(request, work.run(edit, ...), seconds=60)
+async with admission.enter():
+    pixels = await within(request, work.run(edit, ...), seconds=60)
 """
 
 from __future__ import annotations
@@ -26,14 +26,13 @@ class Admission:
 
     Args:
         most: how many may be inside.
-        workers: how many of them are computed at the same time.
         on_change: told how many are inside.
     """
 
-    def __init__(self, most: int, workers: int, on_change: Callable[[int], None] = lambda inside: None) -> None:
-        self.most, self.workers, self.on_change = most, workers, on_change
+    def __init__(self, most: int, on_change: Callable[[int], None] = lambda inside: None) -> None:
+        self.most, self.on_change = most, on_change
         self.inside = 0
-        self.mean_seconds = 0.5
+        self.mean_seconds = 1.0  # that a request is inside; after about as long there is room again
         self.closed = False
 
     @asynccontextmanager
@@ -46,16 +45,15 @@ class Admission:
         if self.closed:
             raise Problem(503, "the server is shutting down; try again in a moment", 5)
         if self.inside >= self.most:
-            wait = self.mean_seconds * self.inside / self.workers
-            raise Problem(503, f"the server is busy with {self.inside} requests; try again later", wait)
+            problem = f"the server is busy with {self.inside} requests; try again later"
+            raise Problem(503, problem, retry_after=self.mean_seconds)
         started = time.monotonic()
         self._count(1)
         try:
             yield
         finally:
             self._count(-1)
-            spent = time.monotonic() - started
-            self.mean_seconds += SMOOTHING * (spent / (self.inside + 1) * self.workers - self.mean_seconds)
+            self.mean_seconds += SMOOTHING * (time.monotonic() - started - self.mean_seconds)
 
     def _count(self, change: int) -> None:
         self.inside += change

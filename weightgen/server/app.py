@@ -1,6 +1,6 @@
 """The FastAPI app: its parts put together.
 
-    app = create_app(Engine(model, zoo), ServerSettings(model, zoo, state, token=None))
+app = create_app(Engine(model, zoo), ServerSettings(model, zoo, state, token=None))
 """
 
 from __future__ import annotations
@@ -44,13 +44,14 @@ class Services:
 
     def __init__(self, engine: Engine, settings: ServerSettings) -> None:
         limits = settings.limits
-        cores = os.cpu_count() or 1
         self.engine, self.settings, self.limits = engine, settings, limits
         self.measures = Measures()
-        self.admission = Admission(limits.inside, cores, self.measures.inside.set)
-        # weights: one thread, so that a prompt's bits never depend on the machine; photographs: all cores
+        self.admission = Admission(limits.inside, self.measures.inside.set)
+        # weights: one thread, so that a prompt's bits never depend on the machine; photographs: what torch may use
         self.weights = ThreadPoolExecutor(1, "weights", torch.set_num_threads, (1,))
-        self.photos = ThreadPoolExecutor(max(1, cores // 2), "photos", torch.set_num_threads, (min(2, cores),))
+        workers = max(1, (os.cpu_count() or 1) // 2)
+        threads = max(1, torch.get_num_threads() // workers)
+        self.photos = ThreadPoolExecutor(workers, "photos", torch.set_num_threads, (threads,))
         self.jobs = Jobs(settings, self._count_jobs)
         self.adapters = Adapters(
             engine, self.jobs, self.weights, limits.adapters, limits.batch, self.measures

@@ -4,9 +4,10 @@
     [adapter] = engine.generate([Recipe(prompt="a charcoal drawing")])
     edited = engine.edit(engine.network(adapter), photo)
 
-`generate` gives a prompt the same bits whatever else is in its batch: texts are encoded one by one, and a batch
-never has fewer than `FEWEST_ROWS` rows (matrix products of one or two rows take another path in the processor
-libraries, with other last bits). So an adapter's hash can be checked, and an id always stands for the same file.
+`generate` gives a prompt the same bits whatever else is asked for at the same time: texts are encoded one by one,
+and all matrices always have the same shapes (`ROWS` texts, one of them of full length), because the processor
+libraries take other paths for other shapes, with other last bits. So an adapter's hash can be checked, and an id
+always stands for the same file.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from weightgen.model_folder import WEIGHTS_NAME, load_model_folder
 from weightgen.server.members import Members
 from weightgen.server.schemas import Recipe
 from weightgen.starts import find_models
-from weightgen.text import load_text_encoder
+from weightgen.text import MAX_LENGTH, load_text_encoder
 from zoo.apply import edit_photo, load_network
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, sha256_file
@@ -36,7 +37,8 @@ from zoo.peft_format import find_base, save_peft
 from zoo.photo_file import Photo
 from zoo.tensors import tensor_bytes
 
-FEWEST_ROWS = 4
+ROWS = 8  # prompts that go through the denoiser at once, with the filler
+FILLER = "a " * MAX_LENGTH
 REMEMBERED_TEXTS = 2000  # about 20 kB each
 
 
@@ -76,13 +78,17 @@ class Engine:
 
     def generate(self, recipes: Sequence[Recipe]) -> list[Adapter]:
         """Adapters for recipes that differ in prompt and strength only."""
-        steps, guidance, seed = recipes[0].batch_key()
-        prompts = [recipe.prompt for recipe in recipes]
-        rows = prompts + [prompts[-1]] * max(0, FEWEST_ROWS - len(prompts))
-        noise = None if seed is None else torch.Generator().manual_seed(seed)
         with self.text_lock:
-            self._prepare(prompts)
-            output = generate(self.model, rows, steps, guidance, noise)
+            self._prepare([recipe.prompt for recipe in recipes])
+            starts = range(0, len(recipes), ROWS - 1)
+            return [adapter for start in starts for adapter in self._rows(recipes[start : start + ROWS - 1])]
+
+    def _rows(self, recipes: Sequence[Recipe]) -> list[Adapter]:
+        """Adapters for at most `ROWS` - 1 recipes."""
+        steps, guidance, seed = recipes[0].batch_key()
+        rows = [recipe.prompt for recipe in recipes] + [FILLER] * (ROWS - len(recipes))
+        noise = None if seed is None else torch.Generator().manual_seed(seed)
+        output = generate(self.model, rows, steps, guidance, noise)
         adapters = []
         for index, recipe in enumerate(recipes):
             adapter = {name: value.clone() for name, value in output.adapter(index).items()}
@@ -98,7 +104,7 @@ class Engine:
         if self.texts_seen > REMEMBERED_TEXTS:
             self.encoder.forget()
             self.texts_seen = len(prompts)
-        for prompt in prompts:
+        for prompt in (FILLER, *prompts):
             self.encoder.prepare([prompt])
 
     def embed(self, texts: Sequence[str]) -> Tensor:

@@ -126,7 +126,9 @@ def decode_pairs(files: Sequence[tuple[bytes, bytes]], limits: Limits) -> list[P
     pairs = []
     for number, (source, target) in enumerate(files, start=1):
         images = [
-            Image.fromarray(read_upload(data, limits.photo_bytes, limits.photo_pixels, f"{what} {number}").pixels)
+            Image.fromarray(
+                read_upload(data, limits.photo_bytes, limits.photo_pixels, f"{what} {number}").pixels
+            )
             for what, data in (("source", source), ("target", target))
         ]
         if images[0].size != images[1].size:

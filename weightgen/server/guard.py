@@ -1,6 +1,6 @@
 """Around every request: an id, one line of JSON in the log, the token, and bodies that do not come.
 
-{"client": "127.0.0.1", "method": "POST", "request_id": "4f0c1a9be2d34a6f", "route": "/v1/images", "seconds": 0.21, "status": 200}
+{"event": "request", "method": "POST", "request_id": "4f0c1a9b", "route": "/v1/images", "seconds": 0.2, "status": 200}
 
 Prompts and photographs are not logged. The page itself needs no token: it asks the visitor for it.
 """
@@ -28,6 +28,7 @@ from weightgen.server.problems import Problem, answer
 
 log = logging.getLogger("weightzoo.serve")
 GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 OPEN = ("/", "/healthz", "/favicon.ico")  # and everything below /static/
 # what the libraries around the app answer in words of their own
 PLAIN = {
@@ -95,11 +96,12 @@ class Guard:
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
-        self.measures.requests.labels(route, scope["method"], str(status)).inc()
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        self.measures.requests.labels(route, method, str(status)).inc()
         self.measures.seconds.labels(route).observe(seconds)
         fields = {
             "request_id": scope["request_id"],
-            "method": scope["method"],
+            "method": method,
             "route": route,
             "status": status,
             "seconds": round(seconds, 4),
@@ -148,7 +150,10 @@ class JsonLines(logging.Formatter):
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
-            row |= {"request_id": getattr(record, "request_id", ""), "error": self.formatException(record.exc_info)}
+            row |= {
+                "request_id": getattr(record, "request_id", ""),
+                "error": self.formatException(record.exc_info),
+            }
         return json.dumps(row, sort_keys=True, ensure_ascii=False)
 
 

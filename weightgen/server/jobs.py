@@ -111,7 +111,9 @@ class Jobs:
             self.running[job] = process
             await self._finish(folder, process, read_json(folder / "job.json")["seconds"] + GRACE)
         except OSError as error:
-            append_event(folder, JobEvent(event="failed", error=f"it could not be started ({error.strerror})"))
+            append_event(
+                folder, JobEvent(event="failed", error=f"it could not be started ({error.strerror})")
+            )
         finally:
             del self.running[job]
             self._note()
@@ -126,7 +128,9 @@ class Jobs:
         except TimeoutError:
             _kill(process)
             await process.wait()
-            reason = f"it took more than {seconds:g} s and was stopped; give fewer seconds or smaller pictures"
+            reason = (
+                f"it took more than {seconds:g} s and was stopped; give fewer seconds or smaller pictures"
+            )
         last = last_event(folder)
         if last is None or not last.final:
             append_event(folder, JobEvent(event="failed", error=reason))
@@ -167,7 +171,10 @@ class Jobs:
             if events and events[-1].final:
                 return
             if time.monotonic() - heard > longest or not folder.is_dir():
-                yield after + 1, JobEvent(event="failed", error="nothing more is heard of this job; start it anew")
+                yield (
+                    after + 1,
+                    JobEvent(event="failed", error="nothing more is heard of this job; start it anew"),
+                )
                 return
             await asyncio.sleep(POLL)
 

@@ -55,6 +55,4 @@ def warning_for(similarity: float) -> str | None:
     """What to tell a visitor whose prompt has this cosine to the nearest concept; None when all is well."""
     if similarity >= FAR:
         return None
-    return (
-        "This is far from everything in the zoo. The network was made all the same, but it may do something else."
-    )
+    return "This is far from everything in the zoo. The network was made all the same, but it may do something else."

@@ -53,7 +53,9 @@ def shrink(photo: Photo, most_side: int | None) -> Photo:
         return photo
     scale = most_side / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    pixels = np.asarray(Image.fromarray(photo.pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
+    pixels = np.asarray(
+        Image.fromarray(photo.pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    )
     if photo.alpha is None:
         return Photo(pixels)
     return Photo(pixels, np.asarray(Image.fromarray(photo.alpha).resize(size, Image.Resampling.LANCZOS)))

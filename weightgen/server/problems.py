@@ -30,7 +30,9 @@ class Problem(HTTPException):
         super().__init__(status, message, headers)
 
 
-def answer(request: Request, status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+def answer(
+    request: Request, status: int, message: str, headers: dict[str, str] | None = None
+) -> JSONResponse:
     """The JSON of an error; the request's id is in the log too."""
     body = {"error": " ".join(message.split()), "request_id": request.scope.get("request_id", "")}
     return JSONResponse(body, status, headers)

@@ -162,7 +162,9 @@ def router(limits: Limits) -> APIRouter:
             spent = {"generate": generated - started, "edit": time.perf_counter() - generated}
             timing = ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in spent.items())
             return Response(
-                edited, media_type="image/png", headers={"Server-Timing": timing, "X-Adapter-Id": str(adapter)}
+                edited,
+                media_type="image/png",
+                headers={"Server-Timing": timing, "X-Adapter-Id": str(adapter)},
             )
 
         async with house.admission.enter():
@@ -193,7 +195,9 @@ def router(limits: Limits) -> APIRouter:
         """The zoo's concepts, those with all words of the query in any of their wordings."""
         found = house.engine.members.search(query)
         rows = [
-            ConceptRow(id=m.id, prompt=m.prompt, split=m.split, adapter=f"c-{m.id}", metrics=finite(m.metrics))
+            ConceptRow(
+                id=m.id, prompt=m.prompt, split=m.split, adapter=f"c-{m.id}", metrics=finite(m.metrics)
+            )
             for m in found[offset : offset + limit]
         ]
         return Concepts(total=len(found), concepts=rows)
@@ -213,16 +217,17 @@ def router(limits: Limits) -> APIRouter:
     ) -> Response:
         """A small picture of what the zoo's own adapter does to one of the sample photographs."""
         key = (concept, sample, side)
-        if key not in house.pictures:
+        data = house.pictures.get(key)
+        if data is None:
             weights = await house.adapters.find(f"c-{concept}")
             shown = read_sample(sample)
             async with house.admission.enter():
                 drawing = in_pool(house.photos, thumbnail, house, weights, shown, side)
-                house.pictures[key] = await within(request, drawing, limits.request_seconds)
+                data = await within(request, drawing, limits.request_seconds)
+            house.pictures[key] = data
             while len(house.pictures) > limits.pictures:
                 del house.pictures[next(iter(house.pictures))]
-        headers = {"Cache-Control": "private, max-age=3600"}
-        return Response(house.pictures[key], media_type="image/jpeg", headers=headers)
+        return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
     return routes
 
@@ -233,7 +238,7 @@ async def adapter_file(house: "Services", request: Request, adapter: str, kind: 
         raise Problem(404, "a fine-tuned network is fetched by GET /v1/finetune/JOB/result")
 
     async def work() -> bytes:
-        weights = await house.adapters.find(adapter)
+        weights: Any = await house.adapters.find(adapter)
         write = house.engine.safetensors if kind == "safetensors" else house.engine.peft_zip
         return await asyncio.to_thread(write, weights, house.adapters.about(adapter))
 

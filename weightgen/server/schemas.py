@@ -16,9 +16,7 @@ from weightgen.server.limits import MAX_GUIDANCE, MAX_STEPS, MAX_STRENGTH, PROMP
 from weightgen.server.problems import Problem
 
 EXAMPLE_PROMPT = "a charcoal drawing"
-Prompt = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=PROMPT_CHARACTERS)
-]
+Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=PROMPT_CHARACTERS)]
 Steps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Guidance = Annotated[float, Field(ge=0, le=MAX_GUIDANCE, allow_inf_nan=False)]

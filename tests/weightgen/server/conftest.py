@@ -1,10 +1,10 @@
 """A server of toy models in this process, and a client for it."""
 
-import asyncio
 import io
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,27 +49,29 @@ def settings(toy: Path, tmp_path: Path) -> ServerSettings:
     return ServerSettings(toy / "model", toy / "zoo", tmp_path / "jobs", limits=SMALL)
 
 
+def client_of(engine: Engine, settings: ServerSettings) -> TestClient:
+    app = create_app(engine, settings)
+    return TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
+
+
 @pytest.fixture
 def serve(engine: Engine, settings: ServerSettings) -> Iterator[Callable[..., TestClient]]:
     """serve(token=..., limits={...}) -> a client of a fresh app."""
-    clients = []
+    with ExitStack() as clients:
 
-    def start(limits: dict[str, object] | None = None, **changes: object) -> TestClient:
-        own = replace(settings, limits=replace(settings.limits, **(limits or {})), **changes)
-        app = create_app(engine, own)
-        client = TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
-        client.__enter__()
-        clients.append(client)
-        return client
+        def start(limits: dict[str, object] | None = None, **changes: object) -> TestClient:
+            own = replace(settings, limits=replace(settings.limits, **(limits or {})), **changes)
+            return clients.enter_context(client_of(engine, own))
 
-    yield start
-    for client in clients:
-        client.__exit__(None, None, None)
+        yield start
 
 
-@pytest.fixture
-def client(serve: Callable[..., TestClient]) -> TestClient:
-    return serve()
+@pytest.fixture(scope="module")
+def client(engine: Engine, toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """One app for all tests of a module."""
+    state = tmp_path_factory.mktemp("jobs")
+    with client_of(engine, ServerSettings(toy / "model", toy / "zoo", state, limits=SMALL)) as client:
+        yield client
 
 
 def picture(width: int = 40, height: int = 24, kind: str = "PNG", mode: str = "RGB", seed: int = 0) -> bytes:
@@ -105,7 +107,3 @@ def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < ends, "it did not happen"
         time.sleep(0.01)
-
-
-def run_async(coroutine: object) -> object:
-    return asyncio.run(coroutine)  # type: ignore[arg-type]

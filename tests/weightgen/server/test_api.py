@@ -114,7 +114,8 @@ def test_pictures_of_concepts(client) -> None:
     assert again.content == answer.content
 
 
-def test_model_health_figures_and_page(client) -> None:
+def test_model_health_figures_and_page(serve) -> None:
+    client = serve()
     assert client.get("/healthz").json() == {"status": "ok"}
     model = client.get("/v1/model").json()
     assert model["concepts"] == 10 and model["stage"] == "polished"

@@ -31,7 +31,9 @@ def test_an_upload_without_the_token_is_not_read(serve) -> None:
 def test_tokens_are_compared_in_constant_time(serve, monkeypatch) -> None:
     seen = []
     real = __import__("hmac").compare_digest
-    monkeypatch.setattr("weightgen.server.guard.hmac.compare_digest", lambda a, b: seen.append((a, b)) or real(a, b))
+    monkeypatch.setattr(
+        "weightgen.server.guard.hmac.compare_digest", lambda a, b: seen.append((a, b)) or real(a, b)
+    )
     serve(token=TOKEN).get("/v1/model", headers={"Authorization": "Bearer short"})
     assert len(seen) == 1 and len(seen[0][0]) == len(seen[0][1]) == 32  # digests: lengths tell nothing either
 
@@ -45,7 +47,9 @@ def test_other_names_are_refused(client, name) -> None:
 def test_pages_of_other_sites_are_refused(client) -> None:
     headers = {"Sec-Fetch-Site": "cross-site"}
     assert client.post("/v1/adapters", json={"prompt": "a"}, headers=headers).status_code == 403
-    assert client.post("/v1/adapters", json={"prompt": "a"}, headers={"Sec-Fetch-Site": "same-origin"}).is_success
+    assert client.post(
+        "/v1/adapters", json={"prompt": "a"}, headers={"Sec-Fetch-Site": "same-origin"}
+    ).is_success
 
 
 def test_a_body_that_does_not_come_is_given_up(serve) -> None:
@@ -88,7 +92,9 @@ def test_this_machine_needs_no_token(host) -> None:
     check_binding(host, None)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", "", "127.0.0.1.evil.example"])
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "192.168.1.5", "example.org", "", "127.0.0.1.evil.example"]
+)
 def test_a_public_address_needs_a_token(host) -> None:
     with pytest.raises(WeightzooError, match="--token"):
         check_binding(host, None)

@@ -52,7 +52,9 @@ def test_a_job_from_pairs_to_an_edited_photograph(serve, settings, tmp_path) -> 
     assert "full" in json.loads(zipped.read("result/finetune.json"))["mode"]
     assert not (settings.state / job["id"] / "pairs").exists()
     written = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-    assert not any("0.png" in name for name in written), "pictures are removed, and never had the visitor's name"
+    assert not any("0.png" in name for name in written), (
+        "pictures are removed, and never had the visitor's name"
+    )
 
 
 @pytest.mark.parametrize(
@@ -61,8 +63,14 @@ def test_a_job_from_pairs_to_an_edited_photograph(serve, settings, tmp_path) -> 
         (pairs(1), "1 pairs"),
         (pairs(3)[:-1], "'2' has no partner"),
         (pairs(2) + pairs(2), "same name"),
-        ([*pairs(2), ("sources", ("9.png", picture(16, 16))), ("targets", ("9.png", picture(16, 18)))], "one size"),
-        ([*pairs(2), ("sources", ("9.png", b"text")), ("targets", ("9.png", b"text"))], "not a readable image"),
+        (
+            [*pairs(2), ("sources", ("9.png", picture(16, 16))), ("targets", ("9.png", picture(16, 18)))],
+            "one size",
+        ),
+        (
+            [*pairs(2), ("sources", ("9.png", b"text")), ("targets", ("9.png", b"text"))],
+            "not a readable image",
+        ),
     ],
     ids=["one pair", "no partner", "same names", "two sizes", "text"],
 )
@@ -73,7 +81,12 @@ def test_pairs_that_are_refused(client, files, words) -> None:
 
 
 def test_forms_that_are_refused(client) -> None:
-    for data in ({"prompt": ""}, {**PROMPT, "seconds": 10**6}, {**PROMPT, "seconds": "nan"}, {**PROMPT, "mode": "x"}):
+    for data in (
+        {"prompt": ""},
+        {**PROMPT, "seconds": 10**6},
+        {**PROMPT, "seconds": "nan"},
+        {**PROMPT, "mode": "x"},
+    ):
         assert client.post("/v1/finetune", data=data, files=pairs(2)).status_code == 422
     many = client.post("/v1/finetune", data=PROMPT, files=pairs(65, (1, 1)))
     assert many.status_code in (400, 422)
@@ -89,7 +102,10 @@ def test_too_many_jobs_are_answered_429_and_waiting_ones_can_be_cancelled(client
     assert refused.status_code == 429 and int(refused.headers["retry-after"]) >= 1
     assert client.get(waiting["result"]).status_code == 409
     assert client.delete(f"/v1/finetune/{waiting['id']}").json()["event"] == "cancelled"
-    assert [event["event"] for event in events(client.get(waiting["events"]).text)] == ["waiting", "cancelled"]
+    assert [event["event"] for event in events(client.get(waiting["events"]).text)] == [
+        "waiting",
+        "cancelled",
+    ]
     assert jobs.waiting == []
     assert client.post("/v1/finetune", data=PROMPT, files=pairs(2)).status_code == 202
     jobs.waiting.clear()
