@@ -121,7 +121,7 @@ class Engine:
             KeyError: the zoo has no such concept.
         """
         blocks = self.members.blocks(concept)
-        return {name: value[0] for name, value in self.model.layout.from_blocks(blocks[None]).items()}
+        return {name: value[0] for name, value in self.members.zoo.layout.from_blocks(blocks[None]).items()}
 
     def network(self, adapter: Mapping[str, Tensor] | Path) -> nn.Module:
         """A generator that is ready for photographs, from an adapter or a fine-tuned folder."""

@@ -1,10 +1,15 @@
 """Who may use a server: tokens, names, other sites' pages, bodies that do not come; and what a bind needs."""
 
+import asyncio
+import shutil
+
 import pytest
 
 from tests.weightgen.server.conftest import picture
 from weightgen.serve import check_binding, is_loopback
+from weightgen.server.engine import Engine
 from zoo.errors import WeightzooError
+from zoo.lora import load_base, save_base
 
 TOKEN = "correct-horse-battery"
 
@@ -53,8 +58,6 @@ def test_pages_of_other_sites_are_refused(client) -> None:
 
 
 def test_a_body_that_does_not_come_is_given_up(serve) -> None:
-    import asyncio
-
     client = serve(limits={"body_seconds": 0.1})
     sent: list[dict[str, object]] = []
 
@@ -84,6 +87,14 @@ def test_an_unexpected_error_is_a_line_with_the_requests_id(client, monkeypatch,
     assert answer.status_code == 500 and answer.json()["request_id"] == "mine"
     assert "division" not in answer.text
     assert client.get("/v1/model").status_code == 200
+
+
+def test_a_model_and_a_zoo_of_different_bases_are_refused(toy, tmp_path) -> None:
+    shutil.copytree(toy / "zoo", tmp_path / "zoo")
+    base = tmp_path / "zoo" / "base" / "generator.safetensors"
+    save_base(base, load_base(base), {"changed": "yes"})
+    with pytest.raises(WeightzooError, match="different bases"):
+        Engine(toy / "model", tmp_path / "zoo")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "[::1]", "127.0.0.5"])

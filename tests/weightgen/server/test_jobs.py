@@ -50,7 +50,7 @@ def test_a_job_from_pairs_to_an_edited_photograph(serve, settings, tmp_path) -> 
     edited = client.post("/v1/images", data={"adapter": job["adapter"]}, files={"photo": picture()})
     assert edited.status_code == 200
     assert "full" in json.loads(zipped.read("result/finetune.json"))["mode"]
-    assert not (settings.state / job["id"] / "pairs").exists()
+    until(lambda: not (settings.state / job["id"] / "pairs").exists())
     written = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert not any("0.png" in name for name in written), (
         "pictures are removed, and never had the visitor's name"
