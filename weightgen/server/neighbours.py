@@ -43,8 +43,7 @@ class Neighbours:
         self.ready.set()
 
     def nearest(self, prompt: str, count: int) -> list[tuple[Member, float]]:
-        """The `count` nearest members with their cosines, best first; waits until the prompts are read."""
-        self.ready.wait()
+        """The `count` nearest members with their cosines, best first; the prompts must have been read."""
         cosines: Tensor = self.vectors @ self.engine.embed([prompt])[0]
         best = cosines.topk(min(count, len(self.members)))
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)

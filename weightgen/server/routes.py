@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from weightgen.server import photos
 from weightgen.server.admission import in_pool, within
 from weightgen.server.limits import FORM_BYTES, MAX_PAIRS, PROMPT_CHARACTERS, Limits
-from weightgen.server.members import finite
+from weightgen.server.members import Member, finite
 from weightgen.server.neighbours import warning_for
 from weightgen.server.problems import Problem
 from weightgen.server.samples import SAMPLES, read_sample
@@ -178,9 +178,14 @@ def router(limits: Limits) -> APIRouter:
         count: Annotated[int, Query(ge=1, le=20)] = 4,
     ) -> Nearest:
         """The zoo's concepts nearest to a prompt, and a warning when even these are far away."""
+
+        async def search() -> list[tuple[Member, float]]:
+            while not house.neighbours.ready.is_set():  # in the first seconds of a server
+                await asyncio.sleep(0.1)
+            return await asyncio.to_thread(house.neighbours.nearest, prompt, count)
+
         async with house.admission.enter():
-            search = asyncio.to_thread(house.neighbours.nearest, prompt, count)
-            found = await within(request, search, limits.request_seconds)
+            found = await within(request, search(), limits.request_seconds)
         rows = [Neighbour(id=m.id, prompt=m.prompt, adapter=f"c-{m.id}", similarity=s) for m, s in found]
         best = rows[0].similarity
         return Nearest(prompt=prompt, similarity=best, warning=warning_for(best), nearest=rows)

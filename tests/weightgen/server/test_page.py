@@ -117,6 +117,17 @@ def after(page) -> str:
     return page.get_attribute("#after", "src")
 
 
+def found(page, text: str) -> None:
+    """Waits until the gallery says how many concepts it has found."""
+    page.wait_for_selector(f"#found:text-is('{text}')")
+
+
+def changed(page, before: str) -> str:
+    """The address of the next edited picture."""
+    page.wait_for_function("before => document.getElementById('after').src !== before", arg=before)
+    return after(page)
+
+
 def test_type_choose_compare_upload_and_download(page, start, tmp_path) -> None:
     page.goto(start().url)
     first = after(page)  # the page opens with an example
@@ -124,8 +135,7 @@ def test_type_choose_compare_upload_and_download(page, start, tmp_path) -> None:
 
     page.fill("#prompt", "golden evening light")
     page.keyboard.press("Enter")
-    page.wait_for_function("before => document.getElementById('after').src !== before", arg=first)
-    second = after(page)
+    second = changed(page, first)
     assert " s" in page.inner_text("#took")
 
     page.focus("#slider")
@@ -137,12 +147,10 @@ def test_type_choose_compare_upload_and_download(page, start, tmp_path) -> None:
     )
 
     page.check("[name=sample][value=motorcycle]", force=True)
-    page.wait_for_function("before => document.getElementById('after').src !== before", arg=second)
-    third = after(page)
+    third = changed(page, second)
 
     page.set_input_files("#upload", {"name": "mine.png", "mimeType": "image/png", "buffer": picture(90, 60)})
-    page.wait_for_function("before => document.getElementById('after').src !== before", arg=third)
-    after(page)
+    changed(page, third)
     assert page.evaluate("document.getElementById('after').naturalWidth") == 90
 
     with page.expect_download() as download:
@@ -173,19 +181,19 @@ def test_the_gallery_is_searched_and_used(page, start) -> None:
     page.goto(served.url)
     after(page)
     total = len(served.app.state.services.engine.members.all)
-    page.wait_for_function(f"document.getElementById('found').textContent === '{total} concepts'")
+    found(page, f"{total} concepts")
     page.locator("#gallery .card").first.scroll_into_view_if_needed()
     page.wait_for_selector("#gallery .card img[src^=blob]")
     shot(page, "gallery")
     word = served.app.state.services.engine.members.all[0].prompt
     page.fill("#search", word)
-    page.wait_for_function(f"!document.getElementById('found').textContent.startsWith('{total} ')")
+    page.wait_for_selector(f"#found:not(:text-is('{total} concepts'))")
     before = page.get_attribute("#after", "src")
     page.locator("#gallery .card button").first.click()
-    page.wait_for_function("before => document.getElementById('after').src !== before", arg=before)
+    changed(page, before)
     assert page.input_value("#prompt") == word
     page.fill("#search", "no such thing anywhere")
-    page.wait_for_function("document.getElementById('found').textContent === '0 concepts'")
+    found(page, "0 concepts")
 
 
 def test_fine_tuning_on_example_pairs_draws_a_curve(page, start) -> None:
@@ -199,8 +207,7 @@ def test_fine_tuning_on_example_pairs_draws_a_curve(page, start) -> None:
     page.wait_for_selector("#tune-done:not([hidden])")
     shot(page, "finetune")
     page.click("#tune-use")
-    page.wait_for_function("before => document.getElementById('after').src !== before", arg=before)
-    after(page)
+    changed(page, before)
 
 
 def test_a_server_with_a_token_asks_for_it(page, start) -> None:
