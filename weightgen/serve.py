@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 APP = "weightzoo"
 STOP = (signal.SIGINT, signal.SIGTERM)
-SPARE_SECONDS = 90.0  # beyond the longest job, before Ray ends a replica that does not stop
+SPARE_SECONDS = 200.0  # beyond the longest job, before Ray ends a replica that does not stop
 
 
 def check_binding(host: str, token: str | None) -> None:

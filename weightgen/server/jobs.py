@@ -31,7 +31,7 @@ from weightgen.server.schemas import JobEvent
 from zoo.files import read_json, write_json
 
 JOB_ID = re.compile(r"[0-9a-f]{32}")
-GRACE = 60.0  # seconds beyond the training's own for start-up, evaluations and saving
+GRACE = 180.0  # seconds beyond the training's own for start-up, evaluations and saving, on a busy machine
 POLL = 0.2
 PairImages = tuple[Image.Image, Image.Image]
 

@@ -50,7 +50,7 @@ def test_sigterm_lets_a_running_job_come_to_its_end(process, tmp_path) -> None:
         f"{url}/v1/finetune", data={"prompt": "dark", "seconds": 2}, files=pairs(3), timeout=60
     ).json()
     told = []
-    with httpx2.stream("GET", f"{url}{job['events']}", timeout=120) as stream:
+    with httpx2.stream("GET", f"{url}{job['events']}", timeout=240) as stream:
         for line in stream.iter_lines():
             if line.startswith("data:"):
                 told.append(json.loads(line[5:])["event"])
