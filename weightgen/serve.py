@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 APP = "weightzoo"
+RAY_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # a proxy that is slow to start on a busy machine is not killed and started anew, which makes it slower still
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",
+}
 STOP = (signal.SIGINT, signal.SIGTERM)
 SPARE_SECONDS = 200.0  # beyond the longest job, before Ray ends a replica that does not stop
 
@@ -110,7 +116,8 @@ def run_ray(settings: ServerSettings, host: str, port: int, replicas: int = 1) -
 @contextmanager
 def ray_serve(settings: ServerSettings, host: str, port: int, replicas: int = 1) -> Iterator[Any]:
     """The running deployment, as a context; gives its handle."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in RAY_SETTINGS.items():
+        os.environ.setdefault(name, value)
     import ray
     from ray import serve
     from ray.serve.config import HTTPOptions
