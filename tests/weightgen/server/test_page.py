@@ -223,7 +223,12 @@ def test_screens(page, start) -> None:
     page.goto(start().url)
     after(page)
     page.wait_for_selector("#near-cards .card:nth-child(4) img[src^=blob]")
+    before = page.get_attribute("#after", "src")
+    page.click("text=Generate")  # again, when everything is loaded
+    changed(page, before)
+    page.wait_for_selector("#near-cards .card:nth-child(4) img[src^=blob]")
     shot(page, "top")
+    shot(page, "try", full_page=True, clip={"x": 0, "y": 0, "width": 1280, "height": 1340})
     shot(page, "whole", full_page=True)
     page.emulate_media(color_scheme="dark")
     shot(page, "dark", full_page=True)

@@ -7,12 +7,14 @@ import time
 from dataclasses import replace
 
 import httpx2
+import psutil
 import pytest
 
 from tests.weightgen.server.conftest import picture
-from weightgen.serve import ray_serve
+from weightgen.serve import APP, ray_serve
 
 pytestmark = pytest.mark.ray
+TITLE = f"ray::ServeReplica:{APP}:{APP}"
 
 
 def free_port() -> int:
@@ -52,8 +54,6 @@ def test_a_killed_replica_is_replaced(settings, monkeypatch) -> None:
 
 
 def replica_pid() -> int:
-    """The process of the only replica."""
-    from ray.util.state import list_actors
-
-    actors = list_actors(filters=[("state", "=", "ALIVE")], detail=True)
-    return next(actor.pid for actor in actors if "ServeReplica" in actor.class_name)
+    """The process of the only replica, below this one."""
+    below = psutil.Process().children(recursive=True)
+    return next(process.pid for process in below if process.cmdline()[:1] == [TITLE])

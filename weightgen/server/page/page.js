@@ -3,7 +3,7 @@
 
 const SAMPLES = ["pavilion", "mountain", "cat", "motorcycle", "fig", "drum"];
 const IDEAS = ["a cyanotype print", "golden evening light", "a pencil sketch", "a red and yellow duotone",
-  "in infrared black and white", "thick fog", "a watercolour painting", "a faded seventies photograph"];
+  "in infrared black and white", "thick fog"];
 const PREVIEW_SIDE = 960;   // pixels of the picture on the stage; a download is made at full size
 const SMALL_SIDE = 240;     // of what goes to the neighbours' cards
 const PAGE = 24;            // cards of the gallery that are fetched at once
