@@ -13,10 +13,11 @@ PIP := $(PYTHON) -m pip --quiet --quiet --disable-pip-version-check  # errors on
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup demo test test-fast lint types zoo models embed bench evaluate-full
+.PHONY: help setup setup-browser demo test test-fast lint types zoo models embed bench evaluate-full
 
 help:
 	@echo "make setup          create .venv and install weightzoo with everything it needs (once)"
+	@echo "make setup-browser  install Debian's chromium for the page's tests (pytest -m browser); needs root"
 	@echo "make demo           the whole of weightzoo on real photographs, about 25 minutes (PRESET=tiny: under 6)"
 	@echo "make test           lint, types, the default tests and the Ray tests"
 	@echo "make test-fast      the default tests only"
@@ -38,6 +39,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PIP) install -c constraints.txt torch==2.13.0
 	@$(PIP) install -c constraints.txt -e ".[all]"
 	@touch $(STAMP)
+
+# Debian's own browser: the tests drive it by its path, and download none
+setup-browser: $(STAMP)
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y --no-install-recommends chromium; }
 
 demo: $(STAMP)
 	@$(WEIGHTZOO) demo --preset $(PRESET)

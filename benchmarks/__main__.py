@@ -3,7 +3,7 @@
 One alone: ``python -m benchmarks.fleets``, ``python -m benchmarks.start_up``. Results go to benchmarks/results/*.json.
 """
 
-from benchmarks import fleets, ood, planning, start_up, stream
+from benchmarks import fleets, ood, planning, serve, start_up, stream
 
 BENCHMARKS = {
     "start_up": start_up.main,
@@ -11,6 +11,7 @@ BENCHMARKS = {
     "planning": planning.main,
     "stream": stream.main,
     "ood": ood.main,
+    "serve": serve.main,
 }
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ EXTRAS = {
     "transformers": "train",
     "fastapi": "serve",
     "uvicorn": "serve",
+    "prometheus_client": "serve",
+    "python_multipart": "serve",
 }
 
 

@@ -12,7 +12,7 @@ import sys
 
 import typer
 
-from cli import apply, build, demo, download, evaluate, finetune, generate, inspect, publish, train
+from cli import apply, build, demo, download, evaluate, finetune, generate, inspect, publish, serve, train
 from cli.exits import EXIT_CODES, INTERRUPTED, ExactGroup, say_error
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ app.command("download")(download.download)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("inspect")(inspect.inspect)
+app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 
 

@@ -101,6 +101,10 @@ class TextEncoder:
                 for oldest in list(islice(self._cache, max(len(self._cache) - CACHE_PROMPTS, 0))):
                     del self._cache[oldest]
 
+    def forget(self) -> None:
+        """Empties the cache: for a process that reads prompts without end."""
+        self._cache.clear()
+
     def encode(self, prompts: Sequence[str]) -> TextStates:
         """Prompts -> states on the CPU, L = MAX_LENGTH (longer prompts are cut).
 

@@ -1,0 +1,172 @@
+"""Many requests at once: batches, one computation for equal requests, back-pressure, clients that leave."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.weightgen.server.conftest import Slow, picture, until
+from weightgen.server.batching import Batcher
+from weightgen.server.engine import Engine
+from weightgen.server.schemas import Recipe
+
+PROMPTS = [
+    f"a drawing in {colour}, number {i}" for i in range(4) for colour in ("red", "deep sea blue", "ochre")
+]
+
+
+def test_what_arrives_during_a_batch_is_the_next_batch() -> None:
+    batches = []
+
+    def run(items: list[int]) -> list[int]:
+        batches.append(list(items))
+        return [-item for item in items]
+
+    async def ask() -> list[int]:
+        with ThreadPoolExecutor(1) as pool:
+            batcher: Batcher[int, int] = Batcher(run, lambda item: item % 2, pool, most=3)
+            return await asyncio.gather(*(batcher.submit(item) for item in range(10)))
+
+    assert asyncio.run(ask()) == [-item for item in range(10)]
+    assert batches == [[0, 2, 4], [1, 3, 5], [6, 8], [7, 9]]
+
+
+def test_a_failed_batch_fails_its_items_only() -> None:
+    def run(items: list[int]) -> list[int]:
+        if 13 in items:
+            raise ValueError("unlucky")
+        return items
+
+    async def ask() -> list[object]:
+        with ThreadPoolExecutor(1) as pool:
+            batcher: Batcher[int, int] = Batcher(run, lambda item: item > 9, pool)
+            asked = (batcher.submit(item) for item in (1, 13, 2))
+            first = await asyncio.gather(*asked, return_exceptions=True)
+            return [*first, await batcher.submit(3)]
+
+    answers = asyncio.run(ask())
+    assert answers[0] == 1 and isinstance(answers[1], ValueError) and answers[2:] == [2, 3]
+
+
+def test_items_whose_client_is_gone_are_not_computed() -> None:
+    seen: list[int] = []
+
+    def run(items: list[int]) -> list[int]:
+        seen.extend(items)
+        return items
+
+    async def ask() -> int:
+        with ThreadPoolExecutor(1) as pool:
+            batcher: Batcher[int, int] = Batcher(run, lambda item: item, pool)
+            tasks = [asyncio.create_task(batcher.submit(item)) for item in range(3)]
+            await asyncio.sleep(0)
+            tasks[1].cancel()
+            return await tasks[2]
+
+    assert asyncio.run(ask()) == 2 and seen == [0, 2]
+
+
+def test_a_prompt_has_the_same_bits_in_every_batch(engine: Engine) -> None:
+    recipes = [Recipe(prompt=prompt) for prompt in PROMPTS]
+
+    def files(batch: list[Recipe]) -> list[bytes]:
+        return [engine.safetensors(adapter, {}) for adapter in engine.generate(batch)]
+
+    alone = {recipe.prompt: files([recipe])[0] for recipe in recipes}
+    assert len(set(alone.values())) == len(PROMPTS)
+    for size in (2, 3, 5, len(PROMPTS)):
+        assert files(recipes[-size:]) == [alone[recipe.prompt] for recipe in recipes[-size:]]
+
+
+def test_concurrent_answers_are_not_crossed(client) -> None:
+    alone = {p: client.post("/v1/adapters", json={"prompt": p, "seed": 1}).content for p in PROMPTS}
+    client.app.state.services.adapters.cache.clear()
+    with ThreadPoolExecutor(12) as pool:
+        asked = PROMPTS * 3
+        answers = list(pool.map(lambda p: client.post("/v1/adapters", json={"prompt": p, "seed": 1}), asked))
+    assert [answer.content for answer in answers] == [alone[prompt] for prompt in asked]
+
+
+def test_equal_requests_are_computed_once_and_the_cache_is_bounded(serve, monkeypatch) -> None:
+    client = serve()
+    adapters = client.app.state.services.adapters
+    slow = Slow(adapters.batcher.run)
+    monkeypatch.setattr(adapters.batcher, "run", slow)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(client.post, "/v1/adapters", json={"prompt": "once"}) for _ in range(4)]
+        until(lambda: client.app.state.services.admission.inside == 4)
+        slow.go.set()
+        assert len({answer.result().content for answer in asked}) == 1
+    assert slow.calls == 1
+    for prompt in PROMPTS:
+        client.post("/v1/adapters", json={"prompt": prompt})
+    assert len(adapters.cache) == adapters.most == 8
+
+
+def test_a_full_house_answers_503_with_retry_after(serve, monkeypatch) -> None:
+    client = serve(limits={"inside": 2})
+    services = client.app.state.services
+    slow = Slow(services.adapters.batcher.run)
+    monkeypatch.setattr(services.adapters.batcher, "run", slow)
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(client.post, "/v1/adapters", json={"prompt": p}) for p in ("one", "two")]
+        until(lambda: services.admission.inside == 2)
+        refused = client.post("/v1/images", data={"prompt": "three"}, files={"photo": picture()})
+        assert refused.status_code == 503 and int(refused.headers["retry-after"]) >= 1
+        assert client.get("/healthz").status_code == 200
+        slow.go.set()
+        assert [answer.result().status_code for answer in asked] == [200, 200]
+    assert client.post("/v1/adapters", json={"prompt": "three"}).status_code == 200
+
+
+def test_what_takes_too_long_is_answered_504(serve, monkeypatch) -> None:
+    client = serve(limits={"request_seconds": 0.2})
+    services = client.app.state.services
+    slow = Slow(services.engine.edit)
+    monkeypatch.setattr(services.engine, "edit", slow)
+    answer = client.post("/v1/images", data={"adapter": "c-red"}, files={"photo": picture()})
+    assert answer.status_code == 504 and "0.2 s" in answer.json()["error"]
+    slow.go.set()
+    until(lambda: services.admission.inside == 0)
+    assert client.get("/v1/model").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/adapters", "/v1/images"])
+def test_a_client_that_leaves_frees_its_place(serve, path) -> None:
+    """The app is called as a server does, with a client that hangs up at once."""
+    client = serve()
+    app, body = client.app, b'{"prompt": "left alone"}'
+    if path == "/v1/images":
+        body = b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\na\r\n--x'
+    kind = b"application/json" if path == "/v1/adapters" else b"multipart/form-data; boundary=x"
+
+    async def hang_up() -> list[dict[str, object]]:
+        sent: list[dict[str, object]] = []
+        messages = [{"type": "http.request", "body": body, "more_body": False}, {"type": "http.disconnect"}]
+
+        async def receive() -> dict[str, object]:
+            return messages.pop(0) if len(messages) > 1 else messages[0]
+
+        async def send(message: dict[str, object]) -> None:
+            sent.append(message)
+
+        headers = [(b"host", b"127.0.0.1"), (b"content-type", kind)]
+        scope = {
+            "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"",
+            "headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "scheme": "http",
+            "http_version": "1.1", "root_path": "",
+        }  # fmt: skip
+        await app(scope, receive, send)
+        return sent
+
+    sent = client.portal.call(hang_up)
+    assert sent[0]["status"] in (200, 400, 422, 499)
+    assert app.state.services.admission.inside == 0
+    assert client.post("/v1/adapters", json={"prompt": "next"}).status_code == 200
+
+
+def test_texts_are_forgotten(engine: Engine, monkeypatch) -> None:
+    monkeypatch.setattr("weightgen.server.engine.REMEMBERED_TEXTS", 3)
+    for prompt in PROMPTS:
+        engine.generate([Recipe(prompt=prompt)])
+    assert len(engine.encoder._cache) <= 5  # and the filler

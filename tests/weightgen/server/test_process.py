@@ -1,0 +1,65 @@
+"""The server as a process: `weightzoo serve`, and how it stops."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.weightgen.server.test_jobs import pairs
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def process(toy, tmp_path) -> Iterator[tuple[subprocess.Popen, str]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "cli.main", "serve", "--no-ray", "--port", str(port)]
+    command += ["--model", str(toy / "model"), "--data", str(toy / "zoo")]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with open(tmp_path / "log", "w") as log:
+        started = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log)
+    url = f"http://127.0.0.1:{port}"
+    ends = time.monotonic() + 120
+    while True:
+        try:
+            httpx2.get(f"{url}/healthz", timeout=10)
+            break
+        except httpx2.HTTPError:
+            assert time.monotonic() < ends and started.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.1)
+    yield started, url
+    if started.poll() is None:
+        started.kill()
+        started.wait()
+
+
+@pytest.mark.timeout(280)
+def test_sigterm_lets_a_running_job_come_to_its_end(process, tmp_path) -> None:
+    server, url = process
+    job = httpx2.post(
+        f"{url}/v1/finetune", data={"prompt": "dark", "seconds": 2}, files=pairs(3), timeout=60
+    ).json()
+    told = []
+    with httpx2.stream("GET", f"{url}{job['events']}", timeout=240) as stream:
+        for line in stream.iter_lines():
+            if line.startswith("data:"):
+                told.append(json.loads(line[5:])["event"])
+                if told[-1] == "running":
+                    server.send_signal(signal.SIGTERM)
+    assert told[-1] == "done", told
+    assert server.wait(60) == 0
+    with pytest.raises(httpx2.HTTPError):
+        httpx2.get(f"{url}/healthz", timeout=5)
+    assert not list(tmp_path.glob("weightzoo-serve-*")), "the jobs' folder is removed"
+    lines = [line for line in (tmp_path / "log").read_text().splitlines() if line.startswith("{")]
+    assert any(json.loads(line)["route"] == "/v1/finetune" for line in lines)

@@ -1,0 +1,145 @@
+"""Serving a weight generator: one app, run by plain uvicorn or as a Ray Serve deployment.
+
+    settings = ServerSettings(model, zoo, state, token="...")
+    run_uvicorn(settings, "127.0.0.1", 8000)
+    run_ray(settings, "127.0.0.1", 8000, replicas=2)
+
+Ctrl-C or SIGTERM: no new requests, what runs comes to its end, fine-tuning jobs included.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from weightgen.server.limits import MIN_TOKEN, ServerSettings
+from zoo.errors import WeightzooError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+APP = "weightzoo"
+RAY_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # a proxy that is slow to start on a busy machine is not killed and started anew, which makes it slower still
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",
+}
+STOP = (signal.SIGINT, signal.SIGTERM)
+SPARE_SECONDS = 200.0  # beyond the longest job, before Ray ends a replica that does not stop
+
+
+def check_binding(host: str, token: str | None) -> None:
+    """Refuses to serve the world without a token.
+
+    Raises:
+        WeightzooError: a public address without a token, or a token that can be guessed.
+    """
+    if token is not None and (len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable()):
+        raise WeightzooError(
+            f"the token must have at least {MIN_TOKEN} plain characters; "
+            "`python -c 'import secrets; print(secrets.token_urlsafe())'` makes one"
+        )
+    if token is None and not is_loopback(host):
+        raise WeightzooError(
+            f"--host {host} can be reached from other machines; give a --token, or use --host 127.0.0.1"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+@contextmanager
+def serving(settings: ServerSettings, host: str) -> Iterator[ServerSettings]:
+    """Checks the address; gives the settings with a folder for the jobs that goes away with the server.
+
+    A server that others can reach answers to every name, because it has a token.
+    """
+    check_binding(host, settings.token)
+    if not is_loopback(host):
+        settings = replace(settings, hosts=("*",))
+    with TemporaryDirectory(prefix="weightzoo-serve-") as folder:
+        yield replace(settings, state=Path(folder) / "jobs")
+
+
+def build_app(settings: ServerSettings) -> FastAPI:
+    """The app with its model loaded."""
+    from weightgen.server.app import create_app
+    from weightgen.server.engine import Engine
+    from weightgen.server.guard import log_to_stderr
+
+    log_to_stderr()
+    return create_app(Engine(settings.model, settings.zoo), settings)
+
+
+def run_uvicorn(settings: ServerSettings, host: str, port: int) -> None:
+    """Serves until a signal comes."""
+    import uvicorn
+
+    with serving(settings, host) as settings:
+        app = build_app(settings)
+        config = uvicorn.Config(
+            app, host=host, port=port, access_log=False, server_header=False, log_level="warning"
+        )
+        for number in STOP:  # uvicorn stops gracefully, then raises the signal again: let it pass
+            signal.signal(number, lambda *_: None)
+        uvicorn.Server(config).run()
+
+
+def run_ray(settings: ServerSettings, host: str, port: int, replicas: int = 1) -> None:
+    """Serves on Ray until a signal comes: `replicas` processes, started again when they die.
+
+    The cluster is that of RAY_ADDRESS, or a local one that goes away with the server.
+    """
+    stop = threading.Event()
+    for number in STOP:
+        signal.signal(number, lambda *_: stop.set())
+    with serving(settings, host) as settings, ray_serve(settings, host, port, replicas):
+        stop.wait()
+
+
+@contextmanager
+def ray_serve(settings: ServerSettings, host: str, port: int, replicas: int = 1) -> Iterator[Any]:
+    """The running deployment, as a context; gives its handle."""
+    for name, value in RAY_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import ray
+    from ray import serve
+    from ray.serve.config import HTTPOptions
+
+    longest = settings.limits.job_seconds + SPARE_SECONDS
+    ray.init(
+        address=os.environ.get("RAY_ADDRESS", "local"),
+        include_dashboard=False,
+        logging_level="ERROR",
+        log_to_driver=False,
+    )
+    try:
+        serve.start(http_options=HTTPOptions(host=host, port=port))
+        deployment = serve.deployment(
+            serve.ingress(lambda: build_app(settings))(),
+            name=APP,
+            num_replicas=replicas,
+            max_ongoing_requests=2 * settings.limits.inside,
+            graceful_shutdown_timeout_s=longest,
+            ray_actor_options={"num_cpus": 1},
+        )
+        yield serve.run(deployment.bind(), name=APP, route_prefix="/")
+    finally:
+        serve.shutdown()
+        ray.shutdown()

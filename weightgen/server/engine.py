@@ -1,0 +1,163 @@
+"""Everything that computes, without a server around it: prompts -> adapters -> edited photographs.
+
+    engine = Engine("weightgen/embedded/weightzoo-small", "zoo/embedded/weightzoo-small")
+    [adapter] = engine.generate([Recipe(prompt="a charcoal drawing")])
+    edited = engine.edit(engine.network(adapter), photo)
+
+`generate` gives a prompt the same bits whatever else is asked for at the same time: texts are encoded one by one,
+and all matrices always have the same shapes (`ROWS` texts, one of them of full length), because the processor
+libraries take other paths for other shapes, with other last bits. So an adapter's hash can be checked, and an id
+always stands for the same file.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import threading
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from weightgen.generate import generate, mean_adapter, scale_strength
+from weightgen.model_folder import WEIGHTS_NAME, load_model_folder
+from weightgen.server.members import Members
+from weightgen.server.schemas import Recipe
+from weightgen.starts import find_models
+from weightgen.text import MAX_LENGTH, load_text_encoder
+from zoo.apply import edit_photo, load_network
+from zoo.errors import WeightzooError
+from zoo.files import PathLike, sha256_file
+from zoo.lora import Adapter, load_base, merge
+from zoo.peft_format import find_base, save_peft
+from zoo.photo_file import Photo
+from zoo.tensors import tensor_bytes
+
+ROWS = 8  # prompts that go through the denoiser at once, with the filler
+FILLER = "a " * MAX_LENGTH
+REMEMBERED_TEXTS = 2000  # about 20 kB each
+
+
+class Engine:
+    """A weight generator and its zoo; calls may come from several threads.
+
+    Attributes:
+        name: of the start that this model is in fine-tuning ("polished", "generated").
+        fingerprint: 8 hexadecimal digits that stand for the model in adapter ids.
+        members: the zoo's concepts.
+    """
+
+    def __init__(self, model: PathLike, zoo: PathLike) -> None:
+        """
+        Raises:
+            WeightzooError: not a model, not a zoo, or they do not belong together.
+        """
+        self.name, folder = next(iter(find_models(model).items()))
+        self.model = load_model_folder(folder)
+        self.model_path, self.zoo_path = folder, Path(zoo)
+        self.members = Members(zoo)
+        if sha256_file(self.members.zoo.base_path) != self.model.base_sha256:
+            raise WeightzooError(
+                f"the model {folder} and the zoo {zoo} have different bases; name the model's zoo with --data"
+            )
+        self.fingerprint = sha256_file(folder / "denoiser" / WEIGHTS_NAME)[:8]
+        self.base = load_base(self.model.base_generator_path)
+        self.mean = mean_adapter(self.model)
+        self.encoder = load_text_encoder(self.model.text_encoder_name)
+        self.encoder.forget()  # texts that were encoded in batches have other last bits
+        self.texts_seen = 0
+        self.text_lock = threading.Lock()
+
+    @property
+    def parameters(self) -> int:
+        return self.model.layout.num_values
+
+    def generate(self, recipes: Sequence[Recipe]) -> list[Adapter]:
+        """Adapters for recipes that differ in prompt and strength only."""
+        with self.text_lock:
+            self._prepare([recipe.prompt for recipe in recipes])
+            starts = range(0, len(recipes), ROWS - 1)
+            return [adapter for start in starts for adapter in self._rows(recipes[start : start + ROWS - 1])]
+
+    def _rows(self, recipes: Sequence[Recipe]) -> list[Adapter]:
+        """Adapters for at most `ROWS` - 1 recipes."""
+        steps, guidance, seed = recipes[0].batch_key()
+        rows = [recipe.prompt for recipe in recipes] + [FILLER] * (ROWS - len(recipes))
+        noise = None if seed is None else torch.Generator().manual_seed(seed)
+        output = generate(self.model, rows, steps, guidance, noise)
+        adapters = []
+        for index, recipe in enumerate(recipes):
+            adapter = {name: value.clone() for name, value in output.adapter(index).items()}
+            if recipe.strength != 1:
+                adapter = scale_strength(adapter, self.mean, recipe.strength)
+            if not all(bool(torch.isfinite(value).all()) for value in adapter.values()):
+                raise WeightzooError("the weights came out infinite; lower the guidance or the steps")
+            adapters.append(adapter)
+        return adapters
+
+    def _prepare(self, prompts: Sequence[str]) -> None:
+        self.texts_seen += len(prompts)
+        if self.texts_seen > REMEMBERED_TEXTS:
+            self.encoder.forget()
+            self.texts_seen = len(prompts)
+        for prompt in (FILLER, *prompts):
+            self.encoder.prepare([prompt])
+
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors of texts, [len(texts), width]."""
+        with self.text_lock:
+            pooled = self.encoder.encode(texts).pooled
+            self.encoder.forget()
+            return pooled
+
+    def concept(self, concept: str) -> Adapter:
+        """The zoo's own adapter of a concept.
+
+        Raises:
+            KeyError: the zoo has no such concept.
+        """
+        blocks = self.members.blocks(concept)
+        return {name: value[0] for name, value in self.members.zoo.layout.from_blocks(blocks[None]).items()}
+
+    def network(self, adapter: Mapping[str, Tensor] | Path) -> nn.Module:
+        """A generator that is ready for photographs, from an adapter or a fine-tuned folder."""
+        if isinstance(adapter, Path):
+            is_adapter = (adapter / "adapter_config.json").is_file()
+            return load_network(adapter, self.model.base_generator_path if is_adapter else None)
+        return merge(self.base, adapter).eval().requires_grad_(False)
+
+    def edit(self, network: nn.Module, photo: Photo) -> np.ndarray:
+        """uint8 [H, W, 3] of the photograph's size."""
+        return edit_photo(network, photo.pixels)
+
+    def safetensors(self, adapter: Mapping[str, Tensor], about: Mapping[str, str]) -> bytes:
+        """One file of the adapter's tensors; `about` is its metadata, with the base's hash."""
+        return tensor_bytes(adapter, {"format": "pt", "base_sha256": self.model.base_sha256, **about})
+
+    def peft_zip(self, adapter: Mapping[str, Tensor], about: Mapping[str, str]) -> bytes:
+        """The adapter as a zipped PEFT folder that `weightzoo apply` uses."""
+        metadata = {"base_sha256": self.model.base_sha256, **about}
+        with tempfile.TemporaryDirectory(prefix="weightzoo-") as name:
+            folder = Path(name) / "adapter"
+            save_peft(folder, self.base, adapter, metadata)
+            try:
+                find_base(metadata, folder)
+            except WeightzooError:  # nobody else would find it either
+                (folder / "base").mkdir()
+                base = folder / "base" / "generator.safetensors"
+                base.write_bytes(self.model.base_generator_path.read_bytes())
+            return zip_folder(folder)
+
+
+def zip_folder(folder: Path) -> bytes:
+    """The files of a folder as a zip, with equal bytes for equal files."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            name = f"{folder.name}/{path.relative_to(folder).as_posix()}"
+            archive.writestr(zipfile.ZipInfo(name), path.read_bytes())
+    return buffer.getvalue()

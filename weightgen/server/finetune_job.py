@@ -1,0 +1,52 @@
+"""One fine-tuning job in a process of its own: python -m weightgen.server.finetune_job STATE/JOB
+
+Reads job.json and pairs/, writes events.jsonl as it goes and result/ in the end (see `weightgen.server.jobs`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from weightgen.finetune import FinetuneConfig, finetune
+from weightgen.inits import Origins
+from weightgen.server.jobs import append_event
+from weightgen.server.schemas import JobEvent
+from weightgen.starts import find_models
+from zoo.errors import WeightzooError
+from zoo.files import read_json
+
+EVALUATE_EVERY = 10  # steps; a point of the curve about every half second
+NICE = 5  # answers to visitors come first
+
+
+def run(folder: Path) -> None:
+    """Trains the job of a folder; its events tell how it went."""
+    job = read_json(folder / "job.json")
+
+    def on_row(row: dict[str, Any]) -> None:
+        known = {key: row[key] for key in ("step", "seconds", "l1", "psnr")}
+        append_event(folder, JobEvent(event="progress", **known))
+
+    config = FinetuneConfig(
+        mode=job["mode"], seconds=job["seconds"], eval_every=EVALUATE_EVERY, feature_network=None
+    )
+    init = next(iter(find_models(job["model"])))
+    append_event(folder, JobEvent(event="running"))
+    try:
+        origins = Origins(zoo=job["zoo"], model=job["model"])
+        done = finetune(
+            folder / "pairs", job["prompt"], init, folder / "result", origins, config, on_row=on_row
+        )
+    except WeightzooError as error:
+        append_event(folder, JobEvent(event="failed", error=str(error).replace(f"{folder}/", "")))
+        return
+    last = {key: done["last"][key] for key in ("step", "l1", "psnr")}
+    append_event(folder, JobEvent(event="done", seconds=done["seconds"], pairs=done["pairs"], **last))
+
+
+if __name__ == "__main__":
+    os.nice(NICE)
+    run(Path(sys.argv[1]))

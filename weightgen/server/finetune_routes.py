@@ -1,0 +1,141 @@
+"""The routes of fine-tuning: a prompt and pairs become a job with events and a result."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, File, Form, Header, Path, Request, UploadFile
+from fastapi.responses import Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from PIL import Image
+
+from weightgen.server.admission import in_pool, within
+from weightgen.server.engine import zip_folder
+from weightgen.server.jobs import PairImages, last_event
+from weightgen.server.limits import FORM_BYTES, MAX_PAIRS, Limits
+from weightgen.server.photos import read_upload
+from weightgen.server.problems import Problem
+from weightgen.server.routes import BINARY, PROBLEMS, House
+from weightgen.server.schemas import EXAMPLE_PROMPT, JobEvent, JobStarted, Prompt
+
+FEWEST_PAIRS = 2  # one to train on, one to test on
+PAIR_SIDE = 512  # pixels of the short side that are kept of a pair
+Job = Annotated[str, Path(max_length=64, examples=["0" * 32])]
+
+
+def existing(house: House, job: Job) -> str:
+    """A job's id, after a look whether there is such a job: once a stream has begun it cannot be a 404."""
+    house.jobs.folder(job)
+    return job
+
+
+def router(limits: Limits) -> APIRouter:
+    """The routes; `limits` decides how long and how much."""
+    routes = APIRouter(responses=PROBLEMS, tags=["finetune"], max_body_size=FORM_BYTES)
+
+    @routes.post(
+        "/v1/finetune",
+        status_code=202,
+        max_body_size=limits.pairs_bytes + FORM_BYTES,
+        form_limits={"max_files": 2 * MAX_PAIRS, "max_fields": 8, "max_part_size": 8192},
+    )
+    async def start(
+        house: House,
+        request: Request,
+        prompt: Annotated[Prompt, Form(examples=[EXAMPLE_PROMPT])],
+        sources: Annotated[list[UploadFile], File(description="photographs")],
+        targets: Annotated[list[UploadFile], File(description="what they should become, by equal names")],
+        seconds: Annotated[float, Form(ge=1, le=limits.job_seconds, allow_inf_nan=False)] = min(
+            30.0, limits.job_seconds
+        ),
+        mode: Annotated[Literal["full", "adapter"], Form()] = "full",
+    ) -> JobStarted:
+        """Fine-tunes the prompt's generated network on pairs of photographs."""
+        house.jobs.check_room()
+        named = match_pairs(sources, targets)
+        async with house.admission.enter():
+            files = [(await source.read(), await target.read()) for source, target in named]
+            decoding = in_pool(house.photos, decode_pairs, files, limits)
+            pairs = await within(request, decoding, limits.request_seconds)
+        job = await house.jobs.submit(prompt, seconds, mode, pairs)
+        where = f"/v1/finetune/{job}"
+        return JobStarted(id=job, events=f"{where}/events", result=f"{where}/result", adapter=f"j-{job}")
+
+    @routes.get("/v1/finetune/{job}")
+    async def status(house: House, job: Job) -> JobEvent:
+        """The job's latest event."""
+        return last_event(house.jobs.folder(job)) or JobEvent(event="waiting")
+
+    @routes.get("/v1/finetune/{job}/events", response_class=EventSourceResponse)
+    async def events(
+        house: House,
+        job: Annotated[str, Depends(existing)],
+        last_event_id: Annotated[int | None, Header(ge=0, le=10**9)] = None,
+    ) -> AsyncIterator[ServerSentEvent]:
+        """The job's events as they come (server-sent); Last-Event-ID goes on after an interruption."""
+        async for number, event in house.jobs.events(job, last_event_id or 0):
+            data = json.dumps(event.model_dump(exclude_none=True))
+            yield ServerSentEvent(event=event.event, id=str(number), raw_data=data)
+
+    @routes.get(
+        "/v1/finetune/{job}/result",
+        response_class=Response,
+        responses={200: {"content": {"application/zip": BINARY}, "description": "What finetune writes."}},
+    )
+    async def result(house: House, job: Job) -> Response:
+        """The fine-tuned network as a zipped folder for `weightzoo apply`."""
+        data = await asyncio.to_thread(zip_folder, house.jobs.result(job))
+        headers = {"Content-Disposition": 'attachment; filename="finetuned.zip"'}
+        return Response(data, media_type="application/zip", headers=headers)
+
+    @routes.delete("/v1/finetune/{job}")
+    async def cancel(house: House, job: Job) -> JobEvent:
+        """Ends a job that waits or runs."""
+        house.jobs.cancel(job)
+        return last_event(house.jobs.folder(job)) or JobEvent(event="cancelled")
+
+    return routes
+
+
+def match_pairs(
+    sources: Sequence[UploadFile], targets: Sequence[UploadFile]
+) -> list[tuple[UploadFile, UploadFile]]:
+    """Sources and targets of equal names (the suffix may differ), in the order of the names.
+
+    Raises:
+        Problem: 422 when names repeat or have no partner, or there are too few or too many pairs.
+    """
+    by_name = [{stem(file): file for file in files} for files in (sources, targets)]
+    if len(by_name[0]) < len(sources) or len(by_name[1]) < len(targets):
+        raise Problem(422, "two pictures have the same name; rename one")
+    if alone := sorted(by_name[0].keys() ^ by_name[1].keys()):
+        raise Problem(422, f"{alone[0][:80]!r} has no partner; give both pictures of a pair the same name")
+    if not FEWEST_PAIRS <= len(sources) <= MAX_PAIRS:
+        raise Problem(422, f"{len(sources)} pairs; give {FEWEST_PAIRS} to {MAX_PAIRS}")
+    return [(by_name[0][name], by_name[1][name]) for name in sorted(by_name[0])]
+
+
+def stem(file: UploadFile) -> str:
+    return PurePosixPath((file.filename or "").replace("\\", "/")).stem
+
+
+def decode_pairs(files: Sequence[tuple[bytes, bytes]], limits: Limits) -> list[PairImages]:
+    """Bytes of pairs -> RGB images of at most `PAIR_SIDE` pixels; runs in the photographs' pool."""
+    pairs = []
+    for number, (source, target) in enumerate(files, start=1):
+        images = [
+            Image.fromarray(
+                read_upload(data, limits.photo_bytes, limits.photo_pixels, f"{what} {number}").pixels
+            )
+            for what, data in (("source", source), ("target", target))
+        ]
+        if images[0].size != images[1].size:
+            sizes = " and ".join(f"{image.width}x{image.height}" for image in images)
+            raise Problem(422, f"the pictures of pair {number} have {sizes} pixels; both must have one size")
+        scale = min(1.0, PAIR_SIDE / min(images[0].size))
+        size = (max(1, round(images[0].width * scale)), max(1, round(images[0].height * scale)))
+        source_image, target_image = (image.resize(size, Image.Resampling.LANCZOS) for image in images)
+        pairs.append((source_image, target_image))
+    return pairs

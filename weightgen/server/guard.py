@@ -1,0 +1,165 @@
+"""Around every request: an id, one line of JSON in the log, the token, and bodies that do not come.
+
+{"event": "request", "method": "POST", "request_id": "4f0c1a9b", "route": "/v1/images", "seconds": 0.2, "status": 200}
+
+Prompts and photographs are not logged. The page itself needs no token: it asks the visitor for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import logging
+import re
+import secrets
+import sys
+import time
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from weightgen.server.limits import ServerSettings
+from weightgen.server.measures import Measures
+from weightgen.server.problems import Problem, answer
+
+log = logging.getLogger("weightzoo.serve")
+GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+OPEN = ("/", "/healthz", "/favicon.ico")  # and everything below /static/
+# what the libraries around the app answer in words of their own
+PLAIN = {
+    400: "this server does not go by that name; start it with --allow-host NAME",
+    413: "the request is too large; GET /v1/model says what the limits are",
+}
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
+}
+
+
+class Guard:
+    """ASGI middleware, the outermost one."""
+
+    def __init__(self, app: ASGIApp, settings: ServerSettings, measures: Measures) -> None:
+        self.app, self.settings, self.measures = app, settings, measures
+        self.token = None if settings.token is None else _digest(settings.token)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        scope["request_id"] = given if GIVEN_ID.fullmatch(given) else secrets.token_hex(8)
+        status, started, replaced = 0, time.perf_counter(), False
+
+        async def send_on(message: Message) -> None:
+            nonlocal status, replaced
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                kind = Headers(raw=message["headers"]).get("content-type", "")
+                if status in PLAIN and kind.startswith("text/plain"):
+                    await answer_with(Problem(status, PLAIN[status]), scope, receive, send_on)
+                    replaced = True
+                    return
+                own = MutableHeaders(scope=message)
+                own["X-Request-Id"] = scope["request_id"]
+                for name, value in HEADERS.items():
+                    own.setdefault(name, value)
+            if not replaced:
+                await send(message)
+
+        try:
+            if refusal := self._refuse(scope, headers):
+                await answer_with(refusal, scope, receive, send_on)
+            else:
+                await self.app(scope, _impatient(receive, self.settings.limits.body_seconds), send_on)
+        finally:
+            self._record(scope, status, time.perf_counter() - started)
+
+    def _refuse(self, scope: Scope, headers: Headers) -> Problem | None:
+        path = scope["path"]
+        if headers.get("sec-fetch-site") == "cross-site" and scope["method"] != "GET":
+            return Problem(403, "pages of other sites may not use this server")
+        if self.token is None or path in OPEN or path.startswith("/static/"):
+            return None
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and hmac.compare_digest(_digest(token.strip()), self.token):
+            return None
+        problem = Problem(401, "this server needs its token; send it as Authorization: Bearer TOKEN")
+        problem.headers = {"WWW-Authenticate": "Bearer"}
+        return problem
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "other")
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        self.measures.requests.labels(route, method, str(status)).inc()
+        self.measures.seconds.labels(route).observe(seconds)
+        fields = {
+            "request_id": scope["request_id"],
+            "method": method,
+            "route": route,
+            "status": status,
+            "seconds": round(seconds, 4),
+            "client": (scope.get("client") or ("",))[0],
+        }
+        log.info("request", extra={"fields": fields})
+
+
+async def answer_with(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    """Sends a problem without asking the app."""
+    headers = dict(problem.headers or {})
+    await answer(Request(scope), problem.status_code, problem.detail, headers)(scope, receive, send)
+
+
+def _impatient(receive: Receive, seconds: float) -> Receive:
+    """Refuses a body of which no part arrives for `seconds`; waiting for the client's leave has no end."""
+    complete = False
+
+    async def receive_on() -> Message:
+        nonlocal complete
+        if complete:
+            return await receive()
+        try:
+            message = await asyncio.wait_for(receive(), seconds)
+        except TimeoutError:
+            raise Problem(408, f"no more of the request came for {seconds:g} s; send it again") from None
+        complete = not message.get("more_body", False)
+        return message
+
+    return receive_on
+
+
+def _digest(text: str) -> bytes:
+    """Equal lengths for `compare_digest`, whatever was sent."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        row: dict[str, Any] = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            row |= {
+                "request_id": getattr(record, "request_id", ""),
+                "error": self.formatException(record.exc_info),
+            }
+        return json.dumps(row, sort_keys=True, ensure_ascii=False)
+
+
+def log_to_stderr() -> None:
+    """The server's log, one JSON object a line."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    log.handlers, log.propagate = [handler], False
+    log.setLevel(logging.INFO)

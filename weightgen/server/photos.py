@@ -1,0 +1,78 @@
+"""Uploaded photographs: bytes in, pixels out, within limits; pixels in, PNG out.
+
+Nothing is decoded before the file's header has said how many pixels it holds, and nothing is written to disk.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from weightgen.server.problems import Problem
+from zoo.photo_file import Photo, decode
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
+PNG_LEVEL = 2  # of 9: a large photograph is written in a moment
+
+
+def read_upload(data: bytes, most_bytes: int, most_pixels: int, what: str = "the photograph") -> Photo:
+    """Upright sRGB pixels of an uploaded file.
+
+    Raises:
+        Problem: 413 for too many bytes or pixels, 400 for what is no image or is cut off.
+    """
+    if len(data) > most_bytes:
+        raise Problem(413, f"{what} has {len(data):,} bytes, the limit is {most_bytes:,}; reduce it first")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit stands below
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                if image.width * image.height > most_pixels:
+                    raise too_large(what, most_pixels, f"{image.width}x{image.height} pixels")
+                image.load()
+                return decode(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError:
+        raise too_large(what, most_pixels, "far too many pixels") from None
+    except UnidentifiedImageError:
+        raise Problem(400, f"{what} is not a readable image; give a JPEG, PNG, WebP or TIFF") from None
+    except (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, ArithmeticError):
+        raise Problem(400, f"{what} is broken or cut off; send it again, or save it anew") from None
+
+
+def too_large(what: str, most_pixels: int, size: str) -> Problem:
+    return Problem(413, f"{what} has {size}, the limit is {most_pixels // 10**6} megapixels; reduce it first")
+
+
+def shrink(photo: Photo, most_side: int | None) -> Photo:
+    """The photograph scaled down so that its long side has at most `most_side` pixels."""
+    height, width = photo.pixels.shape[:2]
+    if most_side is None or max(height, width) <= most_side:
+        return photo
+    scale = most_side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    pixels = np.asarray(
+        Image.fromarray(photo.pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    )
+    if photo.alpha is None:
+        return Photo(pixels)
+    return Photo(pixels, np.asarray(Image.fromarray(photo.alpha).resize(size, Image.Resampling.LANCZOS)))
+
+
+def png(pixels: np.ndarray, alpha: np.ndarray | None = None) -> bytes:
+    """uint8 [H, W, 3] (and [H, W]) -> a PNG file."""
+    image = Image.fromarray(pixels)
+    if alpha is not None:
+        image.putalpha(Image.fromarray(alpha))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=PNG_LEVEL)
+    return buffer.getvalue()
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    """uint8 [H, W, 3] -> a small JPEG file, for thumbnails."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=84, optimize=True)
+    return buffer.getvalue()

@@ -1,0 +1,66 @@
+"""Errors of the API: an HTTP status and one line that says what is wrong and what to do.
+
+{"error": "the photograph is not a readable image; give a JPEG, PNG, WebP or TIFF", "request_id": "..."}
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from zoo.errors import WeightzooError
+
+log = logging.getLogger("weightzoo.serve")
+
+
+class Problem(HTTPException):
+    """What a client can mend, or has to wait for.
+
+    Args:
+        retry_after: seconds, for 429 and 503.
+    """
+
+    def __init__(self, status: int, message: str, retry_after: float | None = None) -> None:
+        headers = {} if retry_after is None else {"Retry-After": str(max(1, math.ceil(retry_after)))}
+        super().__init__(status, message, headers)
+
+
+def answer(
+    request: Request, status: int, message: str, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    """The JSON of an error; the request's id is in the log too."""
+    body = {"error": " ".join(message.split()), "request_id": request.scope.get("request_id", "")}
+    return JSONResponse(body, status, headers)
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Every error of the app becomes an `answer`."""
+
+    @app.exception_handler(HTTPException)
+    async def known(request: Request, error: HTTPException) -> JSONResponse:
+        return answer(request, error.status_code, str(error.detail), dict(error.headers or {}))
+
+    @app.exception_handler(WeightzooError)
+    async def ours(request: Request, error: WeightzooError) -> JSONResponse:
+        return answer(request, 400, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return answer(request, 422, describe(error))
+
+    @app.exception_handler(Exception)
+    async def unknown(request: Request, error: Exception) -> JSONResponse:
+        log.error("unexpected", exc_info=error, extra={"request_id": request.scope.get("request_id")})
+        return answer(request, 500, "something went wrong here; the server's log has this request's id")
+
+
+def describe(error: RequestValidationError) -> str:
+    """The first thing that is wrong with a request, and where; what was sent is not repeated."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first.get("loc", ())[1:]) or "the request"
+    return f"{where}: {str(first.get('msg', 'invalid')).removeprefix('Value error, ')}"

@@ -1,0 +1,270 @@
+"""The routes that answer at once: adapters, images, the zoo's concepts, the model, health and figures."""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, UploadFile
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from weightgen.server import photos
+from weightgen.server.admission import in_pool, within
+from weightgen.server.limits import FORM_BYTES, MAX_PAIRS, PROMPT_CHARACTERS, Limits
+from weightgen.server.members import Member, finite
+from weightgen.server.neighbours import warning_for
+from weightgen.server.problems import Problem
+from weightgen.server.samples import SAMPLES, read_sample
+from weightgen.server.schemas import (
+    EXAMPLE_PROMPT,
+    AdapterRequest,
+    ConceptRow,
+    Concepts,
+    Error,
+    Format,
+    Guidance,
+    ModelInfo,
+    Nearest,
+    Neighbour,
+    Prompt,
+    Recipe,
+    Seed,
+    Steps,
+    Strength,
+)
+
+if TYPE_CHECKING:
+    from weightgen.server.app import Services
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Error, "description": text}
+    for status, text in {
+        400: "Something in the request cannot be used; `error` says what.",
+        401: "The server's token is missing or wrong.",
+        403: "A page of another site.",
+        404: "There is no such thing.",
+        408: "The body did not come.",
+        409: "The job is not done.",
+        410: "The adapter is of another model.",
+        413: "Too many bytes or pixels.",
+        422: "A field is missing or out of its range.",
+        429: "Too many jobs; Retry-After says when to come back.",
+        503: "Too many requests; Retry-After says when to come back.",
+        504: "It took too long.",
+    }.items()
+}
+FILES: dict[str, Any] = {
+    "application/vnd.safetensors": {"schema": {"type": "string", "format": "binary"}},
+    "application/zip": {"schema": {"type": "string", "format": "binary"}},
+}
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+AdapterId = Annotated[str, Path(max_length=4000, examples=["c-charcoal"])]
+
+
+def services(request: Request) -> "Services":
+    """What the app shares."""
+    return request.app.state.services
+
+
+House = Annotated[Any, Depends(services)]
+
+
+def router(limits: Limits) -> APIRouter:
+    """The routes; `limits` decides how large a body each of them takes."""
+    routes = APIRouter(responses=PROBLEMS, max_body_size=FORM_BYTES)
+
+    @routes.get("/healthz", tags=["server"])
+    async def healthz(house: House) -> dict[str, str]:
+        """Whether the server answers."""
+        return {"status": "closing" if house.admission.closed else "ok"}
+
+    @routes.get("/metrics", tags=["server"], response_class=Response)
+    async def metrics(house: House) -> Response:
+        """Figures for Prometheus, of the replica that answers."""
+        return Response(house.measures.text(), media_type=CONTENT_TYPE_LATEST)
+
+    @routes.get("/v1/model", tags=["server"])
+    async def model(house: House) -> ModelInfo:
+        """What is served, and its limits."""
+        engine = house.engine
+        return ModelInfo(
+            name=engine.model_path.name,
+            stage=str(engine.model.metadata.get("stage", engine.name)),
+            fingerprint=engine.fingerprint,
+            parameters=engine.parameters,
+            concepts=len(engine.members.all),
+            image_size=engine.base.config.image_size,
+            prompt_characters=PROMPT_CHARACTERS,
+            photo_bytes=limits.photo_bytes,
+            photo_pixels=limits.photo_pixels,
+            pairs=MAX_PAIRS,
+            job_seconds=limits.job_seconds,
+        )
+
+    @routes.post(
+        "/v1/adapters",
+        tags=["adapters"],
+        response_class=Response,
+        responses={200: {"content": FILES, "description": "The adapter; its id is in X-Adapter-Id."}},
+    )
+    async def make_adapter(house: House, request: Request, wanted: AdapterRequest) -> Response:
+        """Generates the weights of a GAN for a prompt."""
+        return await adapter_file(house, request, house.adapters.id(wanted.recipe()), wanted.format)
+
+    @routes.get(
+        "/v1/adapters/{adapter}",
+        tags=["adapters"],
+        response_class=Response,
+        responses={200: {"content": FILES, "description": "The adapter."}},
+    )
+    async def get_adapter(
+        house: House,
+        request: Request,
+        adapter: AdapterId,
+        format: Annotated[Format, Query()] = "safetensors",  # noqa: A002
+    ) -> Response:
+        """The file of an adapter: `g-...` generated, `c-...` of the zoo; fine-tuned ones have their job's result."""
+        return await adapter_file(house, request, adapter, format)
+
+    @routes.post(
+        "/v1/images",
+        tags=["images"],
+        response_class=Response,
+        max_body_size=limits.photo_bytes + FORM_BYTES,
+        form_limits={"max_files": 1, "max_fields": 12, "max_part_size": 8192},
+        responses={200: {"content": {"image/png": BINARY}, "description": "The edited photograph."}},
+    )
+    async def edit(
+        house: House,
+        request: Request,
+        photo: Annotated[UploadFile, File(description="JPEG, PNG, WebP or TIFF")],
+        prompt: Annotated[Prompt | None, Form(examples=[EXAMPLE_PROMPT])] = None,
+        adapter: Annotated[str | None, Form(max_length=4000, examples=["c-charcoal"])] = None,
+        steps: Annotated[Steps, Form()] = 1,
+        seed: Annotated[Seed | None, Form()] = None,
+        guidance: Annotated[Guidance, Form()] = 1.0,
+        strength: Annotated[Strength, Form()] = 1.0,
+        max_side: Annotated[int | None, Form(ge=16, le=20000, description="scale it down first")] = None,
+    ) -> Response:
+        """Edits a photograph as a prompt says, or with an adapter; the answer is a PNG of the same size."""
+        if (prompt is None) == (adapter is None):
+            raise Problem(422, "give either a prompt or an adapter")
+        if prompt is not None:
+            recipe = Recipe(prompt=prompt, steps=steps, seed=seed, guidance=guidance, strength=strength)
+            adapter = house.adapters.id(recipe)
+        data = await photo.read()
+
+        async def work() -> Response:
+            started = time.perf_counter()
+            weights = await house.adapters.find(adapter)
+            generated = time.perf_counter()
+            edited = await in_pool(house.photos, edit_upload, house, weights, data, max_side)
+            spent = {"generate": generated - started, "edit": time.perf_counter() - generated}
+            timing = ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in spent.items())
+            return Response(
+                edited,
+                media_type="image/png",
+                headers={"Server-Timing": timing, "X-Adapter-Id": str(adapter)},
+            )
+
+        async with house.admission.enter():
+            return await within(request, work(), limits.request_seconds)
+
+    @routes.get("/v1/nearest", tags=["zoo"])
+    async def nearest(
+        house: House,
+        request: Request,
+        prompt: Annotated[Prompt, Query(examples=[EXAMPLE_PROMPT])],
+        count: Annotated[int, Query(ge=1, le=20)] = 4,
+    ) -> Nearest:
+        """The zoo's concepts nearest to a prompt, and a warning when even these are far away."""
+
+        async def search() -> list[tuple[Member, float]]:
+            while not house.neighbours.ready.is_set():  # in the first seconds of a server
+                await asyncio.sleep(0.1)
+            return await asyncio.to_thread(house.neighbours.nearest, prompt, count)
+
+        async with house.admission.enter():
+            found = await within(request, search(), limits.request_seconds)
+        rows = [Neighbour(id=m.id, prompt=m.prompt, adapter=f"c-{m.id}", similarity=s) for m, s in found]
+        best = rows[0].similarity
+        return Nearest(prompt=prompt, similarity=best, warning=warning_for(best), nearest=rows)
+
+    @routes.get("/v1/concepts", tags=["zoo"])
+    async def concepts(
+        house: House,
+        query: Annotated[str, Query(max_length=PROMPT_CHARACTERS, examples=["charcoal"])] = "",
+        offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+        limit: Annotated[int, Query(ge=1, le=200)] = 24,
+    ) -> Concepts:
+        """The zoo's concepts, those with all words of the query in any of their wordings."""
+        found = house.engine.members.search(query)
+        rows = [
+            ConceptRow(
+                id=m.id, prompt=m.prompt, split=m.split, adapter=f"c-{m.id}", metrics=finite(m.metrics)
+            )
+            for m in found[offset : offset + limit]
+        ]
+        return Concepts(total=len(found), concepts=rows)
+
+    @routes.get(
+        "/v1/concepts/{concept}/picture",
+        tags=["zoo"],
+        response_class=Response,
+        responses={200: {"content": {"image/jpeg": BINARY}, "description": "What it does to a sample."}},
+    )
+    async def picture(
+        house: House,
+        request: Request,
+        concept: Annotated[str, Path(max_length=200)],
+        sample: Annotated[str, Query(max_length=40, examples=[SAMPLES[0].name])] = SAMPLES[0].name,
+        side: Annotated[int, Query(ge=32, le=320)] = 192,
+    ) -> Response:
+        """A small picture of what the zoo's own adapter does to one of the sample photographs."""
+        key = (concept, sample, side)
+        data = house.pictures.get(key)
+        if data is None:
+            weights = await house.adapters.find(f"c-{concept}")
+            shown = read_sample(sample)
+            async with house.admission.enter():
+                drawing = in_pool(house.photos, thumbnail, house, weights, shown, side)
+                data = await within(request, drawing, limits.request_seconds)
+            house.pictures[key] = data
+            while len(house.pictures) > limits.pictures:
+                del house.pictures[next(iter(house.pictures))]
+        return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+
+    return routes
+
+
+async def adapter_file(house: "Services", request: Request, adapter: str, kind: Format) -> Response:
+    """An adapter as a download."""
+    if adapter.startswith("j-"):
+        raise Problem(404, "a fine-tuned network is fetched by GET /v1/finetune/JOB/result")
+
+    async def work() -> bytes:
+        weights: Any = await house.adapters.find(adapter)
+        write = house.engine.safetensors if kind == "safetensors" else house.engine.peft_zip
+        return await asyncio.to_thread(write, weights, house.adapters.about(adapter))
+
+    async with house.admission.enter():
+        data = await within(request, work(), house.limits.request_seconds)
+    media, name = {
+        "safetensors": ("application/vnd.safetensors", "adapter.safetensors"),
+        "peft": ("application/zip", "adapter.zip"),
+    }[kind]
+    headers = {"X-Adapter-Id": adapter, "Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(data, media_type=media, headers=headers)
+
+
+def edit_upload(house: "Services", weights: Any, data: bytes, most_side: int | None) -> bytes:
+    """Uploaded bytes -> edited PNG; runs in the photographs' pool."""
+    photo = photos.read_upload(data, house.limits.photo_bytes, house.limits.photo_pixels)
+    photo = photos.shrink(photo, most_side)
+    return photos.png(house.engine.edit(house.engine.network(weights), photo), photo.alpha)
+
+
+def thumbnail(house: "Services", weights: Any, sample: bytes, side: int) -> bytes:
+    """A sample photograph -> a small edited JPEG."""
+    photo = photos.read_upload(sample, house.limits.photo_bytes, house.limits.photo_pixels)
+    return photos.jpeg(house.engine.edit(house.engine.network(weights), photos.shrink(photo, side)))

@@ -1,0 +1,158 @@
+"""What goes in and out of the API, with the examples that OpenAPI shows.
+
+A `Recipe` says how an adapter is made, and an adapter's id *is* its recipe: every replica can make the adapter
+again, today or after a restart, and nothing has to be stored for a client.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from weightgen.server.limits import MAX_GUIDANCE, MAX_STEPS, MAX_STRENGTH, PROMPT_CHARACTERS
+from weightgen.server.problems import Problem
+
+EXAMPLE_PROMPT = "a charcoal drawing"
+Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=PROMPT_CHARACTERS)]
+Steps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Guidance = Annotated[float, Field(ge=0, le=MAX_GUIDANCE, allow_inf_nan=False)]
+Strength = Annotated[float, Field(ge=0, le=MAX_STRENGTH, allow_inf_nan=False)]
+Format = Literal["safetensors", "peft"]
+
+
+class Recipe(BaseModel):
+    """How an adapter is generated.
+
+    Args:
+        seed: draws the noise; without one a single step gives the mean prediction.
+        strength: 0 gives the mean of the zoo, 1 what was asked for.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", json_schema_extra={"examples": [{"prompt": EXAMPLE_PROMPT}]}
+    )
+    prompt: Prompt
+    steps: Steps = 1
+    seed: Seed | None = None
+    guidance: Guidance = 1.0
+    strength: Strength = 1.0
+
+    def batch_key(self) -> tuple[int, float, int | None]:
+        """Recipes with the same key can be generated in one batch."""
+        return self.steps, self.guidance, self.seed
+
+    def id(self, model: str) -> str:
+        """The id of the adapter that the model with this fingerprint makes by this recipe."""
+        text = self.model_dump_json(exclude_defaults=True).encode()
+        return f"g-{model}-{base64.urlsafe_b64encode(text).decode().rstrip('=')}"
+
+    @classmethod
+    def from_id(cls, adapter: str, model: str) -> Recipe:
+        """The inverse of `id`.
+
+        Raises:
+            Problem: 404 for a text that is no id, 410 for one of another model.
+        """
+        kind, _, rest = adapter.partition("-")
+        made_by, _, text = rest.partition("-")
+        try:
+            decoded = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+            recipe = cls.model_validate_json(decoded)
+        except (ValidationError, ValueError, binascii.Error):
+            recipe = None
+        if kind != "g" or recipe is None:
+            raise Problem(404, "no such adapter; generate one with POST /v1/adapters")
+        if made_by != model:
+            raise Problem(410, "this adapter was made by another model; generate it again")
+        return recipe
+
+
+class AdapterRequest(Recipe):
+    """A recipe, and the file that is wanted."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"prompt": EXAMPLE_PROMPT, "steps": 1, "format": "safetensors"}]}
+    )
+    format: Format = "safetensors"
+
+    def recipe(self) -> Recipe:
+        return Recipe(**self.model_dump(exclude={"format"}))
+
+
+class Error(BaseModel):
+    error: str = Field(examples=["the photograph is not a readable image; give a JPEG, PNG, WebP or TIFF"])
+    request_id: str = Field(examples=["4f0c1a9be2d34a6f"])
+
+
+class ConceptRow(BaseModel):
+    """One trained GAN of the zoo; metrics are of its own adapter on photographs that it has not seen."""
+
+    id: str = Field(examples=["charcoal"])
+    prompt: str = Field(examples=[EXAMPLE_PROMPT])
+    split: str = Field(examples=["train"])
+    adapter: str = Field(examples=["c-charcoal"], description="for POST /v1/images and GET /v1/adapters")
+    metrics: dict[str, float | None] = Field(examples=[{"l1": 0.025, "l1_copy": 0.16, "psnr": 29.1}])
+
+
+class Concepts(BaseModel):
+    total: int = Field(examples=[528])
+    concepts: list[ConceptRow]
+
+
+class Neighbour(BaseModel):
+    id: str
+    prompt: str
+    adapter: str
+    similarity: float = Field(examples=[0.91], description="cosine of the two texts")
+
+
+class Nearest(BaseModel):
+    """The zoo's concepts nearest to a prompt; `warning` when even these are far away."""
+
+    prompt: str
+    similarity: float
+    warning: str | None = None
+    nearest: list[Neighbour]
+
+
+class ModelInfo(BaseModel):
+    """What is served, and its limits."""
+
+    name: str
+    stage: str
+    fingerprint: str
+    parameters: int = Field(description="numbers in one adapter")
+    concepts: int
+    image_size: int
+    prompt_characters: int
+    photo_bytes: int
+    photo_pixels: int
+    pairs: int
+    job_seconds: float
+
+
+class JobStarted(BaseModel):
+    id: str
+    events: str = Field(examples=["/v1/finetune/JOB/events"])
+    result: str = Field(examples=["/v1/finetune/JOB/result"])
+    adapter: str = Field(examples=["j-JOB"], description="for POST /v1/images once the job is done")
+
+
+class JobEvent(BaseModel):
+    """One line of a job's life; `l1` and `psnr` on the held-out pairs."""
+
+    event: Literal["waiting", "running", "progress", "done", "failed", "cancelled"]
+    step: int | None = None
+    seconds: float | None = None
+    l1: float | None = None
+    psnr: float | None = None
+    pairs: int | None = None
+    error: str | None = None
+
+    @property
+    def final(self) -> bool:
+        return self.event in ("done", "failed", "cancelled")
