@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from weightgen import baselines
 from weightgen.baselines import BASELINES, Fitted
 from weightgen.data import WeightDataset, load_zoo
-from weightgen.generate import generate
+from weightgen.generate import UnfamiliarPrompt, generate
 from weightgen.grid import FEW_STEPS, RANDOM
 from weightgen.heldout import shuffled, wordings
 from weightgen.model_folder import ModelFolder, load_model_folder
@@ -160,7 +161,10 @@ class Starts:
         name, steps = recipe
         # one step starts from zeros, as everywhere: at the last timestep the prediction is the mean given the text
         noise = torch.Generator().manual_seed(self.seed) if steps > 1 else None
-        return generate(self.model(name), words, num_inference_steps=steps, generator=noise).blocks.float()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnfamiliarPrompt)  # held-out concepts are meant to be
+            made = generate(self.model(name), words, num_inference_steps=steps, generator=noise)
+        return made.blocks.float()
 
     def samples(self, concepts: Sequence[Concept], networks: int) -> Tensor:
         """Several networks per concept by `generated` in few steps: [K, networks, num_blocks, block_size]."""
