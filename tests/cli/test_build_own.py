@@ -7,12 +7,11 @@ import torch
 
 import pipeline.build
 import pipeline.presets
-from pipeline.build_config import BuildConfig
 from pipeline.executors import EXECUTORS
+from pipeline.places import read_config
 from tests.pipeline.conftest import micro_concepts, micro_config, run_inline
 from tests.pipeline.fake_fleet import fake_concepts, fake_fleet, write_fake_base
 from zoo.concepts import Concept, write_concepts
-from zoo.config import load_config
 from zoo.pairs import write_pairs
 
 
@@ -83,7 +82,7 @@ def test_own_photographs(build, tmp_path):
     for i in range(6):
         Image.new("RGB", (40, 40), (40 * i, 0, 0)).save(folder / f"{i}.png")
     assert build("--photos", folder).code == 0
-    config = load_config(BuildConfig, tmp_path / "run" / "config.json")
+    config = read_config(tmp_path / "run")
     assert config.train_photos == config.test_photos == str(folder)
     hashes = json.loads((tmp_path / "run" / "photographs.json").read_text())
     assert len(hashes["train"]) == 5 and len(hashes["test"]) == 1
