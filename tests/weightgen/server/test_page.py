@@ -165,13 +165,13 @@ def test_far_prompts_are_warned_of_and_bad_files_explained(page, start) -> None:
     page.goto(start().url)
     after(page)
     page.fill("#prompt", "quarterly earnings report of a bank")
-    page.click("text=Generate")
+    page.click("#ask button")
     page.wait_for_selector("#warning:not([hidden])")
     page.set_input_files("#upload", {"name": "text.png", "mimeType": "image/png", "buffer": b"no picture"})
     page.wait_for_selector("#problem:not([hidden])")
     assert "not a picture" in page.inner_text("#problem")
     page.fill("#prompt", "a red look")
-    page.click("text=Generate")
+    page.click("#ask button")
     page.wait_for_selector("#warning", state="hidden")
     page.wait_for_selector("#problem", state="hidden")
 
@@ -224,7 +224,7 @@ def test_screens(page, start) -> None:
     after(page)
     page.wait_for_selector("#near-cards .card:nth-child(4) img[src^=blob]")
     before = page.get_attribute("#after", "src")
-    page.click("text=Generate")  # again, when everything is loaded
+    page.click("#ask button")  # again, when everything is loaded
     changed(page, before)
     page.wait_for_selector("#near-cards .card:nth-child(4) img[src^=blob]")
     shot(page, "top")
