@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import tempfile
 import threading
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from weightgen.generate import generate, mean_adapter, scale_strength
+from weightgen.generate import UnfamiliarPrompt, generate, mean_adapter, scale_strength
 from weightgen.model_folder import WEIGHTS_NAME, load_model_folder
 from weightgen.server.members import Members
 from weightgen.server.schemas import Recipe
@@ -88,7 +89,9 @@ class Engine:
         steps, guidance, seed = recipes[0].batch_key()
         rows = [recipe.prompt for recipe in recipes] + [FILLER] * (ROWS - len(recipes))
         noise = None if seed is None else torch.Generator().manual_seed(seed)
-        output = generate(self.model, rows, steps, guidance, noise)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnfamiliarPrompt)  # the filler; visitors are told by `ood`
+            output = generate(self.model, rows, steps, guidance, noise)
         adapters = []
         for index, recipe in enumerate(recipes):
             adapter = {name: value.clone() for name, value in output.adapter(index).items()}
@@ -113,6 +116,15 @@ class Engine:
             pooled = self.encoder.encode(texts).pooled
             self.encoder.forget()
             return pooled
+
+    def ood(self, prompt: str) -> float | None:
+        """The prompt's out-of-distribution score; None where the model has none."""
+        if self.model.familiar is None:
+            return None
+        with self.text_lock:
+            score = float(self.model.familiar.score([[prompt]]))
+            self.encoder.forget()
+            return score
 
     def concept(self, concept: str) -> Adapter:
         """The zoo's own adapter of a concept.

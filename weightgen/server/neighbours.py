@@ -4,8 +4,8 @@
     neighbours.read()                       # once, in the background: the zoo's prompts
     found = neighbours.nearest("a charcoal drawing", count=4)
 
-The score is the cosine between sentence vectors. `warning_for` is the one place that decides; a better score for
-prompts outside the zoo replaces its body.
+Nearness is the cosine between sentence vectors. The warning is that of the model's own out-of-distribution score
+(`weightgen.familiar`); a model without one warns by the cosine.
 """
 
 from __future__ import annotations
@@ -50,8 +50,13 @@ class Neighbours:
         return [(self.members[index], round(value, 4)) for index, value in pairs]
 
 
-def warning_for(similarity: float) -> str | None:
-    """What to tell a visitor whose prompt has this cosine to the nearest concept; None when all is well."""
-    if similarity >= FAR:
+def warning_for(similarity: float, ood: float | None) -> str | None:
+    """What to tell a visitor; None when all is well.
+
+    Args:
+        similarity: cosine of the prompt to the nearest concept.
+        ood: the prompt's out-of-distribution score, above 1 where it is unlike what was learned.
+    """
+    if similarity >= FAR if ood is None else ood <= 1:
         return None
     return "This is far from everything in the zoo. The network was made all the same, but it may do something else."

@@ -179,16 +179,19 @@ def router(limits: Limits) -> APIRouter:
     ) -> Nearest:
         """The zoo's concepts nearest to a prompt, and a warning when even these are far away."""
 
-        async def search() -> list[tuple[Member, float]]:
+        def look() -> tuple[list[tuple[Member, float]], float | None]:
+            return house.neighbours.nearest(prompt, count), house.neighbours.engine.ood(prompt)
+
+        async def search() -> tuple[list[tuple[Member, float]], float | None]:
             while not house.neighbours.ready.is_set():  # in the first seconds of a server
                 await asyncio.sleep(0.1)
-            return await asyncio.to_thread(house.neighbours.nearest, prompt, count)
+            return await asyncio.to_thread(look)
 
         async with house.admission.enter():
-            found = await within(request, search(), limits.request_seconds)
+            found, ood = await within(request, search(), limits.request_seconds)
         rows = [Neighbour(id=m.id, prompt=m.prompt, adapter=f"c-{m.id}", similarity=s) for m, s in found]
         best = rows[0].similarity
-        return Nearest(prompt=prompt, similarity=best, warning=warning_for(best), nearest=rows)
+        return Nearest(prompt=prompt, similarity=best, warning=warning_for(best, ood), nearest=rows)
 
     @routes.get("/v1/concepts", tags=["zoo"])
     async def concepts(
