@@ -27,7 +27,8 @@ from zoo.errors import WeightzooError
 from zoo.tensors import read_tensors, write_tensors
 
 FILE = "familiar.safetensors"
-MOST = 4096  # concepts that are kept, 3 MB
+MOST = 512  # concepts that are kept
+WORDINGS = 4  # of each that are read: encoding takes some 5 ms a text
 SHRINKAGE = 1e-3  # added to every variance, which is about as much on average
 LIMIT = 0.95  # share of the validation prompts that are not warned about
 
@@ -40,7 +41,7 @@ class Familiar:
 
     Attributes:
         texts: the prompt of each learned concept, N.
-        rows: unit embeddings of these concepts, the mean over their wordings, [N, D].
+        rows: unit embeddings of these concepts, the mean over some of their wordings, [N, D].
         precision: the inverse of their covariance, [D, D].
         scale: median and 95th percentile of the distances of the validation prompts, [2].
         encoder_name: of the model's text encoder.
@@ -89,9 +90,10 @@ def fit(learned: Wordings, validation: WeightDataset, encoder: TextEncoder) -> F
     """Calibrates on single wordings of the validation concepts.
 
     Args:
-        learned: of each concept its prompt, then its paraphrases.
+        learned: of each concept its prompt, then its paraphrases; the first `WORDINGS` count.
     """
-    rows = unit(embed(encoder, learned).half().float())  # as they will be when the file is read again
+    read = [texts[:WORDINGS] for texts in learned]
+    rows = unit(embed(encoder, read).half().float())  # as they will be when the file is read again
     precision = precision_of(rows)
     texts, _ = validation.evaluation_prompts()
     found = distances(rows, precision, embed(encoder, [[text] for text in texts]).float())
