@@ -4,8 +4,8 @@
     neighbours.read()                       # once, in the background: the zoo's prompts
     found = neighbours.nearest("a charcoal drawing", count=4)
 
-Nearness is the cosine between sentence vectors. The warning is that of the model's own out-of-distribution score
-(`weightgen.familiar`); a model without one warns by the cosine.
+Nearness is the cosine between sentence vectors. A warning needs a low cosine and, of a model that has it, a high
+out-of-distribution score (`weightgen.familiar`): that score alone takes short names of known looks for strangers.
 """
 
 from __future__ import annotations
@@ -57,6 +57,6 @@ def warning_for(similarity: float, ood: float | None) -> str | None:
         similarity: cosine of the prompt to the nearest concept.
         ood: the prompt's out-of-distribution score, above 1 where it is unlike what was learned.
     """
-    if similarity >= FAR if ood is None else ood <= 1:
+    if similarity >= FAR or (ood is not None and ood <= 1):
         return None
     return "This is far from everything in the zoo. The network was made all the same, but it may do something else."
