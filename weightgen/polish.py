@@ -45,6 +45,7 @@ from weightgen.optimizing import learning_rate_factor, parameter_groups, pick_de
 from weightgen.pictures import Batches, PictureBatch, batches_from, check_batch, picture_loss
 from weightgen.prefetch import prefetch
 from weightgen.text import load_text_encoder
+from weightgen.train_folder import clear
 from zoo.config import config_diff, save_config, to_dict
 from zoo.errors import WeightzooError
 from zoo.files import read_json, sha256_file, write_text
@@ -322,11 +323,3 @@ def freeze(out_dir: Path, config: PolishConfig, seconds: float | None, model: Mo
         )
     save_config(path, identity)
     return (out_dir / "model_index.json").exists()
-
-
-def clear(out_dir: Path) -> None:
-    """Removes what an earlier run left; the index first, which marks a finished folder."""
-    for name in ("model_index.json", "config.json", "metrics.jsonl"):
-        (out_dir / name).unlink(missing_ok=True)
-    for path in (out_dir / "checkpoints").glob("*.safetensors"):
-        path.unlink()

@@ -85,3 +85,10 @@ def test_one_line_for_what_cannot_be(run, hub, zoo, tmp_path, monkeypatch):
     assert "needs an account on the Hub" in run("publish", zoo, "--repo", "user/micro").error
     absent = run("download", "user/absent", "-o", tmp_path / "out")
     assert absent.code == 2 and "does not exist or is private" in absent.error
+
+
+@pytest.mark.parametrize("options", [("--pairs",), ("--format", "webdataset")])
+def test_a_weight_generator_has_no_pairs_or_shards(run, tmp_path, options):
+    (tmp_path / "model_index.json").write_text("{}")
+    result = run("publish", tmp_path, "--repo", "user/model", *options)
+    assert result.code == 2 and "is a weight generator" in result.error
