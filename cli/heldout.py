@@ -77,7 +77,9 @@ def held_out_pairs(folder: Path, zoo: Path, grid: Any) -> HeldOutPairs:
 def pairs_needed(grid: Any, split: str, position: int, own_pairs: int) -> int:
     """Return how many train pairs the concept at ``position`` of a split takes part with."""
     if split == "validation":
-        return max([FEWEST_PAIRS, *(row.pairs for row in grid.finetune)])
+        modes = {row.mode for row in grid.finetune}  # rates are chosen with the fewest pairs of each mode
+        fewest = [min(row.pairs for row in grid.finetune if row.mode == mode) for mode in modes]
+        return max([FEWEST_PAIRS, *fewest])
     rows = [row.pairs for row in grid.finetune if row.split == split and position < row.concepts]
     own = split in grid.own_splits and (grid.own_concepts is None or position < grid.own_concepts)
     return max([FEWEST_PAIRS, *rows, *([own_pairs] if own else [])])

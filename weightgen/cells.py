@@ -54,6 +54,10 @@ class ZeroStepCell:
     def path(self) -> Path:
         return Path(self.out_dir) / "cells" / f"{self.name}.json"
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return (self.path,)
+
 
 @dataclass(frozen=True)
 class OwnTask:
@@ -67,8 +71,8 @@ class OwnTask:
         return f"own-{self.concepts[0]}-{len(self.concepts)}"
 
     @property
-    def path(self) -> Path:
-        return own_path(Path(self.out_dir), self.concepts[-1])
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(own_path(Path(self.out_dir), concept_id) for concept_id in self.concepts)
 
 
 @dataclass(frozen=True)
@@ -107,18 +111,23 @@ class FinetuneTask:
         return Path(self.out_dir) / "cells" / f"{self.cell_name(concept_id)}.json"
 
     @property
-    def path(self) -> Path:
-        return self.cell_path(self.concepts[-1])
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(self.cell_path(concept_id) for concept_id in self.concepts)
 
 
 Task = ZeroStepCell | OwnTask | FinetuneTask
 
 
+def is_done(task: Task) -> bool:
+    """Whether all files that the task leaves are there."""
+    return all(path.exists() for path in task.paths)
+
+
 def run_cell(task: Task) -> str:
-    """Does one task; returns "done", "kept" (its file was there) or "skipped" (past the deadline)."""
+    """Does one task; returns "done", "kept" (its files were there) or "skipped" (past the deadline)."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    if task.path.exists():
+    if is_done(task):
         return "kept"
     bench = bench_of(task.out_dir)
     if isinstance(task, OwnTask):

@@ -79,14 +79,11 @@ def validation_rows(rows: Sequence[FinetuneRow], count: int) -> list[FinetuneRow
 
 
 def trial_tasks(out_dir: str, row: FinetuneRow, init: str, ids: Sequence[str]) -> list[FinetuneTask]:
-    """All trials of one start: full training one network at a time, adapters as a fleet."""
-    size = 1 if row.mode == "full" else len(ids)
-    chunks = [tuple(ids[i : i + size]) for i in range(0, len(ids), size)]
-    steps = row.steps_of(init)
+    """All trials of one start, each with all validation concepts as one fleet."""
+    steps, chunk = row.steps_of(init), tuple(ids)
     return [
         FinetuneTask(out_dir, "validation", row.pairs, row.mode, init, chunk, steps, rate, rate_trial=True)
         for rate in trials(init, row.mode)
-        for chunk in chunks
     ]
 
 

@@ -27,7 +27,7 @@ from weightgen.bench import (
     start_path,
     write_blocks,
 )
-from weightgen.cells import Task, run_cell
+from weightgen.cells import Task, is_done, run_cell
 from weightgen.grid import FinetuneRow, LearningRates
 from weightgen.novelty import diversity, novelty
 from weightgen.plan import PROMPT_COUNTS, finetune_tasks, own_tasks, usable_rows, zero_tasks
@@ -214,7 +214,7 @@ def run_all(
     run_cells: RunCells, workers: int, tasks: Sequence[Task], description: str
 ) -> list[dict[str, str]]:
     """Runs what is not done yet; returns the failures as rows."""
-    todo = [task for task in tasks if not task.path.exists()]
+    todo = [task for task in tasks if not is_done(task)]
     failures = []
     for outcome in track(run_cells(todo, run_cell, workers), description, total=len(todo)):
         if outcome.error is not None:

@@ -64,6 +64,7 @@ class Grid:
         test_images, kid_images: per concept, the same ones for every method.
         concepts_per_split: None takes all held-out concepts.
         own_splits, own_concepts: which concepts get an adapter trained like a zoo record; None: all of a split.
+        own_fleet, finetune_fleet: so many concepts are trained at once; their curves are those of training alone.
         points: evaluation steps of fine-tuning (the last step is always one).
         timed_steps: steps of the one-network-at-a-time timing.
         fleet_sizes: K of the fleet throughput measurement.
@@ -81,6 +82,7 @@ class Grid:
     own_splits: tuple[str, ...] = TEST_SPLITS
     own_concepts: int | None = None
     own_fleet: int = 8
+    finetune_fleet: int = 8
     points: tuple[int, ...] = POINTS
     timed_steps: int = 12
     fleet_sizes: tuple[int, ...] = (1, 8)
@@ -94,7 +96,7 @@ class Grid:
 
 
 def full() -> Grid:
-    """The grid of README and LOG: about four hours on two cores, resumable."""
+    """The grid of README and LOG: about two and a half hours on two cores, resumable."""
     inits = tuple(init for init in INITS if init not in ("copy", "scratch"))
     few_pairs = (
         FinetuneRow(
@@ -131,6 +133,7 @@ def reduced() -> Grid:
         kid_images=4,
         own_splits=("combination",),
         own_concepts=8,
+        finetune_fleet=3,
         resamples=1000,
     )
 

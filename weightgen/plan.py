@@ -60,8 +60,7 @@ def own_tasks(bench: Bench, splits: dict[str, list[Concept]]) -> list[OwnTask]:
             if record.concept_id in wanted and not path.exists():
                 write_blocks(path, [record.concept_id], torch.tensor(record.blocks.astype("float32"))[None])
         missing = [c.id for c in members if not own_path(bench.out_dir, c.id).exists()]
-        chunks = [missing[i : i + grid.own_fleet] for i in range(0, len(missing), grid.own_fleet)]
-        tasks += [OwnTask(str(bench.out_dir), tuple(chunk)) for chunk in chunks]
+        tasks += [OwnTask(str(bench.out_dir), chunk) for chunk in chunks(missing, grid.own_fleet)]
     return tasks
 
 
@@ -88,22 +87,17 @@ def finetune_tasks(
     timing: dict[str, Any],
     deadline: float | None = None,
 ) -> list[FinetuneTask]:
-    """All fine-tuning cells, concept by concept: full training one network at a time, adapters as fleets."""
+    """All fine-tuning cells, a few concepts at once, all starts of these before the next few."""
     tasks = []
     for row in rows:
         ids = [concept.id for concept in row_concepts(bench, row)]
         shown = tuple(ids[: bench.config.grid.picture_concepts])
-        size = 1 if row.mode == "full" else bench.config.grid.own_fleet
-        for start in range(0, len(ids), size):
+        for chunk in chunks(ids, bench.config.grid.finetune_fleet):
             for init in row.inits:
                 steps = row.steps_of(init)
-                # processes that work side by side are slower than the one that was timed
-                needed = (
-                    1.5
-                    * size
-                    * steps
-                    * timing["step_seconds"].get(init, timing["step_seconds"].get(row.mode, 0.1))
-                )
+                # as long as one after the other: a fleet gains what processes side by side lose
+                alone = timing["step_seconds"].get(init, timing["step_seconds"].get(row.mode, 0.1))
+                needed = len(chunk) * steps * alone
                 tasks.append(
                     FinetuneTask(
                         str(bench.out_dir),
@@ -111,7 +105,7 @@ def finetune_tasks(
                         row.pairs,
                         row.mode,
                         init,
-                        tuple(ids[start : start + size]),
+                        chunk,
                         steps,
                         rates.of(init, row.mode, row.pairs),
                         deadline=None if deadline is None else deadline - needed,
@@ -119,3 +113,8 @@ def finetune_tasks(
                     )
                 )
     return tasks
+
+
+def chunks(ids: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    """The ids in tuples of at most `size`."""
+    return [tuple(ids[i : i + size]) for i in range(0, len(ids), size)]
