@@ -17,6 +17,8 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +43,7 @@ class GanTrainConfig:
         seed: seeds the batch order, which is the same for every concept.
         ema: the result is the average of the weights over the last steps with this decay (shorter at the beginning);
             0: the weights of the last step. A high learning rate is then worth its noise before the schedule ends.
+        precision: of the forward passes (autocast); weights and optimisers stay float32.
     """
 
     steps: int = 250
@@ -53,6 +56,7 @@ class GanTrainConfig:
     schedule: str = "cosine"
     seed: int = 0
     ema: float = 0.0
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 @dataclass(frozen=True)
@@ -214,40 +218,49 @@ def train_fleet(
         list(judges.values()), lr=config.discriminator_learning_rate, betas=(0.5, 0.99)
     )
     batches = batch_indices(targets.shape[1], config.batch_size, config.seed)
-    alive = torch.ones(count, dtype=torch.bool)
-    reasons: list[str | None] = [None] * count
-    losses = torch.full((count,), torch.nan)
+    device = targets.device
+    autocast = partial(torch.autocast, device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
+    stopped_at = torch.full((count,), -1, device=device)  # the step at which a concept diverged
+    losses = torch.full((count,), torch.nan, device=device)
     averaged = {name: value.detach().clone() for name, value in params.items()} if config.ema else params
     spent, step = 0.0, 0
     while (spent < seconds) if seconds is not None else (step < config.steps):
         if on_step is not None:
             on_step(step, spent, averaged)
-        started = time.perf_counter()
+        started = clock(device)
         factor = learning_rate_factor(config, spent / seconds if seconds is not None else step / config.steps)
         set_learning_rate(optimizer, config.learning_rate * factor)
         set_learning_rate(judge_optimizer, config.discriminator_learning_rate * factor)
-        index = next(batches)
+        index = next(batches).to(device)
         source, target = sources[..., index, :, :, :], targets[:, index]
-        fakes = run_generators(generator, params, source)
         frozen_judges = {name: value.detach() for name, value in judges.items()}
-        losses = generator_losses(
-            discriminator, frozen_judges, source, target, fakes, config.adversarial_weight
-        )
+        with autocast():
+            fakes = run_generators(generator, params, source)
+            losses = generator_losses(
+                discriminator, frozen_judges, source, target, fakes, config.adversarial_weight
+            )
         finite = apply_gradients(optimizer, losses, list(params.values()), config.clip_norm)
-        for k in torch.nonzero(alive & ~finite).flatten().tolist():
-            reasons[k] = f"loss or gradient not finite at step {step}"
-        alive &= finite
+        stopped_at = torch.where((stopped_at < 0) & ~finite, step, stopped_at)
         if config.adversarial_weight > 0:
-            judged = discriminator_losses(discriminator, judges, source, target, fakes)
+            with autocast():
+                judged = discriminator_losses(discriminator, judges, source, target, fakes)
             apply_gradients(judge_optimizer, judged, list(judges.values()), config.clip_norm)
         step += 1
         if config.ema:
             update_average(averaged, params, min(config.ema, step / (step + 9)))
-        spent += time.perf_counter() - started
+        spent += clock(device) - started
     final = {name: value.detach() for name, value in averaged.items()}
     if on_step is not None:
         on_step(step, spent, final)
-    return FleetResult(final, ~alive, reasons, step, spent, losses.detach())
+    reasons = [None if at < 0 else f"loss or gradient not finite at step {at}" for at in stopped_at.tolist()]
+    return FleetResult(final, stopped_at >= 0, reasons, step, spent, losses.detach().float())
+
+
+def clock(device: torch.device) -> float:
+    """Seconds, once the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def apply_gradients(

@@ -93,6 +93,18 @@ def test_training_brings_the_loss_down(gan, pairs):
     assert after < 0.5 * before
 
 
+def test_bfloat16_passes_train_float32_weights_to_nearly_the_same_place(gan, pairs):
+    config = GanTrainConfig(steps=20, batch_size=4, learning_rate=1e-2)
+    full, half = (
+        train_fleet(*gan, pairs[0], pairs[1][:2], replace(config, precision=name))
+        for name in ("float32", "bfloat16")
+    )
+    assert half.losses.dtype == torch.float32
+    assert all(value.dtype == torch.float32 for value in half.params.values())
+    assert not torch.equal(full.losses, half.losses)
+    torch.testing.assert_close(half.losses, full.losses, atol=0.02, rtol=0.1)
+
+
 def test_two_runs_are_bit_equal(gan, pairs):
     first, second = (train_fleet(*gan, pairs[0], pairs[1][:2], CONFIG) for _ in range(2))
     assert all(torch.equal(first.params[name], second.params[name]) for name in first.params)
