@@ -1,4 +1,4 @@
-"""Seconds until the command line answers, against an empty Python, interleaved in one run.
+"""Seconds until a command answers, against an empty Python and `import torch`, interleaved in one run.
 
 python -m benchmarks.start_up
 """
@@ -6,36 +6,43 @@ python -m benchmarks.start_up
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from functools import partial
 
-from benchmarks.machine import spread, write_result
+from benchmarks.machine import REPETITIONS, interleave, spread, write_result
 
 COMMANDS = {
     "python -c pass": ["-c", "pass"],
     "weightzoo --help": ["-m", "cli.main", "--help"],
     "import weightgen": ["-c", "import weightgen"],
+    "import torch": ["-c", "import torch"],
+    "weightzoo generate": ["-m", "cli.main", "generate", "a charcoal drawing", "-o"],
 }
-REPETITIONS = 5
+
+
+def launch(arguments: list[str], processor: list[float]) -> float:
+    """Run a command; its wall-clock seconds, and its processor seconds at the end of ``processor``."""
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments[-1] == "-o":
+            arguments = [*arguments, f"{folder}/adapter"]
+        before, started = os.times(), time.perf_counter()
+        quiet = subprocess.DEVNULL
+        subprocess.run([sys.executable, *arguments], check=True, stdout=quiet, stderr=quiet)
+        after, wall = os.times(), time.perf_counter() - started
+    processor.append(sum(after[2:4]) - sum(before[2:4]))  # the children's
+    return wall
 
 
 def main() -> None:
-    """Time each command; the order changes with every repetition."""
-    wall: dict[str, list[float]] = {name: [] for name in COMMANDS}
+    """Time every command."""
     processor: dict[str, list[float]] = {name: [] for name in COMMANDS}
-    for repetition in range(REPETITIONS + 1):  # the first fills caches
-        for name, arguments in COMMANDS.items():
-            before, started = os.times(), time.perf_counter()
-            subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
-            after = os.times()
-            if repetition:
-                wall[name].append(time.perf_counter() - started)
-                used = (
-                    after.children_user
-                    + after.children_system
-                    - before.children_user
-                    - before.children_system
-                )
-                processor[name].append(used)
+    for arguments in COMMANDS.values():
+        launch(arguments, [])  # fills the page cache
+    wall = interleave(
+        {name: partial(launch, arguments, processor[name]) for name, arguments in COMMANDS.items()},
+        REPETITIONS,
+    )
     rows = [
         {"command": name, "seconds": spread(wall[name]), "processor_seconds": spread(processor[name])}
         for name in COMMANDS

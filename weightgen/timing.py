@@ -9,8 +9,8 @@ Quality curves may come from fleets and from several processes at once; their se
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,8 +21,8 @@ from weightgen.bench import Bench
 from weightgen.cells import FinetuneTask, starting_point
 from weightgen.starts import Starts
 from zoo.concepts import Concept
-from zoo.lora import adapter_names, load_adapter
-from zoo.train_gan import GanTrainConfig, Params, initial_params, train_fleet
+from zoo.lora import adapter_names, initial_adapter, load_adapter
+from zoo.train_gan import GanTrainConfig, Params, clock, train_fleet
 
 WARM_UP = 2
 
@@ -38,7 +38,7 @@ def step_seconds(
 ) -> float:
     """Median seconds of one training step (of all K concepts together), after a warm-up."""
     marks: list[float] = []
-    config = GanTrainConfig(**{**vars(training), "steps": steps + WARM_UP})
+    config = replace(training, steps=steps + WARM_UP)
     train_fleet(
         generator, discriminator, sources, targets, config, initial, on_step=lambda _, s, __: marks.append(s)
     )
@@ -108,28 +108,42 @@ def fleet_throughput(
             {"k": k, "concepts_per_minute": 60 * k / (seconds * training.steps), "step_seconds": seconds}
         )
     sources, targets = bench.held_out.stacked(concepts[:1], "train", bench.size, count)
-    seconds = naive_step_seconds(bench, sources[0], targets[0], steps)
+    generator = load_adapter(bench.base, initial_adapter(bench.base)).requires_grad_(False)
+    names = set(adapter_names(generator))
+    for name, parameter in generator.named_parameters():
+        parameter.requires_grad_(name in names)
+    seconds = naive_step_seconds(
+        generator, bench.discriminator.config.build(), sources[0], targets[0], training, steps
+    )
     rows.append({"k": None, "concepts_per_minute": 60 / (seconds * training.steps), "step_seconds": seconds})
     return [{**row, "steps_per_concept": training.steps} for row in rows]
 
 
-def naive_step_seconds(bench: Bench, sources: Tensor, targets: Tensor, steps: int) -> float:
-    """The textbook pix2pix loop with LoRA: one module, autograd, two Adam optimisers."""
-    training = bench.own_training
-    start = {name: value[0] for name, value in initial_params(bench.base, "adapter", 1).items()}
-    generator = load_adapter(bench.base, start).requires_grad_(False)
-    names = set(adapter_names(generator))
-    trained = [p.requires_grad_(True) for name, p in generator.named_parameters() if name in names]
-    discriminator = bench.discriminator.config.build()
+def naive_step_seconds(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    sources: Tensor,
+    targets: Tensor,
+    training: GanTrainConfig,
+    steps: int,
+    warm_up: int = WARM_UP,
+) -> float:
+    """Median seconds of a step of the textbook pix2pix loop: one module, autograd, two Adam optimisers.
+
+    Args:
+        generator: what of it requires gradients is trained.
+        sources, targets: [N, 3, S, S].
+    """
+    trained = [parameter for parameter in generator.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=training.learning_rate, betas=(0.5, 0.99))
     judge = torch.optim.Adam(
         discriminator.parameters(), lr=training.discriminator_learning_rate, betas=(0.5, 0.99)
     )
     marks = []
-    for step in range(steps + WARM_UP):
+    for step in range(steps + warm_up):
         index = torch.arange(step * training.batch_size, (step + 1) * training.batch_size) % len(sources)
         source, target = sources[index], targets[index]
-        started = time.perf_counter()
+        started = clock(sources.device)
         fake = generator(source)
         loss = F.l1_loss(fake, target)
         loss = loss + training.adversarial_weight * (discriminator(source, fake) - 1).square().mean()
@@ -141,5 +155,5 @@ def naive_step_seconds(bench: Bench, sources: Tensor, targets: Tensor, steps: in
         judge.zero_grad()
         (0.5 * ((real - 1).square().mean() + fooled.square().mean())).backward()
         judge.step()
-        marks.append(time.perf_counter() - started)
-    return statistics.median(marks[WARM_UP:])
+        marks.append(clock(sources.device) - started)
+    return statistics.median(marks[warm_up:])

@@ -1,0 +1,132 @@
+"""Seconds from prompts to weights, for 1, 16 and 256 prompts at once; reading the text is told apart.
+
+    python -m benchmarks.generation [--model DIR] [--prompts 1 16 256] [--device cuda]
+
+Every repetition asks for prompts that no other one had, so no text comes from a cache. The share is that of the
+measured rate of matrix products that the denoiser's operations reach. "of paper size" is a denoiser with random weights
+for the networks of the preset `paper`: it costs what a trained one would.
+"""
+
+import argparse
+import itertools
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.machine import interleave, matrix_rate, seconds_of, spread, write_result
+from cli.embedded import model_folder
+from pipeline.presets import paper
+from weightgen.denoisers import NETWORKS
+from weightgen.model_folder import load_model_folder
+from weightgen.normalize import BlockStatistics
+from weightgen.objective import one_step
+from weightgen.presets import PRESETS
+from weightgen.text import TextStates, load_text_encoder
+from zoo.layout import WeightLayout
+
+MOST_OF_PAPER_SIZE = 16  # prompts at once on a CPU: the larger denoiser takes a second for each
+FRESH = (f"a picture of number {i} in the style of {i * 7919 % 10007}" for i in itertools.count())
+
+
+@dataclass(frozen=True)
+class Generator:
+    """What turns text states into adapters, on a device."""
+
+    name: str
+    denoiser: nn.Module
+    statistics: BlockStatistics
+    layout: WeightLayout
+    text_encoder: str = "minilm"
+
+    @property
+    def parameters(self) -> int:
+        """Of one generated network."""
+        return int(self.layout.mask.sum())
+
+    @torch.no_grad()
+    def __call__(self, text: TextStates) -> None:
+        self.layout.from_blocks(self.statistics.denormalize(one_step(self.denoiser, text)))
+
+
+def trained(path: Path | None, device: str) -> Generator:
+    """A model folder's; the embedded one's for ``None``."""
+    model = load_model_folder(model_folder(path))
+    denoiser, statistics_ = model.denoiser.to(device), model.statistics.to(device)
+    return Generator(model.denoiser_name, denoiser, statistics_, model.layout, model.text_encoder_name)
+
+
+def of_paper_size(name: str, device: str) -> Generator:
+    """Random weights in a denoiser of the preset `paper`."""
+    torch.manual_seed(0)
+    config = paper()
+    layout = WeightLayout.for_generator(
+        config.generator_config().build(), config.block_size, config.grouping
+    )
+    width = load_text_encoder().width
+    options = PRESETS["paper"](name).denoiser_options
+    denoiser = NETWORKS[name](layout.num_blocks, layout.block_size, width, **options).eval().to(device)
+    shape = (layout.num_blocks, layout.block_size)
+    flat = BlockStatistics(torch.zeros(shape), torch.ones(layout.num_blocks), layout.mask)
+    return Generator(f"{name} of paper size", denoiser, flat.to(device), layout)
+
+
+def states(generator: Generator, prompts: int, device: str) -> TextStates:
+    """Fresh prompts, read by the text encoder."""
+    fresh: Iterator[str] = itertools.islice(FRESH, prompts)
+    return load_text_encoder(generator.text_encoder).encode(list(fresh)).trim().to(device)
+
+
+def measure(generator: Generator, prompts: int, device: str) -> dict[str, object]:
+    """One row: text and weights, repeated in turn."""
+    text = states(generator, prompts, device)
+    with FlopCounterMode(display=False) as one:
+        generator(text)
+    loops = {
+        "text": partial(seconds_of, partial(states, generator, prompts, device), device),
+        "weights": partial(seconds_of, partial(generator, text), device),
+    }
+    found = interleave(loops)
+    middle = statistics.median(found["weights"])
+    return {
+        "denoiser": generator.name,
+        "prompts": prompts,
+        "text_seconds": spread(found["text"]),
+        "weights_seconds": spread(found["weights"]),
+        "generated_parameters_per_second": prompts * generator.parameters / middle,
+        "parameters_of_a_network": generator.parameters,
+        "share_of_limit": one.get_total_flops() / middle / matrix_rate(device),
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure every size of batch and write the rows."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, help="trained weight generator; the embedded one by default")
+    parser.add_argument("--prompts", type=int, nargs="+", default=[1, 16, 256])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--name", default="generation", help="of the result file")
+    options = parser.parse_args(arguments)
+    torch.set_flush_denormal(True)
+    generators = [
+        trained(options.model, options.device),
+        of_paper_size("transformer", options.device),
+        of_paper_size("unet1d", options.device),
+    ]
+    small, *large = generators
+    rows = [measure(small, prompts, options.device) for prompts in options.prompts]
+    most = MOST_OF_PAPER_SIZE if options.device == "cpu" else max(options.prompts)
+    for generator in large:
+        rows += [measure(generator, n, options.device) for n in options.prompts if n <= most]
+    write_result(options.name, rows)
+
+
+if __name__ == "__main__":
+    main()
