@@ -138,19 +138,20 @@ def together(pool: ProcessPoolExecutor, processes: int, work: Callable[[], float
     return sum(future.result() for future in [pool.submit(work) for _ in range(processes)])
 
 
-def by_layout(setting: Setting, cores: int) -> list[dict[str, Any]]:
+def by_layout(setting: Setting, processes: int) -> list[dict[str, Any]]:
     """Rows of the whole machine: threads or processes, one concept at a time or fleets."""
+    cores = os.cpu_count() or 1
     spawn = multiprocessing.get_context("spawn")
     naive, fleet = partial(naive_rate, setting), partial(fleet_rate, setting, PROCESS_FLEET)
     with (
         ProcessPoolExecutor(1, spawn, torch.set_num_threads, (cores,)) as one,
-        ProcessPoolExecutor(cores, spawn, torch.set_num_threads, (1,)) as many,
+        ProcessPoolExecutor(processes, spawn, torch.set_num_threads, (1,)) as many,
     ):
         loops = {
             "one at a time, all threads": partial(together, one, 1, naive),
-            "one at a time, a process a core": partial(together, many, cores, naive),
+            f"one at a time, {processes} processes": partial(together, many, processes, naive),
             f"fleet of {PROCESS_FLEET}, all threads": partial(together, one, 1, fleet),
-            f"fleets of {PROCESS_FLEET}, a process a core": partial(together, many, cores, fleet),
+            f"fleets of {PROCESS_FLEET}, {processes} processes": partial(together, many, processes, fleet),
         }
         for warm_up in loops.values():
             warm_up()
@@ -178,13 +179,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--modes", nargs="+", choices=("adapter", "full"), default=["adapter", "full"])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", nargs="+", default=["float32"], choices=("float32", "bfloat16"))
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="of the whole machine")
     parser.add_argument("--name", default="fleets", help="of the result file")
     options = parser.parse_args(arguments)
-    rows, cores = [], os.cpu_count() or 1
+    rows = []
     for mode in options.modes:
         for precision in options.precision:
             rows += by_size(Setting(options.preset, mode, options.device, precision), options.sizes)
-        rows += by_layout(Setting(options.preset, mode, options.device), cores)
+        rows += by_layout(Setting(options.preset, mode, options.device), options.processes)
     write_result(options.name, rows)
 
 
