@@ -17,7 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import REPETITIONS, interleave, matrix_rate, seconds_of, spread, write_result
-from weightgen.data import load_zoo
+from weightgen.data import WeightBatch, load_zoo
 from weightgen.denoisers import NETWORKS
 from weightgen.presets import PRESETS
 from weightgen.train import Training
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
                 training.train_step(batch)
             operations[name] = one.get_total_flops()
 
-            def train(training: Training = training, batch: object = batch) -> None:
+            def train(training: Training = training, batch: WeightBatch = batch) -> None:
                 for _ in range(options.steps):
                     training.train_step(batch)
 

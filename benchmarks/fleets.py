@@ -18,7 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,7 @@ class Setting:
     preset: str
     mode: str
     device: str = "cpu"
-    precision: str = "float32"
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     @property
     def config(self) -> BuildConfig:

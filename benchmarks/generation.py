@@ -49,9 +49,10 @@ class Generator:
         """Of one generated network."""
         return int(self.layout.mask.sum())
 
-    @torch.no_grad()
-    def __call__(self, text: TextStates) -> None:
-        self.layout.from_blocks(self.statistics.denormalize(one_step(self.denoiser, text)))
+    def generate(self, text: TextStates) -> None:
+        """Adapters of all prompts, one step."""
+        with torch.no_grad():
+            self.layout.from_blocks(self.statistics.denormalize(one_step(self.denoiser, text)))
 
 
 def trained(path: Path | None, device: str) -> Generator:
@@ -86,10 +87,10 @@ def measure(generator: Generator, prompts: int, device: str) -> dict[str, object
     """One row: text and weights, repeated in turn."""
     text = states(generator, prompts, device)
     with FlopCounterMode(display=False) as one:
-        generator(text)
+        generator.generate(text)
     loops = {
         "text": partial(seconds_of, partial(states, generator, prompts, device), device),
-        "weights": partial(seconds_of, partial(generator, text), device),
+        "weights": partial(seconds_of, partial(generator.generate, text), device),
     }
     found = interleave(loops)
     middle = statistics.median(found["weights"])

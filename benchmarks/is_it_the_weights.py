@@ -1,11 +1,12 @@
 """Is it the weight dataset? Two controls that see the same pictures for the same time, and no trained GAN.
 
-    python -m benchmarks.is_it_the_weights --seconds 900 --model runs/models/polished
+    weightzoo train --polish labelled --random-init --more-concepts 8000 --steps 4000 -o control
+    python -m benchmarks.is_it_the_weights --model polished --control control --seconds 2900
 
-- `random`: the weight generator itself, trained by pictures from random initialisation;
-- `text_conditioned`: one GAN generator for every prompt. The base's architecture with all its weights free, and a
-  network of the weight generator's size that turns the prompt into every bias and norm affine (conditional
-  normalisation). It is not a weight generator: it shares its convolutions among all prompts.
+- `random`: the weight generator itself, trained by pictures from random initialisation, for as many steps;
+- `text_conditioned`: one GAN generator for every prompt, trained here for `--seconds`. The base's architecture with all
+  its weights free, and a network of the weight generator's size that turns the prompt into every bias and norm affine
+  (conditional normalisation). It is not a weight generator: it shares its convolutions among all prompts.
 
 Prints mean L1 to the teacher at zero steps on held-out concepts, asked for by one wording never seen in training.
 """
@@ -13,7 +14,6 @@ Prints mean L1 to the teacher at zero steps on held-out concepts, asked for by o
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,14 +31,13 @@ from weightgen.generate import generate
 from weightgen.model_folder import load_model_folder
 from weightgen.optimizing import learning_rate_factor, parameter_groups
 from weightgen.pictures import PictureBatch, picture_loss
-from weightgen.polish import PolishConfig, polish
 from weightgen.text import TextStates, load_text_encoder
 from zoo.hub import find_zoo
 from zoo.lora import load_base, merge
 from zoo.run import open_zoo
 from zoo.train_gan import Params, run_generators
 
-TEST_CROPS, CONCEPTS_PER_SPLIT = 8, 24
+TEST_CROPS, CONCEPTS_PER_SPLIT, FLEET = 8, 48, 8
 Edit = Callable[[list[str], Tensor], Tensor]  # prompts, photographs -> [prompts, photographs, 3, S, S]
 
 
@@ -104,8 +103,8 @@ def held_out_l1(edit: Edit, studio: Studio) -> dict[str, list[float]]:
     for split in TEST_SPLITS:
         found[split] = []
         held_out = test_concepts(split)[:CONCEPTS_PER_SPLIT]
-        for start in range(0, len(held_out), 8):
-            concepts = held_out[start : start + 8]
+        for start in range(0, len(held_out), FLEET):
+            concepts = held_out[start : start + FLEET]
             made = edit([concept.paraphrases[0] for concept in concepts], images).clamp(0, 1)
             targets = torch.stack([studio.teacher.edit(concept, images) for concept in concepts])
             found[split] += (made - targets).abs().flatten(1).mean(1).tolist()
@@ -115,7 +114,9 @@ def held_out_l1(edit: Edit, studio: Studio) -> dict[str, list[float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="the polished model to compare with")
-    parser.add_argument("--seconds", type=float, default=900, help="of each control")
+    parser.add_argument("--control", type=Path, required=True, help="the same, without its first stage")
+    parser.add_argument("--seconds", type=float, default=900, help="of the text-conditioned generator")
+    parser.add_argument("--more-concepts", type=int, default=8000, help="beyond the catalogue, as both models had")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--zoo", default="weightzoo-small")
     parser.add_argument("--threads", type=int, default=1)
@@ -123,14 +124,10 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
     zoo = find_zoo(args.zoo)
-    studio = open_studio(zoo)
+    studio = open_studio(zoo, more_concepts=args.more_concepts)
     encoder = load_text_encoder()
     edits: dict[str, Edit] = {"copy": lambda prompts, images: images.expand(len(prompts), *images.shape)}
-    edits["polished"] = edit_with(args.model)
-    with tempfile.TemporaryDirectory() as folder:
-        config = PolishConfig(learning_rate=args.learning_rate, random_init=True)
-        batches, validation = studio.batches, studio.validation_batches()
-        edits["random"] = edit_with(polish(args.model, batches, config, folder, args.seconds, validation))
+    edits["polished"], edits["random"] = edit_with(args.model), edit_with(args.control)
     base = open_zoo(zoo).base_path
     edits["text_conditioned"] = train_text_conditioned(
         base, studio, args.seconds, args.learning_rate, encoder

@@ -27,7 +27,8 @@ def interleave(
     loops: Mapping[str, Callable[[], float]], repetitions: int = REPETITIONS
 ) -> dict[str, list[float]]:
     """Call every loop once in each repetition, the first one another time than last; what they return, by name."""
-    names, found = list(loops), {name: [] for name in loops}
+    names = list(loops)
+    found: dict[str, list[float]] = {name: [] for name in loops}
     for repetition in range(repetitions):
         first = repetition % len(names)
         for name in names[first:] + names[:first]:

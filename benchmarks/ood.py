@@ -113,6 +113,16 @@ def simple_scores(train: WeightDataset, encoder: TextEncoder) -> dict[str, Score
     }
 
 
+def calibrated(score: Score, held_out: Tensor) -> Score:
+    """The score on the scale of held-out wordings of learned concepts: 0 is their median, 1 their 95th percentile."""
+    low, high = score(held_out).quantile(torch.tensor([0.5, 0.95]))
+    return lambda embedded: (score(embedded) - low) / (high - low)
+
+
+def mean_of(one: Score, two: Score) -> Score:
+    return lambda embedded: (one(embedded) + two(embedded)) / 2
+
+
 def main() -> None:
     """Score every prompt in every way and write the table."""
     parser = argparse.ArgumentParser(
@@ -127,14 +137,13 @@ def main() -> None:
     held_out = embed(encoder, [[text] for text in texts]).float()
     scores: dict[str, Score] = {}
     for name, score in simple_scores(train, encoder).items():
-        low, high = score(held_out).quantile(torch.tensor([0.5, 0.95]))
-        scores[name] = lambda x, score=score, low=low, high=high: (score(x) - low) / (high - low)
+        scores[name] = calibrated(score, held_out)
     for one, two in (
         ("Mahalanobis", "disagreement"),
         ("Mahalanobis", "5 nearest concepts"),
         ("5 nearest concepts", "disagreement"),
     ):
-        scores[f"mean of {one}, {two}"] = lambda x, one=one, two=two: (scores[one](x) + scores[two](x)) / 2
+        scores[f"mean of {one}, {two}"] = mean_of(scores[one], scores[two])
     embedded = {
         split: [embed(encoder, [[text] for text in wordings]).float() for wordings in concepts]
         for split, concepts in asked().items()

@@ -12,6 +12,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -79,7 +80,7 @@ def main() -> None:
     else:
         generator = load_base(folder / "generator.safetensors")
         discriminator = load_discriminator(folder / "discriminator.safetensors")
-    rows = [{"method": "copy", "l1": [float(l1(tests, t).mean()) for t in truths]}]
+    rows: list[dict[str, Any]] = [{"method": "copy", "l1": [float(l1(tests, t).mean()) for t in truths]}]
     for steps in args.steps:
         for rate in args.learning_rates:
             config = GanTrainConfig(steps=steps, learning_rate=rate)
