@@ -13,16 +13,17 @@ of a call get the same noise, so a prompt's network does not depend on what else
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from weightgen.objective import one_step
-from weightgen.text import TextStates, load_text_encoder
+from weightgen.objective import ddim, sample
+from weightgen.text import load_text_encoder
 from zoo.errors import WeightzooError
 from zoo.files import sha256_file
 from zoo.lora import Adapter, load_base
@@ -113,9 +114,12 @@ def generate(
     noise = draw_noise(model, num_networks, generator, still=num_inference_steps == num_networks == 1)
     text = load_text_encoder(model.text_encoder_name).encode([t for texts in concepts for t in texts]).trim()
     rows = torch.arange(len(text)).repeat_interleave(num_networks)
-    sampler = Sampler(model, num_inference_steps, guidance_scale)
+    sampler = ddim(model.scheduler(), num_inference_steps) if num_inference_steps > 1 else None
+    denoise = partial(
+        sample, model.denoiser.eval(), target=model.target, sampler=sampler, guidance_scale=guidance_scale
+    )
     predicted = [
-        sampler(noise[torch.arange(start, min(start + CHUNK, len(rows))) % num_networks], text[part])
+        denoise(text[part], noise[torch.arange(start, min(start + CHUNK, len(rows))) % num_networks])
         for start, part in zip(range(0, len(rows), CHUNK), rows.split(CHUNK), strict=True)
     ]
     per_text = torch.cat(predicted).unflatten(0, (-1, num_networks)).split([len(texts) for texts in concepts])
@@ -165,46 +169,6 @@ def draw_noise(model: ModelFolder, count: int, generator: torch.Generator | None
         return torch.zeros(shape)
     generator = generator or torch.Generator().manual_seed(0)
     return torch.randn(shape, generator=generator) * model.statistics.mask
-
-
-class Sampler:
-    """Turns noise [B, num_blocks, block_size] and texts into normalised weights of the same shape."""
-
-    def __init__(self, model: ModelFolder, steps: int, guidance_scale: float) -> None:
-        self.denoiser, self.target, self.guidance_scale = model.denoiser.eval(), model.target, guidance_scale
-        self.scheduler: Any = None
-        if steps > 1:
-            self.scheduler = ddim(model)
-            self.scheduler.set_timesteps(steps)
-
-    def __call__(self, noise: Tensor, text: TextStates) -> Tensor:
-        if self.scheduler is None:
-            return self.guided(lambda states: one_step(self.denoiser, states, noise, self.target), text)
-        x = noise
-        for timestep in self.scheduler.timesteps:
-            predicted = self.predict(x, timestep, text)
-            x = self.scheduler.step(predicted, timestep, x).prev_sample
-        return x
-
-    def predict(self, noisy: Tensor, timestep: Tensor, text: TextStates) -> Tensor:
-        """The denoiser's guided output at one noise level."""
-        timesteps = timestep.expand(len(noisy))
-        return self.guided(lambda s: self.denoiser(noisy, timesteps, s.tokens, s.mask, s.pooled), text)
-
-    def guided(self, predict: Callable[[TextStates], Tensor], text: TextStates) -> Tensor:
-        """Classifier-free guidance: away from the prediction without a prompt."""
-        if self.guidance_scale == 1:
-            return predict(text)
-        unguided = predict(text.drop(torch.ones(len(text), dtype=torch.bool)))
-        return unguided + self.guidance_scale * (predict(text) - unguided)
-
-
-def ddim(model: ModelFolder) -> Any:
-    """A DDIM scheduler with the denoiser's own noise schedule, starting at its last step."""
-    from diffusers import DDIMScheduler
-
-    scheduler: Any = model.scheduler()
-    return DDIMScheduler.from_config(scheduler.config, timestep_spacing="trailing", clip_sample=False)
 
 
 def mean_adapter(model: ModelFolder) -> Adapter:

@@ -163,17 +163,6 @@ def tiny() -> Grid:
 GRIDS: dict[str, Callable[[], Grid]] = {"tiny": tiny, "reduced": reduced, "full": full}
 
 
-def grid_named(name: str) -> Grid:
-    """The grid of that name.
-
-    Raises:
-        WeightzooError: unknown name.
-    """
-    if name not in GRIDS:
-        raise WeightzooError(f"unknown grid {name!r}; known: {', '.join(GRIDS)}")
-    return GRIDS[name]()
-
-
 # What every (start, pairs, mode) is tried with on the validation concepts: the same number of trials each.
 TRIALS: dict[str, tuple[float, ...]] = {
     "full": (2e-3, 4e-3, 8e-3),

@@ -9,7 +9,7 @@ The statistics come from the training split only and are stored with the model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,6 @@ from torch import Tensor
 
 from zoo.errors import WeightzooError
 from zoo.layout import WeightLayout
-from zoo.records import WeightRecord
-from zoo.statistics import block_statistics
 from zoo.tensors import read_tensors, write_tensors
 
 STD_FLOOR = 0.05  # of the median block deviation: a block that hardly moves is not blown up to unit variance
@@ -44,11 +42,6 @@ class BlockStatistics:
         squares = ((blocks - mean) ** 2 * mask).mean(0).sum(-1)
         std = (squares / mask.sum(-1).clamp(min=1)).sqrt()
         return cls(mean.float(), _floored(std.float(), floor), mask)
-
-    @classmethod
-    def from_records(cls, records: Iterable[WeightRecord], layout: WeightLayout) -> BlockStatistics:
-        """Statistics of records, in one pass (as in a zoo's `statistics.safetensors`, but floored)."""
-        return cls.from_zoo(block_statistics(records, layout), layout)
 
     @classmethod
     def from_zoo(cls, found: Mapping[str, np.ndarray], layout: WeightLayout) -> BlockStatistics:

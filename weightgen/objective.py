@@ -3,7 +3,7 @@
     scheduler = make_scheduler(config)                              # diffusers, cosine, 1000 steps
     value = loss(denoiser, clean, text, mask, scheduler, config)    # one training loss
     blocks = one_step(denoiser, text)                               # prompt -> weights, without diffusers
-    blocks = sample(denoiser, scheduler, text, num_inference_steps=20, guidance_scale=1.5)
+    blocks = sample(denoiser, text, noise, sampler=ddim(scheduler, 20), guidance_scale=1.5)
 
 At the last timestep no signal is left, so the prediction there is the mean of the weights given the text: one
 step is regression, and `last_step_fraction` says how much of the training goes to it.
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from weightgen.text import TextStates
 
 if TYPE_CHECKING:
-    from diffusers import DDPMScheduler
+    from diffusers import DDIMScheduler, DDPMScheduler, SchedulerMixin
 
 LAST_TIMESTEP = 999
 
@@ -149,34 +149,45 @@ def one_step(
     return predicted if target == "x0" else -predicted
 
 
+def ddim(scheduler: SchedulerMixin, steps: int) -> DDIMScheduler:
+    """A DDIM sampler of so many steps on the noise schedule that the denoiser was trained with, from its last step."""
+    from diffusers import DDIMScheduler
+
+    config = scheduler.config
+    sampler = DDIMScheduler.from_config(config, timestep_spacing="trailing", clip_sample=False)
+    sampler.set_timesteps(steps)
+    return sampler
+
+
 @torch.no_grad()
 def sample(
     denoiser: nn.Module,
-    scheduler: DDPMScheduler,
     text: TextStates,
-    num_inference_steps: int = 1,
+    noise: Tensor,
+    target: str = "x0",
+    sampler: DDIMScheduler | None = None,
     guidance_scale: float = 1.0,
-    generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Samples normalised blocks [B, num_blocks, block_size] by DDIM over `num_inference_steps`.
+    """Samples normalised blocks [B, num_blocks, block_size] from noise of that shape.
 
     Args:
-        scheduler: the model's scheduler; its noise levels and prediction type are used.
-        guidance_scale: 1 is no guidance; above 1 pushes away from the prediction without a prompt.
-        generator: draws the starting noise (a CPU generator).
+        target: what the denoiser predicts; a sampler knows it.
+        sampler: what `ddim` gives; None is one step, as `one_step`, and does not need diffusers.
+        guidance_scale: above 1 pushes away from the prediction without a prompt (classifier-free guidance).
     """
-    from diffusers import DDIMScheduler
 
-    steps = DDIMScheduler.from_config(scheduler.config, timestep_spacing="trailing", set_alpha_to_one=True)
-    steps.set_timesteps(num_inference_steps)
-    shape = (len(text), denoiser.settings["num_blocks"], denoiser.settings["block_size"])
-    x = torch.randn(shape, generator=generator).to(text.pooled.device)
-    empty = text.drop(torch.ones(len(text), dtype=torch.bool, device=text.pooled.device))
-    for timestep in steps.timesteps:
-        timesteps = timestep.to(x.device).expand(len(x))
-        predicted = denoiser(x, timesteps, text.tokens, text.mask, text.pooled)
-        if guidance_scale != 1.0:
-            unguided = denoiser(x, timesteps, empty.tokens, empty.mask, empty.pooled)
-            predicted = unguided + guidance_scale * (predicted - unguided)
-        x = steps.step(predicted, timestep, x).prev_sample
-    return x
+    def guided(noisy: Tensor, timestep: int) -> Tensor:
+        timesteps = torch.full((len(noisy),), timestep, device=noisy.device)
+        predicted = denoiser(noisy, timesteps, text.tokens, text.mask, text.pooled)
+        if guidance_scale == 1:
+            return predicted
+        nothing = text.drop(torch.ones(len(text), dtype=torch.bool, device=noisy.device))
+        unguided = denoiser(noisy, timesteps, nothing.tokens, nothing.mask, nothing.pooled)
+        return unguided + guidance_scale * (predicted - unguided)
+
+    if sampler is None:
+        predicted = guided(noise, LAST_TIMESTEP)
+        return predicted if target == "x0" else -predicted
+    for timestep in sampler.timesteps:
+        noise = sampler.step(guided(noise, int(timestep)), timestep, noise).prev_sample
+    return noise

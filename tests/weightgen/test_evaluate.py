@@ -12,7 +12,7 @@ from weightgen.bench import bench_of, own_path
 from weightgen.choose_rates import choose_learning_rates
 from weightgen.evaluate import evaluate
 from weightgen.goals import goals
-from weightgen.grid import GRIDS, FinetuneRow, LearningRates, grid_named
+from weightgen.grid import GRIDS, FinetuneRow, LearningRates
 from weightgen.heldout import HeldOut, shuffled, wordings
 from weightgen.intervals import censored_quantile, paired_ratio, pooled_kid
 from weightgen.normalize import BlockStatistics
@@ -172,13 +172,11 @@ def test_goals_say_what_holds_and_what_does_not():
 
 def test_grids_are_complete():
     for name in GRIDS:
-        grid = grid_named(name)
+        grid = GRIDS[name]()
         assert set(grid.four_prompts) <= set(grid.inits)
         assert all(row.steps_of("scratch") >= row.steps for row in grid.finetune)
     assert grid.points_of(30) == (0, 10, 25, 30)
-    assert {row.pairs for row in grid_named("full").finetune} == {16, 64, 256, 1000}
-    with pytest.raises(WeightzooError, match="unknown grid"):
-        grid_named("huge")
+    assert {row.pairs for row in GRIDS["full"]().finetune} == {16, 64, 256, 1000}
 
 
 def test_learning_rates(tmp_path):
