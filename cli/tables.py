@@ -54,7 +54,7 @@ def speedup_table(rows: list[Row]) -> None:
         any_row = over["scratch"] or over["base"] or {}
         times = [None if row is None else times_sooner(row["median"]) for row in over.values()]
         reached = f"{any_row['reached_count']} of {any_row['n']}"
-        return [init, *times, reached, fixed(any_row["final_l1_over_scratch"])]
+        return [init, *times, reached, fixed(any_row["final_l1_ratio"])]
 
     table(
         f"How much sooner fine-tuning reaches what scratch ends with: {first['split']}, "

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from weightgen.bench import Bench, bench_of, finite, own_path, write_blocks
-from weightgen.finetune import EMA
+from weightgen.finetune import EMA, KERNEL_RATE
 from weightgen.grid import RANDOM
 from weightgen.inits import Start, full_start, seeded, split
 from weightgen.zero_step import ZeroStepTask, evaluate_networks, features, quality, render, scratch_networks
@@ -212,6 +212,7 @@ def finetune_concepts(bench: Bench, task: FinetuneTask) -> None:
         adversarial_weight=bench.own_training.adversarial_weight,
         seed=bench.config.seed,
         ema=EMA,
+        kernel_rate=KERNEL_RATE,
     )
     result = train_fleet(
         start.generator, start.discriminator, sources, targets, training, start.params, on_step=curve

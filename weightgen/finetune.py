@@ -24,7 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from weightgen.inits import RANDOM, Origins, Start, make_start, prepare
+from weightgen.grid import DEFAULT_RATE
+from weightgen.inits import Origins, Start, make_start, prepare
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
 from zoo.features import load_features
@@ -37,7 +38,7 @@ from zoo.progress import bar
 from zoo.tensors import write_tensors
 from zoo.train_gan import FleetResult, GanTrainConfig, Params, run_generators, train_fleet
 
-LEARNING_RATES = {"full": 4e-3, "scratch": 2e-3, "adapter": 5e-3}
+KERNEL_RATE = 0.1  # in full mode, of convolution and projection weights; see `GanTrainConfig`
 EMA = 0.98  # of the weights; an average over about the last tenth of the steps
 POINTS = (0, 10, 25, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1000, 1250)
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of a time budget
@@ -55,7 +56,7 @@ class FinetuneConfig:
     Args:
         mode: "full" trains all weights (adapter merged), "adapter" the adapter only.
         steps: training steps; with `seconds` a wall-clock budget (initialisation included) takes their place.
-        learning_rate: None takes that of the mode from `LEARNING_RATES`.
+        learning_rate: None takes `weightgen.grid.DEFAULT_RATE`.
         eval_every: steps between evaluations; None takes `POINTS`, or `SHARES` of a time budget.
         crops: training squares per pair; None: one where the pairs are hardly larger than the training size,
             otherwise as many as make about 256.
@@ -222,7 +223,7 @@ def finetune_many(
     init_seconds = time.perf_counter() - started
     if not isinstance(tensors, PairTensors):
         tensors = tensors(start.generator.config.image_size)
-    rate = config.learning_rate or LEARNING_RATES["scratch" if init in RANDOM else config.mode]
+    rate = config.learning_rate or DEFAULT_RATE
     training = GanTrainConfig(
         steps=config.steps,
         batch_size=config.batch_size,
@@ -231,6 +232,7 @@ def finetune_many(
         mode=config.mode,
         seed=config.seed,
         ema=EMA,
+        kernel_rate=KERNEL_RATE,
     )
     budget = None if config.seconds is None else max(config.seconds - init_seconds, 0.0)
     rows: list[list[Row]] = [[] for _ in prompts]

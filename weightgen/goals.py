@@ -122,7 +122,7 @@ def _time_to_quality(speedup: Sequence[Row]) -> list[Row]:
             )
         )
         if over == "scratch":
-            final = row["final_l1_over_scratch"]
+            final = row["final_l1_ratio"]
             rows.append(
                 _row(
                     "final L1 of polished over scratch's, 16 pairs",
@@ -130,7 +130,7 @@ def _time_to_quality(speedup: Sequence[Row]) -> list[Row]:
                     final,
                     final <= FINAL_FLOOR,
                     row["n"],
-                    interval=row["final_l1_over_scratch_interval"],
+                    interval=row["final_l1_ratio_interval"],
                     goal=final <= FINAL_GOAL,
                 )
             )

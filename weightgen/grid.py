@@ -26,10 +26,11 @@ PROMPTED = (
     *NETWORK_INITS,
 )  # the prompt matters
 HEADLINE_INITS = ("scratch", "base", "nearest", "kernel_ridge", "generated", "polished")
+EXTERNAL_INITS = ("scratch", "base", "kernel_ridge", "polished")
 RANDOM = ("scratch", "pix2pix_unet")  # know nothing of the zoo
 POINTS = (0, 10, 25, 50, 75, 100, 150, 200, 300, 400, 600, 1000, 1500)
 SCRATCH_STEPS = {16: 600, 64: 1000, 256: 1500, 1000: 1500}
-START_STEPS = {16: 200, 64: 300, 256: 400, 1000: 400}
+START_STEPS = {16: 300, 64: 300, 256: 400, 1000: 400}
 FEW_STEPS = 20  # DDIM steps of `generated_few_steps`
 RATES_FILE = Path(__file__).parent / "learning_rates.json"
 
@@ -108,7 +109,7 @@ def full() -> Grid:
             SCRATCH_STEPS[16],
             START_STEPS[16],
         ),
-        FinetuneRow("external", 16, "full", HEADLINE_INITS, 24, SCRATCH_STEPS[16], START_STEPS[16]),
+        FinetuneRow("external", 16, "full", EXTERNAL_INITS, 24, SCRATCH_STEPS[16], START_STEPS[16]),
         FinetuneRow("combination", 16, "adapter", inits, 16, SCRATCH_STEPS[16], START_STEPS[16]),
     )
     more_pairs = tuple(
@@ -163,19 +164,15 @@ def tiny() -> Grid:
 GRIDS: dict[str, Callable[[], Grid]] = {"tiny": tiny, "reduced": reduced, "full": full}
 
 
-# What every (start, pairs, mode) is tried with on the validation concepts: the same number of trials each.
-TRIALS: dict[str, tuple[float, ...]] = {
-    "full": (2e-3, 4e-3, 8e-3),
-    "adapter": (5e-3, 1e-2, 2e-2),
-    "pix2pix_unet": (5e-4, 1e-3, 2e-3),
-}
-DEFAULT_RATES: dict[tuple[str, str], float] = {("scratch", "full"): 2e-3, ("pix2pix_unet", "full"): 5e-4}
-DEFAULT_RATE: dict[str, float] = {"full": 4e-3, "adapter": 5e-3}
+# What every (start, mode) is tried with on the validation concepts: the same number of trials each.
+TRIALS = (2e-2, 4e-2)
+UNET_TRIALS = (1e-2, 2e-2)
+DEFAULT_RATE = 2e-2
 
 
-def trials(init: str, mode: str) -> tuple[float, ...]:
-    """The learning rates that a start is tried with; three for every one of them."""
-    return TRIALS["pix2pix_unet"] if init == "pix2pix_unet" else TRIALS[mode]
+def trials(init: str) -> tuple[float, ...]:
+    """The learning rates that a start is tried with."""
+    return UNET_TRIALS if init == "pix2pix_unet" else TRIALS
 
 
 @dataclass(frozen=True)
@@ -191,7 +188,7 @@ class LearningRates:
         tried = {p: rate for (i, m, p), rate in self.chosen.items() if (i, m) == (init, mode)}
         if tried:
             return tried[min(tried, key=lambda p: abs(p - pairs))]
-        return DEFAULT_RATES.get((init, mode), DEFAULT_RATE[mode])
+        return DEFAULT_RATE
 
     @classmethod
     def load(cls, path: Path | str | None = None) -> LearningRates:

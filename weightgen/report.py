@@ -144,7 +144,7 @@ def speed_cards(speedup: Sequence[Row]) -> list[tuple[str, str]]:
         found.append((f"{bound}{number(row['median'])} times", text))
     row = headline(speedup, OURS, "scratch")
     if row is not None:
-        final = number(row["final_l1_over_scratch"])
+        final = number(row["final_l1_ratio"])
         found.append((final, "final L1 over that of training from scratch, 16 pairs"))
     return found
 

@@ -18,14 +18,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from zoo.errors import WeightzooError
-from zoo.lora import initial_adapter
+from zoo.lora import adapter_names, initial_adapter
 
 Params = dict[str, Tensor]
 OnStep = Callable[[int, float, Params], None]
@@ -43,6 +43,8 @@ class GanTrainConfig:
         seed: seeds the batch order, which is the same for every concept.
         ema: the result is the average of the weights over the last steps with this decay (shorter at the beginning);
             0: the weights of the last step. A high learning rate is then worth its noise before the schedule ends.
+        kernel_rate: learning rate of what an adapter leaves alone (convolution and projection weights), as a share of
+            `learning_rate`. In full mode they bear a tenth of what biases, norms and the output layer bear.
         precision: of the forward passes (autocast); weights and optimisers stay float32.
     """
 
@@ -56,6 +58,7 @@ class GanTrainConfig:
     schedule: str = "cosine"
     seed: int = 0
     ema: float = 0.0
+    kernel_rate: float = 1.0
     precision: Literal["float32", "bfloat16"] = "float32"
 
 
@@ -213,7 +216,7 @@ def train_fleet(
     judges = stack(dict(discriminator.named_parameters()), count)
     for tensor in (*params.values(), *judges.values()):
         tensor.requires_grad_(True)
-    optimizer = torch.optim.Adam(list(params.values()), lr=config.learning_rate, betas=(0.5, 0.99))
+    optimizer = torch.optim.Adam(rate_groups(generator, params, config.kernel_rate), betas=(0.5, 0.99))
     judge_optimizer = torch.optim.Adam(
         list(judges.values()), lr=config.discriminator_learning_rate, betas=(0.5, 0.99)
     )
@@ -282,6 +285,14 @@ def update_average(averaged: Params, params: Params, decay: float) -> None:
     torch._foreach_lerp_(list(averaged.values()), list(params.values()), 1 - decay)
 
 
+def rate_groups(generator: nn.Module, params: Params, kernel_rate: float) -> list[dict[str, Any]]:
+    """The tensors that adapters consist of, and all others with their share of the learning rate."""
+    quick = set(adapter_names(generator))
+    kernels = [value for name, value in params.items() if name not in quick]
+    groups = [{"params": [value for name, value in params.items() if name in quick], "share": 1.0}]
+    return [*groups, {"params": kernels, "share": kernel_rate}] if kernels else groups
+
+
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group.get("share", 1.0)

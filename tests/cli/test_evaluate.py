@@ -82,7 +82,7 @@ def test_unreached_is_said_and_absent_is_a_dash(capsys, tmp_path):
         "over": "scratch",
         "median": 0.0,
         "reached_count": 2,
-        "final_l1_over_scratch": 1.2,
+        "final_l1_ratio": 1.2,
     }
     zero = [{"split": "value", "init": "base", "prompts": 1, "l1": 0.1, "kid": None, "n": 6}]
     show({"zero_step": zero, "speedup": [row]}, tmp_path / "index.html")

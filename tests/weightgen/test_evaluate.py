@@ -12,7 +12,7 @@ from weightgen.bench import bench_of, own_path
 from weightgen.choose_rates import choose_learning_rates
 from weightgen.evaluate import evaluate
 from weightgen.goals import goals
-from weightgen.grid import GRIDS, FinetuneRow, LearningRates
+from weightgen.grid import DEFAULT_RATE, GRIDS, FinetuneRow, LearningRates, trials
 from weightgen.heldout import HeldOut, shuffled, wordings
 from weightgen.intervals import censored_quantile, paired_ratio, pooled_kid
 from weightgen.normalize import BlockStatistics
@@ -71,7 +71,7 @@ def test_speedup_counts_unreached_and_marks_lower_bounds():
     assert over_scratch["median"] == pytest.approx(4)
     assert over_scratch["lower_bounds"] == 1
     assert over_scratch["median_seconds"] == pytest.approx(40 * 0.1 / (1 + 10 * 0.1))
-    assert over_scratch["final_l1_over_scratch"] == pytest.approx((0.5 + 0.5 + 3.0) / 3)
+    assert over_scratch["final_l1_ratio"] == pytest.approx((0.5 + 0.5 + 3.0) / 3)
     over_base = next(r for r in rows if (r["init"], r["over"]) == ("polished", "base"))
     assert over_base["median"] == pytest.approx(2)
     assert not any(r["init"] == r["over"] for r in rows)
@@ -181,7 +181,7 @@ def test_grids_are_complete():
 
 def test_learning_rates(tmp_path):
     rates = LearningRates({("base", "full", 16): 3e-3})
-    assert rates.of("base", "full", 64) == 3e-3 and rates.of("scratch", "full", 16) == 2e-3
+    assert rates.of("base", "full", 64) == 3e-3 and rates.of("scratch", "full", 16) == DEFAULT_RATE
     write_json(tmp_path / "rates.json", {"chosen": [{"init": "base"}]})
     with pytest.raises(WeightzooError, match="learning_rate"):
         LearningRates.load(tmp_path / "rates.json")
@@ -320,7 +320,7 @@ def test_learning_rates_are_chosen_with_equal_trials(world):
     grid = toy_grid(finetune=(FinetuneRow("combination", 8, "full", ("scratch", "base"), 2, 3, 2),))
     chosen = choose_learning_rates(config_of(world, grid=grid), world / "rates")
     assert chosen["concepts"] == ["validation-soft"]
-    assert [len(row["trials"]) for row in chosen["chosen"]] == [3, 3]
+    assert [len(row["trials"]) for row in chosen["chosen"]] == [len(trials("scratch"))] * 2
     best = chosen["chosen"][0]
     assert best["l1"] == min(trial["l1"] for trial in best["trials"])
     rates = LearningRates.load(world / "rates" / "learning_rates.json")

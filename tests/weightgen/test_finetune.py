@@ -16,6 +16,7 @@ from weightgen.finetune import (
     load_pairs,
 )
 from weightgen.generate import generate, save_adapter
+from weightgen.grid import DEFAULT_RATE
 from weightgen.inits import INITS, Origins, make_start
 from weightgen.model_folder import load_model_folder
 from zoo.errors import WeightzooError
@@ -105,7 +106,7 @@ def test_adapter_fine_tuning_writes_a_peft_folder(origins, world, tmp_path):
     summary = finetune(
         world[2], ["dusk", "evening"], "polished", tmp_path / "out", origins, config, test_pairs
     )
-    assert summary["held_out"] == [] and summary["pairs"] == 6 and summary["learning_rate"] == 5e-3
+    assert summary["held_out"] == [] and summary["pairs"] == 6 and summary["learning_rate"] == DEFAULT_RATE
     base = load_base(origins.base_path)
     adapter, metadata = load_peft(tmp_path / "out", base)
     assert (
