@@ -87,6 +87,18 @@ def test_most_unreached_gives_a_ratio_of_zero():
     assert math.isinf(row["median_steps"])
 
 
+def test_over_the_classic_unet_the_quality_is_its_own():
+    curves = [
+        curve("pix2pix_unet", (0.9, 0.6, 0.5, 0.4), "a"),
+        curve("scratch", (0.5, 0.4, 0.2, 0.1), "a"),
+        curve("polished", (0.5, 0.4, 0.3, 0.2), "a"),
+    ]
+    rows = speedups(curves, ((100, 1.0),))
+    row = next(r for r in rows if (r["init"], r["over"]) == ("polished", "pix2pix_unet"))
+    assert row["median"] == pytest.approx(4) and row["reached"] == 1  # .4 after 10 of 40 steps
+    assert row["final_l1_ratio"] == pytest.approx(0.5)
+
+
 def test_mean_curves_share_steps():
     rows = mean_curves([curve("base", (0.4, 0.2, 0.1, 0.1), "a"), curve("base", (0.2, 0.2, 0.1, 0.1), "b")])
     assert rows[0]["l1"][0] == pytest.approx(0.3) and rows[0]["seconds"][1] == pytest.approx(2.0)

@@ -10,7 +10,7 @@ import torch
 from zoo.errors import WeightzooError
 from zoo.gans.e2gan import E2ganConfig
 from zoo.gans.patchgan import PatchGanConfig
-from zoo.lora import initial_adapter, load_adapter, merge
+from zoo.lora import adapter_names, initial_adapter, load_adapter, merge
 from zoo.train_gan import (
     GanTrainConfig,
     batch_indices,
@@ -103,6 +103,19 @@ def test_bfloat16_passes_train_float32_weights_to_nearly_the_same_place(gan, pai
     assert all(value.dtype == torch.float32 for value in half.params.values())
     assert not torch.equal(full.losses, half.losses)
     torch.testing.assert_close(half.losses, full.losses, atol=0.02, rtol=0.1)
+
+
+def test_kernels_have_their_own_learning_rate(gan, pairs):
+    config = GanTrainConfig(steps=3, batch_size=2, learning_rate=1e-2, mode="full")
+    plain = merge(gan[0])
+    start, quick = dict(plain.named_parameters()), set(adapter_names(plain))
+    still = train_fleet(plain, gan[1], pairs[0], pairs[1][:1], replace(config, kernel_rate=0.0)).params
+    moved = {name for name, value in still.items() if not torch.equal(value[0], start[name])}
+    assert moved and moved <= quick < set(start)
+    slow = train_fleet(plain, gan[1], pairs[0], pairs[1][:1], replace(config, kernel_rate=0.1)).params
+    fast = train_fleet(plain, gan[1], pairs[0], pairs[1][:1], config).params
+    kernel = "res1.conv1.weight"
+    assert 0 < (slow[kernel][0] - start[kernel]).norm() < 0.5 * (fast[kernel][0] - start[kernel]).norm()
 
 
 def test_two_runs_are_bit_equal(gan, pairs):
