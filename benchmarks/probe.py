@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--base-steps", type=int, default=900)
     parser.add_argument("--steps", type=int, nargs="*", default=[80, 150, 250])
     parser.add_argument("--learning-rates", type=float, nargs="*", default=[5e-3, 1e-2])
+    parser.add_argument("--ema", type=float, default=0.0, help="decay of the averaged weights")
     parser.add_argument("--scratch-steps", type=int, default=0)
     parser.add_argument("--concepts", type=int, default=8)
     parser.add_argument("--base", type=Path, help="folder with a base that an earlier probe wrote")
@@ -83,7 +84,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = [{"method": "copy", "l1": [float(l1(tests, t).mean()) for t in truths]}]
     for steps in args.steps:
         for rate in args.learning_rates:
-            config = GanTrainConfig(steps=steps, learning_rate=rate)
+            config = GanTrainConfig(steps=steps, learning_rate=rate, ema=args.ema)
             result = train_fleet(generator, discriminator, sources, targets, config)
             own = held_out_l1(generator, result.params, tests, truths)
             rows.append({"method": f"adapter {steps} steps lr {rate}", "l1": own, "seconds": result.seconds})

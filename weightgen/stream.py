@@ -159,7 +159,7 @@ class ShardStream:
             step = start_step
             while True:
                 records = [next(lane) for lane in lanes]
-                blocks = torch.from_numpy(np.stack([record.blocks for record in records]).astype(np.float32))
+                blocks = torch.from_numpy(np.stack([record.blocks for record in records])).float()
                 counts = [1 + len(record.paraphrases) for record in records]
                 chosen = wording(seed, step, batch_size)[slots.start : slots.stop]
                 picks = (chosen * counts).astype(int)

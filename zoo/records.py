@@ -7,6 +7,7 @@ and :func:`record_metadata` the metadata by which a shard describes itself (see 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -153,7 +154,7 @@ def layout_from_metadata(metadata: Mapping[str, str], where: str) -> WeightLayou
         raise WeightzooError(f"{where} is not a weightzoo shard (no format version); give another file")
     check_format_version(version, where)
     try:
-        layout = WeightLayout.from_json(json.loads(metadata[f"{PREFIX}layout"]))
+        layout = _layout_of(metadata[f"{PREFIX}layout"])
     except (KeyError, TypeError, ValueError) as error:
         raise WeightzooError(
             f"{where} carries no readable layout ({error!r}); fetch or build it again"
@@ -161,6 +162,11 @@ def layout_from_metadata(metadata: Mapping[str, str], where: str) -> WeightLayou
     if layout.id != metadata.get(f"{PREFIX}layout_id"):
         raise WeightzooError(f"{where}: layout and layout_id disagree; download or build it again")
     return layout
+
+
+@lru_cache(maxsize=2)  # the shards of a zoo carry the same text; few are kept, for a stranger's may be large
+def _layout_of(text: str) -> WeightLayout:
+    return WeightLayout.from_json(json.loads(text))
 
 
 def check_format_version(version: str | int, where: str) -> None:

@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from zoo.errors import WeightzooError
@@ -30,7 +31,7 @@ def guarded_layout(metadata: Mapping[str, str], where: str) -> WeightLayout:
     text = metadata.get(f"{PREFIX}layout")
     if text is not None:
         try:
-            reason = _layout_problem(json.loads(text))
+            reason = _layout_problem(text)
         except (ValueError, TypeError, RecursionError) as error:
             reason = repr(error)
         if reason and str(metadata.get(f"{PREFIX}format_version", "")).isdigit():
@@ -62,8 +63,10 @@ def check_texts(record: WeightRecord) -> WeightRecord:
     return record
 
 
-def _layout_problem(layout: Any) -> str:
-    """Say what keeps ``layout`` from being one; empty if nothing does."""
+@lru_cache(maxsize=2)
+def _layout_problem(text: str) -> str:
+    """Say what keeps JSON text from being a layout; empty if nothing does."""
+    layout = json.loads(text)
     if not isinstance(layout, dict) or not isinstance(layout.get("slots"), list):
         return "slots are missing"
     if not _is_count(layout.get("block_size"), MAX_BLOCK_SIZE) or not isinstance(layout.get("grouping"), str):
