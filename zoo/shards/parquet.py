@@ -129,10 +129,8 @@ def _arrow_row(record: WeightRecord) -> dict[str, Any]:
 
 
 def _blocks(batch: pa.RecordBatch, layout: WeightLayout) -> np.ndarray:
-    """The weights of a batch, [rows, num_blocks, block_size], where Arrow has put them: no copy."""
+    """The weights of a batch, [rows, num_blocks, block_size], where Arrow has put them (the column has no nulls)."""
     column = batch.column("blocks")
-    if column.null_count:
-        raise ValueError("a record has no weights")
     _, values = column.buffers()
     shape = (len(column), layout.num_blocks, layout.block_size)
     return np.ndarray(shape, BLOCK_DTYPE, values, column.offset * record_bytes(layout))
