@@ -1,7 +1,7 @@
 """``weightzoo train``: a zoo goes in, a weight generator comes out."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -9,7 +9,7 @@ from cli.choices import choose
 from cli.embedded import EMBEDDED
 from cli.output import JsonOption, emit, quiet_progress
 
-PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
+PRECISIONS: dict[str, Literal["float32", "bfloat16"]] = {"fp32": "float32", "bf16": "bfloat16"}
 
 
 def train(

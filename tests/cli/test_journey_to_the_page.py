@@ -35,7 +35,7 @@ def model(step, world, hub, tmp_path) -> str:
     publish(world / "zoo", "user/zoo", {"README.md": CARD})
     step("download", "user/zoo", "-o", tmp_path / "zoo")
     step(
-        "train", "--data", tmp_path / "zoo", "--preset", "tiny", "--steps", "4", "--ray", "--num-workers", "2",
+        "train", "--data", tmp_path / "zoo", "--preset", "tiny", "--steps", "30", "--ray", "--num-workers", "2",
         "-o", tmp_path / "model",
     )  # fmt: skip
     step("publish", tmp_path / "model", "--repo", "user/model")
