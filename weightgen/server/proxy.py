@@ -84,4 +84,4 @@ class Answered:
 def of_the_proxy(start: Message) -> bool:
     """Whether Ray itself answers: its errors are plain text, those of the app JSON."""
     kind = Headers(raw=start["headers"]).get("content-type", "")
-    return (start["status"] >= 500 or start["status"] == 408) and not kind.startswith("application/json")
+    return start["status"] in (408, 503) and not kind.startswith("application/json")

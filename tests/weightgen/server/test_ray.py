@@ -23,6 +23,7 @@ def adapter(url: str) -> httpx2.Response:
 
 
 @pytest.mark.ray
+@pytest.mark.slow  # on processors that others use the new replica takes minutes: by hand, -m "ray and slow"
 @pytest.mark.timeout(280)
 def test_a_killed_replica_is_replaced(settings, monkeypatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
