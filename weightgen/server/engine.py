@@ -59,10 +59,10 @@ class Engine:
             WeightzooError: not a model, not a zoo, or they do not belong together.
         """
         self.name, folder = next(iter(find_models(model).items()))
-        model = load_model_folder(folder)
-        self.familiar = model.familiar
+        opened = load_model_folder(folder)
+        self.familiar = opened.familiar
         # prompts are scored where a visitor is told of it, not in every batch with its filler
-        self.model = replace(model, familiar=None)
+        self.model = replace(opened, familiar=None)
         self.model_path, self.zoo_path = folder, Path(zoo)
         self.members = Members(zoo)
         if sha256_file(self.members.zoo.base_path) != self.model.base_sha256:
