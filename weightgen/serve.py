@@ -111,9 +111,9 @@ def run_ray(settings: ServerSettings, host: str, port: int, replicas: int = 1) -
     started the proxy answers in its own words while there is no replica, unless it got `RAY_SETTINGS` too.
     """
     stop = threading.Event()
-    for number in STOP:
-        signal.signal(number, lambda *_: stop.set())
     with serving(settings, host) as settings, ray_serve(settings, host, port, replicas):
+        for number in STOP:  # by now: Ray has put a handler in place that ends the process 3 s after SIGTERM
+            signal.signal(number, lambda *_: stop.set())
         stop.wait()
 
 
