@@ -27,7 +27,9 @@ def publish(
     ] = None,
     evaluation: Annotated[
         Path | None,
-        typer.Option(help="Of a weight generator: what `weightzoo evaluate` has written, for the card's table."),
+        typer.Option(
+            help="Of a weight generator: what `weightzoo evaluate` has written, for the card's table."
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -50,7 +52,9 @@ def publish(
         if pairs or format is not None:
             from zoo.errors import WeightzooError
 
-            raise WeightzooError(f"{run} is a weight generator, which has no pairs or shards; drop that option")
+            raise WeightzooError(
+                f"{run} is a weight generator, which has no pairs or shards; drop that option"
+            )
         return publish_model(run, repo, private, tag, evaluation, json)
     if evaluation is not None:
         from zoo.errors import WeightzooError
