@@ -13,14 +13,15 @@ PIP := $(PYTHON) -m pip --quiet --quiet --disable-pip-version-check  # errors on
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup setup-browser demo test test-fast lint types zoo models embed bench evaluate-full
+.PHONY: help setup setup-browser demo test test-fast test-browser lint types zoo models embed bench evaluate-full
 
 help:
 	@echo "make setup          create .venv and install weightzoo with everything it needs (once)"
-	@echo "make setup-browser  install Debian's chromium for the page's tests (pytest -m browser); needs root"
+	@echo "make setup-browser  install Debian's chromium for the page's tests; needs root"
 	@echo "make demo           the whole of weightzoo on real photographs, about 25 minutes (PRESET=tiny: under 6)"
 	@echo "make test           lint, types, the default tests and the Ray tests"
 	@echo "make test-fast      the default tests only"
+	@echo "make test-browser   the page's tests in a real Chromium, after make setup-browser"
 	@echo "make lint           ruff"
 	@echo "make zoo            build the embedded zoo anew (about two hours, resumable)"
 	@echo "make models         train both stages of the weight generator, and the controls (about three hours)"
@@ -53,6 +54,9 @@ test: lint types test-fast
 
 test-fast: $(STAMP)
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q
+
+test-browser: $(STAMP)
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -m browser
 
 lint: $(STAMP)
 	@$(PYTHON) -m ruff check .

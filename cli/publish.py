@@ -25,6 +25,12 @@ def publish(
     tag: Annotated[
         str | None, typer.Option(help="A name for this state beside that of the format version, v1.")
     ] = None,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of a weight generator: what `weightzoo evaluate` has written, for the card's table."
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Publish a zoo as a dataset on the Hugging Face Hub, with its data card, or a weight generator as a model.
@@ -39,15 +45,21 @@ def publish(
       weightzoo publish runs/small --repo user/small --private
       weightzoo publish runs/small --repo user/small --pairs --tag paper
       weightzoo publish runs/small --repo user/small-webdataset --format webdataset
-      weightzoo publish runs/model --repo user/model
+      weightzoo publish runs/model --repo user/model --evaluation runs/evaluation
     """
     quiet_progress(json)
     if is_model(run):
         if pairs or format is not None:
             from zoo.errors import WeightzooError
 
-            raise WeightzooError(f"{run} is a weight generator, which has no pairs or shards; drop that option")
-        return publish_model(run, repo, private, tag, json)
+            raise WeightzooError(
+                f"{run} is a weight generator, which has no pairs or shards; drop that option"
+            )
+        return publish_model(run, repo, private, tag, evaluation, json)
+    if evaluation is not None:
+        from zoo.errors import WeightzooError
+
+        raise WeightzooError(f"{run} is a zoo, --evaluation is of a weight generator; leave it out")
     from pipeline.pairs_card import pairs_card
     from pipeline.places import check_private
     from pipeline.publish import card_files

@@ -10,11 +10,13 @@ def is_model(folder: Path) -> bool:
     return (folder / "model_index.json").is_file()
 
 
-def publish_model(folder: Path, repo: str, private: bool, tag: str | None, json: bool) -> None:
+def publish_model(
+    folder: Path, repo: str, private: bool, tag: str | None, evaluation: Path | None, json: bool
+) -> None:
     """Publish a model and say where it is."""
     from weightgen.publish_model import publish_model as run
 
-    done = run(folder, repo, private, tag)
+    done = run(folder, repo, private, tag, evaluation)
     sent = f"{done.files} files, {done.bytes / 1e6:.1f} MB sent" if done.files else "already up to date"
     lines = [
         f"{done.url}: {sent}",

@@ -1,13 +1,15 @@
 """``weightzoo train``: a zoo goes in, a weight generator comes out."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from cli.choices import choose
 from cli.embedded import EMBEDDED
 from cli.output import JsonOption, emit, quiet_progress
+
+PRECISIONS: dict[str, Literal["float32", "bfloat16"]] = {"fp32": "float32", "bf16": "bfloat16"}
 
 
 def train(
@@ -39,6 +41,16 @@ def train(
     ] = False,
     seconds: Annotated[float | None, typer.Option(min=1.0, help="Limit in seconds instead of steps.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps, other than the preset's.")] = None,
+    accumulate: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Compute every batch in so many parts, to save memory.  [default: the preset's]"
+        ),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="fp32, or bf16 (autocast).  [default: bf16 on a GPU, fp32 elsewhere]"),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, batches and noise.")] = 0,
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint, or start anew.")] = True,
     ray: Annotated[
@@ -71,11 +83,12 @@ def train(
       weightzoo train --polish labelled -o polished --seconds 300
       weightzoo train --data runs/tiny --preset tiny -o runs/tiny-model
       weightzoo train --data zoo-small --data runs/fresh --denoiser unet1d -o model-unet
+      weightzoo train --data user/zoo@v1 --preset paper --accumulate 4 --precision bf16 -o model
       weightzoo train --data user/zoo@v1 --preset paper --ray --address auto --num-workers 8 --use-gpu \\
         --storage s3://bucket/runs -o model
     """
     quiet_progress(json)
-    check_stages(polish is not None, pseudo_labels, random_init, more_concepts)
+    check_stages(polish is not None, pseudo_labels, random_init, more_concepts, accumulate, precision)
     check_cluster(ray, polish is not None, use_gpu, storage, address)
     from zoo.hub import open_named
 
@@ -104,6 +117,8 @@ def train(
             more_concepts=more_concepts,
             steps=steps,
             seconds=seconds,
+            accumulate=accumulate,
+            precision=precision,
             seed=seed,
             resume=resume,
             loader_workers=loader_workers,
@@ -122,7 +137,14 @@ def train(
     emit({"model": str(folder), **metadata}, json, lines)
 
 
-def check_stages(polish: bool, pseudo_labels: bool, random_init: bool, more_concepts: int) -> None:
+def check_stages(
+    polish: bool,
+    pseudo_labels: bool,
+    random_init: bool,
+    more_concepts: int,
+    accumulate: int | None,
+    precision: str | None,
+) -> None:
     """Refuse options of the other stage, which would do nothing.
 
     Raises:
@@ -136,6 +158,9 @@ def check_stages(polish: bool, pseudo_labels: bool, random_init: bool, more_conc
         raise WeightzooError("--random-init needs --polish MODEL, whose network it starts anew; add it")
     if more_concepts and not (polish or pseudo_labels):
         raise WeightzooError("--more-concepts needs --pseudo-labels or --polish MODEL; add one of them")
+    if polish and (accumulate is not None or precision is not None):
+        name = "--precision" if accumulate is None else "--accumulate"
+        raise WeightzooError(f"{name} is an option of the first stage; leave it out with --polish")
 
 
 def check_cluster(ray: bool, polish: bool, use_gpu: bool, storage: str | None, address: str) -> None:
@@ -169,6 +194,8 @@ def train_on_weights(
     more_concepts: int = 0,
     steps: int | None = None,
     seconds: float | None = None,
+    accumulate: int | None = None,
+    precision: str | None = None,
     seed: int = 0,
     resume: bool = True,
     loader_workers: int = 0,
@@ -178,6 +205,8 @@ def train_on_weights(
 
     Args:
         zoos: folders, or opened zoos.
+        steps, accumulate: the preset's unless given.
+        precision: a key of ``PRECISIONS``; ``None`` chooses by device.
         cluster: a ``weightgen.ray_train.Cluster``; ``None`` trains in this process.
     """
     from dataclasses import replace
@@ -192,6 +221,10 @@ def train_on_weights(
 
     make = choose("preset", preset, PRESETS)
     config = replace(make() if denoiser is None else make(denoiser), seed=seed)
+    if accumulate is not None:
+        config = replace(config, accumulate=accumulate)
+    if precision is not None:
+        config = replace(config, precision=choose("precision", precision, PRECISIONS))
     opened = [zoo if isinstance(zoo, Zoo) else open_zoo(zoo) for zoo in zoos]
     source, validation = open_source(opened)
     if pseudo_labels:

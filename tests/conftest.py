@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ["tests.browser"]
 _HUB_SOCKET = socket.socket()
 _HUB_SOCKET.bind(("127.0.0.1", 0))
 _HF_HOME = tempfile.mkdtemp(prefix="weightzoo-tests-hf-")
@@ -55,19 +56,20 @@ def hub(hub_server, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def plain_reader(tmp_path) -> Callable[..., Any]:
+def hub_environment(tmp_path) -> dict[str, str]:
+    """What another process needs to reach the test Hub as ``user``, with a cache of its own."""
+    return os.environ | {"HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_user"}
+
+
+@pytest.fixture
+def plain_reader(tmp_path, hub_environment) -> Callable[..., Any]:
     """Run a program that knows nothing of weightzoo against the test Hub; returns the JSON that it prints."""
 
     def read(program: str, *arguments: object) -> Any:
-        environment = os.environ | {
-            "HF_HUB_OFFLINE": "0",
-            "HF_HOME": str(tmp_path / "hf"),
-            "HF_TOKEN": "hf_user",
-        }
         done = subprocess.run(
             [sys.executable, "-c", program, *map(str, arguments)],
             cwd=tmp_path,
-            env=environment,
+            env=hub_environment,
             capture_output=True,
             text=True,
         )

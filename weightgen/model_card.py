@@ -1,9 +1,10 @@
 """The card (README.md) of a published weight generator, filled from its folder.
 
+    keep_evaluation("model/", "runs/evaluation")      # what `weightzoo evaluate` measured
     text = model_card("model/", "user/model")
 
-No figure is typed by hand. Where the folder holds the `evaluation.json` of `weightzoo evaluate`, the card shows the
-model beside every baseline on concepts that neither it nor its zoo has seen.
+No figure is typed by hand. Where the folder holds an evaluation, the card shows the model beside every baseline on
+concepts that neither it nor its zoo has seen.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from weightgen.model_folder import ModelFolder, load_model_folder
-from zoo.files import read_json
+from weightgen.model_folder import WEIGHTS_NAME, ModelFolder, load_model_folder
+from zoo.errors import WeightzooError
+from zoo.files import read_json, sha256_file, write_json
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "data_cards" / "model.md"
 EVALUATION = "evaluation.json"
@@ -24,9 +26,40 @@ STAGES = {
     "polished": "weights, then pictures: trained on through the pictures that its weights make",
 }
 NOT_EVALUATED = (
-    "Not measured yet: run `weightzoo evaluate --model DIR -o OUT`, copy `OUT/evaluation.json` into the model's folder "
-    "and publish it again. Without such a table nothing is claimed about new concepts."
+    "Not measured yet: run `weightzoo evaluate --model DIR -o OUT`, then publish the model with `--evaluation OUT`. "
+    "Without such a table nothing is claimed about new concepts."
 )
+ROW = {"init", "split", "prompts", "l1", "n"}  # what the table reads of a row
+
+
+def keep_evaluation(folder: str | Path, evaluation: str | Path) -> None:
+    """Copies an evaluation into the model's folder, where cards are made from it, with the name it gave the model.
+
+    Args:
+        evaluation: the output folder of `weightzoo evaluate`, or its `evaluation.json`.
+
+    Raises:
+        WeightzooError: there is none, it is something else, or it measured other models.
+    """
+    path = Path(evaluation) / EVALUATION if Path(evaluation).is_dir() else Path(evaluation)
+    results = read_json(path)
+    rows = results.get("zero_step") if isinstance(results, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and row.keys() >= ROW for row in rows):
+        raise WeightzooError(
+            f"{path} is not the evaluation.json of `weightzoo evaluate`; give its output folder"
+        )
+    model = load_model_folder(folder)
+    if (settings := path.with_name("config.json")).is_file():
+        measured = read_json(settings).get("model_sha256", {})
+        mine = sha256_file(model.path / "denoiser" / WEIGHTS_NAME)
+        names = [name for name, sha256 in measured.items() if sha256 == mine]
+        if not names:
+            raise WeightzooError(
+                f"{path} measured {', '.join(measured) or 'no model'}, not the weights in {folder}; "
+                f"run `weightzoo evaluate --model {folder} -o OUT`"
+            )
+        results["measured_as"] = names[0]
+    write_json(model.path / EVALUATION, results)
 
 
 def model_card(folder: str | Path, repo: str) -> str:
@@ -96,8 +129,9 @@ def _evaluation(results: dict[str, Any], model: ModelFolder) -> str:
         head,
         "|---" * (1 + len(splits)) + "|",
     ]
+    own = results.get("measured_as", model.metadata.get("stage"))
     for name in methods:
-        mark = "**" if name == model.metadata.get("stage") else ""
+        mark = "**" if name == own else ""
         cells = [_cell(found.get((name, split))) for split in splits]
         lines.append(f"| {mark}{name}{mark} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

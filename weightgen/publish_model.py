@@ -1,6 +1,6 @@
 """Publishing a weight generator as a model repository of the Hub.
 
-    published = publish_model("model/", "user/model", private=True)
+    published = publish_model("model/", "user/model", private=True, evaluation="runs/evaluation")
     pipe = WeightDiffusionPipeline.from_pretrained("user/model")
 
 One commit holds the model's files and its card; checkpoints and curves stay at home. The same call again sends what
@@ -17,7 +17,7 @@ from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub.hf_api import RepoFile
 
 from weightgen.familiar import FILE as FAMILIAR
-from weightgen.model_card import EVALUATION, model_card
+from weightgen.model_card import EVALUATION, keep_evaluation, model_card
 from zoo.errors import WeightzooError
 from zoo.files import sha256_file
 from zoo.hub.client import LOG_IN, hub_errors, patiently
@@ -47,7 +47,11 @@ class PublishedModel:
 
 
 def publish_model(
-    folder: str | Path, repo_id: str, private: bool = False, tag: str | None = None
+    folder: str | Path,
+    repo_id: str,
+    private: bool = False,
+    tag: str | None = None,
+    evaluation: str | Path | None = None,
 ) -> PublishedModel:
     """Publishes the model folder with its card.
 
@@ -55,12 +59,15 @@ def publish_model(
         repo_id: USER/NAME; made if it does not exist.
         private: make it private, or insist that it is.
         tag: a name for this state; never moved.
+        evaluation: what `weightzoo evaluate` has written, for the card's table; kept in the folder from then on.
 
     Raises:
         WeightzooError: not a finished model, no account, no right to write, a tag that names another state, a public
-            repository that is to be private, or the Hub cannot be reached.
+            repository that is to be private, an evaluation of another model, or the Hub cannot be reached.
     """
     folder, api = Path(folder), HfApi()
+    if evaluation is not None:
+        keep_evaluation(folder, evaluation)
     card = model_card(folder, repo_id).encode()  # also: opens the folder, and so checks it
     if get_token() is None:
         raise WeightzooError(f"publishing needs an account on the Hub; {LOG_IN}")

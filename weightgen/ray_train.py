@@ -79,9 +79,10 @@ def train_on_ray(
     """
     out_dir = Path(out_dir)
     if cluster.num_workers < 1 or config.batch_size % (cluster.num_workers * config.accumulate):
+        parts = f" in {config.accumulate} parts each" if config.accumulate > 1 else ""
         raise WeightzooError(
-            f"a batch of {config.batch_size} cannot be divided among {cluster.num_workers} workers; "
-            "choose a number of workers that divides it"
+            f"a batch of {config.batch_size} cannot be divided among {cluster.num_workers} workers{parts}; "
+            "choose numbers that divide it"
         )
     source, validation = with_validation(source, validation)
     with ray_cluster(cluster) as ray:

@@ -32,7 +32,10 @@ RAY_SETTINGS = {
     # a proxy that is slow to start on a busy machine is not killed and started anew, which makes it slower still
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",
+    # what no replica answers
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "weightgen.server.proxy:middlewares",
 }
+LOOK_EVERY = 2.0  # seconds after which Ray looks whether a replica is still there
 STOP = (signal.SIGINT, signal.SIGTERM)
 SPARE_SECONDS = 200.0  # beyond the longest job, before Ray ends a replica that does not stop
 
@@ -104,12 +107,13 @@ def run_uvicorn(settings: ServerSettings, host: str, port: int) -> None:
 def run_ray(settings: ServerSettings, host: str, port: int, replicas: int = 1) -> None:
     """Serves on Ray until a signal comes: `replicas` processes, started again when they die.
 
-    The cluster is that of RAY_ADDRESS, or a local one that goes away with the server.
+    The cluster is that of RAY_ADDRESS, or a local one that goes away with the server. On a cluster that others have
+    started the proxy answers in its own words while there is no replica, unless it got `RAY_SETTINGS` too.
     """
     stop = threading.Event()
-    for number in STOP:
-        signal.signal(number, lambda *_: stop.set())
     with serving(settings, host) as settings, ray_serve(settings, host, port, replicas):
+        for number in STOP:  # by now: Ray has put a handler in place that ends the process 3 s after SIGTERM
+            signal.signal(number, lambda *_: stop.set())
         stop.wait()
 
 
@@ -120,7 +124,9 @@ def ray_serve(settings: ServerSettings, host: str, port: int, replicas: int = 1)
         os.environ.setdefault(name, value)
     import ray
     from ray import serve
-    from ray.serve.config import HTTPOptions
+    from ray.serve.config import BackpressureConfig, HTTPOptions
+
+    from weightgen.server.proxy import RETRY_AFTER
 
     longest = settings.limits.job_seconds + SPARE_SECONDS
     ray.init(
@@ -136,6 +142,10 @@ def ray_serve(settings: ServerSettings, host: str, port: int, replicas: int = 1)
             name=APP,
             num_replicas=replicas,
             max_ongoing_requests=2 * settings.limits.inside,
+            # these wait while a dead replica is replaced, more are refused
+            max_queued_requests=settings.limits.inside,
+            backpressure_config=BackpressureConfig(retry_after_s=RETRY_AFTER),
+            health_check_period_s=LOOK_EVERY,
             graceful_shutdown_timeout_s=longest,
             ray_actor_options={"num_cpus": 1},
         )

@@ -40,6 +40,18 @@ def run() -> Callable[..., Run]:
 
 
 @pytest.fixture(scope="session")
+def step(run) -> Callable[..., Run]:
+    """A command that has to end well."""
+
+    def done(*arguments: object) -> Run:
+        outcome = run(*arguments)
+        assert outcome.code == 0, outcome.err
+        return outcome
+
+    return done
+
+
+@pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """zoo/, models/{generated,polished}/, pairs/; read only."""
     folder = tmp_path_factory.mktemp("world")

@@ -27,12 +27,7 @@ MICRO = {
 
 
 @pytest.mark.ray
-def test_from_a_cluster_by_way_of_the_hub_to_a_picture(run, hub, tmp_path):
-    def step(*arguments):
-        done = run(*arguments)
-        assert done.code == 0, done.err
-        return done
-
+def test_from_a_cluster_by_way_of_the_hub_to_a_picture(step, hub, tmp_path):
     config, concepts = tmp_path / "config.json", tmp_path / "concepts.jsonl"
     write_json(config, MICRO)
     write_concepts(concepts, micro_concepts())

@@ -58,6 +58,27 @@ def test_wrong_input(train, run, tmp_path):
     assert absent.code == 2 and "nowhere" in absent.error
 
 
+def test_accumulation_and_precision_are_handed_on(train):
+    done = train("--accumulate", 2, "--precision", "bf16", "--json")
+    assert done.code == 0, done.err
+    config = done.json["config"]
+    assert (config["accumulate"], config["precision"]) == (2, "bfloat16")
+    other = train("--accumulate", 2, "--precision", "fp32")
+    assert other.code == 2 and "train.precision: bfloat16 -> float32" in other.error
+
+
+def test_wrong_accumulation_and_precision(train, tmp_path):
+    assert train("--precision", "half").error.endswith("unknown precision 'half'; known: fp32, bf16")
+    assert "cannot be accumulated in 3 equal parts" in train("--accumulate", 3).error
+    assert train("--accumulate", 0).code == 2
+    among = train("--accumulate", 4, "--ray", "--num-workers", 2).error
+    assert "a batch of 4 cannot be divided among 2 workers in 4 parts each" in among
+    assert (
+        "--accumulate is an option of the first stage" in train("--accumulate", 2, "--polish", tmp_path).error
+    )
+    assert "--precision is an option" in train("--precision", "bf16", "--polish", tmp_path).error
+
+
 def test_full_disk(train, full_disk):
     result = train()
     assert result.code == 1 and "No space left" in result.error

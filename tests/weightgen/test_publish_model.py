@@ -1,5 +1,7 @@
 """A model on the Hub: published with its card, opened by name, its networks mixed, scaled and read by PEFT."""
 
+import shutil
+
 import peft
 import pytest
 import torch
@@ -8,11 +10,11 @@ from huggingface_hub import ModelCard
 from tests.weightgen.tiny_world import make_model, make_zoo
 from weightgen import WeightDiffusionPipeline
 from weightgen.familiar import add
-from weightgen.model_card import EVALUATION, model_card
+from weightgen.model_card import EVALUATION, keep_evaluation, model_card
 from weightgen.publish_model import publish_model
 from weightgen.sampling import interpolate, scale_strength
 from zoo.errors import WeightzooError
-from zoo.files import write_json
+from zoo.files import read_json, sha256_file, write_json
 from zoo.lora import load_adapter, plain
 
 ROWS = [
@@ -79,6 +81,28 @@ def test_the_card(folder, tmp_path):
     (folder / EVALUATION).unlink()
     assert "Not measured yet" in model_card(folder, "user/model")
     write_json(folder / EVALUATION, {"zero_step": ROWS})
+
+
+def test_an_evaluation_is_taken_over_if_it_is_of_this_model(folder, tmp_path):
+    """Under the name that it had there; a bare file cannot be checked and is believed."""
+    model, out = shutil.copytree(folder, tmp_path / "model"), tmp_path / "evaluation"
+    (model / EVALUATION).unlink()
+    mine = sha256_file(model / "denoiser" / "diffusion_pytorch_model.safetensors")
+    write_json(out / EVALUATION, {"zero_step": ROWS})
+    keep_evaluation(model, out / EVALUATION)
+    assert "| **generated** |" in model_card(model, "user/model")
+    write_json(out / "config.json", {"model_sha256": {"generated": "0" * 64, "copy": mine}})
+    keep_evaluation(model, out)
+    assert read_json(model / EVALUATION)["measured_as"] == "copy"
+    assert "| **copy** |" in (card := model_card(model, "user/model")) and "| generated |" in card
+    write_json(out / "config.json", {"model_sha256": {"generated": "0" * 64}})
+    with pytest.raises(WeightzooError, match="measured generated, not the weights in"):
+        keep_evaluation(model, out)
+    write_json(out / EVALUATION, {"zero_step": [{"init": "copy"}]})
+    with pytest.raises(WeightzooError, match="is not the evaluation.json"):
+        keep_evaluation(model, out / EVALUATION)
+    with pytest.raises(WeightzooError, match="evaluation.json does not exist"):
+        keep_evaluation(model, tmp_path)
 
 
 def test_refusals(hub, folder, tmp_path, monkeypatch):

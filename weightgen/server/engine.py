@@ -15,16 +15,16 @@ from __future__ import annotations
 import io
 import tempfile
 import threading
-import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from weightgen.generate import UnfamiliarPrompt, generate, mean_adapter, scale_strength
+from weightgen.generate import generate, mean_adapter, scale_strength
 from weightgen.model_folder import WEIGHTS_NAME, load_model_folder
 from weightgen.server.members import Members
 from weightgen.server.schemas import Recipe
@@ -50,6 +50,7 @@ class Engine:
         name: of the start that this model is in fine-tuning ("polished", "generated").
         fingerprint: 8 hexadecimal digits that stand for the model in adapter ids.
         members: the zoo's concepts.
+        familiar: what the model has learned, in words, for `ood`; None where its folder does not say.
     """
 
     def __init__(self, model: PathLike, zoo: PathLike) -> None:
@@ -58,7 +59,10 @@ class Engine:
             WeightzooError: not a model, not a zoo, or they do not belong together.
         """
         self.name, folder = next(iter(find_models(model).items()))
-        self.model = load_model_folder(folder)
+        opened = load_model_folder(folder)
+        self.familiar = opened.familiar
+        # prompts are scored where a visitor is told of it, not in every batch with its filler
+        self.model = replace(opened, familiar=None)
         self.model_path, self.zoo_path = folder, Path(zoo)
         self.members = Members(zoo)
         if sha256_file(self.members.zoo.base_path) != self.model.base_sha256:
@@ -89,9 +93,7 @@ class Engine:
         steps, guidance, seed = recipes[0].batch_key()
         rows = [recipe.prompt for recipe in recipes] + [FILLER] * (ROWS - len(recipes))
         noise = None if seed is None else torch.Generator().manual_seed(seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UnfamiliarPrompt)  # the filler; visitors are told by `ood`
-            output = generate(self.model, rows, steps, guidance, noise)
+        output = generate(self.model, rows, steps, guidance, noise)
         adapters = []
         for index, recipe in enumerate(recipes):
             adapter = {name: value.clone() for name, value in output.adapter(index).items()}
@@ -119,10 +121,10 @@ class Engine:
 
     def ood(self, prompt: str) -> float | None:
         """The prompt's out-of-distribution score; None where the model has none."""
-        if self.model.familiar is None:
+        if self.familiar is None:
             return None
         with self.text_lock:
-            score = float(self.model.familiar.score([[prompt]]))
+            score = float(self.familiar.score([[prompt]]))
             self.encoder.forget()
             return score
 

@@ -1,11 +1,9 @@
-"""The page in a real Chromium (pytest -m browser; `make setup-browser` installs it).
+"""The page in a real Chromium (`make test-browser`; `make setup-browser` installs it).
 
 With WEIGHTZOO_SCREENSHOTS=DIR the embedded model is served and pictures of the page are written to DIR.
 """
 
 import os
-import shutil
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +12,8 @@ from pathlib import Path
 import pytest
 import uvicorn
 
+from tests.browser import after, changed
+from tests.serving import free_port
 from tests.weightgen.server.conftest import picture
 from weightgen.server.app import create_app
 from weightgen.server.engine import Engine
@@ -22,7 +22,6 @@ from weightgen.server.limits import Limits, ServerSettings
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[3]
 SHOTS = os.environ.get("WEIGHTZOO_SCREENSHOTS")
-PATIENCE = 240_000  # milliseconds: the tests may share the machine
 TOKEN = "a token for the browser"
 PATIENT = Limits(request_seconds=200, job_seconds=30)
 
@@ -32,9 +31,7 @@ class Served:
 
     def __init__(self, engine: Engine, settings: ServerSettings) -> None:
         self.app = create_app(engine, settings)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}/"
         config = uvicorn.Config(self.app, host="127.0.0.1", port=port, log_level="warning")
         self.server = uvicorn.Server(config)
@@ -70,62 +67,15 @@ def start(page_engine, tmp_path) -> Iterator:
         served.close()
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator:
-    from playwright.sync_api import sync_playwright
-
-    path = shutil.which("chromium")
-    assert path, "no chromium; run make setup-browser"
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-
-
-@pytest.fixture
-def page(chromium) -> Iterator:
-    """A page that fails the test for every message of kind error on its console."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    shown = context.new_page()
-    shown.set_default_timeout(PATIENCE)
-    errors: list[str] = []
-
-    def heard(message) -> None:
-        if message.type == "error":
-            errors.append(message.text)
-
-    def asked(request) -> None:
-        if request.url.startswith("http") and "127.0.0.1" not in request.url:
-            errors.append(f"{request.url} is elsewhere")
-
-    shown.on("pageerror", lambda error: errors.append(str(error)))
-    shown.on("console", heard)
-    shown.on("request", asked)
-    shown.errors = errors
-    yield shown
-    assert errors == getattr(shown, "expected", [])
-    context.close()
-
-
 def shot(page, name: str, **options: object) -> None:
     if SHOTS:
         page.wait_for_timeout(500)
         page.screenshot(path=Path(SHOTS) / f"{name}.png", **options)
 
 
-def after(page) -> str:
-    """The address of the edited picture, once the stage rests."""
-    page.wait_for_selector("#stage.compared[aria-busy=false]")
-    return page.get_attribute("#after", "src")
-
-
 def found(page, text: str) -> None:
     """Waits until the gallery says how many concepts it has found."""
     page.wait_for_selector(f"#found:text-is('{text}')")
-
-
-def changed(page, before: str) -> str:
-    """The address of the next edited picture."""
-    page.wait_for_function("before => document.getElementById('after').src !== before", arg=before)
-    return after(page)
 
 
 def test_type_choose_compare_upload_and_download(page, start, tmp_path) -> None:

@@ -3,44 +3,22 @@
 import json
 import os
 import signal
-import socket
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx2
 import pytest
 
+from tests.serving import serving
 from tests.weightgen.server.test_jobs import pairs
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
 def process(toy, tmp_path) -> Iterator[tuple[subprocess.Popen, str]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "cli.main", "serve", "--no-ray", "--port", str(port)]
-    command += ["--model", str(toy / "model"), "--data", str(toy / "zoo")]
+    arguments = ("--no-ray", "--model", toy / "model", "--data", toy / "zoo")
     environment = os.environ | {"TMPDIR": str(tmp_path)}
-    with open(tmp_path / "log", "w") as log:
-        started = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log)
-    url = f"http://127.0.0.1:{port}"
-    ends = time.monotonic() + 120
-    while True:
-        try:
-            httpx2.get(f"{url}/healthz", timeout=10)
-            break
-        except httpx2.HTTPError:
-            assert time.monotonic() < ends and started.poll() is None, (tmp_path / "log").read_text()
-            time.sleep(0.1)
-    yield started, url
-    if started.poll() is None:
-        started.kill()
-        started.wait()
+    with serving(*arguments, log=tmp_path / "log", environment=environment) as started:
+        yield started
 
 
 @pytest.mark.timeout(280)
