@@ -1,10 +1,11 @@
 """What a build will cost, from a calibration fleet of a few steps: ``weightzoo build --dry-run``."""
 
 import math
+import resource
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,6 +23,18 @@ from zoo.lora import save_base
 from zoo.tensors import save_discriminator
 
 CALIBRATION_STEPS = 6
+PIXELS_ON_A_CPU = 16 * 64 * 64  # concepts x side^2 that a CPU trains in seconds a step
+CROPS_ON_A_CPU = 16
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a calibration fleet takes: seconds a step, seconds for its pictures and for all else, bytes for training."""
+
+    per_step: float
+    rendering: float
+    rest: float
+    bytes: int
 
 
 def calibrate(
@@ -36,29 +49,43 @@ def calibrate(
     """Train one fleet for ``steps`` steps in a temporary folder and scale its seconds to the whole build.
 
     As many calibration fleets run side by side as there are workers, so that they slow each other down as the
-    real ones will.
+    real ones will. On a CPU a part of a fleet that would take minutes a step is measured, and scaled.
 
     Args:
         gpus_per_fleet: what a fleet will occupy of a GPU; default on a GPU: the share of one worker.
 
     Returns:
-        concepts, fleets, shards, bytes (of all weight shards), workers, base_minutes and fleet_minutes (one
-        process each), minutes (of the whole build), concepts_per_minute and gpu_hours (of all fleets).
+        concepts, fleets, shards, bytes (of all weight shards), workers, measured_concepts (of the calibration fleet),
+        fleet_gigabytes (pictures and training), base_minutes and fleet_minutes (one process each), minutes (of the
+        whole build), concepts_per_minute and gpu_hours (of all fleets).
     """
     with tempfile.TemporaryDirectory(prefix="weightzoo-plan-") as folder:
         run_dir = Path(folder)
-        concepts = freeze(run_dir, config, concepts)
+        most, crops = measured_part(config, device)
+        few = replace(
+            config,
+            num_train_crops=min(crops, config.num_train_crops),
+            num_test_crops=min(crops, config.num_test_crops),
+        )
+        concepts = freeze(run_dir, few, concepts)
         write_untrained_base(run_dir, config)
         tasks = plan_run(run_dir, device)
         fleet = max(tasks, key=lambda task: len(task.concepts))
-        measured = []
-        for outcome in run_local([(fleet, steps)] * workers, time_fleet, workers=workers):
+        part = replace(fleet, concepts=fleet.concepts[:most])
+        measured: list[Measured] = []
+        for outcome in run_local([(part, steps)] * workers, time_fleet, workers=workers):
             if outcome.error:
                 raise WeightzooError(f"the calibration fleet failed: {outcome.error}")
             measured.append(outcome.result)
         row_bytes = record_bytes(run_dir)
-    per_step, fixed = (max(values) for values in zip(*measured, strict=True))
+    times = len(fleet.concepts) / len(part.concepts)
+    pictures = config.num_train_crops + config.num_test_crops
+    times_pictures = times * pictures / (few.num_train_crops + few.num_test_crops)
+    per_step = times * max(own.per_step for own in measured)
+    fixed = max(times_pictures * own.rendering + times * own.rest for own in measured)
     fleet_seconds = fixed + per_step * config.training.steps
+    picture_bytes = len(fleet.concepts) * pictures * 3 * config.image_size**2 * 4
+    fleet_bytes = picture_bytes + times * max(own.bytes for own in measured)
     # a base step costs about what a fleet step of as many concepts does
     share = (
         config.base.concepts_per_step
@@ -74,16 +101,31 @@ def calibrate(
         "shards": len(tasks),
         "bytes": len(concepts) * row_bytes,
         "workers": workers,
-        "base_minutes": round(base_seconds / 60, 1),
-        "fleet_minutes": round(fleet_seconds / 60, 2),
-        "minutes": round((base_seconds + rounds * fleet_seconds) / 60, 1),
-        "concepts_per_minute": round(60 * workers * len(fleet.concepts) / fleet_seconds, 1),
-        "gpu_hours": round(len(tasks) * fleet_seconds * gpus / 3600, 2),
+        "measured_concepts": len(part.concepts),
+        "fleet_gigabytes": three(fleet_bytes / 1e9),
+        "base_minutes": three(base_seconds / 60),
+        "fleet_minutes": three(fleet_seconds / 60),
+        "minutes": three((base_seconds + rounds * fleet_seconds) / 60),
+        "concepts_per_minute": three(60 * workers * len(fleet.concepts) / fleet_seconds),
+        "gpu_hours": three(len(tasks) * fleet_seconds * gpus / 3600),
     }
 
 
-def time_fleet(job: tuple[FleetTask, int]) -> tuple[float, float]:
-    """Return seconds per step and seconds of everything else of a fleet. Runs inside a worker."""
+def three(value: float) -> float:
+    """Rounded to three digits."""
+    return float(f"{value:.3g}")
+
+
+def measured_part(config: BuildConfig, device: str) -> tuple[int, int]:
+    """How many concepts of a fleet, and how many crops, are measured."""
+    most = PIXELS_ON_A_CPU // config.image_size**2
+    if device != "cpu" or config.fleet_size <= most:
+        return config.fleet_size, config.num_train_crops + config.num_test_crops
+    return max(1, most), CROPS_ON_A_CPU
+
+
+def time_fleet(job: tuple[FleetTask, int]) -> Measured:
+    """Train the task's concepts for a few steps. Runs inside a worker."""
     task, steps = job
     bench = load_workbench(task.run_dir, task.device)
     prepare_process(bench.config.threads)
@@ -92,7 +134,7 @@ def time_fleet(job: tuple[FleetTask, int]) -> tuple[float, float]:
     rendered = time.perf_counter()
     if not images.concepts:
         raise WeightzooError("the teacher refuses every concept of the calibration fleet")
-    seconds = []
+    seconds, before = [], peak_bytes(task.device)
     for count in (1, 1 + steps):  # the difference leaves out compilation, measuring and copying
         # nothing can miss this gate, so nothing is trained twice
         config = replace(
@@ -102,7 +144,14 @@ def time_fleet(job: tuple[FleetTask, int]) -> tuple[float, float]:
         train_and_measure(replace(bench, config=config), images)
         seconds.append(time.perf_counter() - begin)
     per_step = max(seconds[1] - seconds[0], 1e-6) / steps
-    return per_step, rendered - started + seconds[0]
+    return Measured(per_step, rendered - started, seconds[0], peak_bytes(task.device) - before)
+
+
+def peak_bytes(device: str) -> int:
+    """The most that this process has occupied so far, of the GPU or of the machine's memory."""
+    if device == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return torch.cuda.max_memory_allocated(device)
 
 
 def write_untrained_base(run_dir: Path, config: BuildConfig) -> None:

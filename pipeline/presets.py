@@ -39,14 +39,14 @@ def tiny() -> BuildConfig:
 
 
 def paper() -> BuildConfig:
-    """The paper's scale, for GPUs: 256 px, generators of 7.0 M parameters with adapters of 0.11 M, 4,000 concepts.
+    """The paper's scale, for GPUs: 256 px, generators of 7.0 M parameters with adapters of 0.11 M, 3,900 concepts.
 
     ``filters`` stands in for the paper's diffusion editor; ``--teacher instruct_pix2pix`` names the real one.
     """
     return replace(
         small(),
         name="weightzoo-paper",
-        num_concepts=4000,
+        num_concepts=3900,
         num_train_crops=1000,
         num_test_crops=64,
         image_size=256,

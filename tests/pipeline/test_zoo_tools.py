@@ -7,7 +7,8 @@ import huggingface_hub
 import pytest
 import yaml
 
-from pipeline.calibrate import calibrate
+from pipeline.calibrate import CROPS_ON_A_CPU, calibrate, measured_part
+from pipeline.catalogue import zoo_concepts
 from pipeline.heldout import write_held_out, write_near_duplicates, write_pictures
 from pipeline.presets import PRESETS, preset
 from pipeline.rebuild import rebuild_fleet
@@ -102,6 +103,18 @@ def test_the_plan_says_what_a_build_costs(micro):
     plan = calibrate(micro, micro_concepts(), workers=1, steps=1)
     assert (plan["concepts"], plan["fleets"], plan["shards"]) == (5, 3, 3)
     assert plan["bytes"] > 0 and plan["minutes"] >= 0
+    assert plan["measured_concepts"] == micro.fleet_size
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_catalogue_has_the_concepts_of_every_preset(name):
+    assert len(zoo_concepts(preset(name).num_concepts)) == preset(name).num_concepts
+
+
+def test_a_part_of_a_large_fleet_is_measured_on_a_cpu(micro):
+    assert measured_part(preset("small"), "cpu") == (8, 288)  # all of it
+    assert measured_part(preset("paper"), "cpu") == (1, CROPS_ON_A_CPU)
+    assert measured_part(preset("paper"), "cuda") == (16, 1064)
 
 
 def _tensors(pairs):
