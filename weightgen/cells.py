@@ -2,6 +2,7 @@
 
     OUT/cells/zero-<split>-<init>-<prompts>.json
     OUT/cells/fine-<mode>-<pairs>-<init>-<concept>.json (+ .safetensors: features of the final images)
+    OUT/cells/fine-in-<steps>-<mode>-...json   what a start is after a short training
     OUT/rates/rate-...json                     the same while learning rates are chosen
     OUT/networks/<same name>.safetensors       fine-tuned generators, of the concepts that the report shows
 
@@ -83,6 +84,7 @@ class FinetuneTask:
         rate_trial: the learning rate is being chosen: cells go to `rates/`.
         deadline: seconds since the epoch after which the task is not begun any more.
         keep: concepts whose final network is kept for the report's pictures.
+        budget: see `weightgen.grid.FinetuneRow`; only the end is measured.
     """
 
     out_dir: str
@@ -96,13 +98,15 @@ class FinetuneTask:
     rate_trial: bool = False
     deadline: float | None = None
     keep: tuple[str, ...] = ()
+    budget: bool = False
 
     @property
     def name(self) -> str:
         return f"{self.mode}-{self.pairs}-{self.init}-{self.concepts[0]}"
 
     def cell_name(self, concept_id: str) -> str:
-        return f"fine-{self.mode}-{self.pairs}-{self.init}-{concept_id}"
+        steps = f"-in-{self.steps}" if self.budget else ""
+        return f"fine{steps}-{self.mode}-{self.pairs}-{self.init}-{concept_id}"
 
     def cell_path(self, concept_id: str) -> Path:
         if self.rate_trial:
@@ -217,7 +221,7 @@ def finetune_concepts(bench: Bench, task: FinetuneTask) -> None:
     result = train_fleet(
         start.generator, start.discriminator, sources, targets, training, start.params, on_step=curve
     )
-    if not task.rate_trial:
+    if not (task.rate_trial or task.budget):
         final = features(bench.feature_network, curve.images[:, : bench.config.grid.kid_images])
         for k, concept_id in enumerate(task.concepts):
             path = task.cell_path(concept_id).with_suffix(".safetensors")
@@ -256,7 +260,7 @@ class QualityCurve:
     def of(cls, bench: Bench, task: FinetuneTask, generator: nn.Module) -> QualityCurve:
         count = bench.held_out.smallest(task.concepts, "test", bench.config.grid.test_images)
         sources, targets = bench.held_out.stacked(task.concepts, "test", bench.size, count)
-        points = (task.steps,) if task.rate_trial else bench.config.grid.points_of(task.steps)
+        points = (task.steps,) if task.rate_trial or task.budget else bench.config.grid.points_of(task.steps)
         return cls(generator, sources, targets, points)
 
     def __call__(self, step: int, _: float, params: Mapping[str, Tensor]) -> None:

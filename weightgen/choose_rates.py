@@ -70,7 +70,7 @@ def validation_rows(rows: Sequence[FinetuneRow], count: int) -> list[FinetuneRow
 
     More pairs take over what was chosen (`LearningRates.of`): their trials alone would take longer than the grid.
     """
-    chosen = []
+    chosen, rows = [], [row for row in rows if not row.budget]
     for mode in dict.fromkeys(row.mode for row in rows):
         fewest = min((row for row in rows if row.mode == mode), key=lambda row: row.pairs)
         inits = dict.fromkeys(init for row in rows if row.mode == mode for init in row.inits)

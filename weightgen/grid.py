@@ -30,6 +30,7 @@ EXTERNAL_INITS = ("scratch", "base", "kernel_ridge", "polished")
 RANDOM = ("scratch", "pix2pix_unet")  # know nothing of the zoo
 POINTS = (0, 10, 25, 50, 75, 100, 150, 200, 300, 400, 600, 1000, 1500)
 SCRATCH_STEPS = {16: 600, 64: 1000, 256: 1500, 1000: 1500}
+BUDGETS = (25, 50, 100)
 START_STEPS = {16: 300, 64: 300, 256: 400, 1000: 400}
 FEW_STEPS = 20  # DDIM steps of `generated_few_steps`
 RATES_FILE = Path(__file__).parent / "learning_rates.json"
@@ -41,6 +42,8 @@ class FinetuneRow:
 
     Args:
         steps: of every start but scratch; the same for all of them, so that their schedules are comparable.
+        budget: a short training with a schedule of its own, as `weightzoo finetune --steps` does it: what a start is
+            after so few steps. It is reported apart, by its steps.
     """
 
     split: str
@@ -50,6 +53,7 @@ class FinetuneRow:
     concepts: int
     scratch_steps: int
     steps: int
+    budget: bool = False
 
     def steps_of(self, init: str) -> int:
         return self.scratch_steps if init in RANDOM else self.steps
@@ -97,7 +101,7 @@ class Grid:
 
 
 def full() -> Grid:
-    """The grid of README and LOG: about two and a half hours on two cores, resumable."""
+    """The grid of README and LOG: about four hours on two cores, resumable."""
     inits = tuple(init for init in INITS if init not in ("copy", "scratch"))
     few_pairs = (
         FinetuneRow(
@@ -118,8 +122,13 @@ def full() -> Grid:
         )
         for pairs in (64, 256, 1000)
     )
+    budgets = tuple(
+        FinetuneRow("combination", 16, mode, HEADLINE_INITS, 16, steps, steps, budget=True)
+        for mode in ("full", "adapter")
+        for steps in BUDGETS
+    )
     return Grid(
-        "full", INITS, PROMPTED, few_pairs + more_pairs, kid_images=32, timed_steps=30, picture_concepts=4
+        "full", INITS, PROMPTED, few_pairs + budgets + more_pairs, kid_images=32, timed_steps=30, picture_concepts=4
     )
 
 

@@ -13,7 +13,7 @@ import torch
 
 from weightgen.bench import Bench, own_path, write_blocks
 from weightgen.cells import FinetuneTask, OwnTask, ZeroStepCell
-from weightgen.grid import PROMPTED, FinetuneRow, LearningRates
+from weightgen.grid import PROMPTED, RANDOM, FinetuneRow, LearningRates
 from weightgen.starts import Starts
 from weightgen.zero_step import ZeroStepTask
 from zoo.concepts import Concept
@@ -25,7 +25,8 @@ def usable_rows(bench: Bench, starts: Starts) -> list[FinetuneRow]:
     """The fine-tuning rows with the starts that there are and at least one concept that has enough pairs."""
     rows = []
     for row in bench.config.grid.finetune:
-        row = replace(row, inits=tuple(init for init in row.inits if starts.available(init)))
+        possible = [init for init in row.inits if row.mode == "full" or init not in RANDOM]
+        row = replace(row, inits=tuple(init for init in possible if starts.available(init)))
         if row_concepts(bench, row):
             rows.append(row)
     return rows
@@ -109,7 +110,8 @@ def finetune_tasks(
                         steps,
                         rates.of(init, row.mode, row.pairs),
                         deadline=None if deadline is None else deadline - needed,
-                        keep=shown,
+                        keep=() if row.budget else shown,
+                        budget=row.budget,
                     )
                 )
     return tasks

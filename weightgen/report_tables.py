@@ -44,6 +44,7 @@ def tables(results: Row) -> list[str]:
         *zero_section(results),
         *speed_section(results["speedup"]),
         *final_section(results["final"]),
+        *budget_section(results.get("budgets", [])),
         *novelty_section(results["novelty"], results["diversity"]),
         *fleet_section(results["fleet"]),
         *seconds_section(results["timing"]),
@@ -159,6 +160,30 @@ def final_section(rows: list[Row]) -> list[str]:
             for row in sorted(members, key=by_l1)
         ]
         lines.append(table(columns, cells, caption=f"{split}, {pairs} pairs, {mode} mode", mark=OURS))
+    return lines
+
+
+def budget_section(rows: list[Row]) -> list[str]:
+    """What there is after a few steps, by start."""
+    if not rows:
+        return []
+    lines = [
+        "<h2>With little time</h2>",
+        "<p>Test L1 after a short training whose schedule ends there, as <code>weightzoo finetune --steps</code> does "
+        "it. Seconds are of one network alone, start-up included.</p>",
+    ]
+    for mode in dict.fromkeys(row["mode"] for row in rows):
+        own = [row for row in rows if row["mode"] == mode]
+        budgets = sorted({row["steps"] for row in own})
+        cells = {(row["init"], row["steps"]): row for row in own}
+        inits = sorted({row["init"] for row in own}, key=lambda i: -cells[i, budgets[0]]["l1"])
+        body = []
+        for init in inits:
+            mine = [cells[init, steps] for steps in budgets]
+            body.append([init, *(f"{number(row['l1'])} in {number(row['seconds'])} s" for row in mine)])
+        columns = ["start", *(f"{steps} steps" for steps in budgets)]
+        caption = f"{mode}, {own[0]['pairs']} pairs, {own[0]['n']} concepts of {own[0]['split']}"
+        lines.append(table(columns, body, caption=caption, mark=OURS))
     return lines
 
 

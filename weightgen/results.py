@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from weightgen.bench import Bench
 from weightgen.cells import FinetuneTask, ZeroStepCell
 from weightgen.goals import goals
-from weightgen.intervals import pooled_kid
+from weightgen.intervals import mean_interval, pooled_kid
 from weightgen.speedup import Curve, finals, mean_curves, speedups
 from weightgen.zero_step import summarise, target_features
 from zoo.files import read_json
@@ -31,6 +31,8 @@ def summarise_cells(
 ) -> dict[str, Any]:
     """The measured part of `evaluation.json`."""
     cells = [read_json(cell.path) for cell in zero if cell.path.exists()]
+    short = [task for task in tasks if task.budget]
+    tasks = [task for task in tasks if not task.budget]
     rows, apart = summarise(cells, bench.near_duplicates, bench.config.grid.resamples)
     finished, cut = finished_concepts(tasks)
     curves = [
@@ -57,6 +59,7 @@ def summarise_cells(
         "speedup": speedup,
         "final": final_rows(bench, tasks, finished, curves),
         "curves": mean_curves(curves),
+        "budgets": budget_rows(short, timing),
         "fleet": timing.get("fleet", []),
         "timing": {key: value for key, value in timing.items() if key != "fleet"},
         "goals": goals(zero_l1, kids, speedup, curves),
@@ -107,6 +110,38 @@ def curve_of(cell: dict[str, Any], timing: dict[str, Any]) -> Curve:
         init_seconds=timing["init_seconds"].get(cell["init"], {}).get("total", 0.0),
         step_seconds=steps.get(cell["init"], steps.get(mode, 0.0)),
     )
+
+
+def budget_rows(tasks: Sequence[FinetuneTask], timing: dict[str, Any]) -> list[dict[str, Any]]:
+    """What every start is after a few steps, on the concepts for which all starts of a mode are done."""
+    rows = []
+    groups: dict[tuple[str, str, int, int], list[FinetuneTask]] = defaultdict(list)
+    for task in tasks:
+        groups[task.split, task.mode, task.pairs, task.steps].append(task)
+    for (split, mode, pairs, steps), members in groups.items():
+        finished, _ = finished_concepts(members)
+        concepts = finished[split, mode, pairs]
+        for init in dict.fromkeys(task.init for task in members):
+            own = [task for task in members if task.init == init]
+            cells = [read_json(task.cell_path(c)) for task in own for c in task.concepts if c in concepts]
+            if not cells:
+                continue
+            curves = [curve_of(cell, timing) for cell in cells]
+            l1 = [curve.final for curve in curves]
+            rows.append(
+                {
+                    "split": split,
+                    "mode": mode,
+                    "pairs": pairs,
+                    "steps": steps,
+                    "init": init,
+                    "seconds": curves[0].seconds(steps),
+                    "l1": float(np.mean(l1)),
+                    "l1_interval": list(mean_interval(l1)),
+                    "n": len(l1),
+                }
+            )
+    return rows
 
 
 def final_rows(

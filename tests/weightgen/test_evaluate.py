@@ -264,6 +264,18 @@ def test_fine_tuning_rows(evaluated):
     assert len(networks) == 6 and all(name.startswith("fine-") for name in networks)
 
 
+def test_short_trainings_stand_apart(evaluated):
+    results, out = evaluated
+    rows = {(r["mode"], r["init"]): r for r in results["budgets"]}
+    assert set(rows) == {("full", "scratch"), ("full", "polished"), ("adapter", "polished")}
+    assert all(r["steps"] == 2 and r["n"] == 2 and r["l1"] > 0 for r in rows.values())
+    finals = {(r["mode"], r["init"]): r for r in results["final"]}
+    for row in rows.values():
+        assert row["seconds"] < finals[row["mode"], row["init"]]["seconds"]
+    cell = next((out / "cells").glob("fine-in-2-full-8-polished-*.json"))
+    assert read_json(cell)["steps"] == [2] and not cell.with_suffix(".safetensors").exists()
+
+
 def test_step_zero_is_the_zero_step_cell(evaluated):
     results, out = evaluated
     cell = read_json(out / "cells" / "zero-combination-polished-1.json")

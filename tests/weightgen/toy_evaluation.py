@@ -71,6 +71,8 @@ def toy_grid(**more):
     rows = (
         FinetuneRow("combination", 8, "full", ("scratch", "base", "polished", "own"), 2, 6, 4),
         FinetuneRow("combination", 8, "adapter", ("base", "polished"), 2, 6, 4),
+        FinetuneRow("combination", 8, "full", ("scratch", "polished"), 2, 2, 2, budget=True),
+        FinetuneRow("combination", 8, "adapter", ("scratch", "polished"), 2, 2, 2, budget=True),
         FinetuneRow("external", 500, "full", ("scratch", "base"), 2, 6, 4),  # nobody has that many pairs
     )
     grid = Grid(
