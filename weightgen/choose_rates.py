@@ -2,7 +2,7 @@
 
     choose_learning_rates(config, "runs/rates")          # -> runs/rates/learning_rates.json
 
-Every start has equally many trials (`weightgen.grid.trials`). The lowest mean test L1 after the last step decides. The
+Every start has equally many trials (`weightgen.grid.TRIALS`). The lowest mean test L1 after the last step decides. The
 result is what `EvaluateConfig.learning_rates` takes; `weightgen/learning_rates.json` is the packaged one.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 from weightgen.bench import EvaluateConfig, bench_of, finite
 from weightgen.cells import FinetuneTask
 from weightgen.evaluate import RunCells, freeze, make_starts, run_all, run_here
-from weightgen.grid import FinetuneRow, trials
+from weightgen.grid import TRIALS, FinetuneRow
 from weightgen.plan import own_tasks, usable_rows
 from weightgen.starts import Starts
 from zoo.errors import WeightzooError
@@ -83,7 +83,7 @@ def trial_tasks(out_dir: str, row: FinetuneRow, init: str, ids: Sequence[str]) -
     steps, chunk = row.steps_of(init), tuple(ids)
     return [
         FinetuneTask(out_dir, "validation", row.pairs, row.mode, init, chunk, steps, rate, rate_trial=True)
-        for rate in trials(init)
+        for rate in TRIALS
     ]
 
 

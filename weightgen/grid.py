@@ -173,15 +173,8 @@ def tiny() -> Grid:
 GRIDS: dict[str, Callable[[], Grid]] = {"tiny": tiny, "reduced": reduced, "full": full}
 
 
-# What every (start, mode) is tried with on the validation concepts: the same number of trials each.
-TRIALS = (2e-2, 4e-2)
-UNET_TRIALS = (1e-2, 2e-2)
+TRIALS = (2e-2, 4e-2)  # what every (start, mode) is tried with on the validation concepts
 DEFAULT_RATE = 2e-2
-
-
-def trials(init: str) -> tuple[float, ...]:
-    """The learning rates that a start is tried with."""
-    return UNET_TRIALS if init == "pix2pix_unet" else TRIALS
 
 
 @dataclass(frozen=True)

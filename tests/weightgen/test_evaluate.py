@@ -12,7 +12,7 @@ from weightgen.bench import bench_of, own_path
 from weightgen.choose_rates import choose_learning_rates
 from weightgen.evaluate import evaluate
 from weightgen.goals import goals
-from weightgen.grid import DEFAULT_RATE, GRIDS, FinetuneRow, LearningRates, trials
+from weightgen.grid import DEFAULT_RATE, GRIDS, TRIALS, FinetuneRow, LearningRates
 from weightgen.heldout import HeldOut, shuffled, wordings
 from weightgen.intervals import censored_quantile, paired_ratio, pooled_kid
 from weightgen.normalize import BlockStatistics
@@ -344,7 +344,7 @@ def test_learning_rates_are_chosen_with_equal_trials(world):
     grid = toy_grid(finetune=(FinetuneRow("combination", 8, "full", ("scratch", "base"), 2, 3, 2),))
     chosen = choose_learning_rates(config_of(world, grid=grid), world / "rates")
     assert chosen["concepts"] == ["validation-soft"]
-    assert [len(row["trials"]) for row in chosen["chosen"]] == [len(trials("scratch"))] * 2
+    assert [len(row["trials"]) for row in chosen["chosen"]] == [len(TRIALS)] * 2
     best = chosen["chosen"][0]
     assert best["l1"] == min(trial["l1"] for trial in best["trials"])
     rates = LearningRates.load(world / "rates" / "learning_rates.json")
