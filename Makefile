@@ -27,7 +27,7 @@ help:
 	@echo "make models         train both stages of the weight generator, and the controls (about three hours)"
 	@echo "make embed          make models, then put the polished one into the package"
 	@echo "make bench          the benchmarks"
-	@echo "make evaluate-full  make models, then the full evaluation grid (about three hours, resumable)"
+	@echo "make evaluate-full  make models, then the full evaluation grid (about four hours, resumable)"
 
 setup: $(STAMP)
 

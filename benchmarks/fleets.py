@@ -11,6 +11,7 @@ a fleet needs fewer, it computes the frozen part of the base once.
 """
 
 import argparse
+import copy
 import multiprocessing
 import os
 import statistics
@@ -70,7 +71,7 @@ def naive_generator(setting: Setting) -> nn.Module:
     """One module whose trained parameters require gradients: through PEFT for adapters."""
     generator = networks(setting)[0]
     if setting.mode == "full":
-        return setting.config.generator_config().build().to(setting.device).requires_grad_(True)
+        return copy.deepcopy(generator).requires_grad_(True)
     from peft import LoraConfig, get_peft_model
 
     saved = modules_to_save(generator, initial_adapter(generator))

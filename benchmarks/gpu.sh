@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What needs a GPU, in one command and under nine minutes: fleets against K, generation, denoiser training, one fleet at
-# the paper's scale. Results go to benchmarks/results/*_gpu.json, the plan of the fleet to $OUT (default: runs/gpu).
+# What needs a GPU, in one command, meant for nine minutes and not run yet: fleets against K, generation, denoiser
+# training, one fleet at the paper's scale. It needs the text encoder's wheel (`.[train]`). Results go to benchmarks/results/*_gpu.json, the plan of the fleet to $OUT (default: runs/gpu).
 #
 #   PYTHON=.venv/bin/python benchmarks/gpu.sh
 set -Eeuo pipefail

@@ -123,7 +123,7 @@ def main() -> None:
         figure = plt.figure(figsize=size, layout="constrained")
         draw(result["rows"], figure)
         figure.suptitle(
-            f"{name}: median, least and largest of 5; {machine['cores']} cores, {machine['processor']}, "
+            f"{name}: {machine['cores']} cores, {machine['processor']}, "
             f"torch {machine['torch']}",
             fontsize="small",
         )

@@ -27,7 +27,7 @@ def evaluate(
         list[str] | None, typer.Option(help="combination, value, family, external; may be repeated.")
     ] = None,
     grid: Annotated[str, typer.Option(help="tiny, reduced or full.")] = "reduced",
-    full: Annotated[bool, typer.Option("--full", help="The same as --grid full: some three hours.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="The same as --grid full: about four hours.")] = False,
     zero_steps_only: Annotated[bool, typer.Option("--zero-steps-only", help="No fine-tuning.")] = False,
     rates: Annotated[
         Path | None, typer.Option(help="learning_rates.json; the packaged one by default.")

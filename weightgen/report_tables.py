@@ -176,7 +176,7 @@ def budget_section(rows: list[Row]) -> list[str]:
         own = [row for row in rows if row["mode"] == mode]
         budgets = sorted({row["steps"] for row in own})
         cells = {(row["init"], row["steps"]): row for row in own}
-        inits = sorted({row["init"] for row in own}, key=lambda i: -cells[i, budgets[0]]["l1"])
+        inits = sorted({row["init"] for row in own}, key=lambda i: by_l1(cells[i, budgets[0]]), reverse=True)
         body = []
         for init in inits:
             mine = [cells[init, steps] for steps in budgets]
