@@ -5,7 +5,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -61,31 +61,19 @@ def calibrate(
     """
     with tempfile.TemporaryDirectory(prefix="weightzoo-plan-") as folder:
         run_dir = Path(folder)
-        most, crops = measured_part(config, device)
-        few = replace(
-            config,
-            num_train_crops=min(crops, config.num_train_crops),
-            num_test_crops=min(crops, config.num_test_crops),
-        )
+        few = fewer_crops(config, device)
         concepts = freeze(run_dir, few, concepts)
         write_untrained_base(run_dir, config)
         tasks = plan_run(run_dir, device)
         fleet = max(tasks, key=lambda task: len(task.concepts))
-        part = replace(fleet, concepts=fleet.concepts[:most])
-        measured: list[Measured] = []
-        for outcome in run_local([(part, steps)] * workers, time_fleet, workers=workers):
-            if outcome.error:
-                raise WeightzooError(f"the calibration fleet failed: {outcome.error}")
-            measured.append(outcome.result)
+        part = replace(fleet, concepts=fleet.concepts[: most_concepts(config, device)])
+        measured = time_fleets(part, steps, workers)
         row_bytes = record_bytes(run_dir)
     times = len(fleet.concepts) / len(part.concepts)
-    pictures = config.num_train_crops + config.num_test_crops
-    times_pictures = times * pictures / (few.num_train_crops + few.num_test_crops)
-    per_step = times * max(own.per_step for own in measured)
-    fixed = max(times_pictures * own.rendering + times * own.rest for own in measured)
-    fleet_seconds = fixed + per_step * config.training.steps
-    picture_bytes = len(fleet.concepts) * pictures * 3 * config.image_size**2 * 4
-    fleet_bytes = picture_bytes + times * max(own.bytes for own in measured)
+    times_pictures = times * num_crops(config) / num_crops(few)
+    per_step = times * measured.per_step
+    fleet_seconds = times_pictures * measured.rendering + times * measured.rest + per_step * config.training.steps
+    picture_bytes = len(fleet.concepts) * num_crops(config) * 3 * config.image_size**2 * 4
     # a base step costs about what a fleet step of as many concepts does
     share = (
         config.base.concepts_per_step
@@ -102,7 +90,7 @@ def calibrate(
         "bytes": len(concepts) * row_bytes,
         "workers": workers,
         "measured_concepts": len(part.concepts),
-        "fleet_gigabytes": three(fleet_bytes / 1e9),
+        "fleet_gigabytes": three((picture_bytes + times * measured.bytes) / 1e9),
         "base_minutes": three(base_seconds / 60),
         "fleet_minutes": three(fleet_seconds / 60),
         "minutes": three((base_seconds + rounds * fleet_seconds) / 60),
@@ -116,12 +104,38 @@ def three(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def measured_part(config: BuildConfig, device: str) -> tuple[int, int]:
-    """How many concepts of a fleet, and how many crops, are measured."""
-    most = PIXELS_ON_A_CPU // config.image_size**2
-    if device != "cpu" or config.fleet_size <= most:
-        return config.fleet_size, config.num_train_crops + config.num_test_crops
-    return max(1, most), CROPS_ON_A_CPU
+def most_concepts(config: BuildConfig, device: str) -> int:
+    """How many concepts of a fleet are measured."""
+    if device != "cpu":
+        return config.fleet_size
+    return max(1, min(config.fleet_size, PIXELS_ON_A_CPU // config.image_size**2))
+
+
+def fewer_crops(config: BuildConfig, device: str) -> BuildConfig:
+    """The config with as many crops as are rendered: all of them, but for a part of a fleet."""
+    if most_concepts(config, device) == config.fleet_size:
+        return config
+    train, test = (min(CROPS_ON_A_CPU, count) for count in (config.num_train_crops, config.num_test_crops))
+    return replace(config, num_train_crops=train, num_test_crops=test)
+
+
+def num_crops(config: BuildConfig) -> int:
+    return config.num_train_crops + config.num_test_crops
+
+
+def time_fleets(task: FleetTask, steps: int, workers: int) -> Measured:
+    """The worst of ``workers`` equal fleets side by side.
+
+    Raises:
+        WeightzooError: a fleet failed.
+    """
+    measured: list[Measured] = []
+    for outcome in run_local([(task, steps)] * workers, time_fleet, workers=workers):
+        if outcome.error:
+            raise WeightzooError(f"the calibration fleet failed: {outcome.error}")
+        measured.append(outcome.result)
+    worst = (max(getattr(own, field.name) for own in measured) for field in fields(Measured))
+    return Measured(*worst)
 
 
 def time_fleet(job: tuple[FleetTask, int]) -> Measured:

@@ -44,8 +44,8 @@ class GanTrainConfig:
         ema: the result is the average of the weights over the last steps with this decay (shorter at the beginning);
             0: the weights of the last step. A high learning rate is then worth its noise before the schedule ends.
         kernel_rate: learning rate of what an adapter leaves alone (convolution and projection weights), as a share of
-            `learning_rate`. They bear about a tenth of what biases, norms and the output layer bear, so fine-tuning gives
-            them a tenth.
+            `learning_rate`. They bear about a tenth of what biases, norms and the output layer bear, so fine-tuning
+            gives them a tenth.
         precision: of the forward passes (autocast); weights and optimisers stay float32.
     """
 

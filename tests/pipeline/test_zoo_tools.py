@@ -7,7 +7,7 @@ import huggingface_hub
 import pytest
 import yaml
 
-from pipeline.calibrate import CROPS_ON_A_CPU, calibrate, measured_part
+from pipeline.calibrate import CROPS_ON_A_CPU, calibrate, fewer_crops, most_concepts, num_crops
 from pipeline.catalogue import zoo_concepts
 from pipeline.heldout import write_held_out, write_near_duplicates, write_pictures
 from pipeline.presets import PRESETS, preset
@@ -112,9 +112,10 @@ def test_the_catalogue_has_the_concepts_of_every_preset(name):
 
 
 def test_a_part_of_a_large_fleet_is_measured_on_a_cpu(micro):
-    assert measured_part(preset("small"), "cpu") == (8, 288)  # all of it
-    assert measured_part(preset("paper"), "cpu") == (1, CROPS_ON_A_CPU)
-    assert measured_part(preset("paper"), "cuda") == (16, 1064)
+    small, paper = preset("small"), preset("paper")
+    assert most_concepts(small, "cpu") == 8 and fewer_crops(small, "cpu") == small
+    assert most_concepts(paper, "cuda") == 16 and fewer_crops(paper, "cuda") == paper
+    assert most_concepts(paper, "cpu") == 1 and num_crops(fewer_crops(paper, "cpu")) == 2 * CROPS_ON_A_CPU
 
 
 def _tensors(pairs):

@@ -308,9 +308,12 @@ def test_a_diverged_fine_tuning_is_kept_as_never_reached(evaluated, world, tmp_p
     write_json(
         cell, {**content, "l1": [content["l1"][0], None, None], "psnr": [1.0, None, None], "diverged": True}
     )
+    short = next((tmp_path / "out" / "cells").glob("fine-in-2-full-8-polished-*.json"))
+    write_json(short, {**read_json(short), "l1": [None], "diverged": True})
     results = evaluate(config_of(world), tmp_path / "out")
     row = next(r for r in results["final"] if (r["mode"], r["init"]) == ("full", "polished"))
     assert row["diverged"] == 1 and row["l1"] is None and row["n"] == 2
+    assert {r["l1"] for r in results["budgets"] if r["init"] == "polished" and r["mode"] == "full"} == {None}
     assert all(r["n"] == 2 for r in results["speedup"])
     assert any("diverged" in problem for problem in problems(results)) and tables(results) and cards(results)
 
