@@ -108,7 +108,14 @@ def _time_to_quality(speedup: Sequence[Row]) -> list[Row]:
         wanted = f"at least {floor:g} (goal {goal:g})"
         extra = {
             key: row[key]
-            for key in ("iqr", "reached", "median_seconds", "median_first_reach", "lower_bounds")
+            for key in (
+                "iqr",
+                "reached",
+                "median_seconds",
+                "median_first_reach",
+                "lower_bounds",
+                "upper_bounds",
+            )
         }
         rows.append(
             _row(

@@ -71,7 +71,8 @@ def censored_quantile(values: Sequence[float], q: float) -> float:
     """Quantile of values some of which may be infinite (censored): linear between order statistics, never
     NaN.
 
-    An infinite neighbour with weight makes the quantile infinite: a median needs more than half reached.
+    An infinite neighbour with weight makes the quantile infinite: a median needs more than half reached. It holds for
+    either sign, so times (censored above) and their inverses (censored below) agree on it.
     """
     ordered = sorted(values)
     if not ordered:
@@ -82,7 +83,10 @@ def censored_quantile(values: Sequence[float], q: float) -> float:
     if weight < 1e-12:
         return float(ordered[below])
     low, high = ordered[below], ordered[below + 1]
-    return math.inf if math.isinf(high) else float(low + weight * (high - low))
+    for bound in (low, high):
+        if math.isinf(bound):
+            return bound
+    return float(low + weight * (high - low))
 
 
 def pooled_kid(

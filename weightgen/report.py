@@ -21,7 +21,7 @@ from weightgen.goals import headline
 from weightgen.report_chart import Line, chart
 from weightgen.report_html import number, page, picture, pictures, spread, table
 from weightgen.report_pictures import Story, make_pictures, write_mosaic
-from weightgen.report_tables import OURS, SPLIT_WORDS, tables
+from weightgen.report_tables import OURS, SPLIT_WORDS, bound, tables
 from zoo.files import PathLike, read_json, write_text
 
 Row = dict[str, Any]
@@ -136,12 +136,11 @@ def speed_cards(speedup: Sequence[Row]) -> list[tuple[str, str]]:
         if not row["median"]:
             found.append(("not reached", f"the quality that scratch ends with, 16 pairs: {reached}"))
             break
-        bound = "≥ " if row["lower_bounds"] else ""
         text = (
             f"fewer steps than {over} to the quality that scratch ends with, 16 pairs; "
             f"{number(row['median_seconds'])} times less time, start-up included; {reached}"
         )
-        found.append((f"{bound}{number(row['median'])} times", text))
+        found.append((f"{bound(row)}{number(row['median'])} times", text))
     row = headline(speedup, OURS, "scratch")
     if row is not None:
         final = number(row["final_l1_ratio"])

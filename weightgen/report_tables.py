@@ -100,7 +100,7 @@ def speed_section(rows: list[Row]) -> list[str]:
         "there count with a ratio of 0.</p>",
     ]
     columns = ["start", "split", "pairs", "mode", "times fewer steps", "IQR", "times less time"]
-    columns += ["scratch's first reach", "reached", "lower bounds", "steps needed"]
+    columns += ["scratch's first reach", "reached", "lower bounds", "upper bounds", "steps needed"]
     main = [row for row in rows if (row["quality_at"], row["l1_factor"]) == (100, 1.0)]
     for over in ("scratch", "base", "pix2pix_unet"):
         chosen = [row for row in main if row["over"] == over]
@@ -128,17 +128,23 @@ def speed_section(rows: list[Row]) -> list[str]:
 
 
 def speed_cells(row: Row) -> list[Any]:
-    bound = "≥ " if row["lower_bounds"] else ""
     return [
         *(row[key] for key in ("init", "split", "pairs", "mode")),
-        f"{bound}{number(row['median'])}",
+        f"{bound(row)}{number(row['median'])}",
         f"{number(row['iqr'][0])} – {number(row['iqr'][1])}",
         row["median_seconds"],
         row["median_first_reach"],
         reached(row),
         row["lower_bounds"],
+        row["upper_bounds"],
         row["median_steps"],
     ]
+
+
+def bound(row: Row) -> str:
+    """What stands before a ratio some of whose members are bounds only."""
+    lower, upper = row["lower_bounds"] > 0, row["upper_bounds"] > 0
+    return {(True, False): "≥ ", (False, True): "≤ ", (True, True): "about "}.get((lower, upper), "")
 
 
 def reached(row: Row) -> str:

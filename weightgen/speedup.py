@@ -11,9 +11,10 @@ Definitions (also printed in the report):
   overshoots.
 - The ratio over base is base's steps over the start's steps.
 - A start that never reaches the quality is censored: its time is infinite, its ratio 0; it stays in the
-  median.
-- A start that is already there at step 0 is counted with the first evaluation point after 0, and a rival that
-  never gets there with its whole budget: both make the ratio a lower bound; `lower_bounds` counts them.
+  median, which is 0 unless more than half get there.
+- Whoever is already there at step 0 is counted with the first evaluation point after 0, and a rival that never
+  gets there with its whole budget. `lower_bounds` counts the ratios that this makes too small, `upper_bounds`
+  those that it makes too large.
 - `final_l1_ratio` is the final L1 over that of the network whose quality is asked for.
 - Seconds are initialisation + steps x the seconds a step takes for one network alone on one thread.
 """
@@ -83,20 +84,11 @@ def reach(steps: Sequence[int], l1: Sequence[float], threshold: float) -> Reach:
     return Reach(float("inf"))
 
 
-def _spent(curve: Curve, found: Reach) -> tuple[float, float, bool]:
-    """(steps, seconds, exact) that a quality costs; the first evaluation point if it was there at 0."""
-    if not found.at_start:
-        return found.step, curve.seconds(found.step) if np.isfinite(found.step) else float("inf"), True
+def _spent(curve: Curve, found: Reach) -> tuple[float, float]:
+    """(steps, seconds) that a quality costs; those of the first evaluation point if it was there at 0."""
     first = float(curve.steps[1]) if len(curve.steps) > 1 else 1.0
-    return first, curve.seconds(first), False
-
-
-def _rival_spent(curve: Curve, found: Reach) -> tuple[float, float, bool]:
-    """The rival's (steps, seconds, exact): its whole budget when it never gets there."""
-    if np.isinf(found.step):
-        return float(curve.budget), curve.seconds(curve.budget), False
-    steps, seconds, exact = _spent(curve, found)
-    return steps, seconds, exact
+    step = first if found.at_start else found.step
+    return step, curve.seconds(step) if np.isfinite(step) else float("inf")
 
 
 def _ratio(rival: float, mine: float) -> float:
@@ -104,11 +96,13 @@ def _ratio(rival: float, mine: float) -> float:
     return 0.0 if np.isinf(mine) else rival / mine
 
 
-def _summary(values: list[float]) -> dict[str, Any]:
-    return {
-        "median": censored_quantile(values, 0.5),
-        "iqr": [censored_quantile(values, q) for q in (0.25, 0.75)],
-    }
+def _quantile(ratios: list[float], q: float) -> float:
+    """Quantile of ratios of which 0 is censored: there is nothing halfway between never and 3 times sooner."""
+    return max(0.0, censored_quantile([ratio or -np.inf for ratio in ratios], q))
+
+
+def _summary(ratios: list[float]) -> dict[str, Any]:
+    return {"median": _quantile(ratios, 0.5), "iqr": [_quantile(ratios, q) for q in (0.25, 0.75)]}
 
 
 def _entry(
@@ -121,29 +115,34 @@ def _entry(
 ) -> dict[str, Any] | None:
     """The starts of one init against their rivals at one quality; None when no concept has all curves."""
     by_steps, by_seconds, first_reach, steps_needed, final_ratio = [], [], [], [], []
-    reached, lower_bounds = 0, 0
+    lower_bounds, upper_bounds = 0, 0
     for curve in starts:
         if curve.concept not in references or curve.concept not in rivals:
             continue
         reference, rival = references[curve.concept], rivals[curve.concept]
         budget = reference.budget * quality_at / 100
         threshold = reference.at(budget) * l1_factor
-        found = reach(curve.steps, curve.l1, threshold)
-        mine, my_seconds, exact = _spent(curve, found)
-        rival_steps, rival_seconds, rival_exact = _rival_spent(rival, reach(rival.steps, rival.l1, threshold))
+        found, theirs = (reach(one.steps, one.l1, threshold) for one in (curve, rival))
+        never = np.isinf(theirs.step)
+        mine, my_seconds = _spent(curve, found)
+        rival_steps, rival_seconds = _spent(rival, Reach(rival.budget) if never else theirs)
         first_reach.append(_ratio(rival_steps, mine))
         if rival is reference:
-            rival_steps, rival_seconds, rival_exact = budget, rival.seconds(budget), l1_factor >= 1.0
+            rival_steps, rival_seconds = budget, rival.seconds(budget)
         by_steps.append(_ratio(rival_steps, mine))
         by_seconds.append(_ratio(rival_seconds, my_seconds))
         steps_needed.append(found.step)
         final_ratio.append(curve.final / reference.final)
-        reached += int(np.isfinite(found.step))
-        lower_bounds += int(np.isfinite(found.step) and not (exact and rival_exact))
+        if np.isfinite(found.step):
+            # over a reference the numerator is its budget, whenever it was there
+            rival_at_start = theirs.at_start and rival is not reference
+            lower_bounds += int(never or (found.at_start and not rival_at_start))
+            upper_bounds += int(rival_at_start and not found.at_start)
     n = len(by_steps)
     if n == 0:
         return None
     seconds = _summary(by_seconds)
+    reached = int(np.isfinite(steps_needed).sum())
     row = {
         "init": starts[0].init,
         "over": over,
@@ -155,11 +154,12 @@ def _entry(
         **_summary(by_steps),
         "median_seconds": seconds["median"],
         "iqr_seconds": seconds["iqr"],
-        "median_first_reach": censored_quantile(first_reach, 0.5),
+        "median_first_reach": _quantile(first_reach, 0.5),
         "median_steps": censored_quantile(steps_needed, 0.5),
         "reached": reached / n,
         "reached_count": reached,
         "lower_bounds": lower_bounds,
+        "upper_bounds": upper_bounds,
         "n": n,
         "final_l1_ratio": float(np.mean(final_ratio)),
         "final_l1_ratio_interval": list(mean_interval(final_ratio)),

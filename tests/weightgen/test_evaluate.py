@@ -87,6 +87,25 @@ def test_most_unreached_gives_a_ratio_of_zero():
     assert math.isinf(row["median_steps"])
 
 
+def test_half_unreached_gives_no_median_either():
+    curves = [curve("scratch", (0.5, 0.4, 0.2, 0.1), c) for c in "abcd"]
+    curves += [curve("polished", (0.3, 0.3, 0.3, 0.3), c) for c in "ab"]
+    curves += [curve("polished", (0.3, 0.05, 0.05, 0.05), c) for c in "cd"]
+    row = speedups(curves, ((100, 1.0),))[0]
+    assert row["median"] == 0 and math.isinf(row["median_steps"])
+    assert row["iqr"][0] == 0 and row["iqr"][1] > 1
+
+
+def test_a_rival_that_is_there_at_once_makes_the_ratio_an_upper_bound():
+    there, late = (0.05, 0.05, 0.05, 0.05), (0.5, 0.3, 0.1, 0.05)
+    curves = [curve("scratch", late, c) for c in "ab"] + [curve("base", there, c) for c in "ab"]
+    curves += [curve("polished", late, "a"), curve("polished", there, "b")]
+    rows = speedups(curves, ((100, 1.0),))
+    over_base = next(r for r in rows if (r["init"], r["over"]) == ("polished", "base"))
+    assert (over_base["lower_bounds"], over_base["upper_bounds"]) == (0, 1)  # b: both at once, a ratio of 1
+    assert over_base["iqr"] == pytest.approx([0.25 + 0.75 * 0.25, 1 - 0.25 * 0.75])
+
+
 def test_over_the_classic_unet_the_quality_is_its_own():
     curves = [
         curve("pix2pix_unet", (0.9, 0.6, 0.5, 0.4), "a"),
@@ -118,6 +137,7 @@ def test_paired_ratio_is_tighter_than_its_parts():
 
 def test_censored_quantile():
     assert censored_quantile([1, 2, math.inf], 0.5) == 2
+    assert censored_quantile([-math.inf, -math.inf, 2, 3], 0.5) == -math.inf
     assert math.isinf(censored_quantile([1, math.inf], 0.5))
     assert censored_quantile([1, 3], 0.5) == 2
 

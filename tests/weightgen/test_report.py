@@ -161,10 +161,12 @@ def test_a_speedup_that_is_only_a_bound_is_marked():
         "reached_count": 1,
         "n": 2,
         "lower_bounds": 1,
+        "upper_bounds": 0,
         "median_steps": None,
     }
     text = "".join(speed_section([row]))
     assert "≥ 12" in text and "1 of 2" in text and "8 – –" in text
+    assert "≤ 12" in "".join(speed_section([row | {"lower_bounds": 0, "upper_bounds": 1}]))
 
 
 def test_numbers_and_tables():
