@@ -99,6 +99,7 @@ def run_evaluation(
     from pipeline.executors import run_local
     from weightgen.bench import EvaluateConfig
     from weightgen.evaluate import evaluate as run
+    from weightgen.grid import LearningRates
 
     made = HeldOutPairs(tuple(pairs)) if pairs else held_out_pairs(out / "pairs", zoo, grid)
     config = EvaluateConfig(
@@ -106,15 +107,16 @@ def run_evaluation(
         pairs_dirs=tuple(str(folder) for folder in made.folders),
         models={name: str(path) for name, path in models.items()},
         grid=grid,
-        learning_rates=None if rates is None else str(rates),
+        learning_rates=LearningRates.load(rates),
         near_duplicates=text(made.near_duplicates),
         pictures_dir=text(made.pictures),
     )
     if choose_rates:
         from weightgen.choose_rates import choose_learning_rates
 
-        choose_learning_rates(config, out / "rates", run_local, workers)
-        config = replace(config, learning_rates=str(out / "rates" / "learning_rates.json"))
+        trials = replace(config, learning_rates=LearningRates())
+        choose_learning_rates(trials, out / "rates", run_local, workers)
+        config = replace(config, learning_rates=LearningRates.load(out / "rates" / "learning_rates.json"))
     return run(config, out, run_cells=run_local, workers=workers, seconds=seconds)
 
 

@@ -21,7 +21,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from weightgen.grid import Grid
+from weightgen.grid import Grid, LearningRates
 from weightgen.heldout import HeldOut, read_ids
 from zoo.config import from_dict, load_config
 from zoo.files import read_json
@@ -38,7 +38,7 @@ class EvaluateConfig:
     Args:
         pairs_dirs: held-out pairs: a folder each, see `weightgen.heldout`.
         models: weight generators by name (`weightgen.starts.find_models`); others are extra zero-step rows.
-        learning_rates: JSON file; None takes the packaged one.
+        learning_rates: of fine-tuning; part of what is frozen, so all cells of an evaluation have the same ones.
         near_duplicates: JSON list of concept ids that are reported apart.
         pictures_dir: larger pairs for the report, `<concept_id>/{source,target}/`.
         feature_network: of KID; None takes the zoo's own.
@@ -49,7 +49,7 @@ class EvaluateConfig:
     pairs_dirs: tuple[str, ...]
     models: dict[str, str]
     grid: Grid
-    learning_rates: str | None = None
+    learning_rates: LearningRates = field(default_factory=LearningRates)
     near_duplicates: str | None = None
     pictures_dir: str | None = None
     feature_network: str | None = None

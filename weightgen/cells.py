@@ -170,17 +170,21 @@ def zero_step(bench: Bench, cell: ZeroStepCell) -> dict[str, Any]:
 
 
 def train_own(bench: Bench, task: OwnTask) -> None:
-    """Trains adapters as the zoo's were: same base, discriminator, config and pairs (or all there are)."""
+    """Trains adapters as the zoo's were: same base, discriminator, config and pairs (or all there are).
+
+    Raises:
+        WeightzooError: some diverged; all others are there.
+    """
     count = bench.held_out.smallest(task.concepts, "train", bench.own_pairs)
     sources, targets = bench.held_out.stacked(task.concepts, "train", bench.size, count)
     result = train_fleet(bench.base, bench.discriminator, sources, targets, bench.own_training)
     blocks = bench.zoo.layout.to_blocks(result.params).half().float()
     for k, concept_id in enumerate(task.concepts):
-        if bool(result.diverged[k]):
-            raise WeightzooError(
-                f"the own adapter of {concept_id} diverged ({result.reasons[k]}); lower the zoo's rate"
-            )
-        write_blocks(own_path(bench.out_dir, concept_id), [concept_id], blocks[k : k + 1])
+        if not bool(result.diverged[k]):
+            write_blocks(own_path(bench.out_dir, concept_id), [concept_id], blocks[k : k + 1])
+    lost = [f"{concept_id} ({why})" for concept_id, why in zip(task.concepts, result.reasons, strict=True) if why]
+    if lost:
+        raise WeightzooError(f"own adapters that diverged: {', '.join(lost)}; evaluated without them")
 
 
 def starting_point(bench: Bench, task: FinetuneTask) -> Start:

@@ -3,7 +3,7 @@
     choose_learning_rates(config, "runs/rates")          # -> runs/rates/learning_rates.json
 
 Every start has equally many trials (`weightgen.grid.TRIALS`). The lowest mean test L1 after the last step decides. The
-result is what `EvaluateConfig.learning_rates` takes; `weightgen/learning_rates.json` is the packaged one.
+result is what `LearningRates.load` takes; without a path it takes the packaged one, where there is one.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ def choose(key: Key, tasks: Sequence[FinetuneTask]) -> dict[str, Any] | None:
     for task in tasks:
         for concept_id in task.concepts:
             path = task.cell_path(concept_id)
-            final = read_json(path)["l1"][-1] if path.exists() else None
+            cell: dict[str, Any] = read_json(path) if path.exists() else {"diverged": True}
+            final = None if cell["diverged"] else cell["l1"][-1]
             values.setdefault(task.learning_rate, []).append(final)
     tried = [
         {"learning_rate": rate, "l1": sum(finals) / len(finals)}

@@ -97,12 +97,13 @@ def evaluate(
     timing = timed(bench, starts, rows, splits)
 
     own = own_tasks(bench, splits)
-    zero = zero_tasks(bench, inits, splits)
-    failures = run_all(
-        run_cells, workers, [*own, *(t for t in zero if t.task.init != "own")], "zero-step cells"
-    )
-    failures += run_all(run_cells, workers, [t for t in zero if t.task.init == "own"], "own adapters")
-    rates = LearningRates.load(config.learning_rates)
+    zero = zero_tasks(bench, [init for init in inits if init != "own"], splits)
+    failures = run_all(run_cells, workers, [*own, *zero], "zero-step cells")
+    if "own" in inits:
+        own_zero = zero_tasks(bench, ["own"], splits)
+        failures += run_all(run_cells, workers, own_zero, "own adapters")
+        zero += own_zero
+    rates = config.learning_rates
     deadline = None if seconds is None else started + seconds
     tasks = finetune_tasks(bench, rows, rates, timing, deadline)
     failures += run_all(run_cells, workers, tasks, "fine-tuning cells")

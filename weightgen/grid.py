@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -179,15 +179,16 @@ DEFAULT_RATE = 2e-2
 
 @dataclass(frozen=True)
 class LearningRates:
-    """Learning rates by (init, mode, pairs).
+    """Learning rates by "init/mode/pairs".
 
     What was never tried falls back to the nearest tried number of pairs of that start, then to a default.
     """
 
-    chosen: Mapping[tuple[str, str, int], float] = field(default_factory=dict)
+    chosen: dict[str, float] = field(default_factory=dict)
 
     def of(self, init: str, mode: str, pairs: int) -> float:
-        tried = {p: rate for (i, m, p), rate in self.chosen.items() if (i, m) == (init, mode)}
+        keys = {key: key.rsplit("/", 1) for key in self.chosen}
+        tried = {int(p): self.chosen[key] for key, (start, p) in keys.items() if start == f"{init}/{mode}"}
         if tried:
             return tried[min(tried, key=lambda p: abs(p - pairs))]
         return DEFAULT_RATE
@@ -200,7 +201,7 @@ class LearningRates:
         rows: list[dict[str, Any]] = read_json(path).get("chosen", [])
         try:
             return cls(
-                {(row["init"], row["mode"], int(row["pairs"])): float(row["learning_rate"]) for row in rows}
+                {f"{row['init']}/{row['mode']}/{int(row['pairs'])}": float(row["learning_rate"]) for row in rows}
             )
         except (KeyError, TypeError, ValueError) as error:
             raise WeightzooError(

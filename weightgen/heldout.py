@@ -22,7 +22,7 @@ from torch import Tensor
 from zoo.concepts import Concept, read_concepts
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json
-from zoo.pairs import pairs_to_tensors, read_pairs
+from zoo.pairs import find_pairs, pairs_to_tensors, read_pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +86,8 @@ class HeldOut:
 
     def count(self, concept_id: str, part: str) -> int:
         """How many pairs a concept has, without reading them."""
-        folder = self.folders[concept_id] / part / "source"
-        return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
+        folder = self.folders[concept_id] / part
+        return len(find_pairs(folder)) if folder.is_dir() else 0
 
     def stacked(self, ids: Sequence[str], part: str, size: int, count: int) -> tuple[Tensor, Tensor]:
         """The first `count` pairs of each of several concepts, [K, count, 3, size, size] each."""

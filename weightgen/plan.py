@@ -66,19 +66,27 @@ def own_tasks(bench: Bench, splits: dict[str, list[Concept]]) -> list[OwnTask]:
 
 
 def zero_tasks(bench: Bench, inits: Sequence[str], splits: dict[str, list[Concept]]) -> list[ZeroStepCell]:
-    """The zero-step cells; methods that do not read the prompt have one, not one per number of prompts."""
+    """The zero-step cells; methods that do not read the prompt have one, not one per number of prompts.
+
+    Those of `own` cover the concepts whose own adapter is there: plan them once these are trained.
+    """
     grid, tasks = bench.config.grid, []
     for split, concepts in splits.items():
         for init in inits:
             members = own_members(bench, concepts) if init == "own" else concepts
-            if not members:
+            ids = startable(bench, init, [concept.id for concept in members])
+            if not ids:
                 continue
             counts = PROMPT_COUNTS if init in PROMPTED and init in grid.four_prompts else (1,)
-            ids = tuple(concept.id for concept in members)
             tasks += [
                 ZeroStepCell(str(bench.out_dir), ZeroStepTask(split, init, count), ids) for count in counts
             ]
     return tasks
+
+
+def startable(bench: Bench, init: str, ids: Sequence[str]) -> tuple[str, ...]:
+    """The concepts that a start has weights for: an own adapter that diverged is not there."""
+    return tuple(i for i in ids if init != "own" or own_path(bench.out_dir, i).exists())
 
 
 def finetune_tasks(
@@ -95,10 +103,13 @@ def finetune_tasks(
         shown = tuple(ids[: bench.config.grid.picture_concepts])
         for chunk in chunks(ids, bench.config.grid.finetune_fleet):
             for init in row.inits:
+                members = startable(bench, init, chunk)
+                if not members:
+                    continue
                 steps = row.steps_of(init)
                 # as long as one after the other: a fleet gains what processes side by side lose
                 alone = timing["step_seconds"].get(init, timing["step_seconds"].get(row.mode, 0.1))
-                needed = len(chunk) * steps * alone
+                needed = len(members) * steps * alone
                 tasks.append(
                     FinetuneTask(
                         str(bench.out_dir),
@@ -106,7 +117,7 @@ def finetune_tasks(
                         row.pairs,
                         row.mode,
                         init,
-                        chunk,
+                        members,
                         steps,
                         rates.of(init, row.mode, row.pairs),
                         deadline=None if deadline is None else deadline - needed,

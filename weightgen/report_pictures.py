@@ -24,6 +24,7 @@ from zoo.apply import apply_to_photo
 from zoo.concepts import Concept
 from zoo.files import PathLike, atomic_path, read_json
 from zoo.lora import merge, save_base
+from zoo.pairs import decode_pair, find_pairs
 from zoo.progress import track
 
 SHOWN = ("base", "nearest", "kernel_ridge", "generated", "polished")
@@ -90,7 +91,8 @@ def tell(bench: Bench, concept: Concept) -> Story | None:
             edit(weights, story.source, picture)
             weights.unlink()
         story.zero.append((init, picture))
-        cell = read_json(bench.cell(f"zero-{concept.split}-{init}-1"))
+        path = bench.cell(f"zero-{concept.split}-{init}-1")
+        cell = read_json(path) if path.exists() else {"concepts": []}  # it failed: a line of the report says so
         if concept.id in cell["concepts"]:
             story.l1["zero", init] = cell["l1"][cell["concepts"].index(concept.id)]
     pairs = min((row.pairs for row in bench.config.grid.finetune if row.split == concept.split), default=0)
@@ -114,20 +116,19 @@ def photograph(bench: Bench, concept: Concept, folder: Path) -> tuple[Path, Path
     roots = [Path(given) / concept.id] if given else []
     roots.append(bench.held_out.folders[concept.id] / "test")
     for root in roots:
-        names = sorted(path.name for path in (root / "source").glob("*.*")) if root.is_dir() else []
-        if not names:
+        found = sorted(find_pairs(root), key=lambda pair: pair.name) if root.is_dir() else []
+        if not found:
             continue
         # spread the photographs over the concepts
-        name = names[int(hashlib.sha256(concept.id.encode()).hexdigest(), 16) % len(names)]
+        chosen = found[int(hashlib.sha256(concept.id.encode()).hexdigest(), 16) % len(found)]
         pair = folder / "source.png", folder / "target.png"
-        for half, path in zip(("source", "target"), pair, strict=True):
-            if path.exists():
-                continue
-            file = next(p for p in sorted((root / half).iterdir()) if p.stem == Path(name).stem)
-            with Image.open(file) as image, atomic_path(path) as temporary:
-                scale = max(1.0, SMALLEST / min(image.size))
-                size = (round(image.width * scale), round(image.height * scale))
-                image.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(temporary)
+        if all(path.exists() for path in pair):
+            return pair
+        for path, image in zip(pair, decode_pair(chosen)[1:], strict=True):
+            scale = max(1.0, SMALLEST / min(image.size))
+            size = (round(image.width * scale), round(image.height * scale))
+            with atomic_path(path) as temporary:
+                image.resize(size, Image.Resampling.LANCZOS).save(temporary)
         return pair
     return None
 

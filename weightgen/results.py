@@ -163,10 +163,11 @@ def final_rows(
         )
         read = [read_json(task.cell_path(concept_id)) for concept_id, task in members]
         paths = [task.cell_path(concept_id).with_suffix(".safetensors") for concept_id, task in members]
-        mine = np.stack([load_file(path)["features"].numpy() for path in paths])
-        count = read[0]["test_images"]
+        stored = [load_file(path)["features"].numpy() for path in paths]
+        count = min(map(len, stored))  # concepts with fewer test pairs have fewer
+        mine = np.stack([own[:count] for own in stored])
         truth = [
-            target_features(bench.feature_network, bench.held_out, (c,), bench.size, count, mine.shape[1])[0]
+            target_features(bench.feature_network, bench.held_out, (c,), bench.size, count, count)[0]
             for c, _ in members
         ]
         kid, interval = pooled_kid(

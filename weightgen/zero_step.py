@@ -149,7 +149,8 @@ def summarise(
             index = [i for i, name in enumerate(cell["concepts"]) if (name in near_duplicates) == keep]
             if not index:
                 continue
-            l1_values, psnr_values = ([cell[key][i] for i in index] for key in ("l1", "psnr"))
+            # null, a picture that was not finite, makes the mean null too
+            l1_values, psnr_values = (np.array(cell[key], dtype=float)[index] for key in ("l1", "psnr"))
             row = {
                 "split": cell["split"],
                 "init": cell["init"],

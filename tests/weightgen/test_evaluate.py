@@ -3,13 +3,15 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from weightgen import cells
 from weightgen.bench import bench_of, own_path
-from weightgen.choose_rates import choose_learning_rates
+from weightgen.choose_rates import choose, choose_learning_rates, trial_tasks
 from weightgen.evaluate import evaluate
 from weightgen.goals import goals
 from weightgen.grid import DEFAULT_RATE, GRIDS, TRIALS, FinetuneRow, LearningRates
@@ -21,10 +23,11 @@ from weightgen.report import cards, problems
 from weightgen.report_tables import tables
 from weightgen.speedup import Curve, mean_curves, reach, speedups
 from weightgen.starts import Starts, find_models
-from weightgen.zero_step import scratch_networks
+from weightgen.zero_step import scratch_networks, summarise
 from zoo.concepts import write_concepts
 from zoo.errors import WeightzooError
 from zoo.files import read_json, write_json
+from zoo.train_gan import train_fleet
 
 from .toy_evaluation import config_of, make_world, thumbnails, toy_grid
 
@@ -212,7 +215,7 @@ def test_grids_are_complete():
 
 
 def test_learning_rates(tmp_path):
-    rates = LearningRates({("base", "full", 16): 3e-3})
+    rates = LearningRates({"base/full/16": 3e-3})
     assert rates.of("base", "full", 64) == 3e-3 and rates.of("scratch", "full", 16) == DEFAULT_RATE
     write_json(tmp_path / "rates.json", {"chosen": [{"init": "base"}]})
     with pytest.raises(WeightzooError, match="learning_rate"):
@@ -342,6 +345,57 @@ def test_another_setting_is_refused(evaluated, world):
     _, out = evaluated
     with pytest.raises(WeightzooError, match="seed: 0 -> 1"):
         evaluate(config_of(world, seed=1), out)
+    other = LearningRates({"base/full/8": 3e-3})
+    with pytest.raises(WeightzooError, match="learning_rates.chosen.base/full/8"):  # half of the cells have another one
+        evaluate(config_of(world, learning_rates=other), out)
+
+
+def test_an_own_adapter_that_diverges_is_missed_alone(world, tmp_path, monkeypatch):
+    def poisoned(*args, **more):
+        result = train_fleet(*args, **more)
+        if "on_step" in more:  # fine-tuning
+            return result
+        return replace(result, diverged=torch.tensor([True, False]), reasons=["at step 0", None])
+
+    rows = (FinetuneRow("combination", 8, "full", ("polished", "own"), 2, 6, 4),)
+    grid = toy_grid(inits=("copy", "base", "polished", "own"), own_splits=("combination",), own_concepts=2)
+    grid = replace(grid, finetune=rows, splits=("combination",), four_prompts=())
+    monkeypatch.setattr(cells, "train_fleet", poisoned)
+    results = evaluate(config_of(world, grid=grid), tmp_path)
+    (failure,) = results["failures"]
+    assert "diverged" in failure["reason"] and "at step 0" in failure["reason"]
+    zero = {row["init"]: row["n"] for row in results["zero_step"]}
+    final = {row["init"]: row["n"] for row in results["final"]}
+    assert (zero["polished"], zero["own"]) == (2, 1) and final == {"polished": 2, "own": 1}
+
+
+def test_concepts_may_have_unequal_numbers_of_test_pairs(world, tmp_path):
+    shutil.copytree(world / "heldout", tmp_path / "heldout")
+    for half in ("source", "target"):
+        (tmp_path / "heldout" / "combination-blue" / "test" / half / "p003.png").unlink()
+    rows = (FinetuneRow("combination", 8, "full", ("scratch", "polished"), 3, 2, 2),)
+    grid = toy_grid(inits=("copy", "base"), own_concepts=0, finetune=rows)
+    grid = replace(grid, splits=("combination",), four_prompts=(), finetune_fleet=1)
+    config = config_of(world, grid=grid, pairs_dirs=(str(tmp_path / "heldout"),))
+    results = evaluate(config, tmp_path / "out")
+    assert {row["n"] for row in results["final"]} == {2} and results["failures"] == []
+
+
+def test_a_picture_that_is_not_finite_leaves_a_gap():
+    cell = {"split": "value", "init": "base", "prompts": 1, "concepts": ["a", "b"], "l1": [0.1, None]}
+    cell |= {"psnr": [20.0, None], "kid": None, "kid_interval": None, "feature_network": "x", "kid_images": 4}
+    ((row,), _) = summarise([cell], frozenset(), 20)
+    assert math.isnan(row["l1"]) and math.isnan(row["psnr"]) and row["n"] == 2
+
+
+def test_a_diverged_trial_cannot_win(tmp_path):
+    row = FinetuneRow("validation", 16, "full", ("base",), 1, 4, 4)
+    low, high = trial_tasks(str(tmp_path), row, "base", ["soft"])
+    write_json(low.cell_path("soft"), {"l1": [0.5, 0.1], "diverged": True})
+    write_json(high.cell_path("soft"), {"l1": [0.5, 0.3], "diverged": False})
+    assert choose(("base", "full", 16), [low, high])["learning_rate"] == high.learning_rate
+    high.cell_path("soft").unlink()
+    assert choose(("base", "full", 16), [low, high]) is None
 
 
 def test_a_budget_cuts_whole_concepts_and_says_so(world):
@@ -379,6 +433,9 @@ def test_held_out_reads_and_complains(world, tmp_path):
     assert len(held_out.concepts("combination")) == 3 and len(held_out.concepts("combination", 2)) == 2
     concept = held_out.concept("combination-blue")
     assert wordings(concept, 1) == ["please blue"] and len(wordings(concept, 4)) == 4
+    shutil.copytree(world / "heldout", tmp_path / "more")
+    (tmp_path / "more" / "combination-blue" / "train" / "source" / ".DS_Store").write_bytes(b"not a picture")
+    assert HeldOut.open([tmp_path / "more"]).count("combination-blue", "train") == 8
     with pytest.raises(WeightzooError, match="8 pairs, 9 are needed"):
         held_out.pairs("combination-blue", "train", 16, 9)
     with pytest.raises(WeightzooError, match="rename one"):

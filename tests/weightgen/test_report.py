@@ -134,6 +134,16 @@ def test_what_is_missing_or_failed_is_said(finished):
     assert "generated_unet1d" in text and "diverged &lt;here&gt;" in text and "Only 2 of 6" in text
 
 
+def test_a_cell_that_failed_does_not_cost_the_report(finished, tmp_path):
+    lost = next((finished / "cells").glob("zero-combination-base-1.json"))
+    content = lost.read_bytes()
+    lost.unlink()
+    try:
+        assert write_report(finished, tmp_path).is_file()
+    finally:
+        lost.write_bytes(content)
+
+
 def test_misses_come_first():
     rows = [
         {"claim": "a", "wanted": "below 1", "value": 0.5, "holds": True, "n": 3},
