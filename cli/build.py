@@ -5,11 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.choices import choose
+from cli.choices import choose, given, refuse, require
 from cli.output import JsonOption, emit, quiet_progress
 
 
 def build(
+    ctx: typer.Context,
     preset: Annotated[str, typer.Option(help="tiny, small or paper.")] = "small",
     run_dir: Annotated[
         str | None,
@@ -40,7 +41,8 @@ def build(
     executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
     address: Annotated[str, typer.Option(help="Ray cluster: local, auto or ray://HOST:PORT.")] = "local",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Fleets trained side by side.  [default: one a core]")
+        int | None,
+        typer.Option(min=1, help="Fleets trained side by side.  [default: one a core, or one on a GPU]"),
     ] = None,
     max_in_flight: Annotated[
         int | None,
@@ -80,15 +82,11 @@ def build(
     from zoo.concepts import read_concepts
 
     choose("executor", executor, EXECUTORS)
-    frozen = {"--config": config, "--photos": photos, "--teacher": teacher, "--base-from": base_from}
-    check_combination(extend, repair, run_dir, concepts, frozen)
-    workers = workers or cores()
+    check_combination(ctx, extend is not None, repair, executor == "ray", dry_run)
+    device = device or ("cuda" if gpus_per_fleet else "cpu")
+    workers = workers or (cores() if device == "cpu" else 1)
     folder = extend or run_dir or f"runs/{preset}"
-    options: dict[str, Any] = {
-        "executor": executor,
-        "workers": workers,
-        "device": device or ("cuda" if gpus_per_fleet else "cpu"),
-    }
+    options: dict[str, Any] = {"executor": executor, "workers": workers, "device": device}
     if executor == "ray":
         options |= {"address": address, "gpus_per_task": gpus_per_fleet, "max_in_flight": max_in_flight}
     if extend:
@@ -107,7 +105,7 @@ def build(
     if dry_run:
         from pipeline.calibrate import calibrate
 
-        plan = calibrate(chosen, own, workers, options["device"], base_from is not None, gpus_per_fleet)
+        plan = calibrate(chosen, own, workers, device, base_from is not None, gpus_per_fleet)
         return emit(plan, json, [f"{key}: {value}" for key, value in plan.items()])
 
     from pipeline.build import build as run
@@ -137,26 +135,30 @@ def report(manifest: Any, folder: str, json: bool) -> None:
     return emit(result, json, lines)
 
 
-def check_combination(
-    extend: str | None, repair: bool, run_dir: str | None, concepts: Path | None, frozen: dict[str, Any]
-) -> None:
-    """Refuse options that a finished run's own config decides.
+def check_combination(ctx: typer.Context, extend: bool, repair: bool, on_ray: bool, dry_run: bool) -> None:
+    """Refuse options that would do nothing.
 
     Raises:
         WeightzooError: naming the option.
     """
     from zoo.errors import WeightzooError
 
-    if not extend and not repair:
-        return
-    given = [name for name, value in frozen.items() if value is not None]
-    what = "--extend" if extend else "--repair"
-    if given:
-        raise WeightzooError(f"{what} takes no {given[0]}: the run's own config.json holds; leave it out")
-    if extend and (repair or run_dir):
-        raise WeightzooError("--extend names the run by itself; leave --repair and --run-dir out")
-    if extend and concepts is None:
-        raise WeightzooError("--extend needs --concepts FILE.jsonl: what to add")
+    frozen = ("config", "photos", "teacher", "base_from")
+    if extend or repair:
+        what = "--extend" if extend else "--repair"
+        refuse(ctx, what, "the run's own config.json holds", *frozen)
+        refuse(ctx, what, "it trains at once", "dry_run")
+    if extend:
+        refuse(ctx, "--extend", "a run is repaired first, with --run-dir RUN --repair", "repair")
+        refuse(ctx, "--extend", "it names the run by itself", "run_dir", "preset")
+        if not given(ctx, "concepts"):
+            raise WeightzooError("--extend needs --concepts FILE.jsonl: what to add")
+    if repair:
+        refuse(ctx, "--repair", "it adds nothing", "concepts")
+    if not on_ray:
+        require(ctx, "--executor ray", "address", "max_in_flight")
+        if not dry_run:
+            require(ctx, "--executor ray", "gpus_per_fleet")
 
 
 def with_own(config: Any, photos: Path | None, teacher: str | None) -> Any:

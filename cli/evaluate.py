@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.choices import choose
+from cli.choices import choose, refuse
 from cli.embedded import model_folder, zoo_folder
 from cli.heldout import HeldOutPairs, held_out_pairs
 from cli.output import JsonOption, emit, quiet_progress
@@ -13,6 +13,7 @@ from cli.tables import show
 
 
 def evaluate(
+    ctx: typer.Context,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for cells, evaluation.json, the report.")],
     model: Annotated[
         list[Path] | None,
@@ -57,12 +58,13 @@ def evaluate(
 
     from cli.build import cores
     from weightgen.grid import GRIDS
-    from weightgen.starts import find_models
 
+    if choose_rates:
+        refuse(ctx, "--choose-rates", "it chooses them", "rates")
+    if full:
+        refuse(ctx, "--full", "it is --grid full", "grid")
     zoo = zoo_folder(data)
-    models: dict[str, Path] = {}
-    for folder in model or [model_folder(None)]:
-        models |= find_models(folder)
+    models = all_models(model or [model_folder(None)])
     chosen = choose("grid", "full" if full else grid, GRIDS)()
     if split:
         known = dict.fromkeys(chosen.splits)
@@ -80,6 +82,27 @@ def evaluate(
     if json:
         return emit(results, True)
     return show(results, report)
+
+
+def all_models(folders: list[Path]) -> dict[str, Path]:
+    """Return the weight generators in all of ``folders`` by name.
+
+    Raises:
+        WeightzooError: two of them have one name.
+    """
+    from weightgen.starts import find_models
+    from zoo.errors import WeightzooError
+
+    models: dict[str, Path] = {}
+    for folder in folders:
+        for name, path in find_models(folder).items():
+            if name in models:
+                raise WeightzooError(
+                    f"{models[name]} and {path} would both be called {name!r}; "
+                    "put them into one folder, where the second goes by its folder's name"
+                )
+            models[name] = path
+    return models
 
 
 def run_evaluation(

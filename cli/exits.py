@@ -92,7 +92,7 @@ def describe(error: BaseException) -> tuple[str, int] | None:
         return f"{error.filename}: {_reason(error)}; check the path", WRONG_INPUT
     if isinstance(error, PermissionError):
         return f"{error.filename}: {_reason(error)}; choose another folder or change its permissions", FAILED
-    if isinstance(error, MemoryError):
+    if _out_of_memory(error):
         return "out of memory; close other programs or choose a smaller size", FAILED
     return None
 
@@ -107,6 +107,15 @@ def _disk_full(error: BaseException | None) -> bool:
         return False
     # safetensors has an error type of its own, worker processes send text: both hold the system's words
     return getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    # torch is not imported here: its GPU error goes by its type's name, its CPU allocator's by the text
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
 
 
 def _reason(error: OSError) -> str:

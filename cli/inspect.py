@@ -122,8 +122,9 @@ def _zoo_facts(path: Path) -> Facts:
         concepts = read_concepts(path / "concepts.jsonl")
         return {"state": "unfinished", "concepts": len(concepts), "shards done": len(shard_paths(path))}
     manifest = load_manifest(path)
+    part = manifest.subset
     return {
-        "state": "finished",
+        "state": f"a part of {part['repo']}, {part['shards']} shards" if part else "finished",
         "name": manifest.name,
         "format version": manifest.format_version,
         "counts": manifest.counts,

@@ -39,7 +39,7 @@ def serve(
     \b
     Examples:
       weightzoo serve --no-ray
-      weightzoo serve --model user/model --replicas 4
+      weightzoo serve --model user/model --data zoo --replicas 4
       WEIGHTZOO_TOKEN=... weightzoo serve --host 0.0.0.0
     """
     from weightgen.serve import check_binding

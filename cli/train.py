@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.choices import choose
+from cli.choices import choose, given, refuse, require
 from cli.embedded import EMBEDDED
 from cli.output import JsonOption, emit, quiet_progress
 
@@ -13,6 +13,7 @@ PRECISIONS: dict[str, Literal["float32", "bfloat16"]] = {"fp32": "float32", "bf1
 
 
 def train(
+    ctx: typer.Context,
     out: Annotated[Path, typer.Option("-o", "--out", help="Model folder to write.")],
     data: Annotated[
         list[str] | None,
@@ -88,8 +89,7 @@ def train(
         --storage s3://bucket/runs -o model
     """
     quiet_progress(json)
-    check_stages(polish is not None, pseudo_labels, random_init, more_concepts, accumulate, precision)
-    check_cluster(ray, polish is not None, use_gpu, storage, address)
+    check_combination(ctx, polish is not None, pseudo_labels, ray, data or [])
     from zoo.hub import open_named
 
     zoos = [open_named(name) for name in data or [EMBEDDED]]
@@ -137,45 +137,29 @@ def train(
     emit({"model": str(folder), **metadata}, json, lines)
 
 
-def check_stages(
-    polish: bool,
-    pseudo_labels: bool,
-    random_init: bool,
-    more_concepts: int,
-    accumulate: int | None,
-    precision: str | None,
+def check_combination(
+    ctx: typer.Context, polish: bool, pseudo_labels: bool, ray: bool, data: list[str]
 ) -> None:
-    """Refuse options of the other stage, which would do nothing.
+    """Refuse options of the other stage, or of a cluster that is not there: they would do nothing.
 
     Raises:
         WeightzooError: naming the option.
     """
     from zoo.errors import WeightzooError
 
-    if polish and pseudo_labels:
-        raise WeightzooError("--pseudo-labels comes first: train with it alone, then --polish that model")
-    if random_init and not polish:
-        raise WeightzooError("--random-init needs --polish MODEL, whose network it starts anew; add it")
-    if more_concepts and not (polish or pseudo_labels):
-        raise WeightzooError("--more-concepts needs --pseudo-labels or --polish MODEL; add one of them")
-    if polish and (accumulate is not None or precision is not None):
-        name = "--precision" if accumulate is None else "--accumulate"
-        raise WeightzooError(f"{name} is an option of the first stage; leave it out with --polish")
-
-
-def check_cluster(ray: bool, polish: bool, use_gpu: bool, storage: str | None, address: str) -> None:
-    """Refuse options of the cluster without it, and the stage that does not run on one.
-
-    Raises:
-        WeightzooError: naming the option.
-    """
-    from zoo.errors import WeightzooError
-
-    if ray and polish:
-        raise WeightzooError("--polish runs in one process; leave --ray out")
-    given = {"--use-gpu": use_gpu, "--storage": storage, "--address": address != "local"}
-    if not ray and (alone := [name for name, value in given.items() if value]):
-        raise WeightzooError(f"{alone[0]} is an option of --ray; add it")
+    if polish:
+        refuse(ctx, "--polish", "train with it alone first, then polish that model", "pseudo_labels")
+        refuse(ctx, "--polish", "it runs in one process", "ray")
+        first = ("accumulate", "precision", "denoiser", "loader_workers", "preset")
+        refuse(ctx, "--polish", "that is an option of the first stage", *first)
+        if len(data) > 1:
+            raise WeightzooError("--polish takes one --data: the zoo whose teacher edits; leave the others out")
+    else:
+        require(ctx, "--polish", "random_init")
+        if not pseudo_labels and given(ctx, "more_concepts"):
+            raise WeightzooError("--more-concepts needs --pseudo-labels or --polish MODEL; add one of them")
+    if not ray:
+        require(ctx, "--ray", "num_workers", "use_gpu", "storage", "address")
 
 
 def config_folder(zoo: Any) -> Path:

@@ -41,6 +41,8 @@ def run(error: BaseException | None = None, action=None):
         (PermissionError(errno.EACCES, "Permission denied", "out"), 1, "out: permission denied"),
         (ModuleNotFoundError("No module named 'kornia.color'", name="kornia.color"), 2, "'weightzoo[build]'"),
         (MemoryError(), 1, "out of memory"),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried"), 1, "out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 1, "out of memory"),
     ],
 )
 def test_one_line_and_exit_code(error: BaseException, code: int, text: str) -> None:

@@ -73,10 +73,8 @@ def test_wrong_accumulation_and_precision(train, tmp_path):
     assert train("--accumulate", 0).code == 2
     among = train("--accumulate", 4, "--ray", "--num-workers", 2).error
     assert "a batch of 4 cannot be divided among 2 workers in 4 parts each" in among
-    assert (
-        "--accumulate is an option of the first stage" in train("--accumulate", 2, "--polish", tmp_path).error
-    )
-    assert "--precision is an option" in train("--precision", "bf16", "--polish", tmp_path).error
+    assert "--polish takes no --accumulate" in train("--accumulate", 2, "--polish", tmp_path).error
+    assert "--polish takes no --precision" in train("--precision", "bf16", "--polish", tmp_path).error
 
 
 def test_full_disk(train, full_disk):
@@ -116,7 +114,8 @@ def test_ray_options(train, monkeypatch, tmp_path):
     import sys
 
     assert "--use-gpu is an option of --ray" in train("--use-gpu").error
-    assert "leave --ray out" in train("--ray", "--polish", tmp_path).error
+    assert "--polish takes no --ray" in train("--ray", "--polish", tmp_path).error
+    assert "--num-workers is an option of --ray" in train("--num-workers", 2).error
     assert "cannot be divided among 3 workers" in train("--ray", "--num-workers", 3).error
     monkeypatch.setitem(sys.modules, "ray", None)
     absent = train("--ray")

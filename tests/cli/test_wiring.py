@@ -97,8 +97,10 @@ def test_train_polish(run, zoo, studio, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--polish", "m", "--pseudo-labels"), "comes first"),
-        (("--random-init",), "needs --polish"),
+        (("--polish", "m", "--pseudo-labels"), "--polish takes no --pseudo-labels: train with it alone first"),
+        (("--polish", "m", "--denoiser", "unet1d"), "--polish takes no --denoiser"),
+        (("--polish", "m", "--data", "a", "--data", "b"), "--polish takes one --data"),
+        (("--random-init",), "--random-init is an option of --polish"),
         (("--more-concepts", 9), "needs --pseudo-labels or --polish"),
     ],
 )
