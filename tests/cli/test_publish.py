@@ -52,6 +52,8 @@ def test_publish_and_download(run, hub, zoo, tmp_path):
     assert part.code == 0, part.err
     assert "a part: 1 of" in part.out
     assert run("inspect", tmp_path / "part", "--verify").code == 0
+    state = run("inspect", tmp_path / "part", "--json").json["state"]
+    assert state.startswith("a part of user/micro, 1 of ")
     named = run("download", "user/micro", "--concepts", "check-*", "-o", tmp_path / "named", "--json")
     assert named.json["counts"] == {"concepts": 2, "ok": 2, "ok/validation": 2, "rejected": 0, "failed": 0}
 
