@@ -15,7 +15,6 @@ is the control: the same network trained by pictures alone.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,11 +43,12 @@ from weightgen.objective import one_step
 from weightgen.optimizing import learning_rate_factor, parameter_groups, pick_device, update_ema
 from weightgen.pictures import Batches, PictureBatch, batches_from, check_batch, picture_loss
 from weightgen.prefetch import prefetch
+from weightgen.stopping import stop_between_steps
 from weightgen.text import load_text_encoder
-from weightgen.train_folder import clear
+from weightgen.train_folder import clear, write_rows
 from zoo.config import config_diff, save_config, to_dict
 from zoo.errors import WeightzooError
-from zoo.files import read_json, sha256_file, write_text
+from zoo.files import read_json, sha256_file
 from zoo.lora import load_base
 from zoo.progress import bar
 from zoo.train_gan import run_generators
@@ -114,6 +114,7 @@ def polish(
     Raises:
         WeightzooError: a folder of another config or model, batches that end or do not fit, or gradients that
             stay non-finite.
+        Interrupted: Ctrl-C; the step was brought to its end, and the same call goes on from there.
     """
     model, out_dir = load_model_folder(model_dir), Path(out_dir)
     if out_dir.resolve() == model.path.resolve():
@@ -124,11 +125,8 @@ def polish(
         return out_dir
     polishing = Polishing(model, config, out_dir, seconds, validation)
     polishing.restore()
-    try:
-        polishing.run(batches, on_log)
-    except KeyboardInterrupt:
-        polishing.checkpoint()
-        raise
+    with stop_between_steps(out_dir) as stop:
+        polishing.run(batches, on_log, stop)
     return polishing.finish()
 
 
@@ -159,6 +157,7 @@ class Polishing:
         groups = parameter_groups(self.denoiser, config.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, config.learning_rate, fused=True)
         self.step, self.elapsed, self.best, self.skipped = 0, 0.0, math.inf, 0
+        self.rows: list[dict[str, Any]] = []  # metrics.jsonl
 
     @property
     def progress(self) -> float:
@@ -167,8 +166,14 @@ class Polishing:
             return self.step / max(self.config.steps, 1)
         return min(self.elapsed / max(self.seconds, 1e-9), 1.0)
 
-    def run(self, batches: Batches, on_log: Log | None = None) -> None:
-        """Trains until done, validating and writing checkpoints on the way."""
+    def run(
+        self, batches: Batches, on_log: Log | None = None, stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Trains until done, validating and writing checkpoints on the way.
+
+        Args:
+            stop: asked after each step; True ends the run with a checkpoint of that step.
+        """
         config = self.config
         stream, value = prefetch(self.prepared(batches_from(batches, self.step))), math.nan
         before, began = self.elapsed, time.perf_counter()
@@ -176,7 +181,8 @@ class Polishing:
             task = display.add_task("polishing", total=self.seconds or config.steps)
             if self.step == 0:
                 self.validate(value, on_log)
-            while self.progress < 1:
+            stopped = False
+            while self.progress < 1 and not stopped:
                 batch = next(stream, None)
                 if batch is None:
                     raise WeightzooError(f"the batches ended at step {self.step}; give an endless iterable")
@@ -185,7 +191,8 @@ class Polishing:
                 done = self.progress >= 1
                 if done or self.step % config.validate_every == 0:
                     self.validate(value, on_log)
-                if done or self.step % config.checkpoint_every == 0:
+                stopped = stop()
+                if done or stopped or self.step % config.checkpoint_every == 0:
                     self.checkpoint()
                 text = f"polishing  loss {value:.4f}  validation L1 {self.best:.4f}"
                 display.update(task, description=text, completed=self.elapsed if self.seconds else self.step)
@@ -251,8 +258,8 @@ class Polishing:
             "loss": round(value, 6) if math.isfinite(value) else None,
             "l1": round(l1, 6) if math.isfinite(l1) else None,
         }
-        with open(self.out_dir / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(row) + "\n")
+        self.rows.append(row)
+        write_rows(self.out_dir, self.rows)
         if l1 < self.best or not errors:
             self.best = l1 if errors else math.inf
             save_tensors(self.out_dir / "checkpoints" / "best.safetensors", self.ema.state_dict(), row)
@@ -267,12 +274,12 @@ class Polishing:
             **with_prefix("optimizer", optimizer_tensors(self.optimizer)),
         }
         best = self.best if math.isfinite(self.best) else None
-        state = {"elapsed": self.elapsed, "best": best, "skipped": self.skipped}
+        state = {"elapsed": self.elapsed, "best": best, "skipped": self.skipped, "rows": self.rows}
         folder = self.out_dir / "checkpoints"
         save_checkpoint(folder, self.step, tensors, state, self.config.keep_checkpoints)
 
     def restore(self) -> None:
-        """Goes back to the newest checkpoint, if there is one; later rows of metrics.jsonl are dropped."""
+        """Goes back to the newest checkpoint, if there is one."""
         found = load_checkpoint(self.out_dir / "checkpoints")
         if found:
             tensors, state = found
@@ -281,9 +288,7 @@ class Polishing:
             load_optimizer(self.optimizer, under("optimizer", tensors))
             self.step, self.elapsed, self.skipped = state["step"], state["elapsed"], state["skipped"]
             self.best = math.inf if state["best"] is None else state["best"]
-        metrics = self.out_dir / "metrics.jsonl"
-        rows = metrics.read_text().splitlines() if metrics.exists() and found else []
-        write_text(metrics, "".join(f"{row}\n" for row in rows if json.loads(row)["step"] <= self.step))
+            self.rows = state.get("rows", [])  # older checkpoints have none
 
     def finish(self) -> Path:
         """Writes the model folder with the best averaged weights."""

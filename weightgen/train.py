@@ -37,6 +37,7 @@ from weightgen.data import WeightBatch, WeightDataset, WeightSource, hold_out
 from weightgen.loader import load
 from weightgen.objective import draw, loss, make_scheduler, one_step
 from weightgen.optimizing import learning_rate_factor, parameter_groups, pick_device, update_ema
+from weightgen.stopping import stop_between_steps
 from weightgen.team import Team
 from weightgen.tensorboard import curves
 from weightgen.text import TextStates, load_text_encoder
@@ -75,6 +76,7 @@ def train(
 
     Raises:
         WeightzooError: a folder of another config or data, an empty split, a loss that is not finite.
+        Interrupted: Ctrl-C; the step was brought to its end, and the same call goes on from there.
     """
     out_dir = Path(out_dir)
     source, validation = with_validation(source, validation)
@@ -92,11 +94,9 @@ def train(
             if on_log:
                 on_log(row)
 
-        try:
-            training.run(write, show)
-        except KeyboardInterrupt:
-            training.checkpoint()
-            raise
+        # each process of a team would stop at a step of its own
+        with stop_between_steps(out_dir, listen=training.team.size == 1) as stop:
+            training.run(write, show, stop=stop)
     return finish(out_dir, config, source, validation)
 
 
@@ -155,12 +155,14 @@ class Training:
         on_log: Log | None = None,
         show: Callable[..., None] = lambda progress, step, **values: None,
         on_checkpoint: Callable[[], None] = lambda: None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """Trains until done, validating and writing checkpoints on the way; every process of the team takes part.
 
         Args:
             show: called once a step, with progress, step and figures to show.
             on_checkpoint: called in every process after each checkpoint.
+            stop: asked after each step; True ends the run with a checkpoint of that step.
         """
         config = self.config
         batches = load(
@@ -173,7 +175,8 @@ class Training:
             lambda batch: self.text_encoder.prepare(batch.texts),
         )
         with closing(batches):
-            while self.progress < 1 or self.step == 0:
+            stopped = False
+            while (self.progress < 1 or self.step == 0) and not stopped:
                 started = time.perf_counter()
                 value = self.train_step(next(batches))
                 self.tick(started)
@@ -181,13 +184,17 @@ class Training:
                 validated = self.progress >= 1 or self.step % config.validate_every == 0
                 if validated:
                     self.validate(value, on_log)
-                if self.progress >= 1 or self.step % config.checkpoint_every == 0:
+                saved = self.progress >= 1 or self.step % config.checkpoint_every == 0
+                if saved:
                     self.checkpoint()
                     on_checkpoint()
                 self.tick(started)
                 show(self.progress, self.step, loss=value, r2=self.best)
                 if self.progress >= 1 and not validated:  # the time ran out while a checkpoint was written
                     self.validate(value, on_log)
+                    saved = False
+                stopped = stop()
+                if not saved and (self.progress >= 1 or stopped):  # it may have run out in a validation too
                     self.checkpoint()
                     on_checkpoint()
 
