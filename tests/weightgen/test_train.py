@@ -216,6 +216,11 @@ def test_model_folder_in_half_precision_and_its_errors(make_dataset, tmp_path):
         torch.testing.assert_close(half.denoiser.state_dict()[name], value.half().float())
     with pytest.raises(WeightzooError, match="not a weight generator's folder"):
         load_model_folder(tmp_path)
+    about = json.loads((tmp_path / "m" / "weightgen.json").read_text())
+    for key in about:
+        (tmp_path / "m" / "weightgen.json").write_text(json.dumps({k: v for k, v in about.items() if k != key}))
+        with pytest.raises(WeightzooError, match="model format None" if key == "format_version" else f"lacks {key}"):
+            load_model_folder(tmp_path / "m")
     (tmp_path / "half" / "base_generator.safetensors").write_bytes(b"another")
     with pytest.raises(WeightzooError, match="base_generator.safetensors is not the one"):
         load_model_folder(tmp_path / "half")
