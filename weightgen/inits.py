@@ -179,8 +179,13 @@ def from_scratch(origins: Origins, prompts: Prompts) -> Made:
 
 def from_unet(origins: Origins, prompts: Prompts) -> Made:
     """The classic pix2pix U-Net, at random."""
-    config = Pix2pixConfig(image_size=origins.base.config.image_size, filters=32, dropout=0.0)
+    config = classic_unet(origins.base.config.image_size)
     return [seeded(config.build, origins.seed) for _ in prompts]
+
+
+def classic_unet(image_size: int) -> Pix2pixConfig:
+    """The U-Net that starts are compared with."""
+    return Pix2pixConfig(image_size=image_size, filters=32, dropout=0.0)
 
 
 INITS: dict[str, Callable[[Origins, Prompts], Made]] = {

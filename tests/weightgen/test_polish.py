@@ -83,6 +83,10 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(model_dir, tmp_path):
     def never(start: int = 0):
         raise AssertionError("a finished folder is not trained again")
 
+    path = tmp_path / "whole" / "config.json"
+    stored = json.loads(path.read_text())
+    del stored["polish"]["edge_weight"]  # as from before the option
+    path.write_text(json.dumps(stored))
     polish(model_dir, never, CONFIG, tmp_path / "whole", validation=[batch(-1)])
     with pytest.raises(WeightzooError, match="another config"):
         polish(model_dir, batches, replace(CONFIG, seed=1), tmp_path / "whole")
