@@ -19,8 +19,8 @@ def finetune(
     init: Annotated[
         str,
         typer.Option(
-            help="polished, generated, generated_unet1d, base, scratch, mean, nearest, knn, ridge, "
-            "kernel_ridge, or the path of an adapter or generator."
+            help="polished, generated, generated_unet1d (labelled, control: what --model holds), base, scratch, "
+            "mean, nearest, knn, ridge, kernel_ridge, or the path of an adapter or generator."
         ),
     ] = "polished",
     mode: Annotated[str, typer.Option(help="full: all weights; adapter: a PEFT folder.")] = "full",

@@ -204,7 +204,7 @@ def train_on_weights(
     from zoo.run import Zoo, open_zoo
 
     make = choose("preset", preset, PRESETS)
-    config = replace(make() if denoiser is None else make(denoiser), seed=seed)
+    config = replace(make() if denoiser is None else make(choose_denoiser(denoiser)), seed=seed)
     if accumulate is not None:
         config = replace(config, accumulate=accumulate)
     if precision is not None:
@@ -227,6 +227,14 @@ def train_on_weights(
             config, source, out, validation, seconds, resume, loader_workers=loader_workers, cluster=cluster
         )
     return run(config, source, out, validation, seconds, resume, loader_workers=loader_workers)
+
+
+def choose_denoiser(name: str) -> str:
+    """Return ``name`` if there is such a denoiser: before a folder is begun with a config that has another."""
+    from weightgen.denoisers import NETWORKS
+
+    choose("denoiser", name, NETWORKS)
+    return name
 
 
 def train_by_pictures(

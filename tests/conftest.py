@@ -9,6 +9,7 @@ import atexit
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -77,3 +78,11 @@ def plain_reader(tmp_path, hub_environment) -> Callable[..., Any]:
         return json.loads(done.stdout.splitlines()[-1])
 
     return read
+
+
+@pytest.fixture
+def hears_ctrl_c() -> Iterator[None]:
+    """A process that was started in the background ignores SIGINT; the test must not depend on that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -27,16 +27,13 @@ from torch import Tensor, nn
 from weightgen.bench import Bench, bench_of, finite, own_path, write_blocks
 from weightgen.finetune import EMA, KERNEL_RATE
 from weightgen.grid import RANDOM
-from weightgen.inits import Start, full_start, seeded, split
+from weightgen.inits import Start, classic_unet, full_start, seeded, split
 from weightgen.zero_step import ZeroStepTask, evaluate_networks, features, quality, render, scratch_networks
 from zoo.errors import WeightzooError
 from zoo.files import write_json
-from zoo.gans.pix2pix import Pix2pixConfig
 from zoo.lora import merge, save_base
 from zoo.tensors import write_tensors
 from zoo.train_gan import GanTrainConfig, train_fleet
-
-UNET_FILTERS = 32
 
 
 @dataclass(frozen=True)
@@ -197,8 +194,7 @@ def starting_point(bench: Bench, task: FinetuneTask) -> Start:
         judge = seeded(bench.discriminator.config.build, seed)
         if task.init == "scratch":
             return full_start(scratch_networks(bench.base, ids, seed), judge)
-        unet = Pix2pixConfig(image_size=bench.size, filters=UNET_FILTERS, dropout=0.0)
-        return full_start([seeded(unet.build, seed)] * len(ids), judge)
+        return full_start([seeded(classic_unet(bench.size).build, seed)] * len(ids), judge)
     adapters = bench.start(task.init, ids)
     if task.mode == "adapter":
         return Start(bench.base, adapters, bench.discriminator)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.errors import WeightzooError
 from zoo.tensors import read_tensors, write_tensors
@@ -60,6 +60,35 @@ def load_checkpoint(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, An
     """The newest checkpoint's tensors and state, or None when there is none."""
     found = checkpoints(folder)
     return load_tensors(found[-1]) if found else None
+
+
+def save_training(
+    folder: str | Path,
+    step: int,
+    networks: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    state: Mapping[str, Any],
+    keep: int = 2,
+) -> Path:
+    """Writes everything that is needed to go on exactly from here."""
+    tensors = with_prefix("optimizer", optimizer_tensors(optimizer))
+    for name, network in networks.items():
+        tensors |= with_prefix(name, network.state_dict())
+    return save_checkpoint(folder, step, tensors, state, keep)
+
+
+def load_training(
+    folder: str | Path, networks: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
+) -> dict[str, Any] | None:
+    """Puts the newest checkpoint of `save_training` back; returns its state, or None when there is none."""
+    found = load_checkpoint(folder)
+    if found is None:
+        return None
+    tensors, state = found
+    for name, network in networks.items():
+        network.load_state_dict(under(name, tensors))
+    load_optimizer(optimizer, under("optimizer", tensors))
+    return state
 
 
 def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -123,13 +123,14 @@ def finetune(
         The content of `finetune.json`.
 
     Raises:
-        WeightzooError: unusable pairs, prompt, init or model, or training that diverged.
+        WeightzooError: unusable pairs, prompt, init, model or folder, or training that diverged.
     """
     config, out_dir = config or FinetuneConfig(), Path(out_dir)
     check(config)
     wordings = [prompt] if isinstance(prompt, str) else list(prompt)
     if not wordings or not all(text.strip() for text in wordings):
         raise WeightzooError('the prompt is empty; say what the edit does, e.g. "a charcoal drawing"')
+    check_folder(out_dir, config.mode)
     train, test, held_out = load_pairs(pairs, test_pairs)
     prepare(init, origins)
     rows: list[Row] = []
@@ -180,6 +181,14 @@ def check(config: FinetuneConfig) -> None:
         raise WeightzooError(f"--learning-rate {config.learning_rate} must be a number above 0")
     if min(config.batch_size, config.eval_every or 1, config.crops or 1) < 1:
         raise WeightzooError("batch size, evaluation interval and crops must be at least 1")
+
+
+def check_folder(out_dir: Path, mode: str) -> None:
+    """Raises WeightzooError for a folder that holds a network of the other kind: `apply` could take the wrong one."""
+    other = "generator.safetensors" if mode == "adapter" else "adapter_config.json"
+    if (out_dir / other).exists():
+        kind = "a whole generator" if mode == "adapter" else "an adapter"
+        raise WeightzooError(f"{out_dir} holds {kind}, and --mode {mode} writes another kind; choose another folder")
 
 
 def load_pairs(

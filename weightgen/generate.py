@@ -30,6 +30,8 @@ from zoo.lora import Adapter, load_base
 from zoo.peft_format import save_peft
 
 if TYPE_CHECKING:
+    from diffusers import SchedulerMixin
+
     from weightgen.model_folder import ModelFolder
 
 Prompt = str | Sequence[str] | Sequence[Sequence[str]]
@@ -92,8 +94,11 @@ def generate(
     generator: torch.Generator | None = None,
     num_networks: int = 1,
     fallback: str | None = None,
+    scheduler: SchedulerMixin | None = None,
 ) -> WeightDiffusionOutput:
     """Generates the weights of K = prompts x num_networks networks.
+
+    The denoiser computes where it is and in its own dtype; what comes out is float32 on the CPU.
 
     Args:
         prompt: one prompt, a list of prompts, or a list of lists of paraphrases.
@@ -103,6 +108,7 @@ def generate(
             mean prediction), everything else from noise seeded with 0: a call can be repeated.
         fallback: "nearest" generates for the nearest learned concept where a prompt is unlike those that the
             model has learned. Without it a warning says so.
+        scheduler: whose noise schedule the DDIM steps follow, in place of the folder's.
 
     Raises:
         WeightzooError: an empty prompt, a number of steps or networks below 1, or a fallback that is not there.
@@ -113,13 +119,16 @@ def generate(
     concepts, ood, nearest = judge(model, concepts, fallback)
     noise = draw_noise(model, num_networks, generator, still=num_inference_steps == num_networks == 1)
     text = load_text_encoder(model.text_encoder_name).encode([t for texts in concepts for t in texts]).trim()
+    own = next(model.denoiser.parameters())
+    text, noise = text.to(own.device, own.dtype), noise.to(own.device, own.dtype)
     rows = torch.arange(len(text)).repeat_interleave(num_networks)
-    sampler = ddim(model.scheduler(), num_inference_steps) if num_inference_steps > 1 else None
+    several = num_inference_steps > 1
+    sampler = ddim(scheduler or model.scheduler(), num_inference_steps) if several else None
     denoise = partial(
         sample, model.denoiser.eval(), target=model.target, sampler=sampler, guidance_scale=guidance_scale
     )
     predicted = [
-        denoise(text[part], noise[torch.arange(start, min(start + CHUNK, len(rows))) % num_networks])
+        denoise(text[part], noise[torch.arange(start, min(start + CHUNK, len(rows))) % num_networks]).cpu().float()
         for start, part in zip(range(0, len(rows), CHUNK), rows.split(CHUNK), strict=True)
     ]
     per_text = torch.cat(predicted).unflatten(0, (-1, num_networks)).split([len(texts) for texts in concepts])
@@ -168,7 +177,7 @@ def draw_noise(model: ModelFolder, count: int, generator: torch.Generator | None
     if still and generator is None:
         return torch.zeros(shape)
     generator = generator or torch.Generator().manual_seed(0)
-    return torch.randn(shape, generator=generator) * model.statistics.mask
+    return torch.randn(shape, generator=generator, device=generator.device).cpu() * model.statistics.mask
 
 
 def mean_adapter(model: ModelFolder) -> Adapter:

@@ -179,8 +179,13 @@ def from_scratch(origins: Origins, prompts: Prompts) -> Made:
 
 def from_unet(origins: Origins, prompts: Prompts) -> Made:
     """The classic pix2pix U-Net, at random."""
-    config = Pix2pixConfig(image_size=origins.base.config.image_size, filters=32, dropout=0.0)
+    config = classic_unet(origins.base.config.image_size)
     return [seeded(config.build, origins.seed) for _ in prompts]
+
+
+def classic_unet(image_size: int) -> Pix2pixConfig:
+    """The U-Net that starts are compared with."""
+    return Pix2pixConfig(image_size=image_size, filters=32, dropout=0.0)
 
 
 INITS: dict[str, Callable[[Origins, Prompts], Made]] = {
@@ -208,7 +213,8 @@ def make_start(init: str, prompts: Prompts, origins: Origins, mode: str = "full"
     """The start `init` for K concepts.
 
     Args:
-        init: a name of `INITS`, or the path of an adapter folder, a generator folder or a generator file.
+        init: a name of `INITS` or of one of the weight generators (`labelled`, `control`; see `find_models`), or the
+            path of an adapter folder, a generator folder or a generator file.
         prompts: the wordings of each concept, K lists.
         mode: "full" (LoRA merged, all weights free) or "adapter".
 
@@ -217,17 +223,23 @@ def make_start(init: str, prompts: Prompts, origins: Origins, mode: str = "full"
     """
     if mode not in MODES:
         raise WeightzooError(f"unknown mode {mode!r}; use one of {', '.join(MODES)}")
-    if init not in INITS:
+    make = INITS.get(init) or (from_model(init) if init in model_names(origins) else None)
+    if make is None:
         return start_from_path(init, len(prompts), origins, mode)
     if init in RANDOM and mode == "adapter":
         raise WeightzooError(f"--init {init} has no base to adapt; use --mode full")
-    made = INITS[init](origins, prompts)
+    made = make(origins, prompts)
     judge = origins.random_discriminator() if init in RANDOM else origins.discriminator
     if mode == "adapter":
         params = {name: torch.stack([adapter[name] for adapter in made]) for name in made[0]}  # type: ignore[union-attr, index]
         return Start(origins.base, params, judge, origins.base_path)
     networks = [item if isinstance(item, nn.Module) else merge(origins.base, item) for item in made]
     return full_start(networks, judge)
+
+
+def model_names(origins: Origins) -> list[str]:
+    """What the weight generators at hand are called."""
+    return list(find_models(origins.model_path)) if origins.model_path is not None else []
 
 
 def full_start(networks: Sequence[nn.Module], discriminator: nn.Module) -> Start:
@@ -241,14 +253,33 @@ def start_from_path(init: str, count: int, origins: Origins, mode: str) -> Start
     """A PEFT folder or a generator on disk, the same for all concepts."""
     path = Path(init)
     if not path.exists():
-        raise WeightzooError(f"unknown --init {init!r}: no such path, and none of {', '.join(INITS)}")
+        known = ", ".join([*INITS, *(name for name in model_names(origins) if name not in INITS)])
+        raise WeightzooError(f"unknown --init {init!r}: no such path, and none of {known}")
     if not is_peft(path):
         if mode == "adapter":
             raise WeightzooError(f"{path} is a whole generator, not an adapter; use --mode full")
         return full_start([merge(load_generator(path))] * count, origins.discriminator)
-    base_path = find_base(load_peft(path)[1], path) if origins.zoo_path is None else origins.base_path
+    base_path = base_of_adapter(path, origins)
     base = load_base(base_path)
     if mode == "full":
         return full_start([merge_peft(path, base)] * count, origins.discriminator)
     adapter, _ = load_peft(path, base)
     return Start(base, stack(adapter, count), origins.discriminator, base_path)
+
+
+def base_of_adapter(path: Path, origins: Origins) -> Path:
+    """The zoo's base, or without a zoo the one that the adapter names.
+
+    Raises:
+        WeightzooError: the adapter names another base than the zoo's, or one that is not at hand.
+    """
+    metadata = load_peft(path)[1]
+    if origins.zoo_path is None:
+        return find_base(metadata, path)
+    wanted = metadata.get("base_sha256")
+    if wanted and wanted != sha256_file(origins.base_path):
+        raise WeightzooError(
+            f"{path} is an adapter of another base (sha256 {wanted[:12]}...) than that of the zoo {origins.zoo_path}; "
+            "name the zoo that it was made with as --data"
+        )
+    return origins.base_path

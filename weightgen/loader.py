@@ -10,6 +10,7 @@ slots of every batch, and they are put together here. One thread is enough unles
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Generator, Iterable, Iterator
 
 import torch
@@ -68,6 +69,7 @@ class _Slots(IterableDataset):
 
     def __iter__(self) -> Iterator[WeightBatch | WeightzooError]:
         torch.set_num_threads(1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells every process; the one that trains decides
         try:
             yield from self.source.feed(*self.arguments, self.parts[get_worker_info().id])
         except WeightzooError as error:

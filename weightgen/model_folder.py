@@ -31,13 +31,14 @@ from weightgen.normalize import BlockStatistics
 from zoo.errors import WeightzooError
 from zoo.files import atomic_path, read_json, sha256_file, write_json
 from zoo.layout import WeightLayout
-from zoo.tensors import read_tensors, write_tensors
+from zoo.tensors import build_to_fit, read_finite, read_header, write_tensors
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
 
 FORMAT_VERSION = 1
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
+NEEDED = ("layout_id", "base_sha256", "text_encoder", "target", "metadata")  # of weightgen.json
 
 
 @dataclass(frozen=True)
@@ -150,11 +151,14 @@ def load_model_folder(path: str | Path) -> ModelFolder:
             f"{path} is not a weight generator's folder (no model_index.json); train one with `weightzoo train`"
         )
     info = read_json(path / "weightgen.json")
+    info = info if isinstance(info, dict) else {}
     if info.get("format_version") != FORMAT_VERSION:
         raise WeightzooError(
             f"{path} has model format {info.get('format_version')}, this weightzoo reads {FORMAT_VERSION}; "
             "upgrade weightzoo or train the model again"
         )
+    if absent := [key for key in NEEDED if key not in info]:
+        raise WeightzooError(f"{path / 'weightgen.json'} lacks {absent[0]}; copy the model folder again")
     layout = WeightLayout.load(path / "layout.json")
     base_path = path / "base_generator.safetensors"
     if not base_path.is_file():
@@ -187,8 +191,9 @@ def load_network(folder: str | Path) -> tuple[str, nn.Module]:
     """Loads `denoiser/` as a plain torch network (float32, eval); gives (name in NETWORKS, network)."""
     folder = Path(folder)
     config = read_json(folder / "config.json")
+    config = config if isinstance(config, dict) else {}
     by_class = {class_name: name for name, class_name in class_names().items()}
-    name = by_class.get(config.get("_class_name", ""))
+    name = by_class.get(str(config.get("_class_name")))
     if name is None:
         raise WeightzooError(
             f"{folder / 'config.json'}: unknown denoiser; known: {', '.join(sorted(by_class))}"
@@ -196,20 +201,25 @@ def load_network(folder: str | Path) -> tuple[str, nn.Module]:
     settings = {key: value for key, value in config.items() if not key.startswith("_")}
     if name == "transformer":
         settings.setdefault("pooled_at_input", False)  # folders from before the option
-    network = NETWORKS[name](**settings)
-    weights, _ = read_tensors(folder / WEIGHTS_NAME)
-    try:
-        network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    except RuntimeError as error:
-        raise WeightzooError(
-            f"{folder / WEIGHTS_NAME} does not hold this denoiser's weights ({str(error).splitlines()[0]}); "
-            "copy or train the model again"
-        ) from error
-    if not all(bool(torch.isfinite(v).all()) for v in network.state_dict().values()):
-        raise WeightzooError(
-            f"{folder / WEIGHTS_NAME} holds values that are not finite; train the model again"
-        )
+    weights = folder / WEIGHTS_NAME
+    _check_layers(folder / "config.json", settings, len(read_header(weights)[0]))
+
+    def build() -> nn.Module:
+        return NETWORKS[name](**settings)
+
+    build_to_fit(weights, build)  # a stranger's config may ask for any size
+    network = build()  # what the file does not have is a function of the config
+    network.load_state_dict({name: tensor.float() for name, tensor in read_finite(weights).items()})
     return name, network.eval()
+
+
+def _check_layers(path: Path, settings: Mapping[str, Any], tensors: int) -> None:
+    """Raises WeightzooError for a config with more layers than there are tensors: making them takes for ever."""
+    for key, value in settings.items():
+        if key.endswith("_layers") and not (isinstance(value, int) and 0 <= value <= tensors):
+            raise WeightzooError(
+                f"{path}: {key} {value} does not fit a file of {tensors} tensors; copy the model again"
+            )
 
 
 def _scheduler_config(scheduler: SchedulerMixin) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What both training stages do at every step: learning rate, weight decay, averaged weights, device."""
+"""What both training stages do at every step: seed, progress, learning rate, weight decay, averaged weights, device."""
 
 from __future__ import annotations
 
@@ -7,6 +7,18 @@ from typing import Any
 
 import torch
 from torch import nn
+
+
+def step_seed(*numbers: int) -> int:
+    """A seed for one step: all randomness of step n is a function of (seed, n, ...)."""
+    return hash(numbers) & 0x7FFFFFFFFFFFFFFF
+
+
+def share_done(step: int, steps: int, elapsed: float, seconds: float | None) -> float:
+    """How much of a training is done, 0 to 1: of its steps, or of the seconds that take their place."""
+    if seconds is None:
+        return step / max(steps, 1)
+    return min(elapsed / max(seconds, 1e-9), 1.0)
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

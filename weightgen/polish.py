@@ -15,7 +15,6 @@ is the control: the same network trained by pictures alone.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,27 +27,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from weightgen.checkpoint import (
-    load_checkpoint,
-    load_optimizer,
-    load_tensors,
-    optimizer_tensors,
-    save_checkpoint,
-    save_tensors,
-    under,
-    with_prefix,
-)
+from weightgen.checkpoint import load_tensors, load_training, save_tensors, save_training
 from weightgen.denoisers import NETWORKS
 from weightgen.model_folder import ModelFolder, load_model_folder, save_model_folder
 from weightgen.objective import one_step
-from weightgen.optimizing import learning_rate_factor, parameter_groups, pick_device, update_ema
+from weightgen.optimizing import (
+    learning_rate_factor,
+    parameter_groups,
+    pick_device,
+    share_done,
+    step_seed,
+    update_ema,
+)
 from weightgen.pictures import Batches, PictureBatch, batches_from, check_batch, picture_loss
 from weightgen.prefetch import prefetch
+from weightgen.stopping import stop_between_steps
 from weightgen.text import load_text_encoder
-from weightgen.train_folder import clear
-from zoo.config import config_diff, save_config, to_dict
+from weightgen.train_folder import BEST, begin, clear, write_rows
+from zoo.config import to_dict
 from zoo.errors import WeightzooError
-from zoo.files import read_json, sha256_file, write_text
+from zoo.files import sha256_file
 from zoo.lora import load_base
 from zoo.progress import bar
 from zoo.train_gan import run_generators
@@ -114,6 +112,7 @@ def polish(
     Raises:
         WeightzooError: a folder of another config or model, batches that end or do not fit, or gradients that
             stay non-finite.
+        Interrupted: Ctrl-C; the step was brought to its end, and the same call goes on from there.
     """
     model, out_dir = load_model_folder(model_dir), Path(out_dir)
     if out_dir.resolve() == model.path.resolve():
@@ -124,11 +123,8 @@ def polish(
         return out_dir
     polishing = Polishing(model, config, out_dir, seconds, validation)
     polishing.restore()
-    try:
-        polishing.run(batches, on_log)
-    except KeyboardInterrupt:
-        polishing.checkpoint()
-        raise
+    with stop_between_steps(out_dir) as stop:
+        polishing.run(batches, on_log, stop)
     return polishing.finish()
 
 
@@ -156,19 +152,25 @@ class Polishing:
             self.denoiser = NETWORKS[model.denoiser_name](**model.denoiser.settings)
         self.denoiser = self.denoiser.to(self.device).train(config.use_dropout).requires_grad_(True)
         self.ema = deepcopy(self.denoiser).eval().requires_grad_(False)
+        self.networks = {"denoiser": self.denoiser, "ema": self.ema}  # of a checkpoint
         groups = parameter_groups(self.denoiser, config.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, config.learning_rate, fused=True)
         self.step, self.elapsed, self.best, self.skipped = 0, 0.0, math.inf, 0
+        self.rows: list[dict[str, Any]] = []  # metrics.jsonl
 
     @property
     def progress(self) -> float:
         """How much of the training is done, 0 to 1."""
-        if self.seconds is None:
-            return self.step / max(self.config.steps, 1)
-        return min(self.elapsed / max(self.seconds, 1e-9), 1.0)
+        return share_done(self.step, self.config.steps, self.elapsed, self.seconds)
 
-    def run(self, batches: Batches, on_log: Log | None = None) -> None:
-        """Trains until done, validating and writing checkpoints on the way."""
+    def run(
+        self, batches: Batches, on_log: Log | None = None, stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Trains until done, validating and writing checkpoints on the way.
+
+        Args:
+            stop: asked after each step; True ends the run with a checkpoint of that step.
+        """
         config = self.config
         stream, value = prefetch(self.prepared(batches_from(batches, self.step))), math.nan
         before, began = self.elapsed, time.perf_counter()
@@ -176,7 +178,8 @@ class Polishing:
             task = display.add_task("polishing", total=self.seconds or config.steps)
             if self.step == 0:
                 self.validate(value, on_log)
-            while self.progress < 1:
+            stopped = False
+            while self.progress < 1 and not stopped:
                 batch = next(stream, None)
                 if batch is None:
                     raise WeightzooError(f"the batches ended at step {self.step}; give an endless iterable")
@@ -185,7 +188,8 @@ class Polishing:
                 done = self.progress >= 1
                 if done or self.step % config.validate_every == 0:
                     self.validate(value, on_log)
-                if done or self.step % config.checkpoint_every == 0:
+                stopped = stop()
+                if done or stopped or self.step % config.checkpoint_every == 0:
                     self.checkpoint()
                 text = f"polishing  loss {value:.4f}  validation L1 {self.best:.4f}"
                 display.update(task, description=text, completed=self.elapsed if self.seconds else self.step)
@@ -251,43 +255,32 @@ class Polishing:
             "loss": round(value, 6) if math.isfinite(value) else None,
             "l1": round(l1, 6) if math.isfinite(l1) else None,
         }
-        with open(self.out_dir / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(row) + "\n")
+        self.rows.append(row)
+        write_rows(self.out_dir, self.rows)
         if l1 < self.best or not errors:
             self.best = l1 if errors else math.inf
-            save_tensors(self.out_dir / "checkpoints" / "best.safetensors", self.ema.state_dict(), row)
+            save_tensors(self.out_dir / "checkpoints" / BEST, self.ema.state_dict(), row)
         if on_log:
             on_log(row)
 
     def checkpoint(self) -> None:
         """Writes everything that is needed to go on exactly from here."""
-        tensors = {
-            **with_prefix("denoiser", self.denoiser.state_dict()),
-            **with_prefix("ema", self.ema.state_dict()),
-            **with_prefix("optimizer", optimizer_tensors(self.optimizer)),
-        }
         best = self.best if math.isfinite(self.best) else None
-        state = {"elapsed": self.elapsed, "best": best, "skipped": self.skipped}
+        state = {"elapsed": self.elapsed, "best": best, "skipped": self.skipped, "rows": self.rows}
         folder = self.out_dir / "checkpoints"
-        save_checkpoint(folder, self.step, tensors, state, self.config.keep_checkpoints)
+        save_training(folder, self.step, self.networks, self.optimizer, state, self.config.keep_checkpoints)
 
     def restore(self) -> None:
-        """Goes back to the newest checkpoint, if there is one; later rows of metrics.jsonl are dropped."""
-        found = load_checkpoint(self.out_dir / "checkpoints")
-        if found:
-            tensors, state = found
-            self.denoiser.load_state_dict(under("denoiser", tensors))
-            self.ema.load_state_dict(under("ema", tensors))
-            load_optimizer(self.optimizer, under("optimizer", tensors))
+        """Goes back to the newest checkpoint, if there is one."""
+        state = load_training(self.out_dir / "checkpoints", self.networks, self.optimizer)
+        if state is not None:
             self.step, self.elapsed, self.skipped = state["step"], state["elapsed"], state["skipped"]
             self.best = math.inf if state["best"] is None else state["best"]
-        metrics = self.out_dir / "metrics.jsonl"
-        rows = metrics.read_text().splitlines() if metrics.exists() and found else []
-        write_text(metrics, "".join(f"{row}\n" for row in rows if json.loads(row)["step"] <= self.step))
+            self.rows = state.get("rows", [])  # older checkpoints have none
 
     def finish(self) -> Path:
         """Writes the model folder with the best averaged weights."""
-        weights, row = load_tensors(self.out_dir / "checkpoints" / "best.safetensors")
+        weights, row = load_tensors(self.out_dir / "checkpoints" / BEST)
         self.ema.load_state_dict(weights)
         model = self.model
         metadata = {
@@ -306,20 +299,8 @@ class Polishing:
         )  # fmt: skip
 
 
-def step_seed(seed: int, step: int) -> int:
-    """A seed for one step: all randomness of step n is a function of (seed, n)."""
-    return hash((seed, step)) & 0x7FFFFFFFFFFFFFFF
-
-
 def freeze(out_dir: Path, config: PolishConfig, seconds: float | None, model: ModelFolder) -> bool:
     """Writes the run's identity, or checks that it is the same; True if the folder is already finished."""
     weights = model.path / "denoiser" / "diffusion_pytorch_model.safetensors"
-    identity = {"polish": to_dict(config), "seconds": seconds, "model": sha256_file(weights)}
-    path = out_dir / "config.json"
-    if path.exists() and (difference := config_diff(read_json(path), identity)):
-        raise WeightzooError(
-            f"{out_dir} was started with another config or model ({difference.replace(chr(10), '; ')}); "
-            "use a new folder, or start anew with --no-resume"
-        )
-    save_config(path, identity)
-    return (out_dir / "model_index.json").exists()
+    rest = {"seconds": seconds, "model": sha256_file(weights)}
+    return begin(out_dir, "polish", config, rest, "config or model")

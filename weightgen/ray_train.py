@@ -103,9 +103,10 @@ def train_on_ray(
         }
         with redirect_stdout(sys.stderr):  # Ray prints what it does to stdout, which belongs to results
             _fit(options, cluster, out_dir, storage, name, on_log)
-    if cluster.storage is None:
+    finish(out_dir, config, source, validation)
+    if cluster.storage is None:  # not before: what `finish` needs may fail, and the same command goes on from there
         shutil.rmtree(storage, ignore_errors=True)
-    return finish(out_dir, config, source, validation)
+    return out_dir
 
 
 def _fit(

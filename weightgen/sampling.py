@@ -65,7 +65,8 @@ class WeightDiffusionPipeline(DiffusionPipeline):
         """Opens a local model folder, or downloads a repository of the Hub when there is no such folder.
 
         Args:
-            kwargs: components that replace those of the folder (`scheduler=...`).
+            kwargs: components that replace those of the folder (`scheduler=...`: the noise schedule that the
+                DDIM steps of a call follow).
 
         Raises:
             WeightzooError: no such model, or its parts do not belong together.
@@ -99,8 +100,9 @@ class WeightDiffusionPipeline(DiffusionPipeline):
     ) -> WeightDiffusionOutput:
         """Generates the weights of prompts x num_networks networks; see `weightgen.generate.generate`."""
         return generate(
-            self.model, prompt, num_inference_steps, guidance_scale, generator, num_networks, fallback
-        )
+            self.model, prompt, num_inference_steps, guidance_scale, generator, num_networks, fallback,
+            self.scheduler,
+        )  # fmt: skip
 
     def base_generator(self) -> nn.Module:
         """The base generator that the adapters belong to, frozen."""

@@ -57,6 +57,18 @@ def find_models(folder: PathLike) -> dict[str, Path]:
     return found
 
 
+def find_best(folder: PathLike) -> tuple[str, Path]:
+    """The weight generator to use where only one can be: the folder itself, or of several in it the polished one.
+
+    Raises:
+        WeightzooError: there is none.
+    """
+    found = find_models(folder)
+    first = next(iter(found))
+    name = first if found[first] == Path(folder) else "polished" if "polished" in found else first
+    return name, found[name]
+
+
 def model_name(folder: Path) -> str:
     """What a pipeline folder stands for: its own name if that is one of ours, else what training noted.
 

@@ -17,7 +17,6 @@ from functools import lru_cache
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -50,9 +49,10 @@ class TextStates:
     def __getitem__(self, index: Tensor | slice | list[int]) -> TextStates:
         return TextStates(self.tokens[index], self.mask[index], self.pooled[index])
 
-    def to(self, *args: Any) -> TextStates:
-        """To a device; the mask stays boolean."""
-        return TextStates(self.tokens.to(*args), self.mask.to(*args), self.pooled.to(*args))
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> TextStates:
+        """To a device, and the states to a dtype; the mask stays boolean."""
+        tokens, pooled = (states.to(device=device, dtype=dtype) for states in (self.tokens, self.pooled))
+        return TextStates(tokens, self.mask.to(device), pooled)
 
     def trim(self) -> TextStates:
         """Without the positions that are padding in every row."""

@@ -24,19 +24,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from weightgen.checkpoint import (
-    load_checkpoint,
-    load_optimizer,
-    optimizer_tensors,
-    save_checkpoint,
-    save_tensors,
-    under,
-    with_prefix,
-)
+from weightgen.checkpoint import load_training, save_tensors, save_training
 from weightgen.data import WeightBatch, WeightDataset, WeightSource, hold_out
 from weightgen.loader import load
 from weightgen.objective import draw, loss, make_scheduler, one_step
-from weightgen.optimizing import learning_rate_factor, parameter_groups, pick_device, update_ema
+from weightgen.optimizing import (
+    learning_rate_factor,
+    parameter_groups,
+    pick_device,
+    share_done,
+    step_seed,
+    update_ema,
+)
+from weightgen.stopping import stop_between_steps
 from weightgen.team import Team
 from weightgen.tensorboard import curves
 from weightgen.text import TextStates, load_text_encoder
@@ -75,6 +75,7 @@ def train(
 
     Raises:
         WeightzooError: a folder of another config or data, an empty split, a loss that is not finite.
+        Interrupted: Ctrl-C; the step was brought to its end, and the same call goes on from there.
     """
     out_dir = Path(out_dir)
     source, validation = with_validation(source, validation)
@@ -92,11 +93,9 @@ def train(
             if on_log:
                 on_log(row)
 
-        try:
-            training.run(write, show)
-        except KeyboardInterrupt:
-            training.checkpoint()
-            raise
+        # each process of a team would stop at a step of its own
+        with stop_between_steps(out_dir, listen=training.team.size == 1) as stop:
+            training.run(write, show, stop=stop)
     return finish(out_dir, config, source, validation)
 
 
@@ -135,6 +134,7 @@ class Training:
         self.denoiser = make_denoiser(config, source, self.text_encoder.width).to(self.device)
         self.network = self.team.wrap(self.denoiser)
         self.ema = deepcopy(self.denoiser).eval().requires_grad_(False)
+        self.networks = {"denoiser": self.denoiser, "ema": self.ema}  # of a checkpoint
         self.scheduler = make_scheduler(config.objective)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.denoiser, config.weight_decay), config.learning_rate, fused=True
@@ -146,21 +146,21 @@ class Training:
     @property
     def progress(self) -> float:
         """How much of the training is done, 0 to 1."""
-        if self.seconds is None:
-            return self.step / max(self.config.steps, 1)
-        return min(self.elapsed / max(self.seconds, 1e-9), 1.0)
+        return share_done(self.step, self.config.steps, self.elapsed, self.seconds)
 
     def run(
         self,
         on_log: Log | None = None,
         show: Callable[..., None] = lambda progress, step, **values: None,
         on_checkpoint: Callable[[], None] = lambda: None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """Trains until done, validating and writing checkpoints on the way; every process of the team takes part.
 
         Args:
             show: called once a step, with progress, step and figures to show.
             on_checkpoint: called in every process after each checkpoint.
+            stop: asked after each step; True ends the run with a checkpoint of that step.
         """
         config = self.config
         batches = load(
@@ -173,7 +173,8 @@ class Training:
             lambda batch: self.text_encoder.prepare(batch.texts),
         )
         with closing(batches):
-            while self.progress < 1 or self.step == 0:
+            stopped = False
+            while (self.progress < 1 or self.step == 0) and not stopped:
                 started = time.perf_counter()
                 value = self.train_step(next(batches))
                 self.tick(started)
@@ -181,13 +182,17 @@ class Training:
                 validated = self.progress >= 1 or self.step % config.validate_every == 0
                 if validated:
                     self.validate(value, on_log)
-                if self.progress >= 1 or self.step % config.checkpoint_every == 0:
+                saved = self.progress >= 1 or self.step % config.checkpoint_every == 0
+                if saved:
                     self.checkpoint()
                     on_checkpoint()
                 self.tick(started)
                 show(self.progress, self.step, loss=value, r2=self.best)
                 if self.progress >= 1 and not validated:  # the time ran out while a checkpoint was written
                     self.validate(value, on_log)
+                    saved = False
+                stopped = stop()
+                if not saved and (self.progress >= 1 or stopped):  # it may have run out in a validation too
                     self.checkpoint()
                     on_checkpoint()
 
@@ -200,7 +205,7 @@ class Training:
     def train_step(self, batch: WeightBatch) -> float:
         """One optimiser and EMA update; returns the loss of this process's rows."""
         config, (first, stop) = self.config, (self.slots.start, self.slots.stop)
-        torch.manual_seed(_seed(config.seed, self.step))
+        torch.manual_seed(step_seed(config.seed, self.step))
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * learning_rate_factor(self.progress, config.warmup)
         # every process draws for the whole batch and takes its rows: how it is divided changes nothing
@@ -213,7 +218,7 @@ class Training:
         value, size = 0.0, len(self.slots) // config.accumulate
         for i in range(config.accumulate):
             if self.team.rank or i:  # dropout differs between the parts of a batch
-                torch.manual_seed(_seed(config.seed, self.step, self.team.rank, i))
+                torch.manual_seed(step_seed(config.seed, self.step, self.team.rank, i))
             part = slice(i * size, (i + 1) * size)
             with self._averaging(last=i + 1 == config.accumulate), self._autocast():
                 share = loss(
@@ -270,31 +275,18 @@ class Training:
         """Writes everything that is needed to go on exactly from here."""
         if not self.team.leads:
             return
-        tensors = {
-            **with_prefix("denoiser", self.denoiser.state_dict()),
-            **with_prefix("ema", self.ema.state_dict()),
-            **with_prefix("optimizer", optimizer_tensors(self.optimizer)),
-        }
         best = self.best if math.isfinite(self.best) else None
         state = {"elapsed": self.elapsed, "best": best, "rows": self.rows}
         folder = self.out_dir / "checkpoints"
-        save_checkpoint(folder, self.step, tensors, state, self.config.keep_checkpoints)
+        save_training(folder, self.step, self.networks, self.optimizer, state, self.config.keep_checkpoints)
 
     def restore(self) -> None:
         """Goes back to the newest checkpoint, if there is one."""
-        found = load_checkpoint(self.out_dir / "checkpoints")
-        if found:
-            tensors, state = found
-            self.denoiser.load_state_dict(under("denoiser", tensors))
-            self.ema.load_state_dict(under("ema", tensors))
-            load_optimizer(self.optimizer, under("optimizer", tensors))
+        state = load_training(self.out_dir / "checkpoints", self.networks, self.optimizer)
+        if state is not None:
             self.step, self.elapsed = state["step"], state["elapsed"]
             self.best = -math.inf if state["best"] is None else state["best"]
             self.rows = state["rows"]
-
-
-def _seed(*numbers: int) -> int:
-    return hash(numbers) & 0x7FFFFFFFFFFFFFFF
 
 
 @torch.no_grad()

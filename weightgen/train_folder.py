@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,30 @@ def freeze(out_dir: Path, config: TrainConfig, seconds: float | None, source: We
     Raises:
         WeightzooError: the folder was started with another config or other data.
     """
-    identity = {"train": to_dict(config), "seconds": seconds, "data": source.fingerprint}
+    rest = {"seconds": seconds, "data": source.fingerprint}
+    return begin(out_dir, "train", config, rest, "config or other data")
+
+
+def begin(out_dir: Path, stage: str, config: Any, rest: Mapping[str, Any], what: str) -> bool:
+    """Writes the identity of a run of either stage, or checks that it is the same; True if it is already finished.
+
+    Args:
+        config: a dataclass, stored as `stage`.
+        rest: what else makes the run what it is, JSON-able.
+        what: "started with another <what>", for the error.
+
+    Raises:
+        WeightzooError: the folder was started with another identity.
+    """
+    identity = {stage: to_dict(config), **rest}
     path = out_dir / "config.json"
     if path.exists():
         stored = read_json(path)
-        if isinstance(stored, dict) and "train" in stored:  # options that came later have their defaults
-            stored["train"] = to_dict(from_dict(TrainConfig, stored["train"]))
+        if isinstance(stored, dict) and stage in stored:  # options that came later have their defaults
+            stored[stage] = to_dict(from_dict(type(config), stored[stage]))
         if difference := config_diff(stored, identity):
             raise WeightzooError(
-                f"{out_dir} was started with another config or other data "
+                f"{out_dir} was started with another {what} "
                 f"({difference.replace(chr(10), '; ')}); use a new folder, or start anew with --no-resume"
             )
     save_config(path, identity)

@@ -79,10 +79,34 @@ def _opened(path: PathLike) -> Iterator[Any]:
 
 
 class ShapesOnly(TorchFunctionMode):
-    """Modules are built without random numbers: on the meta device there are none, and trying loads 800 modules."""
+    """Modules are built without values: on the meta device there are none, and what makes them loads 800 modules."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return args[0] if func is Tensor.normal_ else func(*args, **(kwargs or {}))
+        if func is Tensor.normal_ or (func is Tensor.mul and isinstance(args[1], float)):
+            return args[0]
+        if func is torch.randn:
+            func = torch.empty
+        if func is torch.arange and all(isinstance(value, int) for value in args):
+            func, args = torch.empty, (len(range(*args)),)
+        return func(*args, **(kwargs or {}))
+
+
+def build_to_fit(path: PathLike, build: Callable[[], nn.Module]) -> nn.Module:
+    """Return the module that ``build`` makes, on the meta device: nothing of its size is allocated.
+
+    Raises:
+        WeightzooError: the file is absent or unreadable, or has other tensors than the module asks for.
+    """
+    shapes, _ = read_header(path)
+    try:
+        with torch.device("meta"), ShapesOnly():
+            module = build()
+    except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+        raise WeightzooError(f"{path}: no network has its config ({error}); fetch it again") from None
+    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    if problem := _difference(wanted, shapes):
+        raise WeightzooError(f"{path} does not fit its own config: {problem}; fetch it again")
+    return module
 
 
 def load_strictly(path: PathLike, build: Callable[[], nn.Module]) -> nn.Module:
@@ -93,22 +117,25 @@ def load_strictly(path: PathLike, build: Callable[[], nn.Module]) -> nn.Module:
     Raises:
         WeightzooError: absent, unreadable, another module's, or not finite.
     """
-    shapes, _ = read_header(path)
-    try:
-        with torch.device("meta"), ShapesOnly():
-            module = build()
-    except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError) as error:
-        raise WeightzooError(f"{path}: no network has its config ({error}); fetch it again") from None
-    wanted = {name: (tuple(value.shape), value.dtype) for name, value in module.state_dict().items()}
-    if problem := _difference({name: shape for name, (shape, _) in wanted.items()}, shapes):
-        raise WeightzooError(f"{path} does not fit its own config: {problem}; fetch it again")
+    module = build_to_fit(path, build)
+    dtypes = {name: value.dtype for name, value in module.state_dict().items()}
+    tensors = read_finite(path)
+    # copies: what the library gives may be a view of the file
+    own = {name: value.to(dtypes[name], copy=True) for name, value in tensors.items()}
+    module.load_state_dict(own, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+def read_finite(path: PathLike) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file.
+
+    Raises:
+        WeightzooError: absent or unreadable, or a value is not finite.
+    """
     tensors, _ = read_tensors(path)
     if bad := [name for name, value in tensors.items() if not torch.isfinite(value).all()]:
         raise WeightzooError(f"{path}: {bad[0]} holds NaN or infinite values; fetch or train it again")
-    # copies: what the library gives may be a view of the file
-    own = {name: value.to(wanted[name][1], copy=True) for name, value in tensors.items()}
-    module.load_state_dict(own, assign=True)
-    return module.eval().requires_grad_(False)
+    return tensors
 
 
 def _difference(wanted: Mapping[str, tuple[int, ...]], there: Mapping[str, tuple[int, ...]]) -> str:

@@ -1,5 +1,7 @@
 """weightzoo train: first stage, resumption, Ctrl-C, and what a person can get wrong."""
 
+import signal
+
 import pytest
 
 import weightgen.presets
@@ -9,7 +11,7 @@ from weightgen.train import TrainConfig, Training
 @pytest.fixture(autouse=True)
 def toy_preset(monkeypatch):
     def tiny(denoiser="transformer"):
-        options = {"width": 16, "num_layers": 1, "num_heads": 2}
+        options = {"transformer": {"width": 16, "num_layers": 1, "num_heads": 2}}[denoiser]
         return TrainConfig(
             denoiser, options, steps=4, batch_size=4, validate_every=2, checkpoint_every=2, device="cpu"
         )
@@ -36,24 +38,28 @@ def test_trains_and_returns_at_once_when_finished(train, run, tmp_path):
     assert other.code == 2 and "train.steps: 4 -> 5" in other.error
 
 
-def test_ctrl_c_then_the_same_command(train, tmp_path, monkeypatch):
+def test_ctrl_c_then_the_same_command(train, tmp_path, monkeypatch, hears_ctrl_c):
     step = Training.train_step
 
     def interrupted(self, batch):
         if self.step == 3:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return step(self, batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(Training, "train_step", interrupted)
         stopped = train()
-    assert stopped.code == 130 and "run the same command" in stopped.error
+    assert stopped.code == 130
+    assert "keeps everything up to the last step: run the same command" in stopped.error
     assert train("--json").json["steps"] == 4
 
 
 def test_wrong_input(train, run, tmp_path):
     assert "known: tiny, small, paper" in train("--preset", "x").error
-    assert "unknown denoiser" in train("--denoiser", "magic").error
+    for preset in ("tiny", "small"):
+        wrong = train("--preset", preset, "--denoiser", "unet")
+        assert wrong.code == 2 and wrong.error.endswith("unknown denoiser 'unet'; known: transformer, unet1d")
+    assert not (tmp_path / "m").exists()  # the corrected command begins with its own config
     absent = run("train", "--data", tmp_path / "nowhere", "-o", tmp_path / "x")
     assert absent.code == 2 and "nowhere" in absent.error
 

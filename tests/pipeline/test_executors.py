@@ -84,14 +84,6 @@ def test_a_task_that_always_kills_its_worker_ends():
     assert (outcome.error, outcome.attempts) == ("its worker process died", MAX_ATTEMPTS)
 
 
-@pytest.fixture
-def hears_ctrl_c():
-    """A process that was started in the background ignores SIGINT; the test must not depend on that."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def test_ctrl_c_stops_the_workers(tmp_path, hears_ctrl_c):
     marker = tmp_path / "pid"
 

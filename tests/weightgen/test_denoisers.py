@@ -1,10 +1,17 @@
 """Denoisers: one face for all, diffusers twins with equal outputs, text masking and null text, model size."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 import torch
+from torch import nn
 
 from weightgen.denoisers import NETWORKS, class_names
-from weightgen.model_folder import load_network
+from weightgen.model_folder import WEIGHTS_NAME, load_network
+from zoo.errors import WeightzooError
+from zoo.tensors import write_tensors
 
 NUM_BLOCKS, BLOCK_SIZE, TEXT_WIDTH = 5, 32, 24
 OPTIONS = {
@@ -122,6 +129,66 @@ def test_diffusers_twin_saves_and_loads(name, tmp_path):
     assert plain_name == name.partition("+")[0] and not hasattr(plain, "save_pretrained")
     expected = model(**given)
     assert torch.equal(again(**given), expected) and torch.equal(plain(**given), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("transformer", {"width": 10**6}),
+        ("transformer", {"num_blocks": 10**12}),
+        ("transformer", {"num_blocks": 10**40}),
+        ("transformer", {"num_layers": 10**9}),
+        ("transformer", {"text_layers": 10**9}),
+        ("transformer", {"num_layers": "many"}),
+        ("transformer", {"depth": 3}),
+        ("transformer", {"mlp_ratio": 1e300}),
+        ("unet1d", {"channels": [10**6, 10**6, 10**6]}),
+        ("unet1d", {"channels": []}),
+        ("unet1d", {"patch_size": 0}),
+        ("unet1d", {"num_blocks": None}),
+        ("unet1d", {"_class_name": ["UNet1DDenoiser"]}),
+    ],
+)
+def test_a_config_that_its_file_does_not_fit_is_refused_before_anything_is_made(name, change, tmp_path, monkeypatch):
+    network, real = make(name), []
+    write_tensors(tmp_path / WEIGHTS_NAME, network.state_dict())
+    config = {"_class_name": class_names()[name], **network.settings}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert load_network(tmp_path)[0] == name
+    (tmp_path / "config.json").write_text(json.dumps(config | change))
+    build = nn.Linear.__init__
+
+    def watched(self, *arguments, **options):
+        build(self, *arguments, **options)
+        real.append(self.weight.device.type)
+
+    monkeypatch.setattr(nn.Linear, "__init__", watched)
+    with pytest.raises(WeightzooError, match=str(tmp_path)):
+        load_network(tmp_path)
+    assert set(real) <= {"meta"}
+
+
+def test_loading_draws_no_more_random_numbers_than_making(tmp_path):
+    network = make("transformer")
+    write_tensors(tmp_path / WEIGHTS_NAME, network.state_dict())
+    (tmp_path / "config.json").write_text(json.dumps({"_class_name": "TransformerDenoiser", **network.settings}))
+    states = []
+    for action in (lambda: NETWORKS["transformer"](**network.settings), lambda: load_network(tmp_path)):
+        torch.manual_seed(0)
+        action()
+        states.append(torch.get_rng_state())
+    assert torch.equal(*states)
+
+
+def test_comparing_shapes_does_not_load_the_compiler(tmp_path):
+    network = make("transformer+reader")
+    write_tensors(tmp_path / WEIGHTS_NAME, network.state_dict())
+    (tmp_path / "config.json").write_text(json.dumps({"_class_name": "TransformerDenoiser", **network.settings}))
+    code = (
+        "import sys; from weightgen.model_folder import load_network; before = len(sys.modules); "
+        f"load_network({str(tmp_path)!r}); sys.exit(len(sys.modules) - before > 50)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_the_default_transformer_fits_into_eight_megabytes_as_float16():

@@ -19,6 +19,8 @@ from weightgen.generate import generate, save_adapter
 from weightgen.grid import DEFAULT_RATE
 from weightgen.inits import INITS, Origins, make_start
 from weightgen.model_folder import load_model_folder
+from weightgen.starts import find_best, find_models
+from zoo.apply import load_network
 from zoo.errors import WeightzooError
 from zoo.lora import load_adapter, load_base, load_generator, save_base
 from zoo.pairs import pairs_to_tensors
@@ -42,6 +44,16 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def origins(world):
     return Origins(world[0], world[1], seed=5)
+
+
+def other_zoo(folder):
+    """A zoo like the world's, of another base."""
+    zoo = make_zoo(folder)
+    base = load_base(zoo / "base" / "generator.safetensors")
+    with torch.no_grad():
+        base.stem.weight.add_(1)
+    save_base(zoo / "base" / "generator.safetensors", base)
+    return zoo
 
 
 def rows(folder):
@@ -133,6 +145,55 @@ def test_starts_from_paths(origins, world, tmp_path):
         make_start(str(tmp_path / "tuned"), [["dusk"]], origins, "adapter")
 
 
+def test_an_adapter_of_another_base_is_refused(origins, world, tmp_path):
+    model = load_model_folder(world[1] / "generated")
+    save_adapter(model, tmp_path / "adapter", generate(model, "dusk"))
+    other = Origins(other_zoo(tmp_path / "other"), world[1])
+    for mode in ("full", "adapter"):
+        with pytest.raises(WeightzooError, match=f"{model.base_sha256[:12]}.*--data"):
+            make_start(str(tmp_path / "adapter"), [["dusk"]], other, mode)
+        assert make_start(str(tmp_path / "adapter"), [["dusk"]], origins, mode).params
+
+
+def test_a_folder_with_a_network_of_the_other_kind_is_refused_and_kept(origins, world, tmp_path):
+    model = load_model_folder(world[1] / "generated")
+    save_adapter(model, tmp_path / "adapter", generate(model, "dusk"))
+    config = replace(CONFIG, steps=0)
+    for folder, mode in ((tmp_path / "adapter", "full"), (tmp_path / "full", "adapter")):
+        if mode == "adapter":
+            finetune(world[2], "dusk", "base", folder, origins, config)
+        before = {path: path.read_bytes() for path in folder.iterdir()}
+        with pytest.raises(WeightzooError, match="choose another folder"):
+            finetune(world[2], "dusk", "base", folder, origins, replace(config, mode=mode))
+        assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    finetune(world[2], "dusk", "base", tmp_path / "full", origins, config)  # the same kind again
+    assert load_network(tmp_path / "full")
+
+
+@pytest.mark.parametrize(
+    ("name", "metadata"),
+    [
+        ("labelled", {"stage": "generated", "zoo": "zoo + pseudo-labels"}),
+        ("control", {"stage": "polished", "polish": {"config": {"random_init": True}}}),
+    ],
+)
+def test_every_model_that_is_found_can_be_fine_tuned(world, tmp_path, name, metadata):
+    folder = make_model(tmp_path / "models" / "mine", world[0])
+    info = json.loads((folder / "weightgen.json").read_text())
+    (folder / "weightgen.json").write_text(json.dumps({**info, "metadata": metadata}))
+    assert list(find_models(tmp_path / "models")) == [name]
+    start = make_start(name, [["dusk"]], Origins(world[0], tmp_path / "models"), "adapter")
+    expected = generate(load_model_folder(folder), "dusk").adapters
+    assert all(torch.equal(start.params[key], value) for key, value in expected.items())
+    with pytest.raises(WeightzooError, match=f"unknown --init 'own'.*pix2pix_unet, {name}"):
+        make_start("own", [["dusk"]], Origins(world[0], tmp_path / "models"))
+
+
+def test_of_several_models_the_polished_one_is_best(world):
+    assert find_best(world[1]) == ("polished", world[1] / "polished")
+    assert find_best(world[1] / "generated") == ("generated", world[1] / "generated")
+
+
 def test_a_time_budget_includes_the_start_and_ends_training(origins, world, tmp_path):
     config = replace(CONFIG, steps=10**6, seconds=1.0, eval_every=None)
     summary = finetune(world[2], "dusk", "base", tmp_path, origins, config)
@@ -215,9 +276,4 @@ def test_errors(origins, world, tmp_path):
     with pytest.raises(WeightzooError, match="holds generated, not polished"):
         run(init="polished", start=Origins(world[0], world[1] / "generated"))
     with pytest.raises(WeightzooError, match="different bases"):
-        other = make_zoo(tmp_path / "other")
-        base = load_base(other / "base" / "generator.safetensors")
-        with torch.no_grad():
-            base.stem.weight.add_(1)
-        save_base(other / "base" / "generator.safetensors", base)
-        run(init="polished", start=Origins(other, world[1]))
+        run(init="polished", start=Origins(other_zoo(tmp_path / "other"), world[1]))

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import signal
 from dataclasses import replace
 
 import pytest
@@ -9,11 +10,12 @@ import torch
 
 from tests.weightgen.tiny_world import make_model, make_zoo
 from weightgen import polish as module
+from weightgen.checkpoint import checkpoints
 from weightgen.generate import generate
 from weightgen.model_folder import load_model_folder
 from weightgen.polish import PictureBatch, PolishConfig, Polishing, polish
 from weightgen.prefetch import prefetch
-from zoo.errors import WeightzooError
+from zoo.errors import Interrupted, WeightzooError
 from zoo.lora import load_base
 from zoo.train_gan import run_generators
 
@@ -63,12 +65,14 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(model_dir, tmp_path):
     def interrupted(start: int = 0):
         for step in itertools.count(start):
             if step == 4:
-                raise KeyboardInterrupt
+                raise RuntimeError("killed")
             yield batch(step)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(RuntimeError):
         polish(model_dir, interrupted, CONFIG, tmp_path / "parts", validation=[batch(-1)])
     assert not (tmp_path / "parts" / "model_index.json").exists()
+    with open(tmp_path / "parts" / "metrics.jsonl", "a") as file:
+        file.write('{"step": 4, "lo')  # what a full disk could leave
     polish(
         model_dir, batches(), CONFIG, tmp_path / "parts", validation=[batch(-1)]
     )  # an iterable is skipped into
@@ -79,9 +83,39 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(model_dir, tmp_path):
     def never(start: int = 0):
         raise AssertionError("a finished folder is not trained again")
 
+    path = tmp_path / "whole" / "config.json"
+    stored = json.loads(path.read_text())
+    del stored["polish"]["edge_weight"]  # as from before the option
+    path.write_text(json.dumps(stored))
     polish(model_dir, never, CONFIG, tmp_path / "whole", validation=[batch(-1)])
     with pytest.raises(WeightzooError, match="another config"):
         polish(model_dir, batches, replace(CONFIG, seed=1), tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("name", "step"), [("validate", 0), ("train_step", 1), ("validate", 3), ("validate", 6), ("checkpoint", 6)]
+)
+def test_ctrl_c_changes_nothing_wherever_it_comes(
+    model_dir, tmp_path, monkeypatch, hears_ctrl_c, name, step
+):
+    polish(model_dir, batches, CONFIG, tmp_path / "whole", validation=[batch(-1)])
+    original = getattr(Polishing, name)
+
+    def interrupted(self, *arguments):
+        if self.step == step:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Polishing, name, interrupted)
+        with pytest.raises(Interrupted, match="run the same command"):
+            polish(model_dir, batches, CONFIG, tmp_path / "parts", validation=[batch(-1)])
+    assert checkpoints(tmp_path / "parts" / "checkpoints")
+    assert not (tmp_path / "parts" / "model_index.json").exists()
+    polish(model_dir, batches, CONFIG, tmp_path / "parts", validation=[batch(-1)])
+    assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
+    whole, parts = (load_model_folder(tmp_path / name).denoiser.state_dict() for name in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
 def test_random_init_is_another_network_and_seconds_end_it(model_dir, tmp_path):

@@ -2,7 +2,9 @@
 
 import os
 import signal
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -81,6 +83,37 @@ def test_a_loss_that_is_not_finite_is_the_error(zoo, tmp_path, connected):
     dataset.blocks[:] = float("inf")
     with pytest.raises(WeightzooError, match="the loss is not finite at step 1"):
         train_on_ray(config(), dataset, tmp_path, validation)
+
+
+@pytest.mark.ray
+def test_a_finish_that_fails_keeps_the_checkpoints(zoo, tmp_path, connected, monkeypatch):
+    def full(*_):
+        raise OSError("no space left")
+
+    rows, arguments = [], (config(steps=4), load_zoo(zoo), tmp_path, load_zoo(zoo, "validation"))
+    with monkeypatch.context() as patch:
+        patch.setattr(ray_train, "finish", full)
+        with pytest.raises(OSError, match="no space left"):
+            train_on_ray(*arguments)
+    train_on_ray(*arguments, on_log=rows.append)
+    assert not rows  # no step was trained again
+    assert load_model_folder(tmp_path).metadata["steps"] == 4 and not (tmp_path / "ray").exists()
+
+
+def test_the_storage_goes_after_the_model_is_complete(zoo, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("no space left")
+
+    ray = SimpleNamespace(put=lambda value: value)
+    monkeypatch.setattr(ray_train, "ray_cluster", lambda cluster: nullcontext(ray))
+    monkeypatch.setattr(ray_train, "_fit", lambda *_: (tmp_path / "ray").mkdir(exist_ok=True))
+    monkeypatch.setattr(ray_train, "finish", full)
+    arguments = (config(), load_zoo(zoo), tmp_path, load_zoo(zoo, "validation"))
+    with pytest.raises(OSError, match="no space left"):
+        train_on_ray(*arguments)
+    assert (tmp_path / "ray").exists()
+    monkeypatch.setattr(ray_train, "finish", lambda *_: tmp_path)
+    assert train_on_ray(*arguments) == tmp_path and not (tmp_path / "ray").exists()
 
 
 def load_rows(folder):

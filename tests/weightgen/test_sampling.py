@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -142,6 +143,53 @@ def test_pipeline_is_the_same_and_saves_itself(folder, model, tmp_path):
     again.save_adapter(tmp_path / "adapter", output)
     assert load_peft(tmp_path / "adapter", again.base_generator())[1]["prompt"] == "dusk"
     assert set(again.mean_adapter()) == set(output.adapters)
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float64, 1e-4), (torch.bfloat16, 0.1)])
+@pytest.mark.parametrize("denoiser", ["transformer", "unet1d"])
+def test_pipeline_computes_in_the_dtype_of_its_denoiser(zoo, tmp_path, denoiser, dtype, error):
+    from weightgen import WeightDiffusionPipeline
+
+    pipe = WeightDiffusionPipeline.from_pretrained(make_model(tmp_path, zoo, denoiser))
+    for steps, guidance in ((1, 1.0), (3, 1.5)):
+        prompts = ["dusk", "a charcoal drawing"]
+        expected = pipe.to(torch.float32)(prompts, steps, guidance).blocks
+        found = pipe.to(dtype)(prompts, steps, guidance).blocks
+        assert {p.dtype for p in pipe.denoiser.parameters()} == {dtype} and found.dtype == torch.float32
+        assert float((found - expected).abs().mean() / expected.std()) < error
+
+
+def test_everything_that_the_denoiser_gets_is_where_it_is(model):
+    where = torch.device("meta")  # stands for a GPU: it takes no tensor of the CPU
+    seen = []
+
+    class Elsewhere(type(model.denoiser)):
+        def parameters(self, recurse=True):
+            return iter([torch.empty(1, dtype=torch.float16, device=where)])
+
+        def forward(self, *inputs):
+            seen.extend((value.device, value.dtype) for value in inputs)
+            return torch.zeros(inputs[0].shape)
+
+    denoiser = Elsewhere(**model.denoiser.settings)
+    blocks = generate(replace(model, denoiser=denoiser), ["dusk", "dawn"], num_networks=2).blocks
+    assert {device for device, _ in seen} == {where}
+    assert [dtype for _, dtype in seen] == [torch.float16, torch.int64, torch.float16, torch.bool, torch.float16]
+    assert blocks.device.type == "cpu" and blocks.dtype == torch.float32
+
+
+def test_the_pipeline_follows_its_own_scheduler(folder, model):
+    from diffusers import DDIMScheduler
+
+    from weightgen import WeightDiffusionPipeline
+
+    stored = WeightDiffusionPipeline.from_pretrained(folder)
+    linear = DDIMScheduler.from_config(stored.scheduler.config, beta_schedule="linear")
+    other = WeightDiffusionPipeline.from_pretrained(folder, scheduler=linear)
+    blocks = [pipe("dusk", num_inference_steps=3).blocks for pipe in (stored, other)]
+    assert torch.equal(blocks[0], generate(model, "dusk", 3).blocks) and not torch.allclose(*blocks)
+    assert torch.equal(blocks[1], generate(model, "dusk", 3, scheduler=linear).blocks)
+    assert torch.equal(stored("dusk").blocks, other("dusk").blocks)  # one step follows no schedule
 
 
 def test_pipeline_refuses(folder):

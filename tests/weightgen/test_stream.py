@@ -2,6 +2,9 @@
 
 import itertools
 import json
+import multiprocessing
+import os
+import signal
 from collections import Counter
 from contextlib import closing
 from types import SimpleNamespace
@@ -170,6 +173,14 @@ def test_loader_processes_give_the_same_batches(zoo):
             for one, two in zip(expected, divided, strict=False):
                 assert (one.step, one.texts) == (two.step, two.texts)
                 assert torch.equal(one.blocks, two.blocks)
+
+
+def test_loader_processes_leave_ctrl_c_to_the_one_that_trains(zoo):
+    with closing(load(load_zoo(zoo), 4, 0, workers=1)) as batches:
+        next(batches)
+        (process,) = multiprocessing.active_children()
+        os.kill(process.pid, signal.SIGINT)
+        assert [next(batches).step for _ in range(20)] == list(range(1, 21))
 
 
 def test_an_error_of_a_loader_process_is_the_error(zoo, tmp_path):

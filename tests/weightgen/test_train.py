@@ -1,7 +1,9 @@
 """Training: it learns, resumes exactly, keeps the best, refuses another config, stops on a wild loss."""
 
 import json
+import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -9,12 +11,13 @@ import torch
 from safetensors.torch import load_file
 
 from weightgen import presets
+from weightgen.checkpoint import checkpoints
 from weightgen.data import hold_out
 from weightgen.model_folder import WEIGHTS_NAME, copy_half, load_model_folder
 from weightgen.objective import ObjectiveConfig, one_step
 from weightgen.text import load_text_encoder
 from weightgen.train import Training, learning_rate_factor, train, update_ema, weights_r2
-from zoo.errors import WeightzooError
+from zoo.errors import Interrupted, WeightzooError
 
 OPTIONS = {
     "transformer": {"width": 32, "num_layers": 1, "num_heads": 2},
@@ -29,6 +32,14 @@ def config(denoiser: str = "transformer", **changes):
 
 def weights(folder):
     return load_file(folder / "denoiser" / "diffusion_pytorch_model.safetensors")
+
+
+def assert_same(*folders):
+    """Two trained folders hold the same weights and the same metrics."""
+    one, other = map(weights, folders)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    rows = [[json.loads(row) for row in open(folder / "metrics.jsonl")] for folder in folders]
+    assert [{**row, "seconds": 0} for row in rows[0]] == [{**row, "seconds": 0} for row in rows[1]]
 
 
 @pytest.mark.parametrize("denoiser, steps", [("transformer", 150), ("unet1d", 150)])
@@ -73,24 +84,70 @@ def test_resumed_training_equals_uninterrupted(make_dataset, tmp_path, denoiser,
         with pytest.raises(RuntimeError):
             train(config(denoiser), dataset, tmp_path / "parts")
     train(config(denoiser), dataset, tmp_path / "parts")
-    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    rows = [[json.loads(r) for r in open(tmp_path / f / "metrics.jsonl")] for f in ("whole", "parts")]
-    for one, two in zip(*rows, strict=True):
-        assert {**one, "seconds": 0} == {**two, "seconds": 0}
+    assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_ctrl_c_leaves_a_checkpoint_of_that_step(make_dataset, tmp_path, monkeypatch):
-    def interrupted(self, batch, original=Training.train_step):
-        if self.step == 3:
-            raise KeyboardInterrupt
-        return original(self, batch)
+@pytest.mark.parametrize(
+    ("name", "step", "kept"),
+    [
+        ("train_step", 2, 3),
+        ("validate", 4, 4),  # where a row and a candidate for the best weights are made
+        ("validate", 8, 8),  # of the final weights
+        ("checkpoint", 8, 8),
+    ],
+)
+def test_ctrl_c_changes_nothing_wherever_it_comes(
+    make_dataset, tmp_path, monkeypatch, hears_ctrl_c, name, step, kept
+):
+    dataset = make_dataset()
+    train(config(), dataset, tmp_path / "whole")
+    original = getattr(Training, name)
 
-    monkeypatch.setattr(Training, "train_step", interrupted)
+    def interrupted(self, *arguments):
+        if self.step == step:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, name, interrupted)
+        with pytest.raises(Interrupted, match="run the same command"):
+            train(config(), dataset, tmp_path / "parts")
+    assert checkpoints(tmp_path / "parts" / "checkpoints")[-1].stem == f"step-{kept:08d}"
+    assert not (tmp_path / "parts" / "model_index.json").exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    train(config(), dataset, tmp_path / "parts")
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_second_ctrl_c_stops_at_once(make_dataset, tmp_path, monkeypatch, hears_ctrl_c):
+    def twice(self, batch):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("it goes on")
+
+    monkeypatch.setattr(Training, "train_step", twice)
     with pytest.raises(KeyboardInterrupt):
         train(config(), make_dataset(), tmp_path)
-    assert (tmp_path / "checkpoints" / "step-00000003.safetensors").exists()
-    assert not (tmp_path / "model_index.json").exists()
+    assert not checkpoints(tmp_path / "checkpoints")
+
+
+def test_signals_are_left_alone_in_another_thread(make_dataset, tmp_path):
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(train, config(steps=2), make_dataset(), tmp_path).result() == tmp_path
+
+
+def test_time_that_runs_out_in_a_validation_leaves_a_checkpoint(make_dataset, tmp_path, monkeypatch):
+    ticks = []  # two a step: after training, and after validation and checkpoint
+
+    def tick(self, started):
+        ticks.append(self.step)
+        self.elapsed = self.seconds if ticks.count(2) == 2 else 0.0
+
+    monkeypatch.setattr(Training, "tick", tick)
+    chosen = config(steps=10**6, checkpoint_every=10**6)
+    train(chosen, make_dataset(), tmp_path, seconds=3600)
+    model = load_model_folder(tmp_path)
+    assert model.metadata["steps"] == model.metadata["best"]["step"] == 2
 
 
 def test_finished_returns_at_once_and_another_config_or_data_is_refused(make_dataset, tmp_path, monkeypatch):
@@ -161,6 +218,11 @@ def test_model_folder_in_half_precision_and_its_errors(make_dataset, tmp_path):
         torch.testing.assert_close(half.denoiser.state_dict()[name], value.half().float())
     with pytest.raises(WeightzooError, match="not a weight generator's folder"):
         load_model_folder(tmp_path)
+    about = json.loads((tmp_path / "m" / "weightgen.json").read_text())
+    for key in about:
+        (tmp_path / "m" / "weightgen.json").write_text(json.dumps({k: v for k, v in about.items() if k != key}))
+        with pytest.raises(WeightzooError, match="model format None" if key == "format_version" else f"lacks {key}"):
+            load_model_folder(tmp_path / "m")
     (tmp_path / "half" / "base_generator.safetensors").write_bytes(b"another")
     with pytest.raises(WeightzooError, match="base_generator.safetensors is not the one"):
         load_model_folder(tmp_path / "half")

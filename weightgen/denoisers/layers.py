@@ -25,7 +25,8 @@ class TimeEmbedding(nn.Module):
         self.layers = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, timesteps: Tensor) -> Tensor:
-        return self.layers(sinusoidal(timesteps, self.layers[0].in_features))
+        first = self.layers[0]
+        return self.layers(sinusoidal(timesteps, first.in_features).to(first.weight.dtype))
 
 
 class BlockIndexEmbedding(nn.Module):
@@ -37,8 +38,8 @@ class BlockIndexEmbedding(nn.Module):
         self.learned = nn.Parameter(torch.randn(num_blocks, width) * 0.02)
 
     def forward(self, block_index: Tensor) -> Tensor:
-        projected = self.projection(sinusoidal(block_index, self.projection.in_features))
-        return projected + self.learned[block_index]
+        waves = sinusoidal(block_index, self.projection.in_features).to(self.learned.dtype)
+        return self.projection(waves) + self.learned[block_index]
 
 
 class TextConditioning(nn.Module):

@@ -28,7 +28,7 @@ from weightgen.generate import generate, mean_adapter, scale_strength
 from weightgen.model_folder import WEIGHTS_NAME, load_model_folder
 from weightgen.server.members import Members
 from weightgen.server.schemas import Recipe
-from weightgen.starts import find_models
+from weightgen.starts import find_best
 from weightgen.text import MAX_LENGTH, load_text_encoder
 from zoo.apply import edit_photo, load_network
 from zoo.errors import WeightzooError
@@ -58,7 +58,7 @@ class Engine:
         Raises:
             WeightzooError: not a model, not a zoo, or they do not belong together.
         """
-        self.name, folder = next(iter(find_models(model).items()))
+        self.name, folder = find_best(model)
         opened = load_model_folder(folder)
         self.familiar = opened.familiar
         # prompts are scored where a visitor is told of it, not in every batch with its filler

@@ -14,7 +14,7 @@ from weightgen.finetune import FinetuneConfig, finetune
 from weightgen.inits import Origins
 from weightgen.server.jobs import append_event
 from weightgen.server.schemas import JobEvent
-from weightgen.starts import find_models
+from weightgen.starts import find_best
 from zoo.errors import WeightzooError
 from zoo.files import read_json
 
@@ -33,7 +33,7 @@ def run(folder: Path) -> None:
     config = FinetuneConfig(
         mode=job["mode"], seconds=job["seconds"], eval_every=EVALUATE_EVERY, feature_network=None
     )
-    init = next(iter(find_models(job["model"])))
+    init, _ = find_best(job["model"])
     append_event(folder, JobEvent(event="running"))
     try:
         origins = Origins(zoo=job["zoo"], model=job["model"])
