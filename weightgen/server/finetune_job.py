@@ -12,11 +12,13 @@ from typing import Any
 
 from weightgen.finetune import FinetuneConfig, finetune
 from weightgen.inits import Origins
+from weightgen.server.engine import keep_base
 from weightgen.server.job_files import append_event, is_over
 from weightgen.server.schemas import JobEvent
 from weightgen.starts import find_models
 from zoo.errors import WeightzooError
 from zoo.files import read_json
+from zoo.peft_format import load_peft
 
 EVALUATE_EVERY = 10  # steps; a point of the curve about every half second
 NICE = 5  # answers to visitors come first
@@ -48,6 +50,8 @@ def run(folder: Path) -> None:
         done = finetune(
             folder / "pairs", job["prompt"], init, folder / "result", origins, config, on_row=on_row
         )
+        if job["mode"] == "adapter":
+            keep_base(folder / "result", load_peft(folder / "result")[1], origins.base_path)
     except Cancelled:
         return
     except WeightzooError as error:

@@ -15,6 +15,7 @@ from weightgen.server.finetune_routes import PAIR_SIDES, decode_pairs, kept_size
 from weightgen.server.job_files import append_event, clean, last_event, read_events, write_job
 from weightgen.server.limits import Limits
 from weightgen.server.schemas import JobEvent
+from zoo.apply import load_network
 
 ABOUT = {"prompt": "a darker picture", "seconds": 1, "mode": "adapter"}
 IMAGES = [(Image.new("RGB", (16, 16), (40 * i, 90, 9)), Image.new("RGB", (16, 16))) for i in range(4)]
@@ -216,3 +217,12 @@ def test_a_full_server_reads_no_pictures(serve) -> None:
 
     client.portal.call(ask)
     assert sent[0]["status"] == 429
+
+
+@pytest.mark.timeout(200)
+def test_an_adapter_that_a_job_has_trained_finds_its_base(tmp_path, toy) -> None:
+    folder = tmp_path / "jobs" / ("a" * 32)
+    write_job(folder, ABOUT | {"model": str(toy / "model"), "zoo": str(toy / "zoo")}, IMAGES)
+    finetune_job.run(folder)
+    assert last_event(folder).event == "done", last_event(folder)
+    load_network((folder / "result").rename(tmp_path / "elsewhere"))
