@@ -4,13 +4,14 @@ import asyncio
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.weightgen.server.conftest import Slow, until
+from tests.weightgen.server.conftest import Slow, picture, until
 from tests.weightgen.server.test_jobs import PROMPT, events, pairs
-from weightgen.server import finetune_job, finetune_routes, job_files, jobs
+from weightgen.server import finetune_job, finetune_routes, job_files, jobs, photos
 from weightgen.server.finetune_routes import PAIR_SIDES, decode_pairs, kept_size
 from weightgen.server.job_files import append_event, clean, last_event, read_events, write_job
 from weightgen.server.limits import Limits
@@ -156,6 +157,44 @@ def test_a_job_without_a_server_ends_when_it_is_cancelled(tmp_path, toy, monkeyp
     finetune_job.run(folder)
     assert [event.event for event in read_events(folder)] == ["waiting", "running", "cancelled"]
     assert (folder / "events.jsonl").read_text().count("\n") == 3
+
+
+def finished(folder: Path) -> None:
+    write_job(folder, ABOUT, IMAGES)
+    (folder / "result").mkdir()
+    (folder / "result" / "generator.safetensors").write_bytes(b"weights")
+    append_event(folder, JobEvent(event="done"))
+
+
+@pytest.mark.parametrize("when", ["before it is zipped", "after a part of it"])
+def test_a_result_that_is_removed_while_it_is_fetched_is_no_part_of_it(
+    serve, settings, monkeypatch, when
+) -> None:
+    client, job = serve(), "b" * 32
+    finished(settings.state / job)
+    zip_folder = finetune_routes.zip_folder
+
+    def removed(folder: Path) -> bytes:
+        data = b"" if when.startswith("before") else zip_folder(folder)
+        job_files.remove_job(folder.parent)
+        return data or zip_folder(folder)
+
+    monkeypatch.setattr(finetune_routes, "zip_folder", removed)
+    assert client.get(f"/v1/finetune/{job}/result").status_code == 404
+
+
+def test_a_result_that_is_removed_before_it_is_used_is_not_there(serve, settings, monkeypatch) -> None:
+    client, job = serve(), "b" * 32
+    finished(settings.state / job)
+    read_upload = photos.read_upload
+
+    def removed(*arguments: object):
+        job_files.remove_job(settings.state / job)
+        return read_upload(*arguments)
+
+    monkeypatch.setattr(photos, "read_upload", removed)
+    answer = client.post("/v1/images", data={"adapter": f"j-{job}"}, files={"photo": picture()})
+    assert answer.status_code == 404 and str(settings.state) not in answer.text
 
 
 def png(width: int, height: int) -> io.BytesIO:
