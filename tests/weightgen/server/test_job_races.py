@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -132,6 +134,7 @@ def test_a_job_is_cancelled_at_another_replica(serve, settings) -> None:
     owner = one.app.state.services.jobs
     running = one.post("/v1/finetune", data={**PROMPT, "seconds": 60}, files=pairs(2)).json()
     until(lambda: owner.running.get(running["id"]) is not None)
+    os.kill(owner.running[running["id"]].pid, signal.SIGSTOP)  # it cannot end by itself
     waiting = one.post("/v1/finetune", data=PROMPT, files=pairs(2)).json()
     assert one.post("/v1/finetune", data=PROMPT, files=pairs(2)).status_code == 429
     assert other.delete(f"/v1/finetune/{waiting['id']}").json()["event"] == "cancelled"
@@ -233,6 +236,9 @@ def test_decoding_stops_when_its_request_is_given_up(serve, monkeypatch) -> None
     slow.go.set()
     client.app.state.services.photos.shutdown()  # when the thread is done
     assert slow.calls <= 2, "the pair that it was at, and no other"
+    given_up = threading.Event()
+    given_up.set()
+    assert decode_pairs([(png(16, 16), png(16, 16))], Limits(), given_up) == []
 
 
 def test_a_full_server_reads_no_pictures(serve) -> None:
