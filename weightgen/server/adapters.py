@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from pathlib import Path
 
 from weightgen.server.batching import Batcher
@@ -19,6 +20,14 @@ from weightgen.server.measures import Measures
 from weightgen.server.problems import Problem
 from weightgen.server.schemas import Recipe
 from zoo.lora import Adapter
+
+
+@dataclass(eq=False)
+class Coming:
+    """An adapter that is being made, and how many requests wait for it."""
+
+    task: asyncio.Task[Adapter]
+    waiters: int = 0
 
 
 class Adapters:
@@ -37,26 +46,39 @@ class Adapters:
             engine.generate, Recipe.batch_key, executor, batch, lambda size: measures.batches.observe(size)
         )
         self.cache: OrderedDict[Recipe, Adapter] = OrderedDict()
-        self.coming: dict[Recipe, asyncio.Task[Adapter]] = {}
+        self.coming: dict[Recipe, Coming] = {}
 
     def id(self, recipe: Recipe) -> str:
         return recipe.id(self.engine.fingerprint)
 
     async def get(self, recipe: Recipe) -> Adapter:
-        """A generated adapter; the same recipe asked for twice at once is generated once."""
+        """A generated adapter; the same recipe asked for twice at once is generated once.
+
+        When the last request for it goes away it is not generated, unless it already is in a batch: then it is kept.
+        """
         self.measures.cache.labels("hit" if recipe in self.cache else "miss").inc()
         if recipe in self.cache:
             self.cache.move_to_end(recipe)
             return self.cache[recipe]
-        if recipe not in self.coming:
-            self.coming[recipe] = asyncio.create_task(self._make(recipe))
-        return await asyncio.shield(self.coming[recipe])  # one of several clients may go away
+        coming = self.coming.get(recipe)
+        if coming is None:
+            coming = self.coming[recipe] = Coming(asyncio.create_task(self._make(recipe)))
+            coming.task.add_done_callback(lambda _: self._forget(recipe, coming))
+        coming.waiters += 1
+        try:
+            return await asyncio.shield(coming.task)  # one of several clients may go away
+        finally:
+            coming.waiters -= 1
+            if not coming.waiters and recipe not in self.batcher.running:
+                coming.task.cancel()
+                self._forget(recipe, coming)  # who asks from now on does not wait for this one
+
+    def _forget(self, recipe: Recipe, coming: Coming) -> None:
+        if self.coming.get(recipe) is coming:
+            del self.coming[recipe]
 
     async def _make(self, recipe: Recipe) -> Adapter:
-        try:
-            adapter = await self.batcher.submit(recipe)
-        finally:
-            del self.coming[recipe]
+        adapter = await self.batcher.submit(recipe)
         self.cache[recipe] = adapter
         while len(self.cache) > self.most:
             self.cache.popitem(last=False)

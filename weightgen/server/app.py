@@ -6,7 +6,6 @@ app = create_app(Engine(model, zoo), ServerSettings(model, zoo, state, token=Non
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -107,8 +106,3 @@ def create_app(engine: Engine, settings: ServerSettings) -> FastAPI:
         return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
 
     return app
-
-
-def remove_state(settings: ServerSettings) -> None:
-    """Removes the jobs' folder."""
-    shutil.rmtree(settings.state, ignore_errors=True)

@@ -38,6 +38,7 @@ class Batcher(Generic[Item, Result]):
     ) -> None:
         self.run, self.key, self.executor, self.most, self.on_batch = run, key, executor, most, on_batch
         self.waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self.running: list[Item] = []  # the batch that is being computed
         self.worker: asyncio.Task[None] | None = None
 
     async def submit(self, item: Item) -> Result:
@@ -53,9 +54,9 @@ class Batcher(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         while batch := self._take():
             self.on_batch(len(batch))
+            self.running = [item for item, _ in batch]
             try:
-                items = [item for item, _ in batch]
-                results = await loop.run_in_executor(self.executor, self.run, items)
+                results = await loop.run_in_executor(self.executor, self.run, self.running)
                 for (_, future), result in zip(batch, results, strict=True):
                     if not future.done():
                         future.set_result(result)
@@ -63,6 +64,7 @@ class Batcher(Generic[Item, Result]):
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)
+            self.running = []
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         """The oldest waiting item and those of its key; items whose client is gone are dropped."""

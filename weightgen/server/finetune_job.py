@@ -1,6 +1,6 @@
 """One fine-tuning job in a process of its own: python -m weightgen.server.finetune_job STATE/JOB
 
-Reads job.json and pairs/, writes events.jsonl as it goes and result/ in the end (see `weightgen.server.jobs`).
+Reads job.json and pairs/, writes events.jsonl as it goes and result/ in the end (see `weightgen.server.job_files`).
 """
 
 from __future__ import annotations
@@ -12,21 +12,31 @@ from typing import Any
 
 from weightgen.finetune import FinetuneConfig, finetune
 from weightgen.inits import Origins
-from weightgen.server.jobs import append_event
+from weightgen.server.engine import keep_base
+from weightgen.server.job_files import append_event, is_over
 from weightgen.server.schemas import JobEvent
 from weightgen.starts import find_best
 from zoo.errors import WeightzooError
 from zoo.files import read_json
+from zoo.peft_format import load_peft
 
 EVALUATE_EVERY = 10  # steps; a point of the curve about every half second
 NICE = 5  # answers to visitors come first
 
 
+class Cancelled(Exception):
+    """Somebody has written the job's last event; the server that would end this process may be gone."""
+
+
 def run(folder: Path) -> None:
     """Trains the job of a folder; its events tell how it went."""
+    if is_over(folder):
+        return
     job = read_json(folder / "job.json")
 
     def on_row(row: dict[str, Any]) -> None:
+        if is_over(folder):
+            raise Cancelled
         known = {key: row[key] for key in ("step", "seconds", "l1", "psnr")}
         append_event(folder, JobEvent(event="progress", **known))
 
@@ -40,6 +50,10 @@ def run(folder: Path) -> None:
         done = finetune(
             folder / "pairs", job["prompt"], init, folder / "result", origins, config, on_row=on_row
         )
+        if job["mode"] == "adapter":
+            keep_base(folder / "result", load_peft(folder / "result")[1], origins.base_path)
+    except Cancelled:
+        return
     except WeightzooError as error:
         append_event(folder, JobEvent(event="failed", error=str(error).replace(f"{folder}/", "")))
         return

@@ -2,27 +2,44 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 from fastapi import APIRouter, Depends, File, Form, Header, Path, Request, UploadFile
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from PIL import Image
 
 from weightgen.server.admission import in_pool, within
 from weightgen.server.engine import zip_folder
-from weightgen.server.jobs import PairImages, last_event
+from weightgen.server.job_files import PairImages, last_event
 from weightgen.server.limits import FORM_BYTES, MAX_PAIRS, Limits
 from weightgen.server.photos import read_upload
 from weightgen.server.problems import Problem
-from weightgen.server.routes import BINARY, PROBLEMS, House
+from weightgen.server.routes import BINARY, PROBLEMS, House, services
 from weightgen.server.schemas import EXAMPLE_PROMPT, JobEvent, JobStarted, Prompt
 
 FEWEST_PAIRS = 2  # one to train on, one to test on
-PAIR_SIDE = 512  # pixels of the short side that are kept of a pair
+PAIR_SIDES = (512, 1024)  # pixels of the short and the long side that are kept of a pair
 Job = Annotated[str, Path(max_length=64, examples=["0" * 32])]
+
+
+class JobRoute(APIRoute):
+    """Takes a new job's place before the body is read: as many bodies are held as jobs can wait."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+        if "POST" not in (self.methods or ()):
+            return handler
+
+        async def with_room(request: Request) -> Response:
+            with services(request).jobs.room():
+                return await handler(request)
+
+        return with_room
 
 
 def existing(house: House, job: Job) -> str:
@@ -33,7 +50,9 @@ def existing(house: House, job: Job) -> str:
 
 def router(limits: Limits) -> APIRouter:
     """The routes; `limits` decides how long and how much."""
-    routes = APIRouter(responses=PROBLEMS, tags=["finetune"], max_body_size=FORM_BYTES)
+    routes = APIRouter(
+        responses=PROBLEMS, tags=["finetune"], max_body_size=FORM_BYTES, route_class=JobRoute
+    )
 
     @routes.post(
         "/v1/finetune",
@@ -53,12 +72,14 @@ def router(limits: Limits) -> APIRouter:
         mode: Annotated[Literal["full", "adapter"], Form()] = "full",
     ) -> JobStarted:
         """Fine-tunes the prompt's generated network on pairs of photographs."""
-        house.jobs.check_room()
-        named = match_pairs(sources, targets)
+        files = [(source.file, target.file) for source, target in match_pairs(sources, targets)]
+        given_up = threading.Event()
         async with house.admission.enter():
-            files = [(await source.read(), await target.read()) for source, target in named]
-            decoding = in_pool(house.photos, decode_pairs, files, limits)
-            pairs = await within(request, decoding, limits.request_seconds)
+            try:
+                decoding = in_pool(house.photos, decode_pairs, files, limits, given_up)
+                pairs = await within(request, decoding, limits.request_seconds)
+            finally:
+                given_up.set()
         job = await house.jobs.submit(prompt, seconds, mode, pairs)
         where = f"/v1/finetune/{job}"
         return JobStarted(id=job, events=f"{where}/events", result=f"{where}/result", adapter=f"j-{job}")
@@ -86,7 +107,10 @@ def router(limits: Limits) -> APIRouter:
     )
     async def result(house: House, job: Job) -> Response:
         """The fine-tuned network as a zipped folder for `weightzoo apply`."""
-        data = await asyncio.to_thread(zip_folder, house.jobs.result(job))
+        try:
+            data = await asyncio.to_thread(zip_folder, house.jobs.result(job))
+        finally:
+            house.jobs.result(job)  # removed meanwhile is a 404, and not a part of it
         headers = {"Content-Disposition": 'attachment; filename="finetuned.zip"'}
         return Response(data, media_type="application/zip", headers=headers)
 
@@ -121,21 +145,38 @@ def stem(file: UploadFile) -> str:
     return PurePosixPath((file.filename or "").replace("\\", "/")).stem
 
 
-def decode_pairs(files: Sequence[tuple[bytes, bytes]], limits: Limits) -> list[PairImages]:
-    """Bytes of pairs -> RGB images of at most `PAIR_SIDE` pixels; runs in the photographs' pool."""
-    pairs = []
-    for number, (source, target) in enumerate(files, start=1):
-        images = [
-            Image.fromarray(
-                read_upload(data, limits.photo_bytes, limits.photo_pixels, f"{what} {number}").pixels
-            )
-            for what, data in (("source", source), ("target", target))
-        ]
+def decode_pairs(
+    files: Sequence[tuple[BinaryIO, BinaryIO]], limits: Limits, given_up: threading.Event
+) -> list[PairImages]:
+    """Files of pairs -> RGB images, none larger than `PAIR_SIDES`; runs in the photographs' pool.
+
+    One pair at a time is read and decoded. When `given_up` is set nothing more is: the pairs so far are returned.
+
+    Raises:
+        Problem: 400 or 413 for a picture, 413 for too many pixels of all together, 422 for a pair of two sizes.
+    """
+    pairs: list[PairImages] = []
+    left = limits.pairs_pixels
+    for number, halves in enumerate(files, start=1):
+        if given_up.is_set():
+            break
+        images = []
+        for what, file in zip(("source", "target"), halves, strict=True):
+            photo = read_upload(file.read(), limits.photo_bytes, limits.photo_pixels, f"{what} {number}")
+            images.append(Image.fromarray(photo.pixels))
+            left -= images[-1].width * images[-1].height
+            if left < 0:
+                most = f"{limits.pairs_pixels // 10**6} megapixels"
+                raise Problem(413, f"the pictures have more than {most} together; give fewer or smaller ones")
         if images[0].size != images[1].size:
             sizes = " and ".join(f"{image.width}x{image.height}" for image in images)
             raise Problem(422, f"the pictures of pair {number} have {sizes} pixels; both must have one size")
-        scale = min(1.0, PAIR_SIDE / min(images[0].size))
-        size = (max(1, round(images[0].width * scale)), max(1, round(images[0].height * scale)))
-        source_image, target_image = (image.resize(size, Image.Resampling.LANCZOS) for image in images)
-        pairs.append((source_image, target_image))
+        source, target = (image.resize(kept_size(image.size), Image.Resampling.LANCZOS) for image in images)
+        pairs.append((source, target))
     return pairs
+
+
+def kept_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of a picture when both of its sides are within `PAIR_SIDES`."""
+    scale = min(1.0, PAIR_SIDES[0] / min(size), PAIR_SIDES[1] / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

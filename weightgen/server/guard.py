@@ -22,7 +22,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from weightgen.server.limits import ServerSettings
+from weightgen.server.limits import Limits, ServerSettings
 from weightgen.server.measures import Measures
 from weightgen.server.problems import Problem, answer
 
@@ -77,7 +77,7 @@ class Guard:
             if refusal := self._refuse(scope, headers):
                 await answer_with(refusal, scope, receive, send_on)
             else:
-                await self.app(scope, _impatient(receive, self.settings.limits.body_seconds), send_on)
+                await self.app(scope, _impatient(receive, self.settings.limits), send_on)
         finally:
             self._record(scope, status, time.perf_counter() - started)
 
@@ -116,18 +116,23 @@ async def answer_with(problem: Problem, scope: Scope, receive: Receive, send: Se
     await answer(Request(scope), problem.status_code, problem.detail, headers)(scope, receive, send)
 
 
-def _impatient(receive: Receive, seconds: float) -> Receive:
-    """Refuses a body of which no part arrives for `seconds`; waiting for the client's leave has no end."""
+def _impatient(receive: Receive, limits: Limits) -> Receive:
+    """Refuses a body that does not come in time; waiting for the client's leave has no end."""
     complete = False
+    ends = time.monotonic() + limits.upload_seconds
 
     async def receive_on() -> Message:
         nonlocal complete
         if complete:
             return await receive()
+        left = ends - time.monotonic()
         try:
-            message = await asyncio.wait_for(receive(), seconds)
+            message = await asyncio.wait_for(receive(), min(limits.body_seconds, left))
         except TimeoutError:
-            raise Problem(408, f"no more of the request came for {seconds:g} s; send it again") from None
+            late = f"no more of the request came for {limits.body_seconds:g} s"
+            if left < limits.body_seconds:
+                late = f"the request took more than {limits.upload_seconds:g} s to come"
+            raise Problem(408, f"{late}; send it again") from None
         complete = not message.get("more_body", False)
         return message
 

@@ -1,39 +1,51 @@
-"""Fine-tuning jobs: a folder each, trained by a process of their own.
+"""Fine-tuning jobs: which of them wait, which run, each in a process of its own.
 
-    STATE/<job>/job.json               prompt, seconds, mode
-    STATE/<job>/pairs/{source,target}/0000.png ...      names are ours, never the visitor's
-    STATE/<job>/events.jsonl           waiting, running, progress ..., then done, failed or cancelled
-    STATE/<job>/result/                what `weightzoo finetune` writes
+    with jobs.room():                                   # before anything of the job is read
+        job = await jobs.submit("a charcoal drawing", 30.0, "full", pairs)
+    async for number, event in jobs.events(job): ...
 
-The files are the job: any replica that shares the folder answers for it, and a job goes on when its server is
-killed, because its process writes its own events. What trains is `weightgen.server.finetune_job`.
+A job is its folder (`weightgen.server.job_files`): any replica that shares the folder answers for it and can cancel
+it, and a job goes on when its server is killed, because its process writes its own events. What trains is
+`weightgen.server.finetune_job`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import logging
 import os
-import re
 import secrets
 import shutil
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from PIL import Image
-
+from weightgen.server.job_files import (
+    JOB_ID,
+    PairImages,
+    append_event,
+    clean,
+    is_over,
+    last_event,
+    read_events,
+    remove_job,
+    write_job,
+)
 from weightgen.server.limits import ServerSettings
 from weightgen.server.problems import Problem
 from weightgen.server.schemas import JobEvent
-from zoo.files import read_json, write_json
+from zoo.errors import WeightzooError
+from zoo.files import read_json
 
-JOB_ID = re.compile(r"[0-9a-f]{32}")
+log = logging.getLogger("weightzoo.serve")
 GRACE = 180.0  # seconds beyond the training's own for start-up, evaluations and saving, on a busy machine
 POLL = 0.2
-PairImages = tuple[Image.Image, Image.Image]
+LOOK = 1.0  # seconds after which a running job is looked at: another replica may have cancelled it
+NO_DISK = "the server has no room for the pictures on its disk; try again later"
 
 
 class Jobs:
@@ -45,95 +57,129 @@ class Jobs:
 
     def __init__(self, settings: ServerSettings, on_change: Callable[[int, int], None]) -> None:
         self.settings, self.limits, self.on_change = settings, settings.limits, on_change
-        self.waiting: list[str] = []
+        self.waiting: list[str] = []  # written, and not begun
+        self.reserved = 0  # places of jobs that are being read and written
         self.running: dict[str, asyncio.subprocess.Process | None] = {}  # None: about to start
         self.runners: set[asyncio.Task[None]] = set()
         self.closed = False
 
-    def check_room(self) -> None:
-        """Raises Problem 429 when no more jobs can wait, 503 when the server is closing."""
+    @contextlib.contextmanager
+    def room(self) -> Iterator[None]:
+        """A place among the waiting jobs for one that is about to come, until it waits or is refused.
+
+        Raises:
+            Problem: 429 when no more jobs can wait, 503 when the server is closing.
+        """
+        self._check_open()
+        self._forget_cancelled()
+        taken = len(self.waiting) + self.reserved
+        if taken >= self.limits.jobs_waiting:
+            wait = self.limits.job_seconds * taken / self.limits.jobs_running
+            raise Problem(429, f"{taken} fine-tuning jobs are waiting already; try later", wait)
+        self.reserved += 1
+        try:
+            yield
+        finally:
+            self.reserved -= 1
+
+    def _check_open(self) -> None:
         if self.closed:
             raise Problem(503, "the server is shutting down; try again in a moment", 5)
-        if len(self.waiting) >= self.limits.jobs_waiting:
-            wait = self.limits.job_seconds * len(self.waiting) / self.limits.jobs_running
-            raise Problem(429, f"{len(self.waiting)} fine-tuning jobs are waiting already; try later", wait)
+
+    def _forget_cancelled(self) -> None:
+        """Jobs that another replica has cancelled wait no longer."""
+        self.waiting[:] = [job for job in self.waiting if not is_over(self.settings.state / job)]
+        self._note()
 
     async def submit(self, prompt: str, seconds: float, mode: str, pairs: Sequence[PairImages]) -> str:
-        """Starts a job, or lets it wait; gives its id."""
-        self.check_room()
+        """Writes a job, then starts it or lets it wait; gives its id. To be called within `room`.
+
+        Raises:
+            Problem: 503 when the server is closing, or its disk is full.
+        """
         job = secrets.token_hex(16)
-        self.waiting.append(job)
+        folder = self.settings.state / job
+        about = {"prompt": prompt, "seconds": seconds, "mode": mode}
+        paths = {"model": str(self.settings.model), "zoo": str(self.settings.zoo)}
+        unwanted = threading.Event()
         try:
-            await asyncio.to_thread(self._write, job, prompt, seconds, mode, pairs)
-        except BaseException:
-            self.waiting.remove(job)
+            await asyncio.to_thread(self._write, folder, about | paths, pairs, unwanted)
+            self._check_open()
+        except BaseException as error:
+            unwanted.set()
+            remove_job(folder)
+            if isinstance(error, OSError | WeightzooError):
+                log.error("job not written", exc_info=error)
+                raise Problem(503, NO_DISK, self.limits.job_seconds) from None
             raise
+        self.waiting.append(job)
         self._note()
-        runner = asyncio.create_task(self._run_next())
+        runner = asyncio.create_task(self._run())
         self.runners.add(runner)
         runner.add_done_callback(self.runners.discard)
         return job
 
-    def _write(self, job: str, prompt: str, seconds: float, mode: str, pairs: Sequence[PairImages]) -> None:
-        self._clean()
-        folder = self.settings.state / job
-        for half in ("source", "target"):
-            (folder / "pairs" / half).mkdir(parents=True)
-        for index, (source, target) in enumerate(pairs):
-            source.save(folder / "pairs" / "source" / f"{index:04d}.png", compress_level=1)
-            target.save(folder / "pairs" / "target" / f"{index:04d}.png", compress_level=1)
-        about = {"prompt": prompt, "seconds": seconds, "mode": mode}
-        paths = {"model": str(self.settings.model), "zoo": str(self.settings.zoo)}
-        write_json(folder / "job.json", about | paths)
-        append_event(folder, JobEvent(event="waiting", pairs=len(pairs)))
+    def _write(
+        self, folder: Path, about: Mapping[str, Any], pairs: Sequence[PairImages], unwanted: threading.Event
+    ) -> None:
+        """In a thread, which goes on when nobody waits for it any more."""
+        clean(self.settings.state, self.limits.jobs_kept - 1)
+        try:
+            write_job(folder, about, pairs)
+        finally:
+            if unwanted.is_set():
+                remove_job(folder)
 
-    def _clean(self) -> None:
-        """Keeps the newest finished jobs only."""
-        folders = sorted(self.settings.state.glob("*/events.jsonl"), key=lambda path: path.stat().st_mtime)
-        finished = [path.parent for path in folders if (last := last_event(path.parent)) and last.final]
-        for folder in finished[: max(0, len(finished) - self.limits.jobs_kept + 1)]:
-            shutil.rmtree(folder, ignore_errors=True)
+    async def _run(self) -> None:
+        """Runs what waits, one job after the other, while there is a place."""
+        while not self.closed and len(self.running) < self.limits.jobs_running:
+            self._forget_cancelled()
+            if not self.waiting:
+                return
+            await self._train(self.waiting.pop(0))
 
-    async def _run_next(self) -> None:
-        if len(self.running) >= self.limits.jobs_running or not self.waiting or self.closed:
-            return
-        job = self.waiting.pop(0)
+    async def _train(self, job: str) -> None:
+        """One job from its start to its last event."""
         folder = self.settings.state / job
-        command = [sys.executable, "-m", "weightgen.server.finetune_job", str(folder)]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         self.running[job] = None
         self._note()
         try:
-            with (folder / "log.txt").open("wb") as log:
-                process = await asyncio.create_subprocess_exec(
-                    *command, env=environment, stdout=log, stderr=log, start_new_session=True
-                )
-            self.running[job] = process
-            await self._finish(folder, process, read_json(folder / "job.json")["seconds"] + GRACE)
+            reason = await self._start(job, folder)
+        except Exception as error:  # whatever it is, the next job is begun
+            log.error("job not started", exc_info=error)
+            reason = "it could not be started; the server's log says why"
+        try:
+            if not is_over(folder):
+                append_event(folder, JobEvent(event="failed", error=reason))
         except OSError as error:
-            append_event(
-                folder, JobEvent(event="failed", error=f"it could not be started ({error.strerror})")
-            )
+            log.error("event not written", exc_info=error)
         finally:
             del self.running[job]
             self._note()
-            shutil.rmtree(folder / "pairs", ignore_errors=True)
-        await self._run_next()
+            # a process may have written once more after another replica has removed its job
+            there = (folder / "events.jsonl").exists()
+            shutil.rmtree(folder / "pairs" if there else folder, ignore_errors=True)
 
-    async def _finish(self, folder: Path, process: asyncio.subprocess.Process, seconds: float) -> None:
-        """Waits for the job's process; it writes its own last event unless it was killed."""
-        try:
-            await asyncio.wait_for(process.wait(), seconds)
-            reason = "its process ended early (out of memory?); try fewer or smaller pictures"
-        except TimeoutError:
-            _kill(process)
-            await process.wait()
-            reason = (
-                f"it took more than {seconds:g} s and was stopped; give fewer seconds or smaller pictures"
+    async def _start(self, job: str, folder: Path) -> str:
+        """Starts the job's process and waits for its end; gives the reason if it ended without an event."""
+        seconds = read_json(folder / "job.json")["seconds"] + GRACE
+        command = [sys.executable, "-m", "weightgen.server.finetune_job", str(folder)]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        with (folder / "log.txt").open("wb") as file:
+            process = await asyncio.create_subprocess_exec(
+                *command, env=environment, stdout=file, stderr=file, start_new_session=True
             )
-        last = last_event(folder)
-        if last is None or not last.final:
-            append_event(folder, JobEvent(event="failed", error=reason))
+        self.running[job] = process
+        ended = asyncio.ensure_future(process.wait())
+        ends = time.monotonic() + seconds
+        while not ended.done():
+            late = time.monotonic() >= ends
+            if late or is_cancelled(folder):
+                _kill(process)
+                await ended
+                return f"it took more than {seconds:g} s and was stopped; give fewer seconds or smaller pictures"
+            await asyncio.wait({ended}, timeout=min(LOOK, max(0.0, ends - time.monotonic())))
+        return "its process ended early (out of memory?); try fewer or smaller pictures"
 
     def _note(self) -> None:
         self.on_change(len(self.waiting), len(self.running))
@@ -179,23 +225,25 @@ class Jobs:
             await asyncio.sleep(POLL)
 
     def cancel(self, job: str) -> None:
-        """Ends a job that waits or runs; a finished one stays."""
+        """Ends a job that waits or runs, here or at another replica; a finished one stays."""
         folder = self.folder(job)
-        last = last_event(folder)
-        if last is not None and last.final:
-            return
-        append_event(folder, JobEvent(event="cancelled"))
+        if not is_over(folder):
+            append_event(folder, JobEvent(event="cancelled"))
+            shutil.rmtree(folder / "pairs", ignore_errors=True)
+            if (process := self.running.get(job)) is not None:
+                _kill(process)
         if job in self.waiting:
             self.waiting.remove(job)
             self._note()
-        if (process := self.running.get(job)) is not None:
-            _kill(process)
 
     async def close(self) -> None:
         """Cancels what waits and lets what runs come to its end."""
         self.closed = True
         for job in list(self.waiting):
-            self.cancel(job)
+            with contextlib.suppress(Problem, OSError):  # another replica may have removed it
+                self.cancel(job)
+        self.waiting.clear()
+        self._note()
         if self.runners:
             await asyncio.wait(set(self.runners), timeout=self.limits.job_seconds + GRACE)
         for process in self.running.values():
@@ -203,32 +251,12 @@ class Jobs:
                 _kill(process)
 
 
+def is_cancelled(folder: Path) -> bool:
+    """Whether nobody wants the job any more: cancelled, or removed after that."""
+    last = last_event(folder)
+    return last is None or last.event == "cancelled"
+
+
 def _kill(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.kill()
-
-
-def append_event(folder: Path, event: JobEvent) -> None:
-    """One line more; a line is written by one call, so that readers never see half of it twice."""
-    line = json.dumps(event.model_dump(exclude_none=True), sort_keys=True) + "\n"
-    with (folder / "events.jsonl").open("a", encoding="utf-8") as file:
-        file.write(line)
-
-
-def read_events(folder: Path) -> list[JobEvent]:
-    """All complete events, up to the first final one."""
-    try:
-        text = (folder / "events.jsonl").read_text(encoding="utf-8")
-    except FileNotFoundError:  # removed to make room
-        return []
-    events: list[JobEvent] = []
-    for line in text[: text.rfind("\n") + 1].splitlines():
-        events.append(JobEvent.model_validate_json(line))
-        if events[-1].final:
-            break
-    return events
-
-
-def last_event(folder: Path) -> JobEvent | None:
-    events = read_events(folder)
-    return events[-1] if events else None

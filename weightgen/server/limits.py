@@ -20,10 +20,10 @@ class Limits:
 
     Args:
         photo_bytes, photo_pixels: of one uploaded photograph; pixels are checked before anything is decoded.
-        pairs_bytes: of all pictures of one fine-tuning job together.
+        pairs_bytes, pairs_pixels: of all pictures of one fine-tuning job together, as they are sent.
         inside: requests that compute or wait to; more are answered 503.
         request_seconds: for one answer; then 504.
-        body_seconds: for each part of a body to arrive; then 408.
+        body_seconds, upload_seconds: for each part of a body to arrive, and for all of it; then 408.
         batch: prompts that go through the denoiser at once.
         adapters, pictures: how many are kept in memory.
         jobs_running, jobs_waiting: fine-tuning jobs; more are answered 429.
@@ -34,9 +34,11 @@ class Limits:
     photo_bytes: int = 20_000_000
     photo_pixels: int = 40_000_000
     pairs_bytes: int = 100_000_000
+    pairs_pixels: int = 1_000_000_000
     inside: int = 256
     request_seconds: float = 60.0
     body_seconds: float = 30.0
+    upload_seconds: float = 600.0
     batch: int = 64
     adapters: int = 512
     pictures: int = 1024

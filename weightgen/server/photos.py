@@ -1,6 +1,7 @@
 """Uploaded photographs: bytes in, pixels out, within limits; pixels in, PNG out.
 
-Nothing is decoded before the file's header has said how many pixels it holds, and nothing is written to disk.
+Nothing is decoded before the file's header has said how many pixels it holds. Nothing here writes to disk; of an
+upload that is larger than 1 MB the framework keeps the bytes in a temporary file without a name until the answer.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, UploadFile
 from fastapi.responses import Response
@@ -32,6 +33,7 @@ from weightgen.server.schemas import (
     Steps,
     Strength,
 )
+from zoo.errors import WeightzooError
 
 if TYPE_CHECKING:
     from weightgen.server.app import Services
@@ -152,13 +154,12 @@ def router(limits: Limits) -> APIRouter:
         if prompt is not None:
             recipe = Recipe(prompt=prompt, steps=steps, seed=seed, guidance=guidance, strength=strength)
             adapter = house.adapters.id(recipe)
-        data = await photo.read()
 
         async def work() -> Response:
             started = time.perf_counter()
             weights = await house.adapters.find(adapter)
             generated = time.perf_counter()
-            edited = await in_pool(house.photos, edit_upload, house, weights, data, max_side)
+            edited = await in_pool(house.photos, edit_upload, house, weights, photo.file, max_side)
             spent = {"generate": generated - started, "edit": time.perf_counter() - generated}
             timing = ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in spent.items())
             return Response(
@@ -227,11 +228,14 @@ def router(limits: Limits) -> APIRouter:
         key = (concept, sample, side)
         data = house.pictures.get(key)
         if data is None:
-            weights = await house.adapters.find(f"c-{concept}")
             shown = read_sample(sample)
+
+            async def work() -> bytes:
+                weights = await house.adapters.find(f"c-{concept}")
+                return await in_pool(house.photos, thumbnail, house, weights, shown, side)
+
             async with house.admission.enter():
-                drawing = in_pool(house.photos, thumbnail, house, weights, shown, side)
-                data = await within(request, drawing, limits.request_seconds)
+                data = await within(request, work(), limits.request_seconds)
             house.pictures[key] = data
             while len(house.pictures) > limits.pictures:
                 del house.pictures[next(iter(house.pictures))]
@@ -260,11 +264,21 @@ async def adapter_file(house: "Services", request: Request, adapter: str, kind: 
     return Response(data, media_type=media, headers=headers)
 
 
-def edit_upload(house: "Services", weights: Any, data: bytes, most_side: int | None) -> bytes:
-    """Uploaded bytes -> edited PNG; runs in the photographs' pool."""
-    photo = photos.read_upload(data, house.limits.photo_bytes, house.limits.photo_pixels)
+def edit_upload(house: "Services", weights: Any, file: BinaryIO, most_side: int | None) -> bytes:
+    """Uploaded file -> edited PNG; runs in the photographs' pool, so that what waits for it holds no bytes."""
+    photo = photos.read_upload(file.read(), house.limits.photo_bytes, house.limits.photo_pixels)
     photo = photos.shrink(photo, most_side)
-    return photos.png(house.engine.edit(house.engine.network(weights), photo), photo.alpha)
+    return photos.png(house.engine.edit(network(house, weights), photo), photo.alpha)
+
+
+def network(house: "Services", weights: Any) -> Any:
+    """The network of an adapter or of a job's result, which may have been removed since it was found."""
+    try:
+        return house.engine.network(weights)
+    except (OSError, WeightzooError):
+        if isinstance(weights, FilePath) and not weights.is_dir():
+            raise Problem(404, "this job's result was removed to make room; start it anew") from None
+        raise
 
 
 def thumbnail(house: "Services", weights: Any, sample: bytes, side: int) -> bytes:

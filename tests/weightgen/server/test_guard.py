@@ -57,14 +57,19 @@ def test_pages_of_other_sites_are_refused(client) -> None:
     ).is_success
 
 
-def test_a_body_that_does_not_come_is_given_up(serve) -> None:
-    client = serve(limits={"body_seconds": 0.1})
+@pytest.mark.parametrize("limits", [{"body_seconds": 0.1}, {"upload_seconds": 0.0}], ids=["stops", "trickles"])
+def test_a_body_that_does_not_come_is_given_up(serve, limits) -> None:
+    client = serve(limits=limits)
     sent: list[dict[str, object]] = []
+    parts = 1000
 
     async def ask() -> None:
         async def receive() -> dict[str, object]:
-            await asyncio.sleep(60)
-            raise AssertionError
+            nonlocal parts
+            parts -= 1
+            await asyncio.sleep(60 if "body_seconds" in limits else 0)
+            assert parts, "it is still read"
+            return {"type": "http.request", "body": b"", "more_body": True}
 
         async def send(message: dict[str, object]) -> None:
             sent.append(message)

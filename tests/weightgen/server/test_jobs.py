@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 from tests.weightgen.server.conftest import picture, until
-from weightgen.server.jobs import append_event, last_event, read_events
+from weightgen.server.job_files import append_event, clean, last_event, read_events
 from weightgen.server.schemas import JobEvent
 
 PROMPT = {"prompt": "a darker picture", "seconds": 2}
@@ -128,13 +128,12 @@ def test_a_killed_process_is_a_failed_job_and_the_next_one_runs(serve) -> None:
 
 def test_results_are_removed_to_make_room(serve, settings) -> None:
     client = serve(limits={"jobs_kept": 1})
-    jobs = client.app.state.services.jobs
     for index in range(3):
         folder = settings.state / f"{index:032x}"
         folder.mkdir(parents=True)
         append_event(folder, JobEvent(event="done"))
         os.utime(folder / "events.jsonl", (index, index))
-    jobs._clean()
+    clean(settings.state, 0)
     assert list(settings.state.iterdir()) == []
     assert client.get(f"/v1/finetune/{0:032x}").status_code == 404
 

@@ -103,6 +103,75 @@ def test_equal_requests_are_computed_once_and_the_cache_is_bounded(serve, monkey
     assert len(adapters.cache) == adapters.most == 8
 
 
+def test_what_nobody_waits_for_is_not_generated(serve, monkeypatch) -> None:
+    """Of three recipes that wait behind a batch, one loses its only client and one of two."""
+    adapters = serve().app.state.services.adapters
+    generated: list[str] = []
+    generate = adapters.batcher.run
+
+    def note(recipes: list[Recipe]) -> object:
+        generated.extend(recipe.prompt for recipe in recipes)
+        return generate(recipes)
+
+    slow = Slow(note)
+    monkeypatch.setattr(adapters.batcher, "run", slow)
+
+    async def ask() -> None:
+        def get(prompt: str) -> asyncio.Task[object]:
+            return asyncio.create_task(adapters.get(Recipe(prompt=prompt)))
+
+        begun = get("begun")
+        await asyncio.to_thread(until, lambda: slow.calls == 1)
+        left, left_by_one, wanted = get("left"), get("wanted"), get("wanted")
+        await asyncio.sleep(0)  # each has asked
+        for task in (begun, left, left_by_one):
+            task.cancel()
+        await asyncio.wait({begun, left, left_by_one})
+        again = get("begun")
+        slow.go.set()
+        await asyncio.gather(wanted, again)
+
+    asyncio.run(ask())
+    assert generated == ["begun", "wanted"], "what is in a batch already is kept for who asks again"
+    assert adapters.coming == {} and {recipe.prompt for recipe in adapters.cache} == {"begun", "wanted"}
+
+
+def test_a_recipe_that_was_given_up_can_be_asked_for_at_once(serve, monkeypatch) -> None:
+    adapters = serve().app.state.services.adapters
+    slow = Slow(adapters.batcher.run)
+    monkeypatch.setattr(adapters.batcher, "run", slow)
+
+    async def ask() -> int:
+        first = asyncio.create_task(adapters.get(Recipe(prompt="first")))
+        await asyncio.to_thread(until, lambda: slow.calls == 1)
+        given_up = asyncio.create_task(adapters.get(Recipe(prompt="twice")))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        again = asyncio.create_task(adapters.get(Recipe(prompt="twice")))
+        slow.go.set()
+        return len(await asyncio.gather(first, again))
+
+    assert asyncio.run(ask()) == 2
+
+
+def test_pictures_of_concepts_are_not_begun_in_a_full_house(serve, monkeypatch) -> None:
+    client = serve(limits={"inside": 1})
+    services = client.app.state.services
+    concept = Slow(services.engine.concept)
+    concept.go.set()
+    monkeypatch.setattr(services.engine, "concept", concept)
+    slow = Slow(services.adapters.batcher.run)
+    monkeypatch.setattr(services.adapters.batcher, "run", slow)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(client.post, "/v1/adapters", json={"prompt": "one"})
+        until(lambda: services.admission.inside == 1)
+        assert client.get("/v1/concepts/red/picture").status_code == 503
+        slow.go.set()
+        assert asked.result().status_code == 200
+    assert concept.calls == 0
+    assert client.get("/v1/concepts/red/picture").status_code == 200
+
+
 def test_a_full_house_answers_503_with_retry_after(serve, monkeypatch) -> None:
     client = serve(limits={"inside": 2})
     services = client.app.state.services

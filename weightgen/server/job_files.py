@@ -1,0 +1,99 @@
+"""A fine-tuning job's folder: the files are the job.
+
+    STATE/<job>/job.json               prompt, seconds, mode
+    STATE/<job>/pairs/{source,target}/0000.png ...      names are ours, never the visitor's
+    STATE/<job>/events.jsonl           waiting, running, progress ..., then done, failed or cancelled
+    STATE/<job>/result/                what `weightzoo finetune` writes
+
+Several servers may share STATE. There is a job once its events.jsonl is there, and it is over with the first final
+event, whoever has written it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from weightgen.server.schemas import JobEvent
+from zoo.files import write_json
+
+JOB_ID = re.compile(r"[0-9a-f]{32}")
+REMOVED = ".removed-"  # what a folder's name begins with while its files are being deleted
+PairImages = tuple[Image.Image, Image.Image]
+
+
+def write_job(folder: Path, about: Mapping[str, Any], pairs: Sequence[PairImages]) -> None:
+    """Writes a new job, its first event last.
+
+    Raises:
+        OSError, WeightzooError: the disk does not take it; part of the folder may be there.
+    """
+    for half in ("source", "target"):
+        (folder / "pairs" / half).mkdir(parents=True)
+    for index, (source, target) in enumerate(pairs):
+        source.save(folder / "pairs" / "source" / f"{index:04d}.png", compress_level=1)
+        target.save(folder / "pairs" / "target" / f"{index:04d}.png", compress_level=1)
+    write_json(folder / "job.json", about)
+    append_event(folder, JobEvent(event="waiting", pairs=len(pairs)))
+
+
+def remove_job(folder: Path) -> None:
+    """Removes a folder at one stroke, so that nobody takes a part of it for all; it may be gone already."""
+    removed = folder.with_name(REMOVED + folder.name)
+    with contextlib.suppress(OSError):
+        folder.rename(removed)
+    shutil.rmtree(removed, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)  # where it could not be renamed
+
+
+def clean(state: Path, kept: int) -> None:
+    """Removes all jobs that are over but the newest `kept`; others may do the same at the same time."""
+    finished = []
+    for path in state.glob("*/events.jsonl"):
+        with contextlib.suppress(FileNotFoundError):
+            last = last_event(path.parent)
+            if JOB_ID.fullmatch(path.parent.name) and last is not None and last.final:
+                finished.append((path.stat().st_mtime, path.parent))
+    for _, folder in sorted(finished)[: max(0, len(finished) - kept)]:
+        remove_job(folder)
+    for folder in state.glob(f"{REMOVED}*"):  # of a server that was killed meanwhile
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def append_event(folder: Path, event: JobEvent) -> None:
+    """One line more; a line is written by one call, so that readers never see half of it twice."""
+    line = json.dumps(event.model_dump(exclude_none=True), sort_keys=True) + "\n"
+    with (folder / "events.jsonl").open("a", encoding="utf-8") as file:
+        file.write(line)
+
+
+def read_events(folder: Path) -> list[JobEvent]:
+    """All complete events, up to the first final one."""
+    try:
+        text = (folder / "events.jsonl").read_text(encoding="utf-8")
+    except FileNotFoundError:  # removed to make room
+        return []
+    events: list[JobEvent] = []
+    for line in text[: text.rfind("\n") + 1].splitlines():
+        events.append(JobEvent.model_validate_json(line))
+        if events[-1].final:
+            break
+    return events
+
+
+def last_event(folder: Path) -> JobEvent | None:
+    events = read_events(folder)
+    return events[-1] if events else None
+
+
+def is_over(folder: Path) -> bool:
+    """Whether a job has come to its end, or is no longer there."""
+    last = last_event(folder)
+    return last is None or last.final
