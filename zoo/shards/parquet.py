@@ -24,10 +24,11 @@ from zoo.records import (
     WeightRecord,
     arrow_schema,
     check_record,
+    layout_from_metadata,
     record_of,
     row_of,
 )
-from zoo.shards.guard import MAX_METADATA_BYTES, check_texts, guarded_layout, record_bytes
+from zoo.shards.guard import MAX_METADATA_BYTES, check_texts, record_bytes
 
 SUFFIX = ".parquet"
 _BATCH_ROWS = 16  # many shards are read side by side when training streams
@@ -81,7 +82,7 @@ def read_shard(path: PathLike) -> tuple[Iterator[WeightRecord], dict[str, str], 
         raise
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _corrupt(path, error) from None
-    layout = guarded_layout(metadata, str(path))
+    layout = layout_from_metadata(metadata, str(path))
     if not schema.equals(arrow_schema(layout), check_metadata=False):
         raise WeightzooError(f"{path}: columns differ from what its layout needs; download or build it again")
     try:

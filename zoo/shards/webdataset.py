@@ -25,10 +25,11 @@ from zoo.records import (
     RECORDS_KEY,
     WeightRecord,
     check_record,
+    layout_from_metadata,
     record_of,
     row_of,
 )
-from zoo.shards.guard import MAX_METADATA_BYTES, MAX_TEXT_BYTES, check_texts, guarded_layout, record_bytes
+from zoo.shards.guard import MAX_METADATA_BYTES, MAX_TEXT_BYTES, check_texts, record_bytes
 from zoo.shards.tar_members import Member, tar_members
 
 SUFFIX = ".tar"
@@ -78,7 +79,7 @@ def read_shard(path: PathLike) -> tuple[Iterator[WeightRecord], dict[str, str], 
         raise WeightzooError(f"shard {path} does not exist; check the path") from None
     except _ERRORS as error:
         raise _corrupt(path, error) from None
-    layout = guarded_layout(metadata, str(path))
+    layout = layout_from_metadata(metadata, str(path))
     return _records(path, layout, num_records), metadata, layout
 
 
