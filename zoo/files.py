@@ -104,3 +104,13 @@ def read_json(path: PathLike) -> Any:
         raise WeightzooError(f"cannot read {path}: {error}; check the path") from None
     except (ValueError, RecursionError) as error:  # also numbers of too many digits, too deep a nesting
         raise WeightzooError(f"{path} is not valid JSON ({error}); restore or remake it") from None
+
+
+def json_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the number (from 1) and the content of each line of JSONL that is not blank.
+
+    Only a newline ends one: JSON leaves U+2028, U+2029 and U+0085 as they are, where ``str.splitlines`` would cut.
+    """
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, line

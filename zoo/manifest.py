@@ -16,7 +16,7 @@ import numpy as np
 from zoo.concepts import Concept, read_concepts
 from zoo.config import from_dict, save_config
 from zoo.errors import WeightzooError
-from zoo.files import PathLike, read_json, sha256_file
+from zoo.files import PathLike, json_lines, read_json, sha256_file
 from zoo.records import FORMAT_VERSION, METRICS, PREFIX, check_format_version, check_record
 from zoo.shards import FORMATS, read_shard
 
@@ -178,10 +178,10 @@ def read_rejected_file(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        found = [json.loads(line) for _, line in json_lines(path.read_text(encoding="utf-8"))]
         rows = [row | {key: str(row[key]) for key in ("concept_id", "status")} for row in found]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        fix = "delete it and its shard, then build again"
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        fix = "download it again, or delete it and its shard and build again"
         raise WeightzooError(f"cannot read {path} ({error!r}); {fix}") from None
     return rows
 

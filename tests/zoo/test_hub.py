@@ -245,6 +245,18 @@ def test_a_part_is_a_run_folder(hub, published, tmp_path, selection, expected):
         publish(out, REPO, CARD)
 
 
+def test_a_part_with_texts_that_other_readers_would_cut(hub, run_dir, tmp_path):
+    text = "one\u2028two\u2029three\u0085four"
+    concepts = [dataclasses.replace(concept, prompt=text) for concept in read_concepts(run_dir / "concepts.jsonl")]
+    write_concepts(run_dir / "concepts.jsonl", concepts)
+    (path,) = (run_dir / "rejected").glob("*.jsonl")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"reason": text}, ensure_ascii=False) + "\n")
+    write_manifest(run_dir, collect_manifest(run_dir))
+    publish(run_dir, REPO, CARD)
+    out = download(REPO, tmp_path / "part", concepts=["c2"])
+    assert verify_run(out) == [] and {c.prompt for c in read_concepts(out / "concepts.jsonl")} == {text}
+
+
 def test_parts_add_up(hub, published, tmp_path):
     out = download(REPO, tmp_path / "out", split="train", shards="0")
     download(REPO, out, concepts=["c2"])

@@ -12,6 +12,7 @@ from zoo.manifest import (
     MANIFEST_FILE,
     collect_manifest,
     load_manifest,
+    read_rejected,
     shard_paths,
     verify_run,
     verify_shard,
@@ -96,6 +97,16 @@ def test_a_lost_or_doubled_concept_stops_the_manifest(run_dir):
     rejected.write_text(json.dumps(row) + "\n" + json.dumps(row | {"concept_id": "c0"}) + "\n")
     with pytest.raises(WeightzooError, match="'c0' has 2 outcomes"):
         collect_manifest(run_dir)
+
+
+def test_a_reason_may_hold_what_other_readers_take_for_the_end_of_a_line(run_dir):
+    (path,) = (run_dir / "rejected").glob("*.jsonl")
+    row = json.loads(path.read_text()) | {"reason": "one\u2028two\u2029three\u0085four"}
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\n")
+    assert read_rejected(run_dir) == [row]
+    path.write_text("[" * 10**5)
+    with pytest.raises(WeightzooError, match="cannot read"):
+        read_rejected(run_dir)
 
 
 def test_an_unfinished_or_newer_run_is_refused(run_dir, tmp_path):

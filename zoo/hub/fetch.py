@@ -10,16 +10,14 @@ on where it stopped, another selection adds to the folder. Shards come whole. Wi
 """
 
 import hashlib
-import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 import httpx2
 from huggingface_hub import HfApi, hf_hub_download
@@ -39,6 +37,7 @@ from zoo.manifest import (
     ZooManifest,
     collect_manifest,
     read_manifest,
+    read_rejected_file,
     shard_paths,
     verify_run,
     write_manifest,
@@ -144,7 +143,7 @@ class HubSource:
         for entry in self.manifest.shards:
             name = rejected_name(entry.name)
             if name in self.manifest.files:
-                found[entry.name] = _ids(self.fetch(name))
+                found[entry.name] = [row["concept_id"] for row in read_rejected_file(self.fetch(name))]
         return found
 
     def _cached(self, name: str, force: bool = False) -> Path:
@@ -260,8 +259,7 @@ def _write_subset(source: HubSource, out: Path, shards: Sequence[ShardEntry]) ->
     held: set[str] = set()
     for entry in shards:
         held.update(record.concept_id for record in read_shard(out / entry.name)[0])
-        rejected = out / rejected_name(entry.name)
-        held.update(_ids(rejected) if rejected.exists() else ())
+        held.update(row["concept_id"] for row in read_rejected_file(out / rejected_name(entry.name)))
     concepts = read_concepts(source.fetch(CONCEPTS))
     write_concepts(out / CONCEPTS, [concept for concept in concepts if concept.id in held])
     manifest = collect_manifest(out)
@@ -274,16 +272,3 @@ def _write_subset(source: HubSource, out: Path, shards: Sequence[ShardEntry]) ->
         "manifest_sha256": source.manifest_sha256,
     }
     write_manifest(out, replace(manifest, subset=subset))
-
-
-def _ids(path: Path) -> list[str]:
-    """The concept ids of a rejected file.
-
-    Raises:
-        WeightzooError: it is not what ``docs/FORMAT.md`` says.
-    """
-    try:
-        rows: Iterable[Mapping[str, Any]] = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-        return [str(row["concept_id"]) for row in rows]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise WeightzooError(f"cannot read {path} ({error!r}); tell the owner of the zoo") from None
