@@ -10,7 +10,7 @@ from tests.hub_faults import Fault
 from zoo.concepts import Concept, read_concepts, write_concepts
 from zoo.errors import WeightzooError
 from zoo.files import sha256_file, write_text
-from zoo.hub import client, download, local_files, publish, publish_pairs, upload
+from zoo.hub import client, download, fetch, local_files, publish, publish_pairs, upload
 from zoo.manifest import (
     MANIFEST_FILE,
     collect_manifest,
@@ -405,6 +405,19 @@ def test_a_manifest_that_names_files_outside_is_refused(hub, published, tmp_path
     _commit(published / MANIFEST_FILE)
     with pytest.raises(WeightzooError, match="no place in a zoo"):
         download(REPO, tmp_path / "out")
+
+
+def test_a_card_that_the_manifest_names_is_written_once(hub, published, tmp_path, monkeypatch):
+    asked, fetch_one = [], fetch._fetch_one
+    monkeypatch.setattr(fetch, "_fetch_one", lambda *args: (asked.append(args[2]), fetch_one(*args)))
+    values = json.loads((published / MANIFEST_FILE).read_text())
+    values["files"]["README.md"] = sha256_file(published / "README.md")
+    values["sizes"]["README.md"] = (published / "README.md").stat().st_size
+    (published / MANIFEST_FILE).write_text(json.dumps(values))
+    _commit(published / MANIFEST_FILE)
+    _commit(published / "README.md")
+    assert contents(download(REPO, tmp_path / "out")) == contents(published)
+    assert len(asked) == len(set(asked))
 
 
 @pytest.mark.parametrize("name", ["a shard", "base/generator.safetensors"])

@@ -118,7 +118,13 @@ class HubSource:
         self._check_sizes()
 
     def fetch(self, name: str) -> Path:
-        """Return the file in the cache, fetched when absent; one that the manifest names is right or an error."""
+        """Return the file in the cache, fetched when absent; right, or an error.
+
+        Raises:
+            WeightzooError: it is not what the manifest says, or the manifest does not name it.
+        """
+        if name not in (*self.expected, MANIFEST_FILE, CARD):
+            raise WeightzooError(f"the manifest of {self.repo_id} does not name {name}; tell its owner")
         for force in (False, True, True):
             path = self._cached(name, force)
             if self._is_right(path, name):
@@ -133,9 +139,8 @@ class HubSource:
         if name in self.expected:
             return sha256_file(path) == self.expected[name]
         # manifest and card: the cache names a file by its git id, or by its sha256 when it is a large one
-        etag, data = path.resolve().name, path.read_bytes()
-        git_id = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-        return len(etag) not in (40, 64) or etag in (git_id, hashlib.sha256(data).hexdigest())
+        etag = path.resolve().name
+        return len(etag) not in (40, 64) or etag in (_git_id(path), sha256_file(path))
 
     def rejected(self) -> dict[str, list[str]]:
         """Return the concept ids without a record, by the name of the shard that lacks them."""
@@ -172,6 +177,13 @@ class HubSource:
                 raise WeightzooError(
                     f"{name} of {self.repo_id} is {there}, its manifest says {size}; tell its owner"
                 )
+
+
+def _git_id(path: Path) -> str:
+    """What git calls a file of this content."""
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size)
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: digest).hexdigest()
 
 
 def _answers(repo_id: str, revision: str | None) -> bool:
@@ -222,7 +234,8 @@ def _fetch_all(source: HubSource, out: Path, shards: Sequence[ShardEntry]) -> No
     beside = {rejected_name(name) for name in names}
     names += [name for name in source.manifest.files if not name.startswith("rejected/") or name in beside]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        waiting = [pool.submit(_fetch_one, source, out, name) for name in [*names, CARD]]
+        # a name once: a manifest could say one twice, and two threads would write the same file
+        waiting = [pool.submit(_fetch_one, source, out, name) for name in dict.fromkeys([*names, CARD])]
         try:
             for done in track(as_completed(waiting), "download", total=len(waiting)):
                 done.result()
