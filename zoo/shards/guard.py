@@ -3,14 +3,19 @@
 record = check_texts(record)        # its layout is checked where it is read, see zoo.layout
 """
 
+import json
 import re
+import sys
 from typing import Any
 
+from zoo.errors import WeightzooError
+from zoo.files import PathLike
 from zoo.layout import WeightLayout
 from zoo.records import BLOCK_DTYPE, WeightRecord
 
 MAX_METADATA_BYTES = 16 << 20  # of one shard: mostly its layout
 MAX_TEXT_BYTES = 1 << 20  # of one record without its weights
+_STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _CONCEPT_ID = re.compile(r"[a-z0-9-]{1,120}")  # docs/FORMAT.md: it may become the name of a file
 
 
@@ -26,10 +31,13 @@ def check_texts(record: WeightRecord) -> WeightRecord:
         ValueError: it has not.
     """
     strings = (record.concept_id, record.prompt, record.split, *record.paraphrases)
-    numbers = (record.seed, record.step, record.attempt)
+    numbers = ((record.seed, 64), (record.step, 32), (record.attempt, 32))
     if not all(isinstance(text, str) for text in strings) or not _CONCEPT_ID.fullmatch(record.concept_id):
         raise ValueError(f"{record.concept_id!r:.100} is no id of a concept, or a text of it is no text")
-    if not all(isinstance(number, int) for number in numbers) or not isinstance(record.attributes, dict):
+    # half a surrogate pair is no text and NaN no JSON: what cannot be written again is not read
+    "".join((*strings, _STRICT.encode(record.attributes))).encode()
+    fits = all(isinstance(n, int) and -1 << bits - 1 <= n < 1 << bits - 1 for n, bits in numbers)
+    if not fits or not isinstance(record.attributes, dict):
         raise ValueError(f"{record.concept_id} has a number or attributes of another kind")
     if not isinstance(record.metrics, dict) or not all(
         _is_number(value) for value in record.metrics.values()
@@ -39,4 +47,13 @@ def check_texts(record: WeightRecord) -> WeightRecord:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether a JSON value is a number that float64 can hold (NaN and infinity are)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return isinstance(value, float) or abs(value) <= sys.float_info.max
+
+
+def corrupt(path: PathLike, error: Exception) -> WeightzooError:
+    """The error for a shard in which a reader met ``error``."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return WeightzooError(f"shard {path} is truncated or corrupt ({lines[0]}); download or build it again")
