@@ -106,6 +106,18 @@ def read_json(path: PathLike) -> Any:
         raise WeightzooError(f"{path} is not valid JSON ({error}); restore or remake it") from None
 
 
+def read_json_object(path: PathLike) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        WeightzooError: the file is absent, is not valid JSON, or holds something else.
+    """
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise WeightzooError(f"{path} holds no JSON object; restore or remake it")
+    return values
+
+
 def json_lines(text: str) -> Iterator[tuple[int, str]]:
     """Yield the number (from 1) and the content of each line of JSONL that is not blank.
 

@@ -16,7 +16,7 @@ import numpy as np
 from zoo.concepts import Concept, read_concepts
 from zoo.config import from_dict, save_config
 from zoo.errors import WeightzooError
-from zoo.files import PathLike, json_lines, read_json, sha256_file
+from zoo.files import PathLike, json_lines, read_json, read_json_object, sha256_file
 from zoo.records import FORMAT_VERSION, METRICS, PREFIX, check_format_version, check_record
 from zoo.shards import FORMATS, read_shard
 
@@ -109,7 +109,7 @@ def collect_manifest(run_dir: PathLike) -> ZooManifest:
     others = _other_files(run_dir)
     return ZooManifest(
         format_version=FORMAT_VERSION,
-        name=read_json(run_dir / "config.json").get("name", run_dir.name),
+        name=str(read_json_object(run_dir / "config.json").get("name", run_dir.name)),
         statistics="statistics.safetensors",
         counts=_counts(concepts, {k: len(rows) for k, rows in stored.items()}, read_rejected(run_dir)),
         shards=tuple(entries),

@@ -103,10 +103,10 @@ def load_strictly(path: PathLike, build: Callable[[], nn.Module]) -> nn.Module:
     if problem := _difference({name: shape for name, (shape, _) in wanted.items()}, shapes):
         raise WeightzooError(f"{path} does not fit its own config: {problem}; fetch it again")
     tensors, _ = read_tensors(path)
-    if bad := [name for name, value in tensors.items() if not torch.isfinite(value).all()]:
-        raise WeightzooError(f"{path}: {bad[0]} holds NaN or infinite values; fetch or train it again")
     # copies: what the library gives may be a view of the file
     own = {name: value.to(wanted[name][1], copy=True) for name, value in tensors.items()}
+    if bad := [name for name, value in own.items() if not torch.isfinite(value).all()]:
+        raise WeightzooError(f"{path}: {bad[0]} holds NaN or infinite values; fetch or train it again")
     module.load_state_dict(own, assign=True)
     return module.eval().requires_grad_(False)
 

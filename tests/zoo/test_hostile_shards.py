@@ -344,6 +344,7 @@ def test_a_base_with_other_tensors_than_its_config(tmp_path):
         ({"more": torch.ones(1)}, "more is unknown"),
         ({"stem.bias": None}, "stem.bias is missing"),
         ({"stem.bias": torch.full((4,), torch.nan)}, "stem.bias holds NaN"),
+        ({"stem.bias": torch.full((4,), torch.nan).to(torch.float8_e4m3fn)}, "stem.bias holds NaN"),
     ):
         changed = {name: value for name, value in (tensors | changes).items() if value is not None}
         write_tensors(path, changed, {"gan": "e2gan", "config": config})

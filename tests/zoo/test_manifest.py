@@ -192,6 +192,12 @@ def test_a_folder_in_place_of_a_file_is_found(run_dir):
     assert any("base is missing" in problem for problem in verify_run(run_dir))
 
 
+def test_a_config_that_is_no_object_is_named(run_dir):
+    write_json(run_dir / "config.json", [])
+    with pytest.raises(WeightzooError, match="config.json holds no JSON object"):
+        collect_manifest(run_dir)
+
+
 def test_a_shard_of_no_split_is_refused(run_dir, shard_format, layout, metadata, make_record):
     shard = shard_paths(run_dir)[0]
     without = {key: value for key, value in metadata.items() if key != "weightzoo.split"}
