@@ -15,6 +15,7 @@ from typing import Any
 from zoo.errors import WeightzooError
 
 PathLike = str | os.PathLike[str]
+EMBEDDED_DIR = Path(__file__).resolve().parent / "embedded"  # the zoos that come with the package
 
 
 @contextmanager
@@ -90,13 +91,15 @@ def json_text(obj: Any) -> str:
     return json.dumps(obj, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_json(path: PathLike) -> Any:
-    """Read a JSON file.
+def read_json(path: PathLike, most_bytes: int | None = None) -> Any:
+    """Read a JSON file, a stranger's up to ``most_bytes``.
 
     Raises:
-        WeightzooError: the file is absent or is not valid JSON.
+        WeightzooError: the file is absent, larger, or not valid JSON.
     """
     try:
+        if most_bytes is not None and os.stat(path).st_size > most_bytes:
+            raise WeightzooError(f"{path} has more than {most_bytes} bytes; do not use it")
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise WeightzooError(f"{path} does not exist; check the path") from None

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
-from zoo.files import PathLike, atomic_path, read_json_object, sha256_file, write_json
+from zoo.files import EMBEDDED_DIR, PathLike, atomic_path, read_json_object, sha256_file, write_json
 from zoo.gans import GANS
 from zoo.layout import WeightLayout
 from zoo.lora import Adapter, check_adapter, plain
@@ -35,7 +35,6 @@ from zoo.tensors import read_tensors
 FORMAT_VERSION = 1
 PREFIX = "base_model.model."
 MAX_ALPHA = 1e6
-EMBEDDED = Path(__file__).parent / "embedded"
 
 
 @dataclass(frozen=True)
@@ -286,7 +285,7 @@ def find_base(metadata: Mapping[str, Any], near: PathLike) -> Path:
         )
     folders = [Path(near).resolve(), *Path(near).resolve().parents]
     candidates = [folder / "base" / "generator.safetensors" for folder in folders]
-    for candidate in [*candidates, *sorted(EMBEDDED.glob("*/base/generator.safetensors"))]:
+    for candidate in [*candidates, *sorted(EMBEDDED_DIR.glob("*/base/generator.safetensors"))]:
         if candidate.is_file() and sha256_file(candidate) == wanted:
             return candidate
     raise WeightzooError(
