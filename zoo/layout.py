@@ -29,6 +29,7 @@ from zoo.lora import adapter_names
 
 # of a layout that is read: what a stranger's may ask of memory, checked before anything of that size is allocated
 MAX_RECORD_BYTES = 1 << 30  # of one adapter as float16
+MAX_JSON_BYTES = 16 << 20
 MAX_BLOCK_SIZE = 1 << 20
 MAX_BLOCKS = 1 << 22  # each has an entry in `block_layers`
 
@@ -180,7 +181,7 @@ class WeightLayout:
     @classmethod
     def load(cls, path: str | Path) -> WeightLayout:
         """Reads what `save` wrote; see `from_json`."""
-        data = read_json(path)
+        data = read_json(path, MAX_JSON_BYTES)
         try:
             return cls.from_json(data)
         except WeightzooError as error:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.concepts import Concept, read_concepts
+from zoo.concepts import SPLITS, Concept, read_concepts
 from zoo.config import from_dict, save_config
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, json_lines, read_json, read_json_object, sha256_file
@@ -24,6 +24,7 @@ MANIFEST_FILE = "manifest.json"
 BASE_FILE = "base/generator.safetensors"
 COMMON_KEYS = ("layout_id", "base_sha256", "gan", "teacher", "licence", "feature_network")
 MAX_ABSOLUTE_WEIGHT = 100.0
+MAX_MANIFEST_BYTES = 1 << 26  # the Hub's 100,000 files of a repository take half of it
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def load_manifest(run_dir: PathLike) -> ZooManifest:
 
     Raises:
         WeightzooError: absent (the run is unfinished), invalid, of another format version, or naming files
-            outside the folder or sizes that no shard has.
+            outside the folder, or splits and sizes that no shard has.
     """
     path = Path(run_dir) / MANIFEST_FILE
     if not path.exists():
@@ -136,7 +137,7 @@ def load_manifest(run_dir: PathLike) -> ZooManifest:
 
 def read_manifest(path: PathLike) -> ZooManifest:
     """Read a manifest file; see :func:`load_manifest`. Keys that a later writer has added are passed over."""
-    values = read_json(path)
+    values = read_json(path, MAX_MANIFEST_BYTES)
     if isinstance(values, dict):
         if "format_version" in values:
             check_format_version(values["format_version"], str(path))
@@ -149,8 +150,9 @@ def read_manifest(path: PathLike) -> ZooManifest:
         raise WeightzooError(
             f"{path} names the file {bad[0]!r:.200}, which is no place in a zoo; do not use this zoo"
         )
-    if wrong := [entry.name for entry in manifest.shards if not 0 <= entry.records <= entry.bytes < 1 << 53]:
-        raise WeightzooError(f"{path} says impossible sizes of {wrong[0]}; do not use this zoo")
+    for entry in manifest.shards:
+        if entry.split not in SPLITS or not 0 <= entry.records <= entry.bytes < 1 << 53:
+            raise WeightzooError(f"{path} says an impossible split or size of {entry.name}; do not use this zoo")
     return manifest
 
 

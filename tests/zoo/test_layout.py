@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from zoo.files import write_json
 from zoo.gans.e2gan import E2ganConfig
 from zoo.layout import GROUPINGS, WeightLayout
 from zoo.lora import initial_adapter
+from zoo.manifest import read_manifest
 from zoo.train_gan import stack
 
 
@@ -111,6 +114,14 @@ def test_a_layout_that_no_record_has_is_refused_by_every_reader(tmp_path, name):
     for values in ([], None, "x", {"slots": 3}):
         with pytest.raises(WeightzooError, match="not a weight layout"):
             WeightLayout.from_json(values)
+
+
+def test_a_huge_file_is_not_read(tmp_path):
+    for name, read in (("layout.json", WeightLayout.load), ("manifest.json", read_manifest)):
+        (tmp_path / name).touch()
+        os.truncate(tmp_path / name, 1 << 40)
+        with pytest.raises(WeightzooError, match=f"{name} has more than"):
+            read(tmp_path / name)
 
 
 def test_the_number_of_blocks_is_that_of_their_layers(generator):

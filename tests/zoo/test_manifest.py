@@ -176,12 +176,14 @@ def test_a_base_that_is_not_that_of_the_records_is_found(run_dir):
     assert "base/generator.safetensors is not the base of the records" in problem
 
 
-@pytest.mark.parametrize("change", [{"records": -1}, {"records": 10**30}, {"records": 1, "bytes": 10**30}])
-def test_sizes_that_no_shard_has(run_dir, change):
+@pytest.mark.parametrize(
+    "change", [{"records": -1}, {"records": 10**30}, {"records": 1, "bytes": 10**30}, {"split": "../x"}], ids=str
+)
+def test_splits_and_sizes_that_no_shard_has(run_dir, change):
     values = json.loads((run_dir / MANIFEST_FILE).read_text())
     values["shards"][0] |= change
     write_json(run_dir / MANIFEST_FILE, values)
-    with pytest.raises(WeightzooError, match="impossible sizes of weights/train-00000"):
+    with pytest.raises(WeightzooError, match="impossible split or size of weights/train-00000"):
         open_zoo(run_dir)
 
 
