@@ -225,12 +225,16 @@ def test_bad_files_are_named(tmp_path, monkeypatch):
     (tmp_path / "cut.jpg").write_bytes(buffer.getvalue()[:2000])
     with pytest.raises(WeightzooError, match="cut.jpg is not a readable image"):
         read_photo(tmp_path / "cut.jpg")
+    Image.fromarray(photograph(8, 8)).save(buffer := io.BytesIO(), "DDS")
+    (tmp_path / "odd.dds").write_bytes(buffer.getvalue()[:80] + bytes(4) + buffer.getvalue()[84:])
+    with pytest.raises(WeightzooError, match="odd.dds is not a readable image"):
+        read_photo(tmp_path / "odd.dds")
     with pytest.raises(WeightzooError, match="no such file"):
         read_photo(tmp_path / "absent.jpg")
     with pytest.raises(WeightzooError, match="is a folder"):
         read_photo(tmp_path)
     monkeypatch.setattr(photo_file, "MAX_PIXELS", 10_000)
-    (tmp_path / "large.jpg").write_bytes(buffer.getvalue())
+    Image.fromarray(photograph(200, 200)).save(tmp_path / "large.jpg")
     with pytest.raises(WeightzooError, match="large.jpg is too large .200x200"):
         read_photo(tmp_path / "large.jpg")
 
