@@ -60,7 +60,7 @@ def open_source(zoos: Sequence[Zoo], in_memory: int = IN_MEMORY) -> tuple[Weight
         WeightzooError: several zoos that are too large together, or zoos that do not belong together.
     """
     streams = [ShardStream.open(zoo) for zoo in zoos]
-    size = sum(4 * len(data) * data.layout.mask.numel() for data in streams)
+    size = sum(4 * len(data) * data.layout.num_blocks * data.layout.block_size for data in streams)
     if size <= in_memory:
         return merge([load_zoo(zoo) for zoo in zoos]), load_zoo(zoos[0], "validation")
     if len(zoos) > 1:

@@ -26,7 +26,7 @@ from zoo.files import PathLike, sha256_file
 from zoo.local_affine import fit_local_affine
 from zoo.lora import load_base, load_generator, merge
 from zoo.peft_format import find_base, is_peft, merge_peft, read_peft
-from zoo.photo_file import output_format, read_photo, write_photo
+from zoo.photo_file import check_side, check_writable, output_format, read_photo, write_photo
 
 DETAIL_SIDE = (
     512  # short side of the finest picture that the network sees; its long side has 4 times that at most
@@ -52,6 +52,7 @@ def apply_to_photo(weights: PathLike, photo: PathLike, out: PathLike, base: Path
         raise WeightzooError(f"{out} is the photograph itself; choose another name for the result")
     network = load_network(weights, base)
     source = read_photo(photo)
+    check_writable(out, (source.pixels.shape[1], source.pixels.shape[0]))  # before the work, not after it
     write_photo(out, edit_photo(network, source.pixels), source.alpha)
 
 
@@ -90,7 +91,11 @@ def edit_photo(network: nn.Module, pixels: np.ndarray, strip_rows: int = STRIP_R
 
     Returns:
         uint8 [H, W, 3]
+
+    Raises:
+        WeightzooError: a side is longer than `zoo.photo_file.MAX_SIDE`.
     """
+    check_side("the photograph", (pixels.shape[1], pixels.shape[0]))
     image = Image.fromarray(pixels)
     small, edited = edit_small(network, image)
     size = (image.height, image.width)

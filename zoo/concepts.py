@@ -15,7 +15,7 @@ from typing import Any
 
 from zoo.config import from_dict, to_dict
 from zoo.errors import WeightzooError
-from zoo.files import PathLike, write_text
+from zoo.files import PathLike, json_lines, write_text
 
 SPLITS = ("train", "validation", "combination", "value", "family", "external")
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
@@ -53,6 +53,11 @@ def check_concept(concept: Concept) -> None:
     if concept.split not in SPLITS:
         known = ", ".join(SPLITS)
         raise WeightzooError(f"concept {concept.id!r} has split {concept.split!r}; use one of {known}")
+    try:
+        texts = [concept.prompt, concept.paraphrases, concept.attributes]
+        json.dumps(texts, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, TypeError, RecursionError) as error:  # NaN, half a surrogate pair
+        raise WeightzooError(f"concept {concept.id!r} cannot be written as JSON ({error}); mend it") from None
 
 
 def check_concepts(concepts: Iterable[Concept]) -> None:
@@ -96,9 +101,7 @@ def read_concepts(path: PathLike) -> list[Concept]:
         raise WeightzooError(f"cannot read the concepts of {path} ({error}); check the path") from None
     concepts: list[Concept] = []
     first_line: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in json_lines(text):
         concept = _parse(line, f"{path}, line {number}")
         if concept.id in first_line:
             raise WeightzooError(
@@ -114,7 +117,7 @@ def _parse(line: str, where: str) -> Concept:
     try:
         concept = from_dict(Concept, json.loads(line))
         check_concept(concept)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers of too many digits, too deep a nesting
         raise WeightzooError(f"{where}: not valid JSON ({error}); one JSON object per line") from None
     except WeightzooError as error:
         raise WeightzooError(f"{where}: {error}") from None

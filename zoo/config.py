@@ -5,6 +5,7 @@
 """
 
 import dataclasses
+import sys
 import types
 import typing
 from typing import Any, TypeVar
@@ -104,6 +105,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         _check(value, dict, where)
         return {key: _convert(args[1], item, f"{where}.{key}") for key, item in value.items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) > sys.float_info.max:
+            raise WeightzooError(f"{where}: {str(value)[:20]}... is too large a number; write a smaller one")
         return float(value)
     _check(value, type(None) if hint is None else hint, where)
     return value

@@ -11,7 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from zoo.errors import WeightzooError
-from zoo.files import PathLike, json_text, read_json, remove_stale_temporaries, sha256_file, write_bytes
+from zoo.files import (
+    PathLike,
+    json_text,
+    read_json_object,
+    remove_stale_temporaries,
+    sha256_file,
+    write_bytes,
+)
 from zoo.manifest import (
     MANIFEST_FILE,
     ShardEntry,
@@ -93,7 +100,7 @@ def _other_files(run_dir: Path, zoo: ZooManifest, shard_format: str) -> Iterator
         if name != "config.json":
             yield name, (run_dir / name).read_bytes()
             continue
-        yield name, json_text(read_json(run_dir / name) | {"shard_format": shard_format}).encode()
+        yield name, json_text(read_json_object(run_dir / name) | {"shard_format": shard_format}).encode()
 
 
 def _files(out: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from typing import Any
 from zoo.errors import WeightzooError
 
 PathLike = str | os.PathLike[str]
+EMBEDDED_DIR = Path(__file__).resolve().parent / "embedded"  # the zoos that come with the package
 
 
 @contextmanager
@@ -90,13 +91,15 @@ def json_text(obj: Any) -> str:
     return json.dumps(obj, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_json(path: PathLike) -> Any:
-    """Read a JSON file.
+def read_json(path: PathLike, most_bytes: int | None = None) -> Any:
+    """Read a JSON file, a stranger's up to ``most_bytes``.
 
     Raises:
-        WeightzooError: the file is absent or is not valid JSON.
+        WeightzooError: the file is absent, larger, or not valid JSON.
     """
     try:
+        if most_bytes is not None and os.stat(path).st_size > most_bytes:
+            raise WeightzooError(f"{path} has more than {most_bytes} bytes; do not use it")
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise WeightzooError(f"{path} does not exist; check the path") from None
@@ -104,3 +107,25 @@ def read_json(path: PathLike) -> Any:
         raise WeightzooError(f"cannot read {path}: {error}; check the path") from None
     except (ValueError, RecursionError) as error:  # also numbers of too many digits, too deep a nesting
         raise WeightzooError(f"{path} is not valid JSON ({error}); restore or remake it") from None
+
+
+def read_json_object(path: PathLike) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        WeightzooError: the file is absent, is not valid JSON, or holds something else.
+    """
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise WeightzooError(f"{path} holds no JSON object; restore or remake it")
+    return values
+
+
+def json_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the number (from 1) and the content of each line of JSONL that is not blank.
+
+    Only a newline ends one: JSON leaves U+2028, U+2029 and U+0085 as they are, where ``str.splitlines`` would cut.
+    """
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, line

@@ -27,6 +27,12 @@ from zoo.errors import WeightzooError
 from zoo.files import read_json, write_json
 from zoo.lora import adapter_names
 
+# of a layout that is read: what a stranger's may ask of memory, checked before anything of that size is allocated
+MAX_RECORD_BYTES = 1 << 30  # of one adapter as float16
+MAX_JSON_BYTES = 16 << 20
+MAX_BLOCK_SIZE = 1 << 20
+MAX_BLOCKS = 1 << 22  # each has an entry in `block_layers`
+
 
 def group_by_layer(name: str, names: Collection[str]) -> str:
     """`down1.lora_B` and `down1.bias` share a group; norms and bare biases share that of the block around them."""
@@ -83,22 +89,24 @@ class WeightLayout:
     @cached_property
     def layers(self) -> dict[str, tuple[Slot, ...]]:
         """Layer name -> its slots, in order."""
-        return {
-            layer: tuple(slot for slot in self.slots if slot.layer == layer)
-            for layer in dict.fromkeys(slot.layer for slot in self.slots)
-        }
+        layers: dict[str, list[Slot]] = {}
+        for slot in self.slots:
+            layers.setdefault(slot.layer, []).append(slot)
+        return {layer: tuple(slots) for layer, slots in layers.items()}
+
+    @cached_property
+    def block_counts(self) -> dict[str, int]:
+        """Layer name -> how many blocks it fills."""
+        return {layer: -(-sum(s.size for s in slots) // self.block_size) for layer, slots in self.layers.items()}
 
     @cached_property
     def block_layers(self) -> list[str]:
         """The layer of each block, `num_blocks` names."""
-        counts = {
-            layer: -(-sum(s.size for s in slots) // self.block_size) for layer, slots in self.layers.items()
-        }
-        return [layer for layer, count in counts.items() for _ in range(count)]
+        return [layer for layer, count in self.block_counts.items() for _ in range(count)]
 
-    @property
+    @cached_property
     def num_blocks(self) -> int:
-        return len(self.block_layers)
+        return sum(self.block_counts.values())
 
     @property
     def num_values(self) -> int:
@@ -108,7 +116,8 @@ class WeightLayout:
     @cached_property
     def mask(self) -> Tensor:
         """True where a value is real and False where it is padding, [num_blocks, block_size]."""
-        return self.to_blocks({slot.name: torch.ones(1, *slot.shape) for slot in self.slots})[0] > 0
+        ones = {slot.name: torch.ones(1, *slot.shape, dtype=torch.bool) for slot in self.slots}
+        return self.to_blocks(ones)[0]
 
     def to_blocks(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """{name: [K, *shape]} -> [K, num_blocks, block_size].
@@ -136,7 +145,7 @@ class WeightLayout:
         tensors: dict[str, Tensor] = {}
         start = 0
         for layer, slots in self.layers.items():
-            count = self.block_layers.count(layer)
+            count = self.block_counts[layer]
             row = blocks[:, start : start + count].flatten(1)
             used = sum(slot.size for slot in slots)
             parts = row[:, :used].split([slot.size for slot in slots], 1)
@@ -155,21 +164,56 @@ class WeightLayout:
         return {**asdict(self), "slots": [{**asdict(slot), "shape": list(slot.shape)} for slot in self.slots]}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> WeightLayout:
-        try:
-            slots = tuple(Slot(s["name"], tuple(s["shape"]), s["layer"]) for s in data["slots"])
-            return cls(slots, int(data["block_size"]), data["grouping"])
-        except (KeyError, TypeError) as error:
-            raise WeightzooError(
-                f"not a weight layout ({error!r}); expected slots, block_size, grouping"
-            ) from error
+    def from_json(cls, data: Any) -> WeightLayout:
+        """Inverse of `to_json`, of a stranger's values too.
+
+        Raises:
+            WeightzooError: not a layout, or one that no record has.
+        """
+        if problem := _problem(data):
+            raise WeightzooError(f"not a weight layout ({problem}); fetch or build it again")
+        slots = tuple(Slot(slot["name"], tuple(slot["shape"]), slot["layer"]) for slot in data["slots"])
+        return cls(slots, data["block_size"], data["grouping"])
 
     def save(self, path: str | Path) -> None:
         write_json(path, self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> WeightLayout:
-        return cls.from_json(read_json(path))
+        """Reads what `save` wrote; see `from_json`."""
+        data = read_json(path, MAX_JSON_BYTES)
+        try:
+            return cls.from_json(data)
+        except WeightzooError as error:
+            raise WeightzooError(f"{path}: {error}") from None
+
+
+def _problem(data: Any) -> str:
+    """Says what keeps JSON values from being a layout; empty if nothing does."""
+    if not isinstance(data, dict) or not isinstance(data.get("slots"), list) or not data["slots"]:
+        return "slots are missing"
+    block_size: Any = data.get("block_size")
+    totals: dict[str, int] = {}
+    if not _is_count(block_size, MAX_BLOCK_SIZE) or not isinstance(data.get("grouping"), str):
+        return "block_size or grouping is none"
+    for slot in data["slots"]:
+        if not isinstance(slot, dict) or not isinstance(slot.get("shape"), list):
+            return "a slot has no shape"
+        if not isinstance(slot.get("name"), str) or not isinstance(slot.get("layer"), str):
+            return "a slot has no name"
+        if len(slot["shape"]) > 8 or not all(_is_count(side, MAX_RECORD_BYTES) for side in slot["shape"]):
+            return f"slot {slot['name']!r:.100} has an impossible shape"
+        totals[slot["layer"]] = totals.get(slot["layer"], 0) + math.prod(slot["shape"])
+    if len({slot["name"] for slot in data["slots"]}) < len(data["slots"]):
+        return "two slots have one name"
+    num_blocks = sum(-(-total // block_size) for total in totals.values())  # a layer is padded to whole blocks
+    if num_blocks > MAX_BLOCKS or num_blocks * block_size * 2 > MAX_RECORD_BYTES:
+        return f"its records are larger than {MAX_RECORD_BYTES >> 30} GiB or {MAX_BLOCKS} blocks"
+    return ""
+
+
+def _is_count(value: Any, largest: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= largest
 
 
 def check_names(given: set[str], expected: set[str]) -> None:

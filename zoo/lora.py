@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from zoo.config import from_dict, to_dict
 from zoo.errors import WeightzooError
-from zoo.files import read_json
+from zoo.files import read_json_object
 from zoo.gans import GANS
 from zoo.tensors import header_config, load_strictly, read_header, write_tensors
 
@@ -136,8 +136,8 @@ def load_generator(path: str | Path) -> nn.Module:
     """A base file, or the folder of a full fine-tune (`generator.safetensors` + `config.json`)."""
     path = Path(path)
     if path.is_dir():
-        config = read_json(path / "config.json")
-        return _load(path / "generator.safetensors", config.get("gan", "?"), config.get("config", {}))
+        config = read_json_object(path / "config.json")
+        return _load(path / "generator.safetensors", str(config.get("gan", "?")), config.get("config", {}))
     return load_base(path)
 
 

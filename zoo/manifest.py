@@ -13,16 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from zoo.concepts import Concept, read_concepts
+from zoo.concepts import SPLITS, Concept, read_concepts
 from zoo.config import from_dict, save_config
 from zoo.errors import WeightzooError
-from zoo.files import PathLike, read_json, sha256_file
+from zoo.files import PathLike, json_lines, read_json, read_json_object, sha256_file
 from zoo.records import FORMAT_VERSION, METRICS, PREFIX, check_format_version, check_record
 from zoo.shards import FORMATS, read_shard
 
 MANIFEST_FILE = "manifest.json"
+BASE_FILE = "base/generator.safetensors"
 COMMON_KEYS = ("layout_id", "base_sha256", "gan", "teacher", "licence", "feature_network")
 MAX_ABSOLUTE_WEIGHT = 100.0
+MAX_MANIFEST_BYTES = 1 << 26  # the Hub's 100,000 files of a repository take half of it
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def collect_manifest(run_dir: PathLike) -> ZooManifest:
     others = _other_files(run_dir)
     return ZooManifest(
         format_version=FORMAT_VERSION,
-        name=read_json(run_dir / "config.json").get("name", run_dir.name),
+        name=str(read_json_object(run_dir / "config.json").get("name", run_dir.name)),
         statistics="statistics.safetensors",
         counts=_counts(concepts, {k: len(rows) for k, rows in stored.items()}, read_rejected(run_dir)),
         shards=tuple(entries),
@@ -125,7 +127,7 @@ def load_manifest(run_dir: PathLike) -> ZooManifest:
 
     Raises:
         WeightzooError: absent (the run is unfinished), invalid, of another format version, or naming files
-            outside the folder.
+            outside the folder, or splits and sizes that no shard has.
     """
     path = Path(run_dir) / MANIFEST_FILE
     if not path.exists():
@@ -135,7 +137,7 @@ def load_manifest(run_dir: PathLike) -> ZooManifest:
 
 def read_manifest(path: PathLike) -> ZooManifest:
     """Read a manifest file; see :func:`load_manifest`. Keys that a later writer has added are passed over."""
-    values = read_json(path)
+    values = read_json(path, MAX_MANIFEST_BYTES)
     if isinstance(values, dict):
         if "format_version" in values:
             check_format_version(values["format_version"], str(path))
@@ -144,16 +146,21 @@ def read_manifest(path: PathLike) -> ZooManifest:
         manifest = from_dict(ZooManifest, values)
     except WeightzooError as error:
         raise WeightzooError(f"{path}: {error}") from None
-    if bad := [name for name in manifest.hashes() if not is_plain_path(name)]:
+    if bad := [name for name in (*manifest.hashes(), manifest.statistics) if not is_plain_path(name)]:
         raise WeightzooError(
-            f"{path} names the file {bad[0]!r}, which is no place in a zoo; do not use this zoo"
+            f"{path} names the file {bad[0]!r:.200}, which is no place in a zoo; do not use this zoo"
         )
+    for entry in manifest.shards:
+        if entry.split not in SPLITS or not 0 <= entry.records <= entry.bytes < 1 << 53:
+            raise WeightzooError(f"{path} says an impossible split or size of {entry.name}; do not use this zoo")
     return manifest
 
 
 def is_plain_path(name: str) -> bool:
     """Whether ``name`` is a relative path of plain names with ``/`` between them, such that it stays inside."""
-    return all(part and not part.startswith(".") for part in name.split("/")) and not set(name) & set("\\:\0")
+    if not name.isprintable() or set(name) & set("\\:"):
+        return False
+    return all(part and not part.startswith(".") and len(part.encode()) <= 200 for part in name.split("/"))
 
 
 def shard_paths(run_dir: PathLike) -> list[Path]:
@@ -178,10 +185,10 @@ def read_rejected_file(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        found = [json.loads(line) for _, line in json_lines(path.read_text(encoding="utf-8"))]
         rows = [row | {key: str(row[key]) for key in ("concept_id", "status")} for row in found]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        fix = "delete it and its shard, then build again"
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        fix = "download it again, or delete it and its shard and build again"
         raise WeightzooError(f"cannot read {path} ({error!r}); {fix}") from None
     return rows
 
@@ -193,7 +200,7 @@ def verify_run(run_dir: PathLike) -> list[str]:
         manifest = load_manifest(run_dir)
     except WeightzooError as error:
         return [str(error)]
-    problems, sizes = [], manifest.all_sizes()
+    problems, sizes = _own_problems(manifest), manifest.all_sizes()
     for name, expected in sorted(manifest.files.items()):
         problems += _file_problem(run_dir / name, name, expected, sizes.get(name))
     seen: Counter[str] = Counter()
@@ -205,7 +212,16 @@ def verify_run(run_dir: PathLike) -> list[str]:
     extra = [name for name in unlisted if name not in listed]
     problems += [f"{name} is not in the manifest; delete it or build again" for name in extra]
     problems += [f"concept {name!r} is stored {count} times" for name, count in seen.items() if count > 1]
-    counts = manifest.counts
+    return problems
+
+
+def _own_problems(manifest: ZooManifest) -> list[str]:
+    """Say where a manifest contradicts itself."""
+    problems, counts = [], manifest.counts
+    if manifest.shards and manifest.files.get(BASE_FILE) != manifest.base_sha256:
+        problems.append(f"{BASE_FILE} is not the base of the records (base_sha256); do not use this zoo")
+    if manifest.shards and manifest.statistics not in manifest.files:
+        problems.append(f"{manifest.statistics} is not in the manifest's files; do not use this zoo")
     if counts.get("concepts", 0) != sum(counts.get(key, 0) for key in ("ok", "rejected", "failed")):
         problems.append("the manifest's counts do not add up; build again")
     return problems
@@ -262,8 +278,10 @@ def _shard_entry(
                 f"{path}: {record.concept_id} has a metric that is not finite; do not use it"
             )
         metrics.append((record.concept_id, record.metrics))
-    name = path.relative_to(run_dir).as_posix()
-    entry = ShardEntry(name, metadata[f"{PREFIX}split"], sha256_file(path), path.stat().st_size, len(metrics))
+    name, split = path.relative_to(run_dir).as_posix(), metadata.get(f"{PREFIX}split")
+    if split is None:
+        raise WeightzooError(f"{path} does not say of which split it is; download or build it again")
+    entry = ShardEntry(name, split, sha256_file(path), path.stat().st_size, len(metrics))
     return entry, metadata, metrics
 
 
@@ -295,7 +313,7 @@ def _other_files(run_dir: Path) -> list[str]:
 
 
 def _file_problem(path: Path, name: str, expected: str, size: int | None) -> list[str]:
-    if not path.exists():
+    if not path.is_file():
         return [f"{name} is missing; download it again or build again"]
     if size not in (None, path.stat().st_size):
         return [

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
-from zoo.files import PathLike, atomic_path, read_json, sha256_file, write_json
+from zoo.files import EMBEDDED_DIR, PathLike, atomic_path, read_json_object, sha256_file, write_json
 from zoo.gans import GANS
 from zoo.layout import WeightLayout
 from zoo.lora import Adapter, check_adapter, plain
@@ -34,7 +34,7 @@ from zoo.tensors import read_tensors
 
 FORMAT_VERSION = 1
 PREFIX = "base_model.model."
-EMBEDDED = Path(__file__).parent / "embedded"
+MAX_ALPHA = 1e6
 
 
 @dataclass(frozen=True)
@@ -155,40 +155,69 @@ def read_peft(folder: PathLike) -> PeftFolder:
         WeightzooError: a file is absent or broken, a value is not finite, or it is no plain LoRA adapter.
     """
     folder = Path(folder)
-    config = read_json(folder / "adapter_config.json")
+    config = read_json_object(folder / "adapter_config.json")
     refused = [key for key in ("use_dora", "use_rslora", "lora_bias", "target_parameters") if config.get(key)]
     if config.get("peft_type") != "LORA" or refused:
         kind = ", ".join([str(config.get("peft_type")), *refused])
         raise WeightzooError(f"{folder} is a PEFT adapter of kind {kind}; weightzoo reads plain LoRA only")
-    tensors, _ = read_tensors(folder / "adapter_model.safetensors")
-    has_metadata = (folder / "weightzoo.json").is_file()
-    metadata = read_json(folder / "weightzoo.json") if has_metadata else {}
-    if metadata.get("format_version", FORMAT_VERSION) > FORMAT_VERSION:
-        raise WeightzooError(
-            f"{folder} has format version {metadata['format_version']}; update weightzoo to read it"
-        )
+    metadata = read_metadata(folder)
     down, up, direct = {}, {}, {}
-    for key, value in tensors.items():
-        if not torch.isfinite(value).all():
-            raise WeightzooError(f"{folder}: {key} holds NaN or infinite values; generate or train it again")
+    for key, value in read_tensors(folder / "adapter_model.safetensors")[0].items():
+        value = finite(folder, key, value.float())
         name = key.removeprefix(PREFIX)
         if name.endswith(".lora_A.weight"):
-            down[name.removesuffix(".lora_A.weight")] = value.float()
+            down[name.removesuffix(".lora_A.weight")] = value
         elif name.endswith(".lora_B.weight"):
-            layer = name.removesuffix(".lora_B.weight")
-            up[layer] = value.float().flatten(1) * scaling(config, layer, value.shape[1])
+            up[name.removesuffix(".lora_B.weight")] = value
         elif ".modules_to_save." not in name and ".original_module." not in name:  # PEFT repeats these biases
-            direct[name.replace(".base_layer.", ".")] = value.float()
+            direct[name.replace(".base_layer.", ".")] = value
     if set(down) != set(up):
         raise WeightzooError(
             f"{folder} lacks one factor of {min(set(down) ^ set(up))}; fetch the adapter again"
         )
+    for layer, value in up.items():
+        if value.dim() < 2 or down[layer].dim() < 2 or not value[0].numel() == len(down[layer]) > 0:
+            shapes = f"{list(value.shape)} and {list(down[layer].shape)}"
+            raise WeightzooError(f"{folder}: the factors of {layer} do not fit ({shapes}); fetch the adapter again")
+        scaled = value.flatten(1) * scaling(folder, config, layer, len(down[layer]))
+        up[layer] = finite(folder, f"{layer}.lora_B", scaled)
     return PeftFolder(down, up, direct, metadata)
 
 
-def scaling(config: Mapping[str, Any], layer: str, rank: int) -> float:
-    """PEFT's alpha / rank of one layer."""
-    alpha = (config.get("alpha_pattern") or {}).get(layer, config.get("lora_alpha", rank))
+def finite(folder: Path, name: str, value: Tensor) -> Tensor:
+    """`value` itself. Raises WeightzooError if it holds NaN or infinite values."""
+    if not torch.isfinite(value).all():
+        raise WeightzooError(f"{folder}: {name} holds NaN or infinite values; generate or train it again")
+    return value
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """The content of `weightzoo.json`; empty where there is none, as PEFT leaves it.
+
+    Raises:
+        WeightzooError: broken, or of a later format version.
+    """
+    if not (folder / "weightzoo.json").is_file():
+        return {}
+    metadata = read_json_object(folder / "weightzoo.json")
+    version = metadata.get("format_version", FORMAT_VERSION)
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise WeightzooError(f"{folder} has format version {version!r:.40}; update weightzoo to read it")
+    if not isinstance(metadata.get("base_sha256", ""), str):
+        raise WeightzooError(f"{folder}/weightzoo.json names its base by no hash; fetch the adapter again")
+    return metadata
+
+
+def scaling(folder: Path, config: Mapping[str, Any], layer: str, rank: int) -> float:
+    """PEFT's alpha / rank of one layer.
+
+    Raises:
+        WeightzooError: the config's alpha is no number.
+    """
+    alphas = config.get("alpha_pattern") or {}
+    alpha = alphas.get(layer, config.get("lora_alpha", rank)) if isinstance(alphas, dict) else None
+    if not isinstance(alpha, (int, float)) or not abs(alpha) <= MAX_ALPHA:
+        raise WeightzooError(f"{folder}: adapter_config.json has no alpha for {layer}; fetch the adapter again")
     return alpha / rank
 
 
@@ -222,15 +251,19 @@ def merge_peft(folder: PathLike, generator: nn.Module) -> nn.Module:
     content = read_peft(folder)
     network = plain(generator)
     state = network.state_dict()
-    updates = {f"{n}.weight": torch.tensordot(content.up[n], down, 1) for n, down in content.down.items()}
-    for name, value in [*content.direct.items(), *updates.items()]:
-        if name not in state or state[name].shape != value.shape:
+    updates = {f"{layer}.weight": (content.up[layer], down) for layer, down in content.down.items()}
+    shapes = [(name, tuple(value.shape)) for name, value in content.direct.items()]
+    shapes += [(name, (len(up), *down.shape[1:])) for name, (up, down) in updates.items()]
+    for name, shape in shapes:  # before a product of small factors becomes a large matrix
+        if name not in state or state[name].shape != shape:
             here = tuple(state[name].shape) if name in state else "absent"
             raise WeightzooError(
-                f"{folder} does not fit this base: {name} is {tuple(value.shape)} there and {here} here; "
+                f"{folder} does not fit this base: {name} is {shape} there and {here} here; "
                 "use the base that it was made with"
             )
-        state[name] = state[name] + value if name in updates else value
+    state |= content.direct
+    for name, factors in updates.items():
+        state[name] = state[name] + torch.tensordot(*factors, 1)
     network.load_state_dict(state)
     return network.eval().requires_grad_(False)
 
@@ -252,7 +285,7 @@ def find_base(metadata: Mapping[str, Any], near: PathLike) -> Path:
         )
     folders = [Path(near).resolve(), *Path(near).resolve().parents]
     candidates = [folder / "base" / "generator.safetensors" for folder in folders]
-    for candidate in [*candidates, *sorted(EMBEDDED.glob("*/base/generator.safetensors"))]:
+    for candidate in [*candidates, *sorted(EMBEDDED_DIR.glob("*/base/generator.safetensors"))]:
         if candidate.is_file() and sha256_file(candidate) == wanted:
             return candidate
     raise WeightzooError(

@@ -21,7 +21,11 @@ from zoo.errors import WeightzooError
 from zoo.files import PathLike, atomic_path
 
 MAX_PIXELS = 120_000_000
+MAX_SIDE = 65_500  # that of JPEG: an edit holds maps that are as wide as the picture, however thin it is
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
+# whatever Pillow's readers raise for content that is not what it should be
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError, NotImplementedError)
+LONGEST = {"JPEG": MAX_SIDE, "WEBP": 16_383}  # pixels of a side that a format can hold
 OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}, "PNG": {"compress_level": 4}}
 
 
@@ -37,13 +41,14 @@ def read_photo(path: PathLike) -> Photo:
     """Reads a photograph.
 
     Raises:
-        WeightzooError: no such file, not an image, broken, or more than `MAX_PIXELS`.
+        WeightzooError: no such file, not an image, broken, or more than `MAX_PIXELS` or `MAX_SIDE`.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit stands below
             with Image.open(path) as image:
                 check_size(path, image.size)
+                check_side(path, image.size)
                 image.load()
                 return decode(ImageOps.exif_transpose(image))
     except FileNotFoundError:
@@ -54,7 +59,7 @@ def read_photo(path: PathLike) -> Photo:
         raise WeightzooError(
             f"{path} has more than {MAX_PIXELS // 10**6} megapixels; reduce it first"
         ) from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
+    except BROKEN as error:
         reason = "no image format that is known here" if isinstance(error, UnidentifiedImageError) else error
         raise WeightzooError(
             f"{path} is not a readable image ({reason}); give a JPEG, PNG, WebP or TIFF"
@@ -65,6 +70,13 @@ def check_size(path: PathLike, size: tuple[int, int]) -> None:
     if size[0] * size[1] > MAX_PIXELS:
         megapixels = f"{size[0]}x{size[1]}, limit {MAX_PIXELS // 10**6} megapixels"
         raise WeightzooError(f"{path} is too large ({megapixels}); reduce it first")
+
+
+def check_side(what: PathLike, size: tuple[int, int]) -> None:
+    """Raises WeightzooError if a side of a picture is longer than `MAX_SIDE`."""
+    if max(size) > MAX_SIDE:
+        sides = f"{size[0]}x{size[1]}, limit {MAX_SIDE} pixels a side"
+        raise WeightzooError(f"{what} is too long ({sides}); reduce or cut it first")
 
 
 def decode(image: Image.Image) -> Photo:
@@ -111,13 +123,22 @@ def output_format(path: PathLike) -> str:
     return FORMATS[suffix]
 
 
+def check_writable(path: PathLike, size: tuple[int, int]) -> None:
+    """Raises WeightzooError if the format of the suffix cannot hold a picture of this width and height."""
+    kind = output_format(path)
+    if max(size) > LONGEST.get(kind, max(size)):
+        sides = f"{size[0]}x{size[1]}, limit {LONGEST[kind]} pixels a side"
+        raise WeightzooError(f"cannot write {path}: too long for {kind} ({sides}); write a .png")
+
+
 def write_photo(path: PathLike, pixels: np.ndarray, alpha: np.ndarray | None = None) -> None:
     """Writes uint8 [H, W, 3] in the format of the suffix, atomically; JPEG drops alpha.
 
     Raises:
-        WeightzooError: unknown suffix, or the file cannot be written.
+        WeightzooError: unknown suffix, a picture that its format cannot hold, or the file cannot be written.
     """
     kind = output_format(path)
+    check_writable(path, (pixels.shape[1], pixels.shape[0]))
     image = Image.fromarray(pixels)
     if alpha is not None and kind != "JPEG":
         image.putalpha(Image.fromarray(alpha))

@@ -147,7 +147,8 @@ def layout_from_metadata(metadata: Mapping[str, str], where: str) -> WeightLayou
     """Check the format version of a shard's metadata and return the layout that it carries.
 
     Raises:
-        WeightzooError: not a weightzoo shard, another format version, or a layout that contradicts its id.
+        WeightzooError: not a weightzoo shard, another format version, no layout that a record can have, or one that
+            contradicts its id.
     """
     version = metadata.get(f"{PREFIX}format_version")
     if version is None:
@@ -155,7 +156,9 @@ def layout_from_metadata(metadata: Mapping[str, str], where: str) -> WeightLayou
     check_format_version(version, where)
     try:
         layout = _layout_of(metadata[f"{PREFIX}layout"])
-    except (KeyError, TypeError, ValueError) as error:
+    except WeightzooError as error:
+        raise WeightzooError(f"{where} carries no readable layout: {error}") from None
+    except (KeyError, ValueError, RecursionError) as error:
         raise WeightzooError(
             f"{where} carries no readable layout ({error!r}); fetch or build it again"
         ) from None

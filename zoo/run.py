@@ -15,7 +15,7 @@ from zoo.concepts import Concept, read_concepts
 from zoo.errors import WeightzooError
 from zoo.files import PathLike
 from zoo.layout import WeightLayout
-from zoo.manifest import ShardEntry, ZooManifest, load_manifest
+from zoo.manifest import BASE_FILE, ShardEntry, ZooManifest, load_manifest
 from zoo.records import WeightRecord
 from zoo.shards import read_shard
 from zoo.statistics import load_statistics
@@ -41,7 +41,7 @@ class Zoo:
     @property
     def base_path(self) -> Path:
         """The base generator (safetensors)."""
-        return self.file("base/generator.safetensors")
+        return self.file(BASE_FILE)
 
     @property
     def discriminator_path(self) -> Path:
@@ -66,8 +66,15 @@ class Zoo:
         return [c for c in read_concepts(self.file("concepts.jsonl")) if split in (None, c.split)]
 
     def statistics(self) -> dict[str, np.ndarray]:
-        """Return ``mean`` [num_blocks, block_size] and ``std`` [num_blocks] of the train records."""
-        return load_statistics(self.file(self.manifest.statistics))
+        """Return ``mean`` [num_blocks, block_size] and ``std`` [num_blocks] of the train records.
+
+        Raises:
+            WeightzooError: the manifest does not hash them, or they are not those of this layout.
+        """
+        name = self.manifest.statistics
+        if name not in self.manifest.files:
+            raise WeightzooError(f"{name} is not in the manifest's files; verify the zoo")
+        return load_statistics(self.file(name), self.layout)
 
 
 def open_zoo(path: PathLike) -> Zoo:
@@ -81,7 +88,12 @@ def open_zoo(path: PathLike) -> Zoo:
         fix = f"build one, or `weightzoo download weightzoo-small -o {path}`"
         raise WeightzooError(f"zoo {path} does not exist; {fix}")
     manifest = load_manifest(path)
-    layout = WeightLayout.load(path / "layout.json")
+    return Zoo(path, manifest_layout(path / "layout.json", manifest), manifest)
+
+
+def manifest_layout(path: Path, manifest: ZooManifest) -> WeightLayout:
+    """Return the layout of a file. Raises ``WeightzooError`` if it is none, or not the manifest's."""
+    layout = WeightLayout.load(path)
     if layout.id != manifest.layout_id:
-        raise WeightzooError(f"{path}: layout.json is not the manifest's layout; download or build it again")
-    return Zoo(path, layout, manifest)
+        raise WeightzooError(f"{path} is not the manifest's layout; download or build it again")
+    return layout

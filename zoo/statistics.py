@@ -14,6 +14,7 @@ from zoo.errors import WeightzooError
 from zoo.files import PathLike, write_bytes
 from zoo.layout import WeightLayout
 from zoo.records import WeightRecord
+from zoo.tensors import read_header
 
 STATISTICS_FILE = "statistics.safetensors"
 
@@ -45,13 +46,20 @@ def save_statistics(path: PathLike, statistics: dict[str, np.ndarray]) -> None:
     write_bytes(path, safetensors.numpy.save(statistics))
 
 
-def load_statistics(path: PathLike) -> dict[str, np.ndarray]:
-    """Read a statistics file.
+def load_statistics(path: PathLike, layout: WeightLayout) -> dict[str, np.ndarray]:
+    """Read the statistics file of records of ``layout``.
 
     Raises:
-        WeightzooError: the file is absent or unreadable.
+        WeightzooError: absent, unreadable, of other shapes, or not finite.
     """
+    shapes = {"mean": (layout.num_blocks, layout.block_size), "std": (layout.num_blocks,)}
+    header, _ = read_header(path)
+    if {name: header.get(name) for name in shapes} != shapes:
+        raise WeightzooError(f"{path} holds other statistics than its layout has; build or download it again")
     try:
-        return safetensors.numpy.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise WeightzooError(f"cannot read {path} ({error}); build or download it again") from None
+        found = safetensors.numpy.load_file(path)
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise WeightzooError(f"cannot read {path} ({error!r}); build or download it again") from None
+    if not all(found[name].dtype == np.float32 and np.isfinite(found[name]).all() for name in shapes):
+        raise WeightzooError(f"{path} holds values that are not finite float32; build or download it again")
+    return {name: found[name] for name in shapes}

@@ -119,10 +119,10 @@ def load_strictly(path: PathLike, build: Callable[[], nn.Module]) -> nn.Module:
     """
     module = build_to_fit(path, build)
     dtypes = {name: value.dtype for name, value in module.state_dict().items()}
-    tensors = read_finite(path)
+    tensors, _ = read_tensors(path)
     # copies: what the library gives may be a view of the file
     own = {name: value.to(dtypes[name], copy=True) for name, value in tensors.items()}
-    module.load_state_dict(own, assign=True)
+    module.load_state_dict(_finite(path, own), assign=True)
     return module.eval().requires_grad_(False)
 
 
@@ -132,7 +132,10 @@ def read_finite(path: PathLike) -> dict[str, Tensor]:
     Raises:
         WeightzooError: absent or unreadable, or a value is not finite.
     """
-    tensors, _ = read_tensors(path)
+    return _finite(path, read_tensors(path)[0])
+
+
+def _finite(path: PathLike, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     if bad := [name for name, value in tensors.items() if not torch.isfinite(value).all()]:
         raise WeightzooError(f"{path}: {bad[0]} holds NaN or infinite values; fetch or train it again")
     return tensors

@@ -69,7 +69,8 @@ class FleetResult:
 
     Args:
         params: trained tensors, {name: [K, ...]}.
-        diverged: True where a concept's gradient stopped being finite, [K]; its weights are those of that moment.
+        diverged: True where a concept's loss or gradient was not finite at some step, [K]. Such a step counts as one
+            with a gradient of zero: Adam's momentum still moves the weights, and finite steps after it train on.
         reasons: one line per diverged concept, None for the others.
         steps, seconds: done (the clock stands still during `on_step`).
         losses: generator loss of the last step, [K].

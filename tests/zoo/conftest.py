@@ -1,5 +1,7 @@
 """A tiny layout, records and a finished run folder made without any training."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,8 @@ from zoo.records import WeightRecord, record_metadata
 from zoo.shards import FORMATS, shard_name
 from zoo.statistics import block_statistics, save_statistics
 
+BASE = b"weights"  # of the base generator
+
 
 @pytest.fixture
 def layout():
@@ -20,8 +24,9 @@ def layout():
 
 @pytest.fixture
 def metadata(layout):
+    base = hashlib.sha256(BASE).hexdigest()
     return record_metadata(
-        layout, "0" * 64, "filters", "apache-2.0", "e2gan", "efficientnet-lite0", split="train"
+        layout, base, "filters", "apache-2.0", "e2gan", "efficientnet-lite0", split="train"
     )
 
 
@@ -53,7 +58,7 @@ def run_dir(tmp_path, layout, metadata, make_record, shard_format):
     write_concepts(path / "concepts.jsonl", concepts)
     write_json(path / "config.json", {"name": "fake"})
     layout.save(path / "layout.json")
-    write_bytes(path / "base" / "generator.safetensors", b"weights")
+    write_bytes(path / "base" / "generator.safetensors", BASE)
     row = '{"concept_id": "c3", "status": "rejected", "reason": "l1 too high", "strength": 0.5}\n'
     write_text(path / "rejected" / "train-00001-of-00002.jsonl", row)
     shards = [("train", 0, 2, ("c0", "c1")), ("train", 1, 2, ("c2",)), ("validation", 0, 1, ("v0", "v1"))]

@@ -2,9 +2,11 @@
 
 import io
 import resource
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -223,14 +225,50 @@ def test_bad_files_are_named(tmp_path, monkeypatch):
     (tmp_path / "cut.jpg").write_bytes(buffer.getvalue()[:2000])
     with pytest.raises(WeightzooError, match="cut.jpg is not a readable image"):
         read_photo(tmp_path / "cut.jpg")
+    Image.fromarray(photograph(8, 8)).save(buffer := io.BytesIO(), "DDS")
+    (tmp_path / "odd.dds").write_bytes(buffer.getvalue()[:80] + bytes(4) + buffer.getvalue()[84:])
+    with pytest.raises(WeightzooError, match="odd.dds is not a readable image"):
+        read_photo(tmp_path / "odd.dds")
     with pytest.raises(WeightzooError, match="no such file"):
         read_photo(tmp_path / "absent.jpg")
     with pytest.raises(WeightzooError, match="is a folder"):
         read_photo(tmp_path)
     monkeypatch.setattr(photo_file, "MAX_PIXELS", 10_000)
-    (tmp_path / "large.jpg").write_bytes(buffer.getvalue())
+    Image.fromarray(photograph(200, 200)).save(tmp_path / "large.jpg")
     with pytest.raises(WeightzooError, match="large.jpg is too large .200x200"):
         read_photo(tmp_path / "large.jpg")
+
+
+@pytest.mark.parametrize("size", [(4_000_000, 10), (10, 4_000_000), (65_501, 1)])
+def test_a_thin_picture_is_refused_before_it_is_decoded(tmp_path, size):
+    """Its pixels are few, but an edit holds maps as wide as it is."""
+    path = tmp_path / "thin.png"
+    path.write_bytes(png_header(*size))
+    with pytest.raises(WeightzooError, match=f"thin.png is too long .{size[0]}x{size[1]}, limit 65500"):
+        read_photo(path)
+    with pytest.raises(WeightzooError, match="the photograph is too long"):
+        edit_photo(Grade(), np.zeros((size[1], size[0], 3), np.uint8))
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that ends where its pixels would begin."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    header = struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return b"\x89PNG\r\n\x1a\n" + header + struct.pack(">I", 99) + b"IDAT"
+
+
+def test_a_picture_that_its_format_cannot_hold(tmp_path):
+    save_base(tmp_path / "g.safetensors", generator())
+    pixels = np.zeros((2, 16_384, 3), np.uint8)
+    write_photo(tmp_path / "photo.png", pixels)
+    for write in (
+        lambda: write_photo(tmp_path / "out.webp", pixels),
+        lambda: apply_to_photo(tmp_path / "g.safetensors", tmp_path / "photo.png", tmp_path / "out.webp"),
+    ):
+        with pytest.raises(WeightzooError, match="out.webp: too long for WEBP .16384x2, limit 16383"):
+            write()
+    assert not list(tmp_path.glob("*.webp")) and not list(tmp_path.glob(".*"))
+    write_photo(tmp_path / "out.webp", pixels[:, :16_383])
 
 
 def test_refused_outputs(tmp_path):

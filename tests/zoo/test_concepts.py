@@ -15,6 +15,24 @@ def test_round_trip(tmp_path):
     assert read_concepts(tmp_path / "concepts.jsonl") == concepts
 
 
+def test_a_line_ends_at_a_newline_only(tmp_path):
+    """JSON leaves these as they are, and they stand in texts that people paste."""
+    text = "one\u2028two\u2029three\u0085four\x1cfive\rsix\nseven"
+    concepts = [Concept("a", text, (text,), {"note": text}), Concept("b", "x")]
+    write_concepts(tmp_path / "concepts.jsonl", concepts)
+    assert read_concepts(tmp_path / "concepts.jsonl") == concepts
+
+
+@pytest.mark.parametrize(
+    "attributes", ['{"x": NaN}', '{"x": 1e999}', '{"x": "\\ud800"}', '{"x": ' + "9" * 5000 + "}", "[" * 10**5]
+)
+def test_a_line_that_could_not_be_written_again_is_named(tmp_path, attributes):
+    path = tmp_path / "concepts.jsonl"
+    path.write_text(f'\n{{"id": "a", "prompt": "x", "attributes": {attributes}}}\n')
+    with pytest.raises(WeightzooError, match="line 2: "):
+        read_concepts(path)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -36,6 +36,8 @@ def test_an_integer_is_a_float_but_a_boolean_is_no_integer():
     assert from_dict(Inner, {"rate": 1}).rate == 1.0
     with pytest.raises(WeightzooError, match="limit: expected int, got True"):
         from_dict(Outer, {"name": "x", "limit": True})
+    with pytest.raises(WeightzooError, match="rate: 1000.* is too large a number"):
+        from_dict(Inner, {"rate": 10**400})
 
 
 @pytest.mark.parametrize(

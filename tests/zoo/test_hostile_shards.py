@@ -207,7 +207,15 @@ def test_weights_that_are_none(tmp_path, weights):
         {"attributes": "[]"},
         {"attributes": "[" * 100_000},
         {"step": "many"},
+        {"attributes": '{"x": NaN}'},
+        {"attributes": '{"x": 1e999}'},
+        {"attributes": '{"x": "\\ud800"}'},
+        {"prompt": "\ud800"},
         {"metrics": {"l1": "low"}},
+        {"metrics": {"l1": 10**400, "l1_copy": 1, "psnr": 1, "kid": 1}},
+        {"seed": 1 << 63},
+        {"step": 1 << 31},
+        {"attempt": -(1 << 40)},
         {"surprise": 1},
     ],
     ids=lambda changes: str(changes)[:40],
@@ -336,6 +344,7 @@ def test_a_base_with_other_tensors_than_its_config(tmp_path):
         ({"more": torch.ones(1)}, "more is unknown"),
         ({"stem.bias": None}, "stem.bias is missing"),
         ({"stem.bias": torch.full((4,), torch.nan)}, "stem.bias holds NaN"),
+        ({"stem.bias": torch.full((4,), torch.nan).to(torch.float8_e4m3fn)}, "stem.bias holds NaN"),
     ):
         changed = {name: value for name, value in (tensors | changes).items() if value is not None}
         write_tensors(path, changed, {"gan": "e2gan", "config": config})

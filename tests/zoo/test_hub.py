@@ -10,7 +10,7 @@ from tests.hub_faults import Fault
 from zoo.concepts import Concept, read_concepts, write_concepts
 from zoo.errors import WeightzooError
 from zoo.files import sha256_file, write_text
-from zoo.hub import client, download, local_files, publish, publish_pairs, upload
+from zoo.hub import client, download, fetch, local_files, publish, publish_pairs, upload
 from zoo.manifest import (
     MANIFEST_FILE,
     collect_manifest,
@@ -245,6 +245,18 @@ def test_a_part_is_a_run_folder(hub, published, tmp_path, selection, expected):
         publish(out, REPO, CARD)
 
 
+def test_a_part_with_texts_that_other_readers_would_cut(hub, run_dir, tmp_path):
+    text = "one\u2028two\u2029three\u0085four"
+    concepts = [dataclasses.replace(concept, prompt=text) for concept in read_concepts(run_dir / "concepts.jsonl")]
+    write_concepts(run_dir / "concepts.jsonl", concepts)
+    (path,) = (run_dir / "rejected").glob("*.jsonl")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"reason": text}, ensure_ascii=False) + "\n")
+    write_manifest(run_dir, collect_manifest(run_dir))
+    publish(run_dir, REPO, CARD)
+    out = download(REPO, tmp_path / "part", concepts=["c2"])
+    assert verify_run(out) == [] and {c.prompt for c in read_concepts(out / "concepts.jsonl")} == {text}
+
+
 def test_parts_add_up(hub, published, tmp_path):
     out = download(REPO, tmp_path / "out", split="train", shards="0")
     download(REPO, out, concepts=["c2"])
@@ -393,6 +405,19 @@ def test_a_manifest_that_names_files_outside_is_refused(hub, published, tmp_path
     _commit(published / MANIFEST_FILE)
     with pytest.raises(WeightzooError, match="no place in a zoo"):
         download(REPO, tmp_path / "out")
+
+
+def test_a_card_that_the_manifest_names_is_written_once(hub, published, tmp_path, monkeypatch):
+    asked, fetch_one = [], fetch._fetch_one
+    monkeypatch.setattr(fetch, "_fetch_one", lambda *args: (asked.append(args[2]), fetch_one(*args)))
+    values = json.loads((published / MANIFEST_FILE).read_text())
+    values["files"]["README.md"] = sha256_file(published / "README.md")
+    values["sizes"]["README.md"] = (published / "README.md").stat().st_size
+    (published / MANIFEST_FILE).write_text(json.dumps(values))
+    _commit(published / MANIFEST_FILE)
+    _commit(published / "README.md")
+    assert contents(download(REPO, tmp_path / "out")) == contents(published)
+    assert len(asked) == len(set(asked))
 
 
 @pytest.mark.parametrize("name", ["a shard", "base/generator.safetensors"])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
 from zoo.errors import WeightzooError
+from zoo.files import write_json
 from zoo.gans.e2gan import E2ganConfig
 from zoo.layout import GROUPINGS, WeightLayout
 from zoo.lora import initial_adapter
+from zoo.manifest import read_manifest
 from zoo.train_gan import stack
 
 
@@ -83,3 +87,43 @@ def test_errors_name_what_is_wrong(generator):
         WeightLayout.for_generator(generator, grouping="foo")
     with pytest.raises(WeightzooError, match="not a weight layout"):
         WeightLayout.from_json({"slots": [{}]})
+
+
+SLOT = {"name": "a", "layer": "a", "shape": [4]}
+HOSTILE = {
+    "huge slot": {"slots": [SLOT | {"shape": [10**10]}]},
+    "huge product": {"slots": [SLOT | {"shape": [1 << 20, 1 << 20]}]},
+    "countless blocks": {"slots": [SLOT | {"shape": [1 << 28]}], "block_size": 1},
+    "no block size": {"block_size": 0},
+    "a word for a block size": {"block_size": "x"},
+    "true for a block size": {"block_size": True},
+    "huge blocks": {"block_size": 1 << 40},
+    "no slots": {"slots": []},
+    "empty slot": {"slots": [SLOT | {"shape": [0]}]},
+    "two slots of one name": {"slots": [SLOT, SLOT | {"shape": [5]}]},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_layout_that_no_record_has_is_refused_by_every_reader(tmp_path, name):
+    sound = {"slots": [SLOT], "block_size": 4, "grouping": "layer"}
+    assert WeightLayout.from_json(sound).num_blocks == 1
+    write_json(tmp_path / "layout.json", sound | HOSTILE[name])
+    with pytest.raises(WeightzooError, match="layout.json: not a weight layout"):
+        WeightLayout.load(tmp_path / "layout.json")
+    for values in ([], None, "x", {"slots": 3}):
+        with pytest.raises(WeightzooError, match="not a weight layout"):
+            WeightLayout.from_json(values)
+
+
+def test_a_huge_file_is_not_read(tmp_path):
+    for name, read in (("layout.json", WeightLayout.load), ("manifest.json", read_manifest)):
+        (tmp_path / name).touch()
+        os.truncate(tmp_path / name, 1 << 40)
+        with pytest.raises(WeightzooError, match=f"{name} has more than"):
+            read(tmp_path / name)
+
+
+def test_the_number_of_blocks_is_that_of_their_layers(generator):
+    layout = WeightLayout.for_generator(generator, 32)
+    assert layout.num_blocks == len(layout.block_layers) == len(layout.mask)

@@ -12,12 +12,14 @@ from zoo.manifest import (
     MANIFEST_FILE,
     collect_manifest,
     load_manifest,
+    read_rejected,
     shard_paths,
     verify_run,
     verify_shard,
     write_manifest,
 )
 from zoo.run import open_zoo
+from zoo.statistics import save_statistics
 
 
 def test_a_finished_run_opens(run_dir, make_record, layout):
@@ -98,6 +100,16 @@ def test_a_lost_or_doubled_concept_stops_the_manifest(run_dir):
         collect_manifest(run_dir)
 
 
+def test_a_reason_may_hold_what_other_readers_take_for_the_end_of_a_line(run_dir):
+    (path,) = (run_dir / "rejected").glob("*.jsonl")
+    row = json.loads(path.read_text()) | {"reason": "one\u2028two\u2029three\u0085four"}
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\n")
+    assert read_rejected(run_dir) == [row]
+    path.write_text("[" * 10**5)
+    with pytest.raises(WeightzooError, match="cannot read"):
+        read_rejected(run_dir)
+
+
 def test_an_unfinished_or_newer_run_is_refused(run_dir, tmp_path):
     with pytest.raises(WeightzooError, match="does not exist"):
         open_zoo(tmp_path / "nowhere")
@@ -126,6 +138,74 @@ def test_every_listed_file_has_its_size(run_dir):
         assert "size is not the manifest's" in problem
         write_manifest(run_dir, manifest)
     assert verify_run(run_dir) == []
+
+
+@pytest.mark.parametrize("name", ["../../x.safetensors", "/tmp/x", "a//b", "a\nb", "x" * 250, "concepts.txt"])
+def test_statistics_are_a_file_of_the_zoo(run_dir, name):
+    save_statistics(run_dir.parent.parent / "x.safetensors", {"mean": np.zeros(3)})
+    values = json.loads((run_dir / MANIFEST_FILE).read_text()) | {"statistics": name}
+    write_json(run_dir / MANIFEST_FILE, values)
+    (problem,) = verify_run(run_dir)
+    assert "no place in a zoo" in problem or "not in the manifest's files" in problem
+    with pytest.raises(WeightzooError, match="no place in a zoo|not in the manifest's files"):
+        open_zoo(run_dir).statistics()
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"mean": np.zeros((4, 8), np.float32)},
+        {"mean": np.zeros((4, 8), np.float32), "std": np.ones(5, np.float32)},
+        {"mean": np.zeros((4, 8), np.float32), "std": np.full(4, np.nan, np.float32)},
+        {"mean": np.zeros((4, 8)), "std": np.ones(4)},
+    ],
+)
+def test_statistics_that_do_not_fit_the_layout(run_dir, arrays):
+    zoo = open_zoo(run_dir)
+    assert zoo.layout.num_blocks == 4
+    save_statistics(run_dir / "statistics.safetensors", arrays)
+    with pytest.raises(WeightzooError, match="statistics.safetensors holds"):
+        zoo.statistics()
+
+
+def test_a_base_that_is_not_that_of_the_records_is_found(run_dir):
+    """The file and its hash in the manifest fit each other, but not the shards."""
+    (run_dir / "base" / "generator.safetensors").write_bytes(b"another")
+    write_manifest(run_dir, collect_manifest(run_dir))
+    (problem,) = verify_run(run_dir)
+    assert "base/generator.safetensors is not the base of the records" in problem
+
+
+@pytest.mark.parametrize(
+    "change", [{"records": -1}, {"records": 10**30}, {"records": 1, "bytes": 10**30}, {"split": "../x"}], ids=str
+)
+def test_splits_and_sizes_that_no_shard_has(run_dir, change):
+    values = json.loads((run_dir / MANIFEST_FILE).read_text())
+    values["shards"][0] |= change
+    write_json(run_dir / MANIFEST_FILE, values)
+    with pytest.raises(WeightzooError, match="impossible split or size of weights/train-00000"):
+        open_zoo(run_dir)
+
+
+def test_a_folder_in_place_of_a_file_is_found(run_dir):
+    values = json.loads((run_dir / MANIFEST_FILE).read_text())
+    values["files"]["base"] = "0" * 64
+    write_json(run_dir / MANIFEST_FILE, values)
+    assert any("base is missing" in problem for problem in verify_run(run_dir))
+
+
+def test_a_config_that_is_no_object_is_named(run_dir):
+    write_json(run_dir / "config.json", [])
+    with pytest.raises(WeightzooError, match="config.json holds no JSON object"):
+        collect_manifest(run_dir)
+
+
+def test_a_shard_of_no_split_is_refused(run_dir, shard_format, layout, metadata, make_record):
+    shard = shard_paths(run_dir)[0]
+    without = {key: value for key, value in metadata.items() if key != "weightzoo.split"}
+    shard_format.write_shard(shard, [make_record("c0"), make_record("c1")], layout, without)
+    with pytest.raises(WeightzooError, match="does not say of which split"):
+        collect_manifest(run_dir)
 
 
 def test_keys_of_a_later_writer_are_passed_over(run_dir):

@@ -11,8 +11,8 @@ from zoo.errors import WeightzooError
 from zoo.files import sha256_file
 from zoo.gans.e2gan import E2ganConfig
 from zoo.layout import WeightLayout
-from zoo.lora import adapter_names, initial_adapter, load_adapter, merge, plain, save_base
-from zoo.peft_format import find_base, load_peft, merge_peft, save_peft
+from zoo.lora import adapter_names, initial_adapter, load_adapter, load_generator, merge, plain, save_base
+from zoo.peft_format import find_base, load_peft, merge_peft, read_peft, save_peft
 
 SMALL = E2ganConfig(
     channels=(8, 8, 16, 16), lora_rank=4, attention_rank=2, heads=2, context_tokens=2, groups=4
@@ -117,3 +117,80 @@ def test_broken_folders_are_named(tmp_path):
     (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"use_dora": True}))
     with pytest.raises(WeightzooError, match="use_dora"):
         load_peft(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "weightzoo.json"])
+@pytest.mark.parametrize("text", ["[]", "3", '"x"', "null", "{", "[" * 10**5])
+def test_files_that_hold_something_else_are_named(tmp_path, name, text):
+    save_peft(tmp_path, *base_and_adapter())
+    (tmp_path / name).write_text(text)
+    with pytest.raises(WeightzooError, match=f"{name} (holds no JSON object|is not valid JSON)"):
+        read_peft(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("weightzoo.json", {"format_version": "x"}, "format version 'x'"),
+        ("weightzoo.json", {"format_version": None}, "format version None"),
+        ("weightzoo.json", {"base_sha256": 3}, "names its base by no hash"),
+        ("adapter_config.json", {"alpha_pattern": []}, None),
+        ("adapter_config.json", {"alpha_pattern": [3]}, "no alpha for"),
+        ("adapter_config.json", {"lora_alpha": "x"}, "no alpha for"),
+        ("adapter_config.json", {"lora_alpha": 10**400}, "no alpha for"),
+        ("adapter_config.json", {"lora_alpha": float("nan")}, "no alpha for"),
+    ],
+)
+def test_values_of_another_kind_are_named(tmp_path, name, change, message):
+    save_peft(tmp_path, *base_and_adapter())
+    (tmp_path / name).write_text(json.dumps(json.loads((tmp_path / name).read_text()) | change))
+    if message is None:
+        read_peft(tmp_path)
+        return
+    with pytest.raises(WeightzooError, match=message):
+        read_peft(tmp_path)
+
+
+DOWN, UP = (f"base_model.model.stem.lora_{letter}.weight" for letter in "AB")
+
+
+@pytest.mark.parametrize(
+    ("down", "up", "message"),
+    [
+        (torch.ones(2, 3, 3, 3), torch.ones(8, 3, 1, 1), "factors of stem do not fit"),
+        (torch.ones(2, 3, 3, 3), torch.ones(8, 2, 2, 1), "factors of stem do not fit"),
+        (torch.ones(3), torch.ones(8, 3), "factors of stem do not fit"),
+        (torch.ones(2, 3), torch.ones(8), "factors of stem do not fit"),
+        (torch.ones(0, 3), torch.ones(8, 0), "factors of stem do not fit"),
+        (torch.ones(2, 3, 3, 3), torch.full((8, 2, 1, 1), 3e38), "stem.lora_B holds NaN or infinite"),
+        (torch.ones(1, 10**6), torch.ones(10**6, 1), r"stem.weight is \(1000000, 1000000\) there"),
+    ],
+)
+def test_factors_that_do_not_fit_are_named(tmp_path, down, up, message):
+    """The last would be four terabytes, were it multiplied before it is compared."""
+    base, adapter = base_and_adapter()
+    save_peft(tmp_path, base, adapter)
+    path, config = tmp_path / "adapter_model.safetensors", tmp_path / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"lora_alpha": 16, "alpha_pattern": {}}))
+    save_file(load_file(path) | {DOWN: down, UP: up}, path)
+    with pytest.raises(WeightzooError, match=message):
+        merge_peft(tmp_path, base)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float64, torch.bfloat16, torch.int32])
+def test_tensors_of_another_type_are_read_or_named(tmp_path, dtype):
+    base, adapter = base_and_adapter()
+    save_peft(tmp_path, base, adapter)
+    path = tmp_path / "adapter_model.safetensors"
+    name = "base_model.model.stem.base_layer.bias"
+    save_file(load_file(path) | {name: torch.ones(8).to(dtype)}, path)
+    assert read_peft(tmp_path).direct["stem.bias"].equal(torch.ones(8))
+
+
+def test_a_generator_folder_whose_config_is_something_else_is_named(tmp_path):
+    base, _ = base_and_adapter()
+    save_base(tmp_path / "generator.safetensors", base)
+    for text in ("[]", "3", '{"gan": []}', '{"gan": "e2gan", "config": []}'):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(WeightzooError):
+            load_generator(tmp_path)

@@ -1,12 +1,16 @@
 """A zoo of the Hub, used file by file: the same records, nothing fetched twice or before it is needed."""
 
 import copy
+import json
 
 import pytest
+from huggingface_hub import HfApi
 
 from zoo.errors import WeightzooError
+from zoo.files import write_json
 from zoo.hub import publish
 from zoo.hub.remote import open_named
+from zoo.manifest import MANIFEST_FILE
 from zoo.run import open_zoo
 
 CARD = {"README.md": b"# zoo\n"}
@@ -54,6 +58,28 @@ def test_what_is_no_zoo(hub, zoo, tmp_path, monkeypatch):
         open_named("nowhere")
     (tmp_path / "user" / "zoo").mkdir(parents=True)
     with pytest.raises(WeightzooError, match="unfinished|manifest"):  # a folder of that name comes first
+        open_named("user/zoo")
+
+
+@pytest.mark.parametrize("name", ["layout.json", "concepts.jsonl", "statistics.safetensors"])
+def test_a_file_that_the_manifest_does_not_name_is_not_used(hub, run_dir, name):
+    values = json.loads((run_dir / MANIFEST_FILE).read_text())
+    del values["files"][name], values["sizes"][name]
+    publish(run_dir, "user/zoo", CARD)
+    write_json(run_dir / MANIFEST_FILE, values)
+    HfApi().upload_file(
+        path_or_fileobj=run_dir / MANIFEST_FILE, path_in_repo=MANIFEST_FILE, repo_id="user/zoo", repo_type="dataset"
+    )
+    with pytest.raises(WeightzooError, match=f"does not name {name}|not in the manifest's files"):
+        zoo = open_named("user/zoo")
+        zoo.concepts(), zoo.statistics()
+
+
+def test_a_layout_that_is_not_the_manifests_is_refused(hub, run_dir):
+    values = json.loads((run_dir / MANIFEST_FILE).read_text()) | {"layout_id": "0" * 16}
+    write_json(run_dir / MANIFEST_FILE, values)
+    publish(run_dir, "user/zoo", CARD)
+    with pytest.raises(WeightzooError, match="is not the manifest's layout"):
         open_named("user/zoo")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from weightgen.server.problems import Problem
-from zoo.photo_file import Photo, decode
+from zoo.photo_file import Photo, check_side, decode
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
 PNG_LEVEL = 2  # of 9: a large photograph is written in a moment
@@ -24,6 +24,7 @@ def read_upload(data: bytes, most_bytes: int, most_pixels: int, what: str = "the
 
     Raises:
         Problem: 413 for too many bytes or pixels, 400 for what is no image or is cut off.
+        WeightzooError: a side is longer than `zoo.photo_file.MAX_SIDE`.
     """
     if len(data) > most_bytes:
         raise Problem(413, f"{what} has {len(data):,} bytes, the limit is {most_bytes:,}; reduce it first")
@@ -33,6 +34,7 @@ def read_upload(data: bytes, most_bytes: int, most_pixels: int, what: str = "the
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 if image.width * image.height > most_pixels:
                     raise too_large(what, most_pixels, f"{image.width}x{image.height} pixels")
+                check_side(what, image.size)
                 image.load()
                 return decode(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError:

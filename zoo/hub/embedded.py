@@ -7,10 +7,9 @@ copy_embedded("weightzoo-small", "zoos/small")
 from pathlib import Path
 
 from zoo.errors import WeightzooError
-from zoo.files import PathLike, sha256_file, write_bytes
+from zoo.files import EMBEDDED_DIR, PathLike, sha256_file, write_bytes
 from zoo.manifest import MANIFEST_FILE, load_manifest, verify_run
 
-EMBEDDED_DIR = Path(__file__).resolve().parent.parent / "embedded"
 EMBEDDED = ("weightzoo-small",)
 
 

@@ -10,16 +10,14 @@ on where it stopped, another selection adds to the folder. Shards come whole. Wi
 """
 
 import hashlib
-import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 import httpx2
 from huggingface_hub import HfApi, hf_hub_download
@@ -39,6 +37,7 @@ from zoo.manifest import (
     ZooManifest,
     collect_manifest,
     read_manifest,
+    read_rejected_file,
     shard_paths,
     verify_run,
     write_manifest,
@@ -119,7 +118,13 @@ class HubSource:
         self._check_sizes()
 
     def fetch(self, name: str) -> Path:
-        """Return the file in the cache, fetched when absent; one that the manifest names is right or an error."""
+        """Return the file in the cache, fetched when absent; right, or an error.
+
+        Raises:
+            WeightzooError: it is not what the manifest says, or the manifest does not name it.
+        """
+        if name not in (*self.expected, MANIFEST_FILE, CARD):
+            raise WeightzooError(f"the manifest of {self.repo_id} does not name {name}; tell its owner")
         for force in (False, True, True):
             path = self._cached(name, force)
             if self._is_right(path, name):
@@ -134,9 +139,8 @@ class HubSource:
         if name in self.expected:
             return sha256_file(path) == self.expected[name]
         # manifest and card: the cache names a file by its git id, or by its sha256 when it is a large one
-        etag, data = path.resolve().name, path.read_bytes()
-        git_id = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-        return len(etag) not in (40, 64) or etag in (git_id, hashlib.sha256(data).hexdigest())
+        etag = path.resolve().name
+        return len(etag) not in (40, 64) or etag in (_git_id(path), sha256_file(path))
 
     def rejected(self) -> dict[str, list[str]]:
         """Return the concept ids without a record, by the name of the shard that lacks them."""
@@ -144,7 +148,7 @@ class HubSource:
         for entry in self.manifest.shards:
             name = rejected_name(entry.name)
             if name in self.manifest.files:
-                found[entry.name] = _ids(self.fetch(name))
+                found[entry.name] = [row["concept_id"] for row in read_rejected_file(self.fetch(name))]
         return found
 
     def _cached(self, name: str, force: bool = False) -> Path:
@@ -173,6 +177,13 @@ class HubSource:
                 raise WeightzooError(
                     f"{name} of {self.repo_id} is {there}, its manifest says {size}; tell its owner"
                 )
+
+
+def _git_id(path: Path) -> str:
+    """What git calls a file of this content."""
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size)
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: digest).hexdigest()
 
 
 def _answers(repo_id: str, revision: str | None) -> bool:
@@ -223,7 +234,8 @@ def _fetch_all(source: HubSource, out: Path, shards: Sequence[ShardEntry]) -> No
     beside = {rejected_name(name) for name in names}
     names += [name for name in source.manifest.files if not name.startswith("rejected/") or name in beside]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        waiting = [pool.submit(_fetch_one, source, out, name) for name in [*names, CARD]]
+        # a name once: a manifest could say one twice, and two threads would write the same file
+        waiting = [pool.submit(_fetch_one, source, out, name) for name in dict.fromkeys([*names, CARD])]
         try:
             for done in track(as_completed(waiting), "download", total=len(waiting)):
                 done.result()
@@ -260,8 +272,7 @@ def _write_subset(source: HubSource, out: Path, shards: Sequence[ShardEntry]) ->
     held: set[str] = set()
     for entry in shards:
         held.update(record.concept_id for record in read_shard(out / entry.name)[0])
-        rejected = out / rejected_name(entry.name)
-        held.update(_ids(rejected) if rejected.exists() else ())
+        held.update(row["concept_id"] for row in read_rejected_file(out / rejected_name(entry.name)))
     concepts = read_concepts(source.fetch(CONCEPTS))
     write_concepts(out / CONCEPTS, [concept for concept in concepts if concept.id in held])
     manifest = collect_manifest(out)
@@ -274,16 +285,3 @@ def _write_subset(source: HubSource, out: Path, shards: Sequence[ShardEntry]) ->
         "manifest_sha256": source.manifest_sha256,
     }
     write_manifest(out, replace(manifest, subset=subset))
-
-
-def _ids(path: Path) -> list[str]:
-    """The concept ids of a rejected file.
-
-    Raises:
-        WeightzooError: it is not what ``docs/FORMAT.md`` says.
-    """
-    try:
-        rows: Iterable[Mapping[str, Any]] = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-        return [str(row["concept_id"]) for row in rows]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise WeightzooError(f"cannot read {path} ({error!r}); tell the owner of the zoo") from None

@@ -16,9 +16,8 @@ from zoo.errors import WeightzooError
 from zoo.hub.client import hub_errors
 from zoo.hub.embedded import find_zoo
 from zoo.hub.fetch import HubSource
-from zoo.layout import WeightLayout
 from zoo.manifest import MANIFEST_FILE
-from zoo.run import Zoo, open_zoo
+from zoo.run import Zoo, manifest_layout, open_zoo
 
 _NAME = re.compile(r"([\w-][\w.-]*/[\w.-]+?)(?:@([\w./-]+))?")  # USER/NAME[@REVISION]
 
@@ -58,7 +57,7 @@ def open_hub_zoo(repo_id: str, revision: str | None = None) -> HubZoo:
     """
     with hub_errors(repo_id, revision):
         source = HubSource(repo_id, revision)
-        layout = WeightLayout.load(source.fetch("layout.json"))
+        layout = manifest_layout(source.fetch("layout.json"), source.manifest)
         return HubZoo(source.fetch(MANIFEST_FILE).parent, layout, source.manifest, source)
 
 

@@ -24,10 +24,11 @@ from zoo.records import (
     WeightRecord,
     arrow_schema,
     check_record,
+    layout_from_metadata,
     record_of,
     row_of,
 )
-from zoo.shards.guard import MAX_METADATA_BYTES, check_texts, guarded_layout, record_bytes
+from zoo.shards.guard import MAX_METADATA_BYTES, check_texts, corrupt, record_bytes
 
 SUFFIX = ".parquet"
 _BATCH_ROWS = 16  # many shards are read side by side when training streams
@@ -80,8 +81,8 @@ def read_shard(path: PathLike) -> tuple[Iterator[WeightRecord], dict[str, str], 
     except pa.ArrowMemoryError:
         raise
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise _corrupt(path, error) from None
-    layout = guarded_layout(metadata, str(path))
+        raise corrupt(path, error) from None
+    layout = layout_from_metadata(metadata, str(path))
     if not schema.equals(arrow_schema(layout), check_metadata=False):
         raise WeightzooError(f"{path}: columns differ from what its layout needs; download or build it again")
     try:
@@ -89,7 +90,7 @@ def read_shard(path: PathLike) -> tuple[Iterator[WeightRecord], dict[str, str], 
             raise ValueError("records are missing")
         _check_sizes(file.metadata, os.path.getsize(path), record_bytes(layout))
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise _corrupt(path, error) from None
+        raise corrupt(path, error) from None
     return _records(file, path, layout), metadata, layout
 
 
@@ -119,7 +120,7 @@ def _records(file: pq.ParquetFile, path: PathLike, layout: WeightLayout) -> Iter
     except pa.ArrowMemoryError:
         raise
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise _corrupt(path, error) from None
+        raise corrupt(path, error) from None
     finally:
         file.close()
 
@@ -134,8 +135,3 @@ def _blocks(batch: pa.RecordBatch, layout: WeightLayout) -> np.ndarray:
     _, values = column.buffers()
     shape = (len(column), layout.num_blocks, layout.block_size)
     return np.ndarray(shape, BLOCK_DTYPE, values, column.offset * record_bytes(layout))
-
-
-def _corrupt(path: PathLike, error: Exception) -> WeightzooError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return WeightzooError(f"shard {path} is truncated or corrupt ({reason}); download or build it again")

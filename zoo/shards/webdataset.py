@@ -25,10 +25,11 @@ from zoo.records import (
     RECORDS_KEY,
     WeightRecord,
     check_record,
+    layout_from_metadata,
     record_of,
     row_of,
 )
-from zoo.shards.guard import MAX_METADATA_BYTES, MAX_TEXT_BYTES, check_texts, guarded_layout, record_bytes
+from zoo.shards.guard import MAX_METADATA_BYTES, MAX_TEXT_BYTES, check_texts, corrupt, record_bytes
 from zoo.shards.tar_members import Member, tar_members
 
 SUFFIX = ".tar"
@@ -77,8 +78,8 @@ def read_shard(path: PathLike) -> tuple[Iterator[WeightRecord], dict[str, str], 
     except FileNotFoundError:
         raise WeightzooError(f"shard {path} does not exist; check the path") from None
     except _ERRORS as error:
-        raise _corrupt(path, error) from None
-    layout = guarded_layout(metadata, str(path))
+        raise corrupt(path, error) from None
+    layout = layout_from_metadata(metadata, str(path))
     return _records(path, layout, num_records), metadata, layout
 
 
@@ -110,7 +111,7 @@ def _records(path: PathLike, layout: WeightLayout, num_records: int) -> Iterator
             if next(members, None) is not None:
                 raise ValueError("there are more members than its metadata say")
     except _ERRORS as error:
-        raise _corrupt(path, error) from None
+        raise corrupt(path, error) from None
 
 
 def _decode(file: BinaryIO, member: Member | None, suffix: str, largest: int) -> Any:
@@ -148,8 +149,3 @@ def _record(
     if blocks.dtype != BLOCK_DTYPE or len(tensors) != 1:
         raise ValueError(f"the weights of {row['concept_id']} are {blocks.dtype}, not one float16 tensor")
     return check_texts(record_of(row, blocks.reshape(layout.num_blocks, layout.block_size)))
-
-
-def _corrupt(path: PathLike, error: Exception) -> WeightzooError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return WeightzooError(f"shard {path} is truncated or corrupt ({reason}); download or build it again")

@@ -12,10 +12,10 @@ from tests.weightgen.server.conftest import SMALL, picture
 GOOD = {"prompt": "a charcoal drawing"}
 
 
-def bomb(side: int = 30_000) -> bytes:
-    """A PNG of side x side black pixels, a few kilobytes of it present."""
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    rows = zlib.compress(bytes(3 * side + 1) * 20)
+def bomb(width: int = 30_000, height: int | None = None) -> bytes:
+    """A PNG of black pixels, a few kilobytes of it present; a square by default."""
+    header = struct.pack(">IIBBBBB", width, height or width, 8, 2, 0, 0, 0)
+    rows = zlib.compress(bytes(3 * width + 1) * 20)
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -84,8 +84,9 @@ def test_bodies_that_are_refused(client, body) -> None:
         (bomb(), 413, "pixels"),
         (bomb(600), 413, "600x600"),
         (picture(280, 280), 413, "bytes"),
+        (bomb(65_501, 1), 400, "65501x1, limit 65500"),
     ],
-    ids=["text", "nothing", "cut PNG", "cut JPEG", "GIF", "30,000 x 30,000", "600 x 600", "too many bytes"],
+    ids=["text", "nothing", "cut PNG", "cut JPEG", "GIF", "30,000 x 30,000", "600 x 600", "too many bytes", "thin"],
 )
 def test_photographs_that_are_refused(client, data, status, words) -> None:
     upload = {"photo": ("../../etc/photo.png", data, "image/png")}
