@@ -17,7 +17,7 @@ import gc
 import multiprocessing
 import os
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -242,7 +242,7 @@ def by_layout(setting: Setting, processes: int) -> Rows:
     ]
 
 
-def write_tables(name: str, tables: dict[str, Callable[[], Rows]]) -> None:
+def write_tables(name: str, tables: Mapping[str, Callable[[], Rows]]) -> None:
     """Measure the tables and write what there is after each; one that the memory does not hold is left out."""
     rows: Rows = []
     for title, table in tables.items():
