@@ -4,8 +4,9 @@
 
 For each held-out concept two commands, in turn: `weightzoo finetune --init scratch` and `--init polished` on the same
 16 pairs with the same 32 test pairs. The clock runs from the start of the process: imports, loading, reading the
-prompt, generating and the evaluations in between are in it. The quality asked for is what the one from scratch ends
-with (test L1), and 1.1 times that; a start that never gets there is counted as infinitely slow.
+prompt, generating and the evaluations in between are in it, as many of them on both clocks until the shorter one ends.
+The quality asked for is what the one from scratch ends with (test L1), and 1.1 times that; how many times sooner is
+against when the one from scratch first had it. A start that never gets there is counted as infinitely slow.
 """
 
 import argparse
