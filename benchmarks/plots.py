@@ -79,7 +79,7 @@ def usable(rows: Rows, figure: Any) -> None:
     axes, rows = figure.subplots(), [row for row in rows if row["concept"] != "median"]
     names = [row["concept"].replace("--", " + ") for row in rows]
     for offset, key, label, colour in (
-        (-0.25, "scratch_seconds", "from scratch", "#8a94a3"),
+        (-0.25, "scratch_seconds_to_1", "from scratch", "#8a94a3"),
         (0.0, "polished_seconds_to_1", "generated start, same test L1", "#c2353b"),
         (0.25, "polished_seconds_to_1.1", "generated start, within 10 %", "#e39a9d"),
     ):
