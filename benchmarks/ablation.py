@@ -158,7 +158,10 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_flush_denormal(True)
     zoo = find_zoo(options.zoo)
     yardstick = Yardstick(load_zoo(zoo), load_zoo(zoo, "validation"), open_studio(zoo).validation_batches())
-    write_result(options.name, list(results(yardstick, options)))
+    rows: list[dict[str, Any]] = []
+    for row in results(yardstick, options):
+        rows.append(row)
+        write_result(options.name, rows, printed=len(rows) - 1)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 
 Every repetition asks for prompts that no other one had, so no text comes from a cache. The share is that of the
 measured rate of matrix products that the denoiser's operations reach. "of paper size" is a denoiser with random weights
-for the networks of the preset `paper`: it costs what a trained one would.
+for the networks of the preset `paper`: it costs what a trained one would. Where the text encoder is not installed the
+text's states are random and its seconds null. Rows are written as they come.
 """
 
 import argparse
@@ -14,12 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.machine import interleave, matrix_rate, seconds_of, spread, write_result
+from benchmarks.machine import interleave, matrix_rate, operations_of, seconds_of, spread, write_result
+from benchmarks.random_text import RandomText
 from cli.embedded import model_folder
 from pipeline.presets import paper
 from weightgen.denoisers import NETWORKS
@@ -27,7 +29,8 @@ from weightgen.model_folder import load_model_folder
 from weightgen.normalize import BlockStatistics
 from weightgen.objective import one_step
 from weightgen.presets import PRESETS
-from weightgen.text import TextStates, load_text_encoder
+from weightgen.text import MiniLMEncoder, TextEncoder, TextStates, load_text_encoder
+from zoo.errors import WeightzooError
 from zoo.layout import WeightLayout
 
 MOST_OF_PAPER_SIZE = 16  # prompts at once on a CPU: the larger denoiser takes a second for each
@@ -69,7 +72,7 @@ def of_paper_size(name: str, device: str) -> Generator:
     layout = WeightLayout.for_generator(
         config.generator_config().build(), config.block_size, config.grouping
     )
-    width = load_text_encoder().width
+    width = MiniLMEncoder.width
     options = PRESETS["paper"](name).denoiser_options
     denoiser = NETWORKS[name](layout.num_blocks, layout.block_size, width, **options).eval().to(device)
     shape = (layout.num_blocks, layout.block_size)
@@ -77,19 +80,27 @@ def of_paper_size(name: str, device: str) -> Generator:
     return Generator(f"{name} of paper size", denoiser, flat.to(device), layout)
 
 
-def states(generator: Generator, prompts: int, device: str) -> TextStates:
+def reader(name: str) -> TextEncoder:
+    """The text encoder, or random states where it is not installed."""
+    try:
+        return load_text_encoder(name)
+    except (WeightzooError, ModuleNotFoundError) as error:
+        print(f"texts are random, their seconds are not measured: {error}", flush=True)
+        return RandomText()
+
+
+def states(encoder: TextEncoder, prompts: int, device: str) -> TextStates:
     """Fresh prompts, read by the text encoder."""
     fresh: Iterator[str] = itertools.islice(FRESH, prompts)
-    return load_text_encoder(generator.text_encoder).encode(list(fresh)).trim().to(device)
+    return encoder.encode(list(fresh)).trim().to(device)
 
 
-def measure(generator: Generator, prompts: int, device: str) -> dict[str, object]:
+def measure(generator: Generator, encoder: TextEncoder, prompts: int, device: str) -> dict[str, Any]:
     """One row: text and weights, repeated in turn."""
-    text = states(generator, prompts, device)
-    with FlopCounterMode(display=False) as one:
-        generator.generate(text)
+    text = states(encoder, prompts, device)
+    operations = operations_of(partial(generator.generate, text))
     loops = {
-        "text": partial(seconds_of, partial(states, generator, prompts, device), device),
+        "text": partial(seconds_of, partial(states, encoder, prompts, device), device),
         "weights": partial(seconds_of, partial(generator.generate, text), device),
     }
     found = interleave(loops)
@@ -97,11 +108,11 @@ def measure(generator: Generator, prompts: int, device: str) -> dict[str, object
     return {
         "denoiser": generator.name,
         "prompts": prompts,
-        "text_seconds": spread(found["text"]),
+        "text_seconds": None if isinstance(encoder, RandomText) else spread(found["text"]),
         "weights_seconds": spread(found["weights"]),
         "generated_parameters_per_second": prompts * generator.parameters / middle,
         "parameters_of_a_network": generator.parameters,
-        "share_of_limit": one.get_total_flops() / middle / matrix_rate(device),
+        "share_of_limit": operations / middle / matrix_rate(device),
     }
 
 
@@ -121,12 +132,15 @@ def main(arguments: list[str] | None = None) -> None:
         of_paper_size("transformer", options.device),
         of_paper_size("unet1d", options.device),
     ]
-    small, *large = generators
-    rows = [measure(small, prompts, options.device) for prompts in options.prompts]
-    most = MOST_OF_PAPER_SIZE if options.device == "cpu" else max(options.prompts)
-    for generator in large:
-        rows += [measure(generator, n, options.device) for n in options.prompts if n <= most]
-    write_result(options.name, rows)
+    encoder = reader(generators[0].text_encoder)
+    rows: list[dict[str, Any]] = []
+    for generator in generators:
+        many = generator is generators[0] or torch.device(options.device).type != "cpu"
+        most = max(options.prompts) if many else MOST_OF_PAPER_SIZE
+        for prompts in options.prompts:
+            if prompts <= most:
+                rows.append(measure(generator, encoder, prompts, options.device))
+                write_result(options.name, rows, printed=len(rows) - 1)
 
 
 if __name__ == "__main__":

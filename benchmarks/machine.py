@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.files import write_json
 from zoo.train_gan import clock
 
 RESULTS = Path(__file__).parent / "results"
+# by its path: `zoo.hub` loads the Hub's client as well, which a machine without a network may lack
+EMBEDDED_ZOO = Path(__file__).parent.parent / "zoo" / "embedded" / "weightzoo-small"
 REPETITIONS = 5
 
 
@@ -55,10 +59,23 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> dict[str, float]:
 
 def matrix_rate(device: str = "cpu", dtype: torch.dtype = torch.float32, size: int = 0) -> float:
     """Operations per second of the best of some square matrix products, with torch's present threads."""
-    size = size or (8192 if device == "cuda" else 1536)
+    size = size or (1536 if torch.device(device).type == "cpu" else 8192)
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     a @ b
     return 2 * size**3 / min(seconds_of(lambda: a @ b, device) for _ in range(REPETITIONS))
+
+
+def operations_of(work: Callable[[], Any]) -> int:
+    """Floating-point operations of one call: convolutions and products, those of attention included."""
+    # torch counts neither a CPU's fused attention nor a fused encoder layer
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            work()
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+    return counter.get_total_flops()
 
 
 def copy_rate(size: int = 256 * 2**20) -> float:
@@ -80,11 +97,14 @@ def processor() -> str:
     return (names[0] if names else platform.machine()) + gpu
 
 
-def write_result(name: str, rows: list[dict[str, Any]], limits: Mapping[str, float] | None = None) -> None:
+def write_result(
+    name: str, rows: list[dict[str, Any]], limits: Mapping[str, float] | None = None, printed: int = 0
+) -> None:
     """Write ``results/NAME.json`` with the machine and the versions, and print a line a row.
 
     Args:
         limits: physical rates, measured in the same run.
+        printed: rows at the front that an earlier call has printed; the file gets all.
     """
     machine = {
         "cores": os.cpu_count(),
@@ -96,7 +116,7 @@ def write_result(name: str, rows: list[dict[str, Any]], limits: Mapping[str, flo
     }
     result = {"machine": machine, "rows": rows} | ({"limits": dict(limits)} if limits else {})
     write_json(RESULTS / f"{name}.json", result)
-    for row in rows:
+    for row in rows[printed:]:
         print("  ".join(f"{key} {_text(value)}" for key, value in row.items()), flush=True)
 
 

@@ -10,7 +10,6 @@ driver's largest resident set; start-up is from the launch to the first fleet.
 import argparse
 import itertools
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from pipeline.executors import EXECUTORS
 from pipeline.fleet_files import FleetSummary, write_fleet
 from pipeline.plan import FleetTask
 from pipeline.presets import tiny
+from pipeline.process import peak_memory
 from zoo.concepts import Concept
 from zoo.errors import Interrupted
 from zoo.layout import WeightLayout
@@ -88,7 +88,7 @@ def launch(run_dir: Path, count: int, most: int | None) -> dict[str, Any]:
         "fleets": len(first),
         "start_up_seconds": round((first[0] if first else ended) - started, 1),
         "finish_seconds": round(ended - first[-1], 1) if first else 0.0,
-        "driver_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "driver_megabytes": round(peak_memory() / 2**20),
     }
 
 

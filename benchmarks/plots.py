@@ -46,7 +46,9 @@ def bars(axes: Axes, names: list[str], rows: Rows, key: str, unit: str, colour: 
 
 
 def fleets(rows: Rows, figure: Any) -> None:
-    """Concepts per minute over K, and by how the machine is divided."""
+    """Concepts per minute over K, and by how the machine is divided; of the first precision that was measured."""
+    precision = rows[0]["precision"]
+    rows = [row for row in rows if row["precision"] == precision]
     by_size, by_layout = figure.subplots(1, 2, width_ratios=[1, 1])
     for mode, colour in COLOURS.items():
         own = [row for row in rows if row["mode"] == mode and "k" in row]
@@ -61,7 +63,7 @@ def fleets(rows: Rows, figure: Any) -> None:
         naive = next(row["concepts_per_minute"]["median"] for row in own if row["k"] == "naive")
         by_size.axhline(naive, color=colour, linestyle="--", label=f"{mode}: one at a time")
     by_size.set_xscale("log", base=2)
-    by_size.set_xlabel("K, one process, one thread")
+    by_size.set_xlabel(f"K, one process, one thread, {precision}")
     by_size.set_ylabel("concepts per minute")
     by_size.set_ylim(bottom=0)
     by_size.legend()
@@ -77,7 +79,7 @@ def usable(rows: Rows, figure: Any) -> None:
     axes, rows = figure.subplots(), [row for row in rows if row["concept"] != "median"]
     names = [row["concept"].replace("--", " + ") for row in rows]
     for offset, key, label, colour in (
-        (-0.25, "scratch_seconds", "from scratch", "#8a94a3"),
+        (-0.25, "scratch_seconds_to_1", "from scratch", "#8a94a3"),
         (0.0, "polished_seconds_to_1", "generated start, same test L1", "#c2353b"),
         (0.25, "polished_seconds_to_1.1", "generated start, within 10 %", "#e39a9d"),
     ):
@@ -99,7 +101,8 @@ def generation(rows: Rows, figure: Any) -> None:
     axes = figure.subplots()
     names = [f"{row['denoiser']}, {row['prompts']} prompt{'s' * (row['prompts'] > 1)}" for row in rows]
     bars(axes, names, rows, "weights_seconds", "seconds of the denoiser; + is reading the text")
-    axes.plot([row["text_seconds"]["median"] for row in rows], names, "k+")
+    read = [(row["text_seconds"], name) for row, name in zip(rows, names, strict=True) if row["text_seconds"]]
+    axes.plot([seconds["median"] for seconds, _ in read], [name for _, name in read], "k+")
     axes.set_xscale("log")
 
 

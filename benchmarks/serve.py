@@ -1,6 +1,6 @@
 """How many requests a server answers, how long they take, whether answers are crossed, and whether memory grows.
 
-    python -m benchmarks.serve [--seconds 10] [--requests 10000] [--prompts 200]
+    python -m benchmarks.serve [--seconds 10] [--requests 10000] [--prompts 2000]
 
 The server is a process of its own (plain uvicorn, the embedded model) and this one its client, on the loopback. Every
 prompt's adapter is generated alone first, by a server that has nothing else to do; then each answer's hash must

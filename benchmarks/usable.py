@@ -4,8 +4,9 @@
 
 For each held-out concept two commands, in turn: `weightzoo finetune --init scratch` and `--init polished` on the same
 16 pairs with the same 32 test pairs. The clock runs from the start of the process: imports, loading, reading the
-prompt, generating and the evaluations in between are in it. The quality asked for is what the one from scratch ends
-with (test L1), and 1.1 times that; a start that never gets there is counted as infinitely slow.
+prompt and generating are in it, and the first evaluation; those after it are not, as one of the two has more of them.
+The quality asked for is what the one from scratch ends with (test L1), and 1.1 times that; how many times sooner is
+against when the one from scratch first had it. A start that never gets there is counted as infinitely slow.
 """
 
 import argparse
@@ -32,27 +33,29 @@ FACTORS = (1.0, 1.1)
 Curve = list[tuple[float, float]]  # seconds since the command, test L1
 
 
-def type_command(pairs: Path, concept: Concept, init: str, steps: int, out: Path) -> tuple[Curve, float]:
-    """Run one command; when each row of its metrics came, and the seconds until it ended."""
+def type_command(pairs: Path, concept: Concept, init: str, steps: int, out: Path) -> Curve:
+    """Run one command; test L1 over the seconds since it was typed."""
     command = [sys.executable, "-m", "cli.main", "finetune", "--pairs", pairs / "train"]
     command += ["--test-pairs", pairs / "test", "--prompt", concept.paraphrases[0], "--init", init]
     command += ["--steps", str(steps), "-o", out, "--json"]
-    curve: Curve = []
+    metrics = out / "metrics.jsonl"
     started = time.perf_counter()
     with subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL) as process:
-        while process.poll() is None:
+        while process.poll() is None and not metrics.exists():
             time.sleep(POLL_SECONDS)
-            curve += new_rows(out / "metrics.jsonl", len(curve), time.perf_counter() - started)
-        ended = time.perf_counter() - started
+        first = time.perf_counter() - started
     if process.returncode:
         raise SystemExit(f"weightzoo finetune --init {init} ended with {process.returncode}")
-    return curve + new_rows(out / "metrics.jsonl", len(curve), ended), ended
+    return clocked(metrics, first)
 
 
-def new_rows(metrics: Path, known: int, seconds: float) -> Curve:
-    """The rows that were written since, as of now."""
-    lines = metrics.read_text().split("\n")[:-1] if metrics.exists() else []
-    return [(seconds, json.loads(line)["l1"]) for line in lines[known:]]
+def clocked(metrics: Path, first: float) -> Curve:
+    """The rows of a command's metrics, the first of which came after ``first`` seconds.
+
+    Their own clock stands still during evaluations, so that what passed before the first row is added to it.
+    """
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    return [(first + row["seconds"] - rows[0]["seconds"], row["l1"]) for row in rows]
 
 
 def reached(curve: Curve, l1: float) -> float:
@@ -64,12 +67,14 @@ def compare(pairs: Path, concept: Concept, steps: dict[str, int], first: str, ou
     """One row: both commands for one concept."""
     names = [first, *(name for name in steps if name != first)]
     done = {name: type_command(pairs, concept, name, steps[name], out / name) for name in names}
-    (scratch, total), (polished, _) = done["scratch"], done["polished"]
-    row: dict[str, Any] = {"concept": concept.id, "scratch_l1": scratch[-1][1], "scratch_seconds": total}
+    scratch, polished = done["scratch"], done["polished"]
+    row: dict[str, Any] = {"concept": concept.id, "scratch_l1": scratch[-1][1], "scratch_seconds": scratch[-1][0]}
     for factor in FACTORS:
-        seconds = reached(polished, factor * scratch[-1][1])
+        quality = factor * scratch[-1][1]
+        own, seconds = reached(scratch, quality), reached(polished, quality)
+        row[f"scratch_seconds_to_{factor:g}"] = own
         row[f"polished_seconds_to_{factor:g}"] = None if math.isinf(seconds) else seconds
-        row[f"times_sooner_to_{factor:g}"] = scratch[-1][0] / seconds
+        row[f"times_sooner_to_{factor:g}"] = own / seconds
     return row | {"polished_l1": polished[-1][1], "polished_seconds_at_start": polished[0][0]}
 
 

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from pipeline.base_gan import train_base
 from pipeline.plan import plan_run
+from pipeline.process import prepare_process
 from pipeline.rendering import FleetImages, fleet_images
-from pipeline.workbench import load_studio, prepare_process
+from pipeline.workbench import load_studio
 from zoo.errors import WeightzooError
 from zoo.lora import save_base
 from zoo.tensors import save_discriminator

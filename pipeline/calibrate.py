@@ -1,7 +1,6 @@
 """What a build will cost, from a calibration fleet of a few steps: ``weightzoo build --dry-run``."""
 
 import math
-import resource
 import tempfile
 import time
 from collections.abc import Sequence
@@ -11,12 +10,13 @@ from pathlib import Path
 import torch
 
 from pipeline.build_config import BuildConfig
-from pipeline.fleet import train_and_measure
+from pipeline.fleet import crops_at_once, train_and_measure
 from pipeline.freeze import freeze
 from pipeline.local_workers import run_local
 from pipeline.plan import FleetTask, plan_run, record_bytes
+from pipeline.process import peak_memory, prepare_process, present_memory
 from pipeline.rendering import render
-from pipeline.workbench import load_workbench, prepare_process
+from pipeline.workbench import load_workbench
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
 from zoo.lora import save_base
@@ -29,11 +29,11 @@ CROPS_ON_A_CPU = 16
 
 @dataclass(frozen=True)
 class Measured:
-    """What a calibration fleet takes: seconds a step, seconds for its pictures and for all else, bytes for training."""
+    """What a calibration fleet takes: seconds a step, for its pictures and for measuring; bytes beyond the pictures."""
 
     per_step: float
     rendering: float
-    rest: float
+    measuring: float
     bytes: int
 
 
@@ -70,9 +70,11 @@ def calibrate(
         measured = time_fleets(part, steps, workers)
         row_bytes = record_bytes(run_dir)
     times = len(fleet.concepts) / len(part.concepts)
-    times_pictures = times * num_crops(config) / num_crops(few)
     per_step = times * measured.per_step
-    fleet_seconds = times_pictures * measured.rendering + times * measured.rest + per_step * config.training.steps
+    fleet_seconds = per_step * config.training.steps + times * (
+        measured.rendering * num_crops(config) / num_crops(few)
+        + measured.measuring * config.num_test_crops / few.num_test_crops
+    )
     picture_bytes = len(fleet.concepts) * num_crops(config) * 3 * config.image_size**2 * 4
     # a base step costs about what a fleet step of as many concepts does
     share = (
@@ -115,8 +117,13 @@ def fewer_crops(config: BuildConfig, device: str) -> BuildConfig:
     """The config with as many crops as are rendered: all of them, but for a part of a fleet."""
     if most_concepts(config, device) == config.fleet_size:
         return config
-    train, test = (min(CROPS_ON_A_CPU, count) for count in (config.num_train_crops, config.num_test_crops))
-    return replace(config, num_train_crops=train, num_test_crops=test)
+    # as many test crops as a real fleet measures at once, so that its memory is seen
+    train, test = CROPS_ON_A_CPU, max(CROPS_ON_A_CPU, crops_at_once(config))
+    return replace(
+        config,
+        num_train_crops=min(train, config.num_train_crops),
+        num_test_crops=min(test, config.num_test_crops),
+    )
 
 
 def num_crops(config: BuildConfig) -> int:
@@ -148,7 +155,7 @@ def time_fleet(job: tuple[FleetTask, int]) -> Measured:
     rendered = time.perf_counter()
     if not images.concepts:
         raise WeightzooError("the teacher refuses every concept of the calibration fleet")
-    seconds, before = [], peak_bytes(task.device)
+    seconds, before = [], present_bytes(task.device)
     for count in (1, 1 + steps):  # the difference leaves out compilation, measuring and copying
         # nothing can miss this gate, so nothing is trained twice
         config = replace(
@@ -158,14 +165,21 @@ def time_fleet(job: tuple[FleetTask, int]) -> Measured:
         train_and_measure(replace(bench, config=config), images)
         seconds.append(time.perf_counter() - begin)
     per_step = max(seconds[1] - seconds[0], 1e-6) / steps
-    return Measured(per_step, rendered - started, seconds[0], peak_bytes(task.device) - before)
+    measuring = max(seconds[0] - per_step, 0.0)
+    return Measured(per_step, rendered - started, measuring, peak_bytes(task.device) - before)
+
+
+def present_bytes(device: str) -> int:
+    """What this process occupies now, of the GPU or of the machine's memory; on a GPU the peak begins anew."""
+    if device == "cpu":
+        return present_memory()
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device)
 
 
 def peak_bytes(device: str) -> int:
     """The most that this process has occupied so far, of the GPU or of the machine's memory."""
-    if device == "cpu":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return torch.cuda.max_memory_allocated(device)
+    return peak_memory() if device == "cpu" else torch.cuda.max_memory_allocated(device)
 
 
 def write_untrained_base(run_dir: Path, config: BuildConfig) -> None:

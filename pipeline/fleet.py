@@ -12,12 +12,15 @@ from pipeline.build_config import BuildConfig
 from pipeline.fleet_files import FleetSummary, row, write_fleet
 from pipeline.pair_shards import Targets, targets_path, write_targets
 from pipeline.plan import FleetTask
+from pipeline.process import prepare_process
 from pipeline.rendering import FleetImages, fleet_images, render_concept
-from pipeline.workbench import Workbench, load_studio, load_workbench, prepare_process
+from pipeline.workbench import Workbench, load_studio, load_workbench
 from zoo.concepts import Concept
 from zoo.metrics import kid, l1, psnr
 from zoo.records import WeightRecord
 from zoo.train_gan import FleetResult, GanTrainConfig, run_generators, train_fleet
+
+PIXELS_AT_ONCE = 2**22  # one tensor of 64 channels takes a gigabyte
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,12 @@ def measure(bench: Workbench, blocks: Tensor, sources: Tensor, targets: Tensor) 
         blocks: float16 [K, num_blocks, block_size].
         sources: [N, 3, S, S] or [K, N, 3, S, S];  targets: [K, N, 3, S, S].
     """
-    images = run_generators(bench.generator, bench.layout.from_blocks(blocks.float()), sources).clamp(0, 1)
+    params = bench.layout.from_blocks(blocks.float())
+    parts = [
+        run_generators(bench.generator, params, part)
+        for part in sources.split(crops_at_once(bench.config), dim=-4)
+    ]
+    images = torch.cat(parts, 1).clamp(0, 1)
     rows = []
     for own, source, target in zip(images, sources.expand_as(targets), targets, strict=True):
         finite = bool(torch.isfinite(own).all() and torch.isfinite(target).all())
@@ -109,6 +117,11 @@ def measure(bench: Workbench, blocks: Tensor, sources: Tensor, targets: Tensor) 
             }
         )
     return rows
+
+
+def crops_at_once(config: BuildConfig) -> int:
+    """Test crops of each concept that are measured in one call, no more for a part of a fleet than for a whole one."""
+    return max(1, PIXELS_AT_ONCE // (config.fleet_size * config.image_size**2))
 
 
 _workbench = functools.lru_cache(maxsize=1)(load_workbench)

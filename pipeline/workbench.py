@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from pipeline.build_config import BuildConfig
@@ -70,16 +69,6 @@ def load_workbench(run_dir: str, device: str = "cpu") -> Workbench:
         discriminator=load_discriminator(folder / "base" / "discriminator.safetensors").to(device),
         features=load_features(studio.config.feature_network).to(device),
     )
-
-
-def prepare_process(threads: int = 1) -> None:
-    """Make this process compute the same bytes every time: fixed threads, fp32, deterministic algorithms."""
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
 
 
 def source_crops(config: BuildConfig) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,9 @@ Quality curves may come from fleets and from several processes at once; their se
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,13 +36,22 @@ def step_seconds(
     training: GanTrainConfig,
     steps: int,
     initial: Params | None = None,
+    on_warm: Callable[[], None] = lambda: None,
 ) -> float:
-    """Median seconds of one training step (of all K concepts together), after a warm-up."""
+    """Median seconds of one training step (of all K concepts together), after a warm-up.
+
+    Args:
+        on_warm: called once, before the first step that counts.
+    """
     marks: list[float] = []
     config = replace(training, steps=steps + WARM_UP)
-    train_fleet(
-        generator, discriminator, sources, targets, config, initial, on_step=lambda _, s, __: marks.append(s)
-    )
+
+    def on_step(step: int, spent: float, _: Params) -> None:
+        if step == WARM_UP:
+            on_warm()
+        marks.append(spent)
+
+    train_fleet(generator, discriminator, sources, targets, config, initial, on_step=on_step)
     return statistics.median(b - a for a, b in zip(marks[WARM_UP:], marks[WARM_UP + 1 :], strict=False))
 
 
@@ -127,33 +137,45 @@ def naive_step_seconds(
     training: GanTrainConfig,
     steps: int,
     warm_up: int = WARM_UP,
+    on_warm: Callable[[], None] = lambda: None,
 ) -> float:
     """Median seconds of a step of the textbook pix2pix loop: one module, autograd, two Adam optimisers.
 
     Args:
         generator: what of it requires gradients is trained.
         sources, targets: [N, 3, S, S].
+        training: with `precision` bfloat16 forward passes and losses are under autocast, as in a fleet.
+        on_warm: called once, before the first step that counts.
     """
     trained = [parameter for parameter in generator.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=training.learning_rate, betas=(0.5, 0.99))
     judge = torch.optim.Adam(
         discriminator.parameters(), lr=training.discriminator_learning_rate, betas=(0.5, 0.99)
     )
+    # one context for each pass: autocast keeps its copies of the weights until it is left
+    autocast = partial(
+        torch.autocast, sources.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"
+    )
     marks = []
     for step in range(steps + warm_up):
+        if step == warm_up:
+            on_warm()
         index = torch.arange(step * training.batch_size, (step + 1) * training.batch_size) % len(sources)
         source, target = sources[index], targets[index]
         started = clock(sources.device)
-        fake = generator(source)
-        loss = F.l1_loss(fake, target)
-        loss = loss + training.adversarial_weight * (discriminator(source, fake) - 1).square().mean()
+        with autocast():
+            fake = generator(source)
+            loss = F.l1_loss(fake, target)
+            loss = loss + training.adversarial_weight * (discriminator(source, fake) - 1).square().mean()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(trained, training.clip_norm)
         optimizer.step()
-        real, fooled = discriminator(source, target), discriminator(source, fake.detach())
+        with autocast():
+            real, fooled = discriminator(source, target), discriminator(source, fake.detach())
+            judged = 0.5 * ((real - 1).square().mean() + fooled.square().mean())
         judge.zero_grad()
-        (0.5 * ((real - 1).square().mean() + fooled.square().mean())).backward()
+        judged.backward()
         judge.step()
         marks.append(clock(sources.device) - started)
     return statistics.median(marks[warm_up:])

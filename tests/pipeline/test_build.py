@@ -12,7 +12,7 @@ from pipeline.attempts import Outcome
 from pipeline.build import build
 from pipeline.executors import EXECUTORS
 from pipeline.plan import plan_fleets
-from pipeline.workbench import prepare_process
+from pipeline.process import prepare_process
 from zoo import files
 from zoo.concepts import Concept
 from zoo.errors import Interrupted, WeightzooError

@@ -1,0 +1,64 @@
+"""The text-conditioned control is trained as a weight generator is polished: batches made ahead, the best average."""
+
+import itertools
+import threading
+
+import pytest
+import torch
+
+from benchmarks.is_it_the_weights import train_text_conditioned
+from benchmarks.random_text import RandomText
+from tests.weightgen.tiny_world import GAN
+from weightgen.pictures import PictureBatch
+from zoo.lora import save_base
+
+PROMPTS = ["make it dark", "make it pale"]
+
+
+class ToyStudio:
+    """Each prompt's target is the source times a factor; notes which thread renders."""
+
+    def __init__(self):
+        self.threads = set()
+
+    def batch(self, step):
+        sources = torch.rand(2, 1, 3, 16, 16, generator=torch.Generator().manual_seed(step))
+        return PictureBatch(PROMPTS, sources, sources * torch.tensor([0.3, 0.9])[:, None, None, None, None])
+
+    def batches(self):
+        for step in itertools.count():
+            self.threads.add(threading.current_thread().name)
+            yield self.batch(step)
+
+    def validation_batches(self):
+        return [self.batch(999)]
+
+
+def error(edit, batch):
+    with torch.no_grad():
+        return float((edit(PROMPTS, batch.sources).clamp(0, 1) - batch.targets).abs().mean())
+
+
+@pytest.fixture
+def base(tmp_path):
+    torch.manual_seed(0)
+    save_base(tmp_path / "base.safetensors", GAN.build())
+    return tmp_path / "base.safetensors"
+
+
+def test_batches_are_made_ahead_and_the_weights_are_averages(base, monkeypatch):
+    studio, states = ToyStudio(), []
+    monkeypatch.setattr(
+        "benchmarks.is_it_the_weights.update_ema", lambda ema, network, decay: states.append(decay)
+    )
+    train_text_conditioned(base, studio, 0.5, 1e-3, RandomText())
+    assert studio.threads == {"prefetch"}
+    assert states[:2] == [1 / 10, 2 / 11]
+
+
+def test_the_weights_with_the_lowest_validation_error_are_kept(base):
+    studio = ToyStudio()
+    (held_out,) = studio.validation_batches()
+    untrained = error(train_text_conditioned(base, studio, 1e-9, 0.0, RandomText()), held_out)
+    harmed = error(train_text_conditioned(base, studio, 0.5, 1e3, RandomText()), held_out)
+    assert harmed <= untrained + 1e-6
