@@ -74,7 +74,7 @@ def run_ray(
                         reply = Reply(error=f"the cluster lost it: {first_line(error)}", retry=True)
                         pool.finished(reference, alive=False)
                     else:
-                        pool.finished(reference, alive=True)
+                        pool.finished(reference, alive=not reply.replace)
                     if outcome := backlog.settle(task, attempt, reply):
                         yield outcome
         finally:
@@ -193,7 +193,10 @@ def _check_gpus(ray: Any, address: str, gpus_per_task: float) -> None:
 
 
 class _TaskPool:
-    """Every task is a Ray task; Ray chooses the process. Retries are ours, so that they are counted and paced."""
+    """Every task is a Ray task; Ray chooses the process, for tasks on a GPU always a new one.
+
+    Retries are ours, so that they are counted and paced.
+    """
 
     def __init__(self, ray: Any, options: dict[str, Any]) -> None:
         self.ray = ray
@@ -229,6 +232,8 @@ class _ActorPool:
         actor = self.busy.pop(reference)
         if alive:
             self.idle.append(actor)
+        else:
+            self.ray.kill(actor)
 
     def stop(self, running: Iterable[Any]) -> None:
         for actor in (*self.idle, *self.busy.values()):

@@ -49,6 +49,8 @@ def run_local(
                 reply = worker.reply()
                 if reply is None:
                     reply = Reply(retry=True, error="its worker process died")
+                elif reply.replace:
+                    worker.stop()
                 else:
                     idle.append(worker)
                 if outcome := backlog.settle(task, attempt, reply):

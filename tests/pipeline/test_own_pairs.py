@@ -12,18 +12,19 @@ from pipeline.build_config import BuildConfig
 from pipeline.executors import EXECUTORS
 from pipeline.pair_shards import read_targets, targets_path, write_targets
 from pipeline.plan import plan_run
-from pipeline.rendering import fleet_images
+from pipeline.rendering import fleet_images, render_concept
 from pipeline.repair import repair
 from pipeline.sources import photo_sets
+from pipeline.teachers.filters import FiltersTeacher
 from pipeline.teachers.instruct_pix2pix import InstructPix2PixTeacher
 from pipeline.teachers.pairs import PairsTeacher
-from pipeline.workbench import load_studio, make_teacher
+from pipeline.workbench import Studio, load_studio, make_teacher
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
 from zoo.manifest import read_rejected, verify_run
 from zoo.pairs import write_pairs
 
-from .conftest import run_inline
+from .conftest import micro_concepts, run_inline
 from .test_build import contents
 from .test_teachers import save_random_pipeline
 
@@ -65,6 +66,25 @@ def test_every_pair_gives_its_share_of_crops(tmp_path):
     counts = [greys.count(grey) for grey in set(greys)]
     assert len(counts) == 5 and max(counts) - min(counts) <= 1
     assert not {round(float(image.mean()), 2) for image in test} & set(greys)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+    ],
+)
+def test_a_fault_of_the_machine_makes_no_failed_concept(micro, error):
+    class Faulty(FiltersTeacher):
+        def edit(self, concept, photos):
+            raise error
+
+    (concept,) = micro_concepts()[:1]
+    crops = torch.zeros(2, 3, 16, 16)
+    with pytest.raises(type(error)):
+        render_concept(Studio(micro, Faulty(), crops, crops), concept)
 
 
 def test_a_zoo_of_own_pairs(micro, tmp_path):
