@@ -11,7 +11,7 @@ the driver sees: each fetches the frozen files once, and stores its shard itself
 import functools
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,13 +108,18 @@ class Stored:
         store, scratch = _scratch(self.uri)
         folder = Path(scratch.name)
         own = replace(task, run_dir=str(folder))
-        store.pull(folder, only=targets_path(own).relative_to(folder).as_posix())
-        before = _files(folder)
-        result = self.work(own)
         # a shard comes after its rows: it says that the fleet is done
-        for path in sorted(_files(folder) - before, key=lambda path: (path == own.shard_path, path)):
-            store.push_file(path, path.relative_to(folder).as_posix())
-            path.unlink()
+        outputs = [targets_path(own), own.rejected_path, own.shard_path]
+        _remove(outputs)  # of an attempt that made them and could not store them
+        try:
+            store.pull(folder, only=outputs[0].relative_to(folder).as_posix())
+            pulled = outputs[0].exists()
+            result = self.work(own)
+            for path in outputs[1:] if pulled else outputs:
+                if path.exists():
+                    store.push_file(path, path.relative_to(folder).as_posix())
+        finally:
+            _remove(outputs)
         return result
 
 
@@ -169,6 +174,11 @@ def _scratch(uri: str) -> tuple[Store, tempfile.TemporaryDirectory[str]]:
     store, folder = Store(uri), tempfile.TemporaryDirectory(prefix="weightzoo-fleet-")
     store.pull(Path(folder.name), without=NOT_FROZEN)
     return store, folder
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _files(folder: Path) -> set[Path]:
