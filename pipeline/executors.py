@@ -14,7 +14,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from pipeline.local_workers import WORKER_ENVIRONMENT, run_local
 from pipeline.storage import can_see
 from zoo.errors import WeightzooError
 
-Run = Callable[..., Iterator[Outcome]]
+Run = Callable[..., Generator[Outcome, None, None]]
 SHIPPED = ("pipeline", "zoo")  # all that a worker imports of ours
 NOT_SHIPPED = ["__pycache__", "embedded"]
 
@@ -38,7 +38,7 @@ def run_ray(
     address: str = "local",
     gpus_per_task: float = 0.0,
     actors: int = 0,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Run ``fn`` on every task as Ray tasks of one CPU (and a share of a GPU); yield outcomes as they finish.
 
     Args:

@@ -8,6 +8,7 @@ An object appears complete or not at all, which is what a run folder asks of its
 the driver sees: each fetches the frozen files once, and stores its shard itself.
 """
 
+import errno
 import functools
 import os
 import tempfile
@@ -25,6 +26,7 @@ from zoo.manifest import MANIFEST_FILE
 
 OBJECT_STORES = ("s3", "gs", "gcs", "abfs", "hf", "memory")
 IN_PYARROW = ("s3", "gs", "gcs", "abfs")  # the others through fsspec
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOT_FROZEN = ("weights", "rejected", "pairs", "logs")
 
 
@@ -92,9 +94,8 @@ class Store:
         try:
             yield
         except OSError as error:
-            raise WeightzooError(
-                f"cannot {what} the files of {self.uri}: {error}; check the address and credentials"
-            ) from error
+            fix = "free some space" if error.errno in NO_SPACE else "check the address and credentials"
+            raise WeightzooError(f"cannot {what} the files of {self.uri}: {error}; {fix}") from error
 
 
 @dataclass(frozen=True)
@@ -134,14 +135,18 @@ def can_see(where: str) -> bool:
 
 
 @contextmanager
-def local_copy(where: PathLike) -> Iterator[tuple[Path, Store | None]]:
-    """Yield a folder to work in and its store; a local run folder is yielded itself, without a store."""
+def local_copy(where: PathLike, without: tuple[str, ...] = ()) -> Iterator[tuple[Path, Store | None]]:
+    """Yield a folder to work in and its store; a local run folder is yielded itself, without a store.
+
+    Args:
+        without: folders of the store that the copy need not have.
+    """
     if not is_uri(where):
         yield Path(where).resolve(), None
         return
     store = Store(str(where))
     with tempfile.TemporaryDirectory(prefix="weightzoo-run-") as folder:
-        store.pull(Path(folder))
+        store.pull(Path(folder), without=without)
         yield Path(folder), store
 
 

@@ -7,10 +7,13 @@ import os
 import shutil
 
 import pytest
+import torch
 
 from pipeline.attempts import Outcome
-from pipeline.build import build
+from pipeline.base_gan import train_base
+from pipeline.build import build, make_base
 from pipeline.executors import EXECUTORS
+from pipeline.freeze import freeze
 from pipeline.plan import plan_fleets
 from pipeline.workbench import prepare_process
 from zoo import files
@@ -76,6 +79,40 @@ def test_missing_shards_come_back_byte_for_byte(micro_zoo, micro, tmp_path):
 def test_a_base_is_the_same_in_every_run(micro_zoo, micro, tmp_path):
     build(tmp_path / "again", micro, micro_concepts())
     assert contents(tmp_path / "again") == contents(micro_zoo)
+
+
+def test_the_base_is_trained_on_the_device_of_the_fleets(micro, tmp_path):
+    freeze(tmp_path, micro, micro_concepts())
+    jobs = []
+
+    def run(tasks, fn):
+        jobs.extend(tasks)
+        yield Outcome(jobs[0], 1.0)
+
+    make_base(tmp_path, run=run, device="cuda")
+    assert jobs == [(str(tmp_path), "cuda")]
+
+
+@pytest.mark.gpu
+def test_a_base_from_a_gpu_comes_back_to_the_cpu(micro):
+    targets = torch.rand(2, 4, 3, 16, 16, device="cuda")
+    networks = train_base(micro.generator_config(), micro.discriminator, targets[0], targets, micro.base)
+    assert {str(value.device) for part in networks for value in part.state_dict().values()} == {"cpu"}
+
+
+def test_an_error_closes_the_executor_before_it_is_heard(micro, tmp_path):
+    freeze(tmp_path, micro, micro_concepts())
+    closed = []
+
+    def run(tasks, fn):
+        try:
+            yield Outcome(tasks[0], error="no")
+        finally:
+            closed.append(True)
+
+    with pytest.raises(WeightzooError, match="was not trained") as caught:
+        make_base(tmp_path, run=run)
+    assert closed == [True] and caught
 
 
 def test_a_frozen_folder_refuses_another_build(micro_zoo, micro):

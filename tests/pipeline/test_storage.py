@@ -99,6 +99,22 @@ def test_what_could_not_be_stored_is_stored_by_the_next_attempt(uri, micro, base
     assert not [path for name in ("weights", "rejected", "pairs") for path in scratch.glob(f"{name}/*")]
 
 
+def test_the_log_of_a_build_that_failed_is_kept_and_named(uri, micro, base):
+    def fail(task):
+        raise WeightzooError("no GPU; plug one in")
+
+    with pytest.raises(WeightzooError, match=r"no GPU.* \(see memory://bucket/run/logs/events.jsonl\)"):
+        build(uri, micro, fake_concepts(4), base_from=base, fleet=fail)
+    assert b"plug one in" in fsspec.filesystem("memory").cat("/bucket/run/logs/events.jsonl")
+
+
+def test_a_full_disk_is_not_taken_for_a_wrong_address(uri):
+    store = Store(uri)
+    for number, fix in ((errno.ENOSPC, "free some space"), (errno.EACCES, "check the address")):
+        with pytest.raises(WeightzooError, match=fix), store._errors("copy"):
+            raise OSError(number, "cannot")
+
+
 def test_a_damaged_object_is_repaired(uri, micro, base):
     build(uri, micro, fake_concepts(4), base_from=base, fleet=fake_fleet)
     whole = contents_of(uri)
