@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from pipeline.attempts import Outcome
 from pipeline.base_gan import train_base
 from pipeline.build import build, make_base
 from pipeline.executors import EXECUTORS
+from pipeline.fleet import _gate
 from pipeline.freeze import freeze
 from pipeline.plan import plan_fleets
 from pipeline.workbench import prepare_process
@@ -121,6 +123,60 @@ def test_a_frozen_folder_refuses_another_build(micro_zoo, micro):
         build(micro_zoo, dataclasses.replace(micro, training=training), micro_concepts())
     with pytest.raises(WeightzooError, match=r"the first difference is line 5 \(check-2 -> \(none\)\)"):
         build(micro_zoo, micro, micro_concepts()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"generator": {"channels": [16, 32, 50, 64]}}, "no networks of this config can be made"),
+        ({"feature_network": "resnet"}, "feature_network 'resnet' is unknown"),
+        ({"teacher": "painter"}, "teacher 'painter' is unknown"),
+        ({"train_photos": "absent"}, "no folder of photographs"),
+        ({"train_photos": "broken"}, "x.png is not a readable image"),
+        ({"fleet_size": 10**9}, "lower fleet_size"),
+    ],
+)
+def test_a_launch_that_cannot_begin_freezes_nothing(micro, tmp_path, monkeypatch, changes, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "x.png").write_text("no picture")
+    with pytest.raises(WeightzooError, match=message):
+        freeze(tmp_path / "run", dataclasses.replace(micro, **changes), micro_concepts())
+    assert contents(tmp_path / "run") == {}
+    freeze(tmp_path / "run", micro, micro_concepts())
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_a_launch_that_was_stopped_while_it_froze_binds_nobody(micro, tmp_path, monkeypatch, writes):
+    replace, allowed = os.replace, [True] * writes
+
+    def replace_or_stop(source, target):
+        if not allowed:
+            raise KeyboardInterrupt
+        allowed.pop()
+        replace(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(files.os, "replace", replace_or_stop)
+        freeze(tmp_path / "run", micro, micro_concepts())
+    other = dataclasses.replace(micro, generator=micro.generator | {"lora_rank": 8}, train_photos="test")
+    for folder in ("run", "fresh"):
+        freeze(tmp_path / folder, other, micro_concepts()[1:])
+    assert contents(tmp_path / "run") == contents(tmp_path / "fresh")
+
+
+def test_kid_needs_two_test_crops(micro):
+    with pytest.raises(WeightzooError, match="num_test_crops is 1; it must be at least 2"):
+        dataclasses.replace(micro, num_test_crops=1)
+
+
+def test_the_gate_lets_no_weight_through_that_verification_refuses(micro):
+    result = SimpleNamespace(diverged=torch.zeros(1), reasons=[None])
+    metrics = {"l1": 0.0, "l1_copy": 1.0, "psnr": 9.0, "kid": 0.0}
+    for largest, reason in ((100.0, None), (-100.5, "a weight of 100.5 is beyond +-100")):
+        blocks = torch.zeros(2, 4).half()
+        blocks[1, 2] = largest
+        assert _gate(micro, result, blocks, metrics, 0) == reason
 
 
 def test_other_photographs_are_refused(micro_zoo, micro, tmp_path):
