@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,9 @@ def launch(run_dir: Path, count: int, most: int | None) -> dict[str, Any]:
     """One launch in this process; ``most`` fleets, then as if by Ctrl-C."""
     started, first = time.perf_counter(), []
 
-    def run_here(tasks: Iterable[Any], fn: Callable[[Any], Any], workers: int = 1) -> Iterator[Outcome]:
+    def run_here(
+        tasks: Iterable[Any], fn: Callable[[Any], Any], workers: int = 1
+    ) -> Generator[Outcome, None, None]:
         for task in itertools.islice(tasks, most):
             first.append(time.perf_counter())
             yield Outcome(task, fn(task))

@@ -51,14 +51,18 @@ class Studio:
             step += 1
 
     def validation_batches(self) -> list[Any]:
-        """The validation concepts on other crops of the train photographs, asked for by a paraphrase."""
+        """The validation concepts on the first of the train crops, asked for by a wording that is not the prompt.
+
+        The crops are among those that batches are made of: what is new here are concepts and words. A concept
+        without paraphrases is asked for by its prompt.
+        """
         groups = [
             self.validation[i : i + VALIDATION_CONCEPTS]
             for i in range(0, len(self.validation), VALIDATION_CONCEPTS)
         ]
         picks = list(range(VALIDATION_CROPS))
         return [
-            self._batch(group, [concept.paraphrases[0] for concept in group], [picks] * len(group))
+            self._batch(group, [(*c.paraphrases, c.prompt)[0] for c in group], [picks] * len(group))
             for group in groups
         ]
 
@@ -120,19 +124,45 @@ def open_studio(zoo: Path, seed: int = 0, more_concepts: int = 0) -> Studio:
     Args:
         more_concepts: train concepts beyond the catalogue.
     """
-    from pipeline import catalogue
     from pipeline.places import read_config
-    from pipeline.sources import crops, load_photos
-    from pipeline.workbench import make_teacher
+    from pipeline.sources import crops
+    from pipeline.teachers import OwnPairs
+    from pipeline.workbench import make_teacher, photographs
+    from zoo.errors import WeightzooError
     from zoo.run import open_zoo
 
     config = read_config(zoo)
     teacher = make_teacher(config.teacher, config.teacher_options)
-    concepts = [*catalogue.polish_concepts(), *catalogue.more_concepts(more_concepts)]
+    if isinstance(teacher, OwnPairs):
+        raise WeightzooError(
+            f"the teacher {config.teacher!r} of {zoo} edits no other photographs, which --polish and --pseudo-labels "
+            "need; leave them out, or use a zoo of another teacher"
+        )
+    opened = open_zoo(zoo)
+    members = opened.concepts("train")
+    validation = [c for c in opened.concepts("validation") if teacher.refusal(c) is None]
+    concepts = [
+        c for c in train_concepts(members, validation, more_concepts) if teacher.refusal(c) is None
+    ]
+    if not concepts:
+        raise WeightzooError(
+            f"the teacher {config.teacher!r} of {zoo} can edit no train concept; use a zoo of another teacher"
+        )
     return Studio(
-        crops=crops(load_photos(config.train_photos), NUM_CROPS, config.image_size, config.seed),
+        crops=crops(photographs(config, "train"), NUM_CROPS, config.image_size, config.seed),
         teacher=teacher,
-        concepts=[concept for concept in concepts if teacher.refusal(concept) is None],
-        validation=[c for c in open_zoo(zoo).concepts("validation") if teacher.refusal(c) is None],
+        concepts=concepts,
+        validation=validation,
         seed=seed,
     )
+
+
+def train_concepts(members: list[Any], validation: list[Any], more_concepts: int) -> list[Any]:
+    """Return the catalogue's train concepts, those beyond it, and of the zoo's ``members`` what is neither."""
+    from pipeline import catalogue
+
+    concepts = [*catalogue.polish_concepts(), *catalogue.more_concepts(more_concepts)]
+    known = {concept.id for concept in concepts}
+    concepts += [concept for concept in members if concept.id not in known]
+    held = {concept.id for concept in validation}
+    return [concept for concept in concepts if concept.id not in held]

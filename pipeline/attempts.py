@@ -22,6 +22,8 @@ BACKOFF_SECONDS = 0.5
 LASTING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOENT, errno.EACCES, errno.EROFS)
 # torch's names for an accelerator that is out of memory or gone; importing torch here would cost a second
 ACCELERATOR_ERRORS = ("OutOfMemoryError", "AcceleratorError")
+ACCELERATOR_TEXTS = ("CUDA error", "cuDNN error")  # RuntimeErrors of torch's that have no name of their own
+MEMORY_TEXT = "can't allocate memory"  # the RuntimeError of torch's allocator on a CPU
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,19 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a worker says of one attempt; ``retry``: trying again may help."""
+    """What a worker says of one attempt.
+
+    Attributes:
+        retry: trying again may help.
+        replace: not in this process: its accelerator answers nothing but errors from now on.
+    """
 
     result: Any = None
     error: str | None = None
     details: str = ""
     retry: bool = False
     application: bool = False
+    replace: bool = False
 
 
 class Backlog:
@@ -87,11 +95,12 @@ def run_task(fn: Callable[[Task], Any], task: Task) -> Reply:
     try:
         return Reply(result=fn(task))
     except WeightzooError as error:
-        return Reply(error=str(error), retry=_may_pass(error.__cause__))
+        cause = error.__cause__
+        return Reply(error=str(error), retry=_may_pass(cause), replace=_is_accelerator(cause))
     except Exception as error:
         line = f"{type(error).__name__}: {first_line(error)}"
-        machine = isinstance(error, (OSError, MemoryError)) or _is_accelerator(error)
-        return Reply(None, line, traceback.format_exc(), _may_pass(error), not machine)
+        own = not is_machines_fault(error)
+        return Reply(None, line, traceback.format_exc(), _may_pass(error), own, _is_accelerator(error))
 
 
 def first_line(error: BaseException) -> str:
@@ -99,12 +108,23 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def is_machines_fault(error: BaseException | None) -> bool:
+    """Whether memory, storage or an accelerator raised the error, and not the task."""
+    return isinstance(error, OSError) or _is_out_of_memory(error) or _is_accelerator(error)
+
+
 def _may_pass(error: BaseException | None) -> bool:
     """True where another attempt may succeed: memory and storage, but not a full disk or a missing file."""
     if isinstance(error, OSError):
         return error.errno not in LASTING
-    return isinstance(error, MemoryError) or _is_accelerator(error)
+    return is_machines_fault(error)
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and MEMORY_TEXT in str(error))
 
 
 def _is_accelerator(error: BaseException | None) -> bool:
-    return type(error).__name__ in ACCELERATOR_ERRORS
+    if type(error).__name__ in ACCELERATOR_ERRORS:
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in ACCELERATOR_TEXTS)

@@ -61,12 +61,16 @@ def train_base(
     Args:
         gan, patchgan: configs with `build()`.
         sources: [N, 3, S, S] for all concepts, or [C, N, 3, S, S]; targets: [C, N, 3, S, S], C concepts.
+            Both on the device that trains.
+
+    Returns:
+        Generator and discriminator, on the CPU.
 
     Raises:
         WeightzooError: the loss stopped being finite.
     """
     torch.manual_seed(config.seed)
-    generator, discriminator = gan.build(), patchgan.build()
+    generator, discriminator = (part.build().to(targets.device) for part in (gan, patchgan))
     count = targets.shape[0]
     adapters = initial_params(generator, "adapter", count)
     for tensor in adapters.values():
@@ -108,6 +112,6 @@ def train_base(
             discriminator_losses(discriminator, {}, source, target, fakes).mean().backward()
             judge.step()
     mean = {name: value.detach().mean(0) for name, value in adapters.items()}
-    return load_adapter(generator, mean).eval().requires_grad_(False), discriminator.eval().requires_grad_(
-        False
-    )
+    trained = (load_adapter(generator, mean), discriminator)
+    generator, discriminator = (part.eval().requires_grad_(False).cpu() for part in trained)
+    return generator, discriminator

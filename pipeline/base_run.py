@@ -16,18 +16,24 @@ from zoo.lora import save_base
 from zoo.tensors import save_discriminator
 
 
-def train_base_of(run_dir: str) -> float:
+def train_base_of(job: tuple[str, str]) -> float:
     """Train and save the base of a frozen run folder; returns seconds. Runs inside a worker.
+
+    Args:
+        job: the folder, and the device that the fleets have.
 
     Raises:
         WeightzooError: the teacher can do none of the train concepts, or the training diverged.
     """
     started = time.perf_counter()
-    studio, folder = load_studio(run_dir), Path(run_dir)
+    run_dir, device = job
+    if not torch.cuda.is_available():
+        device = "cpu"  # the driver of a cluster, which trains the base of a run in a store, may have no GPU
+    studio, folder = load_studio(run_dir, device), Path(run_dir)
     config = studio.config
     prepare_process(config.threads)
     fleets: list[FleetImages] = []
-    for task in plan_run(folder):
+    for task in plan_run(folder, device):
         if task.split == "train" and task.generation == 0:
             fleets.append(fleet_images(studio, task))
         if sum(len(fleet.concepts) for fleet in fleets) >= config.base.num_concepts:

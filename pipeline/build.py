@@ -13,6 +13,7 @@ finish      statistics, data card, and the manifest last
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from pipeline.fleet_files import FleetSummary, record_failure
 from pipeline.fleet_progress import FleetProgress
 from pipeline.freeze import freeze, freeze_extension, one_line
 from pipeline.local_workers import run_local
-from pipeline.pair_shards import targets_path, write_sources
+from pipeline.pair_shards import sources_path, targets_path, write_sources
 from pipeline.places import read_config
 from pipeline.plan import FleetTask, missing_fleets, plan_run
 from pipeline.publish import data_card
@@ -51,6 +52,7 @@ from zoo.statistics import STATISTICS_FILE, block_statistics, save_statistics
 
 MAX_FAILED_FLEETS = 3
 MAX_FAILED_SHARE = 0.01
+EVENTS_FILE = "logs/events.jsonl"
 Fleet = Callable[[FleetTask], FleetSummary]
 
 
@@ -67,7 +69,7 @@ def build(
     Raises:
         WeightzooError: the folder is frozen with another config, or fleets failed; what is finished is kept.
     """
-    with local_copy(run_dir) as (folder, store):
+    with local_copy(run_dir, without=("pairs",)) as (folder, store):
         freeze(folder, config, concepts)
         return complete(folder, store, **options)
 
@@ -78,7 +80,7 @@ def extend(run_dir: PathLike, more: Sequence[Concept], **options: Any) -> ZooMan
     Raises:
         WeightzooError: the run is unfinished, has one of the concepts already, or fleets failed.
     """
-    with local_copy(run_dir) as (folder, store):
+    with local_copy(run_dir, without=("pairs",)) as (folder, store):
         freeze_extension(folder, more)
         return complete(folder, store, **options)
 
@@ -105,29 +107,31 @@ def complete(
     missing = missing_fleets(tasks)
     if not missing and (run_dir / MANIFEST_FILE).exists():
         return load_manifest(run_dir)
-    keep = store.push if store else _nowhere
+    keep, where = (store.push, store.uri) if store else (_nowhere, str(run_dir))
     keep(run_dir)
     try:
         with open_executor(executor, workers, **executor_options) as run:
             if executor == "ray":
-                where = store.uri if store else str(run_dir)
                 check_shared(where, executor_options.get("address", "local"), workers)
             make_pairs(run_dir, store, tasks, run, workers if executor == "ray" else 0)
             # trained where it can be kept: a worker elsewhere does not see a copy
-            make_base(run_dir, base_from, run if executor == "ray" and not store else None)
+            make_base(run_dir, base_from, run if executor == "ray" and not store else None, device)
             keep(run_dir)
-            run_fleets(run_dir, tasks, missing, run, Stored(store.uri, fleet) if store else fleet)
+            run_fleets(run_dir, tasks, missing, run, Stored(store.uri, fleet) if store else fleet, where)
     except KeyboardInterrupt:
-        if store:
-            store.pull(run_dir)
-        done = len(tasks) - len(missing_fleets(tasks))
+        present = _names(run_dir, store, "weights")
+        done = sum(_name(run_dir, task.shard_path) in present for task in tasks)
         raise Interrupted(
-            f"interrupted: {done} of {len(tasks)} fleets are finished and kept in "
-            f"{store.uri if store else run_dir}; run the same command again to go on"
+            f"interrupted: {done} of {len(tasks)} fleets are finished and kept in {where}; "
+            "run the same command again to go on"
         ) from None
+    finally:
+        if store and (run_dir / EVENTS_FILE).exists():
+            with suppress(WeightzooError):  # what stopped the build is what is to be heard
+                store.push_file(run_dir / EVENTS_FILE, EVENTS_FILE)
     del tasks, missing  # what describes the whole zoo needs the memory for its own view of the concepts
     if store:
-        store.pull(run_dir)
+        store.pull(run_dir, without=("pairs",))
     manifest = finish(run_dir)
     keep(run_dir)
     return manifest
@@ -136,7 +140,7 @@ def complete(
 def make_pairs(
     run_dir: Path, store: Store | None, tasks: Sequence[FleetTask], run: Run, actors: int = 0
 ) -> None:
-    """Let an expensive teacher render the targets that are missing; nothing for the others.
+    """Let an expensive teacher render the targets that are missing, beside the sources; nothing for the others.
 
     Args:
         actors: how many long-lived processes of a cluster hold the teacher; a local worker is one anyway.
@@ -146,26 +150,37 @@ def make_pairs(
     """
     config = read_config(run_dir)
     teacher: Teacher = make_teacher(config.teacher, config.teacher_options)
-    missing = [task for task in tasks if not targets_path(task).exists()] if teacher.expensive else []
+    if not teacher.expensive:
+        return
+    present, sources = _names(run_dir, store, "pairs"), sources_path(run_dir)
+    if _name(run_dir, sources) not in present:
+        write_sources(run_dir, *source_crops(config))
+        if store:
+            store.push_file(sources, _name(run_dir, sources))
+    missing = [task for task in tasks if _name(run_dir, targets_path(task)) not in present]
     if not missing:
         return
-    write_sources(run_dir, *source_crops(config))
     work = Stored(store.uri, run_teacher) if store else run_teacher
-    with FleetProgress(missing, "pairs") as progress:
-        for outcome in run(progress.draw(missing), work, **({"actors": actors} if actors else {})):
+    options = {"actors": actors} if actors else {}
+    with (
+        FleetProgress(missing, "pairs") as progress,
+        closing(run(progress.draw(missing), work, **options)) as outcomes,
+    ):
+        for outcome in outcomes:
             progress.settle(outcome)
             log_event(run_dir, _event("pairs", outcome) | {"seconds": outcome.result})
             if outcome.error:
                 raise WeightzooError(f"the pairs of {outcome.task.stem} were not rendered: {outcome.error}")
-    if store:
-        store.pull(run_dir, only="pairs/")
 
 
-def make_base(run_dir: Path, base_from: PathLike | None = None, run: Run | None = None) -> None:
+def make_base(
+    run_dir: Path, base_from: PathLike | None = None, run: Run | None = None, device: str = "cpu"
+) -> None:
     """Train the base in its own one-thread process, or copy the one of ``base_from``; nothing if it is there.
 
     Args:
         run: where to train it; default: a process of this machine.
+        device: what it is trained on, where that process has it.
 
     Raises:
         WeightzooError: the given base is of another architecture, or is not the one that the run already has.
@@ -175,16 +190,22 @@ def make_base(run_dir: Path, base_from: PathLike | None = None, run: Run | None 
         config = read_config(run_dir)
         return _copy_base(Path(base_from), path.parent, config)
     if not path.exists():
-        outcomes = run([str(run_dir)], train_base_of) if run else run_local([str(run_dir)], train_base_of, 1)
-        for outcome in outcomes:
-            if outcome.error:
-                raise WeightzooError(f"the base generator was not trained: {outcome.error}")
-            log_event(run_dir, {"event": "base", "seconds": outcome.result})
+        jobs = [(str(run_dir), device)]
+        with closing(run(jobs, train_base_of) if run else run_local(jobs, train_base_of, 1)) as outcomes:
+            for outcome in outcomes:
+                if outcome.error:
+                    raise WeightzooError(f"the base generator was not trained: {outcome.error}")
+                log_event(run_dir, {"event": "base", "seconds": outcome.result})
     return None
 
 
 def run_fleets(
-    run_dir: Path, tasks: Sequence[FleetTask], missing: Sequence[FleetTask], run: Run, fleet: Fleet
+    run_dir: Path,
+    tasks: Sequence[FleetTask],
+    missing: Sequence[FleetTask],
+    run: Run,
+    fleet: Fleet,
+    where: PathLike | None = None,
 ) -> None:
     """Run the missing fleets and log each.
 
@@ -192,13 +213,16 @@ def run_fleets(
     with the reason. After ``MAX_FAILED_FLEETS`` of them, or 1 % of a large zoo, something is wrong with all: the
     build stops, as it does for fleets that the machines did not let finish.
 
+    Args:
+        where: what a person knows the run folder by, if it is a copy.
+
     Raises:
         WeightzooError: fleets failed, with the reason of the first; nothing is recorded of them.
     """
     failed: list[Outcome] = []
     limit = max(MAX_FAILED_FLEETS, round(MAX_FAILED_SHARE * len(tasks)))
-    with FleetProgress(missing) as progress:
-        outcomes = run(progress.draw(missing), fleet)
+    # closing stops the workers
+    with FleetProgress(missing) as progress, closing(run(progress.draw(missing), fleet)) as outcomes:
         for outcome in outcomes:
             if outcome.error:
                 failed.append(outcome)
@@ -207,12 +231,11 @@ def run_fleets(
             progress.settle(outcome)
             if len(failed) >= limit:
                 break
-        outcomes.close()  # type: ignore[attr-defined]  # stops the workers
     isolated = len(failed) < min(limit, len(tasks)) and all(outcome.application for outcome in failed)
     if not isolated:
         raise WeightzooError(
             f"{len(failed)} of {len(missing)} fleets failed, the first ({failed[0].task.stem}) because: "
-            f"{failed[0].error}; mend it and run the same command again (see {run_dir}/logs/events.jsonl)"
+            f"{failed[0].error}; mend it and run the same command again (see {where or run_dir}/{EVENTS_FILE})"
         )
     for outcome in failed:
         record_failure(outcome.task, f"the fleet's training failed: {outcome.error}")
@@ -239,9 +262,20 @@ def _nowhere(_run_dir: Path) -> None:
     """A run folder that is its own storage."""
 
 
+def _name(run_dir: Path, path: Path) -> str:
+    return path.relative_to(run_dir).as_posix()
+
+
+def _names(run_dir: Path, store: Store | None, folder: str) -> set[str]:
+    """Names of the files in ``folder`` of the run folder, in the store where there is one."""
+    if store:
+        return {name for name in store.names() if name.startswith(f"{folder}/")}
+    return {_name(run_dir, path) for path in (run_dir / folder).glob("*")}
+
+
 def log_event(run_dir: Path, event: dict[str, Any]) -> None:
     """Append one line to ``logs/events.jsonl``, the only file of a run that may tell seconds."""
-    path = run_dir / "logs" / "events.jsonl"
+    path = run_dir / EVENTS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(event, sort_keys=True) + "\n")

@@ -77,6 +77,8 @@ class BuildConfig:
         for key in positive:
             if getattr(self, key) < 1:
                 raise WeightzooError(f"{key} is {getattr(self, key)}; it must be at least 1")
+        if self.num_test_crops < 2:
+            raise WeightzooError("num_test_crops is 1; it must be at least 2, which KID compares")
         if self.training.mode != "adapter":
             raise WeightzooError(
                 f"training.mode is {self.training.mode!r}; a zoo stores adapters, use 'adapter'"

@@ -36,6 +36,7 @@ ZOO_POOL = 1000  # the first concepts of the order, among which validation is ch
 TRAIN_PARAPHRASES, EVALUATION_PARAPHRASES = 12, 6
 PART_COUNTS = {1: 30.0, 2: 40.0, 3: 12.0}  # how often concepts of one, two and three looks are wanted
 TEST_SPLITS = ("combination", "value", "family")
+MEMBERS_AT_ONCE = 256  # zoo concepts whose targets are in memory while near duplicates are looked for
 
 
 def _concept(plan: Plan, split: str) -> Concept:
@@ -195,8 +196,9 @@ def near_duplicates(
 ) -> tuple[list[Neighbour], list[Neighbour]]:
     """(all nearest neighbours, those nearer than `limit`) of the concepts on sources [N, 3, H, W]."""
     wanted = torch.stack([teacher.edit(c, sources).flatten() for c in concepts])
-    members = torch.stack([teacher.edit(c, sources).flatten() for c in zoo])
-    distances = torch.cdist(wanted, members, p=1) / wanted.shape[1]
+    chunks = [zoo[start : start + MEMBERS_AT_ONCE] for start in range(0, len(zoo), MEMBERS_AT_ONCE)]
+    edited = (torch.stack([teacher.edit(c, sources).flatten() for c in chunk]) for chunk in chunks)
+    distances = torch.cat([torch.cdist(wanted, members, p=1) for members in edited], 1) / wanted.shape[1]
     least, index = distances.min(1)
     nearest = [
         Neighbour(c.id, zoo[int(i)].id, float(d)) for c, i, d in zip(concepts, index, least, strict=True)

@@ -14,7 +14,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from pipeline.local_workers import WORKER_ENVIRONMENT, run_local
 from pipeline.storage import can_see
 from zoo.errors import WeightzooError
 
-Run = Callable[..., Iterator[Outcome]]
+Run = Callable[..., Generator[Outcome, None, None]]
 SHIPPED = ("pipeline", "zoo")  # all that a worker imports of ours
 NOT_SHIPPED = ["__pycache__", "embedded"]
 
@@ -38,7 +38,7 @@ def run_ray(
     address: str = "local",
     gpus_per_task: float = 0.0,
     actors: int = 0,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Run ``fn`` on every task as Ray tasks of one CPU (and a share of a GPU); yield outcomes as they finish.
 
     Args:
@@ -74,7 +74,7 @@ def run_ray(
                         reply = Reply(error=f"the cluster lost it: {first_line(error)}", retry=True)
                         pool.finished(reference, alive=False)
                     else:
-                        pool.finished(reference, alive=True)
+                        pool.finished(reference, alive=not reply.replace)
                     if outcome := backlog.settle(task, attempt, reply):
                         yield outcome
         finally:
@@ -193,7 +193,10 @@ def _check_gpus(ray: Any, address: str, gpus_per_task: float) -> None:
 
 
 class _TaskPool:
-    """Every task is a Ray task; Ray chooses the process. Retries are ours, so that they are counted and paced."""
+    """Every task is a Ray task; Ray chooses the process, for tasks on a GPU always a new one.
+
+    Retries are ours, so that they are counted and paced.
+    """
 
     def __init__(self, ray: Any, options: dict[str, Any]) -> None:
         self.ray = ray
@@ -229,6 +232,8 @@ class _ActorPool:
         actor = self.busy.pop(reference)
         if alive:
             self.idle.append(actor)
+        else:
+            self.ray.kill(actor)
 
     def stop(self, running: Iterable[Any]) -> None:
         for actor in (*self.idle, *self.busy.values()):

@@ -16,6 +16,7 @@ from pipeline.process import prepare_process
 from pipeline.rendering import FleetImages, fleet_images, render_concept
 from pipeline.workbench import Workbench, load_studio, load_workbench
 from zoo.concepts import Concept
+from zoo.manifest import MAX_ABSOLUTE_WEIGHT
 from zoo.metrics import kid, l1, psnr
 from zoo.records import WeightRecord
 from zoo.train_gan import FleetResult, GanTrainConfig, run_generators, train_fleet
@@ -149,6 +150,8 @@ def _gate(
         return f"diverged: {result.reasons[k]}"
     if not bool(torch.isfinite(blocks).all()):
         return "weights are not finite in float16"
+    if (largest := float(blocks.abs().max())) > MAX_ABSOLUTE_WEIGHT:
+        return f"a weight of {largest:g} is beyond +-{MAX_ABSOLUTE_WEIGHT:g}"
     if not all(math.isfinite(value) for value in metrics.values()):
         return "a metric is not finite"
     limit = config.gate_limit(metrics["l1_copy"])

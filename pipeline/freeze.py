@@ -6,11 +6,22 @@ freeze_extension(run_dir, more)           # a further generation of concepts on 
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from pipeline.attempts import first_line
 from pipeline.build_config import BuildConfig
 from pipeline.catalogue import zoo_concepts
-from pipeline.places import PLACES_FILE, read_config, split_places
-from pipeline.plan import GENERATIONS_FILE, read_generation_sizes
+from pipeline.places import PLACES_FILE, read_config, split_places, with_places
+from pipeline.plan import (
+    GENERATIONS_FILE,
+    check_limits,
+    plan_fleets,
+    plan_run,
+    read_generation_sizes,
+    record_bytes,
+    record_size,
+)
+from pipeline.sources import photo_sizes
 from pipeline.workbench import (
     PHOTOGRAPHS_FILE,
     check_pairs,
@@ -18,25 +29,29 @@ from pipeline.workbench import (
     make_teacher,
     pair_hashes,
     photograph_hashes,
+    photographs,
 )
 from zoo.concepts import Concept, check_concepts, concepts_text, read_concepts, write_concepts
 from zoo.config import config_diff, load_config, save_config
 from zoo.errors import WeightzooError
+from zoo.features import FEATURE_NETWORKS
 from zoo.files import read_json, remove_stale_temporaries, write_json
 from zoo.layout import WeightLayout
 from zoo.manifest import MANIFEST_FILE
 
+CONCEPTS_FILE, LAYOUT_FILE = "concepts.jsonl", "layout.json"
+FROZEN_FILES = (CONCEPTS_FILE, LAYOUT_FILE, PHOTOGRAPHS_FILE, PLACES_FILE)
 FIX = "build into another folder, or use the config that the folder was started with"
 
 
 def freeze(run_dir: Path, config: BuildConfig, concepts: Sequence[Concept] | None = None) -> list[Concept]:
-    """Write config, concepts and layout of a new run folder, or check them against a frozen one.
+    """Check a build, then write config, concepts and layout of a new run folder; a frozen one is held against them.
 
     Args:
         concepts: of the first generation; default: the catalogue's zoo concepts.
 
     Raises:
-        WeightzooError: naming every difference.
+        WeightzooError: naming every difference, or what makes the build impossible; nothing is written then.
     """
     remove_stale_temporaries(run_dir)
     concepts = list(zoo_concepts(config.num_concepts) if concepts is None else concepts)
@@ -49,28 +64,66 @@ def freeze(run_dir: Path, config: BuildConfig, concepts: Sequence[Concept] | Non
         frozen = split_places(load_config(BuildConfig, run_dir / "config.json"))[0]
         if difference := config_diff(frozen, labelled):
             raise WeightzooError(f"{run_dir} is frozen with another config ({one_line(difference)}); {FIX}")
-    else:
-        save_config(run_dir / "config.json", labelled)
+    # what lies there without any of these is of a launch that was stopped before it began
+    has_begun = any((run_dir / name).exists() for name in ("config.json", "base", "weights"))
+    known = {name for name in FROZEN_FILES if has_begun and (run_dir / name).exists()}
+    there = read_json(run_dir / PLACES_FILE) if PLACES_FILE in known else {}
+    config = with_places(labelled, places or there)
+    # everything is checked before anything is written: a launch that cannot begin freezes nothing
+    if CONCEPTS_FILE in known:
+        _check_concepts(run_dir, concepts)
+    hashes = _check_sources(run_dir, config, concepts, PHOTOGRAPHS_FILE in known)
+    layout = _check_generator(config)
+    if LAYOUT_FILE in known and WeightLayout.load(run_dir / LAYOUT_FILE).id != layout.id:
+        raise WeightzooError(
+            f"{run_dir / LAYOUT_FILE} is frozen with another layout than this version makes; {FIX}"
+        )
+    check_limits(len(plan_fleets(run_dir, config, concepts)), config.fleet_size, record_size(layout))
     if places:  # may change: what lies there may not
         write_json(run_dir / PLACES_FILE, places)
-    config = read_config(run_dir)
-    _freeze_concepts(run_dir, concepts)
+    if CONCEPTS_FILE not in known:
+        write_concepts(run_dir / CONCEPTS_FILE, concepts)
+    if PHOTOGRAPHS_FILE not in known:
+        write_json(run_dir / PHOTOGRAPHS_FILE, hashes)
+    if LAYOUT_FILE not in known:
+        layout.save(run_dir / LAYOUT_FILE)
+    if not (run_dir / "config.json").exists():
+        save_config(run_dir / "config.json", labelled)  # last: from now on the folder is frozen
+    return concepts
+
+
+def _check_sources(
+    run_dir: Path, config: BuildConfig, concepts: Sequence[Concept], are_frozen: bool
+) -> dict[str, Any]:
+    """Hashes of what the teacher reads, held against the frozen ones where there are any."""
     teacher = make_teacher(config.teacher, config.teacher_options)
-    if (run_dir / PHOTOGRAPHS_FILE).exists():
+    if are_frozen:
         check_photographs(run_dir, config)
         check_pairs(run_dir, teacher, concepts)
-    else:
-        pairs = pair_hashes(teacher, concepts)
-        write_json(
-            run_dir / PHOTOGRAPHS_FILE, photograph_hashes(config) | ({"pairs": pairs} if pairs else {})
-        )
-    layout = WeightLayout.for_generator(config.generator_config().build(), config.block_size, config.grouping)
-    path = run_dir / "layout.json"
-    if path.exists() and WeightLayout.load(path).id != layout.id:
-        raise WeightzooError(f"{path} is frozen with another layout than this version makes; {FIX}")
-    if not path.exists():
-        layout.save(path)
-    return concepts
+        return {}
+    for part in ("train", "test"):
+        photo_sizes(photographs(config, part))  # what is no picture is named while it can still be removed
+    pairs = pair_hashes(teacher, concepts)
+    return photograph_hashes(config) | ({"pairs": pairs} if pairs else {})
+
+
+def _check_generator(config: BuildConfig) -> WeightLayout:
+    """The layout of the networks that the config describes.
+
+    Raises:
+        WeightzooError: there are no such networks.
+    """
+    if (name := config.feature_network.partition(":")[0]) not in FEATURE_NETWORKS:
+        known = ", ".join(FEATURE_NETWORKS)
+        raise WeightzooError(f"feature_network {name!r} is unknown; use one of {known}")
+    try:
+        config.discriminator.build()
+        generator = config.generator_config().build()
+    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        raise WeightzooError(
+            f"no networks of this config can be made ({first_line(error)}); change its generator or discriminator"
+        ) from error
+    return WeightLayout.for_generator(generator, config.block_size, config.grouping)
 
 
 def freeze_extension(run_dir: Path, more: Sequence[Concept]) -> None:
@@ -102,6 +155,8 @@ def freeze_extension(run_dir: Path, more: Sequence[Concept]) -> None:
     if not (run_dir / MANIFEST_FILE).exists():
         raise WeightzooError(f"{run_dir} is unfinished; complete it with `weightzoo build`, then extend it")
     check_concepts([*frozen, *more])
+    fleets = len(plan_run(run_dir)) + len(plan_fleets(run_dir, config, more))
+    check_limits(fleets, config.fleet_size, record_bytes(run_dir))
     _write_generation(run_dir, [*sizes, len(more)], [*frozen, *more])
 
 
@@ -120,15 +175,13 @@ def one_line(difference: str) -> str:
     return "; ".join(difference.splitlines())
 
 
-def _freeze_concepts(run_dir: Path, concepts: list[Concept]) -> None:
-    path = run_dir / "concepts.jsonl"
-    if not path.exists():
-        return write_concepts(path, concepts)
+def _check_concepts(run_dir: Path, concepts: list[Concept]) -> None:
+    path = run_dir / CONCEPTS_FILE
     first = read_generation_sizes(run_dir, len(concepts))[0]
     if first == len(concepts) and _begins_with(
         path, concepts, whole=not (run_dir / GENERATIONS_FILE).exists()
     ):
-        return None
+        return
     frozen = read_concepts(path)
     frozen = frozen[: read_generation_sizes(run_dir, len(frozen))[0]]
     if frozen != concepts:
@@ -139,7 +192,6 @@ def _freeze_concepts(run_dir: Path, concepts: list[Concept]) -> None:
             f"{path} is frozen with {len(frozen)} concepts, this build has {len(concepts)}; "
             f"the first difference is line {index + 1} ({names[0]} -> {names[1]}); {FIX}"
         )
-    return None
 
 
 def _begins_with(path: Path, concepts: list[Concept], whole: bool) -> bool:

@@ -8,6 +8,7 @@ measures on. A concept with more train pairs begins with those of one with fewer
 not at all: the same call goes on where it stopped.
 """
 
+import hashlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +18,10 @@ from torch import Tensor
 
 from pipeline.build_config import BuildConfig
 from pipeline.catalogue import near_duplicates
-from pipeline.sources import crops, load_photos
+from pipeline.sources import crops, cut, draw_cuts, photo_sizes
 from pipeline.teachers import Teacher
-from pipeline.workbench import make_teacher, source_crops
-from zoo.concepts import Concept, read_concepts, write_concepts
+from pipeline.workbench import make_teacher, photographs, source_crops
+from zoo.concepts import Concept, concepts_text, read_concepts, write_concepts
 from zoo.config import config_diff
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json, remove_stale_temporaries, write_json
@@ -65,7 +66,7 @@ def write_pictures(out: PathLike, config: BuildConfig, concepts: Sequence[Concep
     out = _open(Path(out), config, {"size": PICTURE_SIZE})
     teacher = make_teacher(config.teacher, config.teacher_options)
     # whole short sides of the first photographs: what a person would edit
-    photos = load_photos(config.test_photos)[:PICTURES_PER_CONCEPT]
+    photos = photographs(config, "test")[:PICTURES_PER_CONCEPT]
     sources = torch.cat([crops([photo], 1, PICTURE_SIZE, config.seed) for photo in photos])
     for concept in track(concepts, "pictures"):
         _write(out / concept.id, concept, teacher, sources)
@@ -77,16 +78,19 @@ def write_near_duplicates(
 ) -> Path:
     """Write which ``concepts`` have targets nearer than L1 .03 to those of a concept of the ``zoo``."""
     path = Path(path)
-    ids = sorted(concept.id for concept in concepts)
-    marker = path.with_name(f"{path.stem}-of.json")  # which concepts the list was made for
-    if not path.exists() or not marker.exists() or read_json(marker) != ids:
+    marker = path.with_name(f"{path.stem}-of.json")  # what the list was made for: a zoo may have been extended
+    made_for = {
+        "concepts": sorted(concept.id for concept in concepts),
+        "zoo_sha256": hashlib.sha256(concepts_text(zoo).encode()).hexdigest(),
+    }
+    if not path.exists() or not marker.exists() or read_json(marker) != made_for:
         teacher = make_teacher(config.teacher, config.teacher_options)
         sources = source_crops(config)[1][:NEAR_DUPLICATE_CROPS]
         _, near = near_duplicates(list(concepts), list(zoo), teacher, sources)
         write_json(
             path, {item.concept_id: {"nearest": item.zoo_id, "l1": round(item.l1, 5)} for item in near}
         )
-        write_json(marker, ids)
+        write_json(marker, made_for)
     return path
 
 
@@ -101,6 +105,8 @@ def _open(out: Path, config: BuildConfig, more: dict[str, int]) -> Path:
         "test_photos": config.test_photos,
         **more,
     }
+    if config.train_photos == config.test_photos:  # folders of earlier versions had test photographs to train on
+        settings["split"] = "by photograph"
     path = out / SETTINGS_FILE
     if not path.exists():
         write_json(path, settings)
@@ -111,12 +117,14 @@ def _open(out: Path, config: BuildConfig, more: dict[str, int]) -> Path:
 
 def _train_crops(config: BuildConfig, count: int) -> Tensor:
     """``count`` train crops; more crops begin with the same ones."""
-    photos = load_photos(config.train_photos)
-    draws = range(0, count, CROPS_PER_DRAW)
-    drawn = [
-        crops(photos, CROPS_PER_DRAW, config.image_size, _draw_seed(config.seed, start)) for start in draws
+    photos, size = photographs(config, "train"), config.image_size
+    sizes = photo_sizes(photos)
+    cuts = [
+        item
+        for start in range(0, count, CROPS_PER_DRAW)
+        for item in draw_cuts(sizes, CROPS_PER_DRAW, size, _draw_seed(config.seed, start))
     ]
-    return torch.cat(drawn)[:count] if drawn else torch.empty(0, 3, config.image_size, config.image_size)
+    return cut(photos, cuts[:count], size)
 
 
 def _draw_seed(seed: int, start: int) -> int:

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -27,7 +27,7 @@ WORKER_ENVIRONMENT = {
 
 def run_local(
     tasks: Iterable[Task], fn: Callable[[Task], Any], workers: int = 2, max_in_flight: int | None = None
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Run ``fn`` on every task in ``workers`` one-thread processes; yield outcomes as they finish."""
     del max_in_flight  # a local worker holds one task
     backlog = Backlog(tasks)
@@ -49,6 +49,8 @@ def run_local(
                 reply = worker.reply()
                 if reply is None:
                     reply = Reply(retry=True, error="its worker process died")
+                elif reply.replace:
+                    worker.stop()
                 else:
                     idle.append(worker)
                 if outcome := backlog.settle(task, attempt, reply):

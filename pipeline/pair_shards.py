@@ -10,6 +10,7 @@ never from the teacher: what is published is what was trained on.
 import io
 import json
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,9 +34,38 @@ def targets_path(task: FleetTask) -> Path:
     return Path(task.run_dir) / "pairs" / f"targets-{task.stem}.tar"
 
 
+def sources_path(run_dir: Path) -> Path:
+    """Where the source crops that all concepts share are."""
+    return run_dir / "pairs" / "sources.tar"
+
+
+def check_sources(run_dir: Path, counts: tuple[int, int]) -> None:
+    """Read the source crops through.
+
+    Args:
+        counts: how many there are to train on and to measure on.
+
+    Raises:
+        WeightzooError: the shard is absent or damaged.
+    """
+    path, found = sources_path(run_dir), Counter[str]()
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                file = tar.extractfile(member)
+                _decode(file.read() if file else b"")
+                found[member.name.partition("-")[0]] += 1
+    except (OSError, tarfile.TarError, ValueError, SyntaxError) as error:
+        raise WeightzooError(
+            f"{path} is absent or damaged ({error}); run `weightzoo build --repair`"
+        ) from None
+    if tuple(found[part] for part in PARTS) != counts:
+        raise WeightzooError(f"{path} lacks pictures; run `weightzoo build --repair`")
+
+
 def write_sources(run_dir: Path, train: Tensor, test: Tensor) -> None:
     """Write the source crops [N, 3, S, S] that all concepts share, unless they are there."""
-    path = run_dir / "pairs" / "sources.tar"
+    path = sources_path(run_dir)
     if not path.exists():
         _write_tar(path, _pictures((train, test), "", "source"))
 

@@ -38,7 +38,9 @@ def split_places(config: BuildConfig) -> tuple[BuildConfig, dict[str, Any]]:
     local = {key: value for key, value in config.teacher_options.items() if _is_local(value)}
     if local:
         labels["teacher_options"] = config.teacher_options | {key: OWN + key for key in local}
-        places["teacher_options"] = {key: str(Path(where).expanduser()) for key, where in local.items()}
+        places["teacher_options"] = {
+            key: str(Path(where).expanduser().resolve()) for key, where in local.items()
+        }
     return replace(config, **labels), places
 
 
@@ -48,7 +50,11 @@ def read_config(run_dir: PathLike) -> BuildConfig:
     config = load_config(BuildConfig, run_dir / "config.json")
     if not (run_dir / PLACES_FILE).exists():
         return config
-    places = read_json(run_dir / PLACES_FILE)
+    return with_places(config, read_json(run_dir / PLACES_FILE))
+
+
+def with_places(config: BuildConfig, places: dict[str, Any]) -> BuildConfig:
+    """Return ``config`` with the folders in place of labels: what :func:`split_places` has taken apart."""
     found = {key: places[key] for key in ("train_photos", "test_photos") if key in places}
     options = config.teacher_options | places.get("teacher_options", {})
     return replace(config, **found, teacher_options=options)

@@ -123,7 +123,11 @@ def read_generation_sizes(run_dir: Path, default: int) -> list[int]:
 
 def record_bytes(run_dir: Path) -> int:
     """Return about how many bytes a record of a frozen run folder takes."""
-    layout = WeightLayout.load(run_dir / "layout.json")
+    return record_size(WeightLayout.load(run_dir / "layout.json"))
+
+
+def record_size(layout: WeightLayout) -> int:
+    """Return about how many bytes a record of this layout takes."""
     return layout.num_blocks * layout.block_size * BLOCK_DTYPE.itemsize + RECORD_OVERHEAD_BYTES
 
 

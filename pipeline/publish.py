@@ -5,6 +5,7 @@ in it is typed by hand. :func:`card_files` adds a picture of what some of the ne
 """
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -284,16 +285,25 @@ def _histogram(values: Sequence[float], bins: int = 10, width: int = 40) -> str:
 
 
 def _rejected_table(concepts: Sequence[Concept], rejected: Sequence[dict[str, Any]]) -> str:
-    """Concepts by strength and fate."""
+    """Concepts by strength and fate; those whose strength is no number come last, in one row."""
     status = {row["concept_id"]: row["status"] for row in rejected}
     table: dict[float, Counter[str]] = {}
     for concept in concepts:
-        strength = float(concept.attributes.get("strength", 1.0))
-        table.setdefault(strength, Counter())[status.get(concept.id, "ok")] += 1
+        table.setdefault(_strength(concept), Counter())[status.get(concept.id, "ok")] += 1
     return "\n".join(
-        f"| {strength:g} | {row.total()} | {row['ok']} | {row['rejected']} | {row['failed']} |"
+        f"| {f'{strength:g}' if strength < math.inf else 'other'} | {row.total()} | {row['ok']} "
+        f"| {row['rejected']} | {row['failed']} |"
         for strength, row in sorted(table.items())
     )
+
+
+def _strength(concept: Concept) -> float:
+    """The strength of a concept; infinity where a team means something else by that name."""
+    try:
+        strength = float(concept.attributes.get("strength", 1.0))
+    except (TypeError, ValueError):
+        return math.inf
+    return strength if math.isfinite(strength) else math.inf
 
 
 def _reasons(rejected: Sequence[dict[str, Any]]) -> str:

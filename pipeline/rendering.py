@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.attempts import is_machines_fault
 from pipeline.fleet_files import row
 from pipeline.pair_shards import read_targets
 from pipeline.plan import FleetTask
@@ -101,9 +102,9 @@ def render_concept(studio: Studio, concept: Concept) -> tuple[Tensor, Tensor, Te
             teacher.edit(concept, sources) for sources in (studio.train_sources, studio.test_sources)
         )
         return studio.train_sources, train_targets, studio.test_sources, test_targets
-    except (MemoryError, OSError, torch.OutOfMemoryError):
-        raise  # the machine's fault: the fleet is tried again
     except Exception as error:
+        if is_machines_fault(error):
+            raise  # the fleet is tried again
         return f"the teacher failed: {type(error).__name__}: {error}".splitlines()[0]
 
 

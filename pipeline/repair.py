@@ -3,11 +3,13 @@
 manifest = repair("runs/small")          # on the machine that built it: the same bytes as before
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline.build import complete, log_event
-from pipeline.pair_shards import read_targets, targets_path
+from pipeline.pair_shards import check_sources, read_targets, sources_path, targets_path
 from pipeline.places import read_config
 from pipeline.plan import GENERATIONS_FILE, FleetTask, plan_run
 from pipeline.storage import local_copy
@@ -59,13 +61,16 @@ def remove_damaged(run_dir: Path) -> None:
             )
     tasks = plan_run(run_dir)
     damaged = {task.stem: (task, problem) for task in tasks if (problem := fleet_problem(task, expected))}
-    _remove_damaged_pairs(run_dir, tasks)
-    if damaged or (manifest and not _is_intact(run_dir, STATISTICS_FILE, expected)):
+    pairs = _damaged_pairs(run_dir, tasks)
+    if damaged or pairs or (manifest and not _is_intact(run_dir, STATISTICS_FILE, expected)):
         (run_dir / MANIFEST_FILE).unlink(missing_ok=True)
     for task, problem in damaged.values():
         log_event(run_dir, {"event": "repair", "fleet": task.stem, "problem": problem})
         task.shard_path.unlink(missing_ok=True)  # first: without it the fleet is not done
         task.rejected_path.unlink(missing_ok=True)
+    for path, problem in pairs.items():
+        log_event(run_dir, {"event": "repair", "pairs": path.name, "problem": problem})
+        path.unlink(missing_ok=True)
 
 
 def fleet_problem(task: FleetTask, expected: dict[str, str]) -> str | None:
@@ -93,15 +98,21 @@ def fleet_problem(task: FleetTask, expected: dict[str, str]) -> str | None:
     return None if sorted(ids) == planned else "not every concept has one outcome"
 
 
-def _remove_damaged_pairs(run_dir: Path, tasks: list[FleetTask]) -> None:
+def _damaged_pairs(run_dir: Path, tasks: list[FleetTask]) -> dict[Path, str]:
+    """What is wrong with the stored pairs, by file: absent ones too, which a finished zoo has lost."""
     config = read_config(run_dir)
     if not make_teacher(config.teacher, config.teacher_options).expensive:
-        return
-    for task in tasks:
+        return {}
+    problems: dict[Path, str] = {}
+    counts = (config.num_train_crops, config.num_test_crops)
+    checks: dict[Path, Callable[[], Any]] = {sources_path(run_dir): partial(check_sources, run_dir, counts)}
+    checks |= {targets_path(task): partial(read_targets, task) for task in tasks}
+    for path, check in checks.items():
         try:
-            read_targets(task)
-        except WeightzooError:
-            targets_path(task).unlink(missing_ok=True)
+            check()
+        except WeightzooError as error:
+            problems[path] = str(error)
+    return problems
 
 
 def _is_intact(run_dir: Path, name: str, expected: dict[str, str]) -> bool:

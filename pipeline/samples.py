@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.places import read_config
-from pipeline.sources import crops, load_photos
+from pipeline.sources import crops
+from pipeline.workbench import photographs
 from zoo.layout import WeightLayout
 from zoo.lora import load_base
 from zoo.manifest import ZooManifest
@@ -34,7 +35,7 @@ def sample_picture(run_dir: Path, manifest: ZooManifest) -> tuple[bytes, list[st
         return None
     layout = WeightLayout.load(run_dir / "layout.json")
     generator = load_base(run_dir / "base" / "generator.safetensors")
-    sources = crops(load_photos(config.test_photos), COLUMNS, config.image_size, config.seed + 1)
+    sources = crops(photographs(config, "test"), COLUMNS, config.image_size, config.seed + 1)
     blocks = torch.stack([torch.from_numpy(record.blocks.astype("float32")) for record in chosen])
     with torch.no_grad():
         after = run_generators(generator, layout.from_blocks(blocks), sources)

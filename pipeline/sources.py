@@ -9,19 +9,32 @@ Train and test crops come from different photographs; `photos/ATTRIBUTION.md` na
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from zoo.errors import WeightzooError
-from zoo.pairs import split_pairs
+from zoo.pairs import SUFFIXES, open_image, split_pairs
 
 PHOTOS = Path(__file__).parent / "photos"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 MAX_ENLARGEMENT = 2.0
+LYING = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+Photo = Image.Image | Path  # decoded, or to be decoded when its crops are cut
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One crop to be cut: which photograph, the square (left, top, right, bottom), whether it is mirrored."""
+
+    photo: int
+    box: tuple[int, int, int, int]
+    mirrored: bool
 
 
 def attribution() -> list[dict[str, str | int | None]]:
@@ -75,48 +88,95 @@ def photo_sets(train: str | Path, test: str | Path) -> tuple[list[Path], list[Pa
     return [paths[name] for name in own], [paths[name] for name in other]
 
 
-def read_photos(paths: list[Path]) -> list[Image.Image]:
-    """RGB photographs, upright by their EXIF orientation, in the order of ``paths``.
+def read_photos(paths: Sequence[Path]) -> list[Image.Image]:
+    """RGB photographs, upright by their EXIF orientation, transparency on white, in the order of ``paths``.
 
     Raises:
         WeightzooError: a file is no readable image (named).
     """
-    photos = []
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                photos.append(ImageOps.exif_transpose(image).convert("RGB"))
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-            raise WeightzooError(f"{path} is not a readable image ({error}); remove or replace it") from error
-    return photos
+    return [_open(path) for path in paths]
 
 
-def crops(photos: list[Image.Image], n: int, size: int, seed: int) -> Tensor:
+def crops(photos: Sequence[Photo], n: int, size: int, seed: int) -> Tensor:
     """`n` square crops, float32 [n, 3, size, size] in [0, 1]; the same for the same seed.
 
     Each photograph gives n/len(photos) crops, one more or less. A crop's side is 25-100 % of the short side
     (more if it would be enlarged more than twice); half of the crops are mirrored.
 
+    Args:
+        photos: decoded, or files, which are decoded one after another and not kept.
+
     Raises:
-        WeightzooError: no photographs, or n or size below 1.
+        WeightzooError: no photographs, n or size below 1, or a file that is no readable image.
     """
-    if not photos or n < 1 or size < 1:
+    return cut(photos, draw_cuts(photo_sizes(photos), n, size, seed), size)
+
+
+def photo_sizes(photos: Sequence[Photo]) -> list[tuple[int, int]]:
+    """Width and height of each photograph, upright."""
+    return [photo.size if isinstance(photo, Image.Image) else _upright_size(photo) for photo in photos]
+
+
+def draw_cuts(sizes: Sequence[tuple[int, int]], n: int, size: int, seed: int) -> list[Cut]:
+    """Decide `n` crops of photographs of these sizes, see :func:`crops`."""
+    if not sizes or n < 1 or size < 1:
         raise WeightzooError(
-            f"cannot take {n} crops of {size} px from {len(photos)} photographs; all must be at least 1"
+            f"cannot take {n} crops of {size} px from {len(sizes)} photographs; all must be at least 1"
         )
     rng = np.random.default_rng(seed)
-    order = np.concatenate([rng.permutation(len(photos)) for _ in range(-(-n // len(photos)))])[:n]
-    return torch.stack([_crop(photos[i], size, rng) for i in order])
+    order = np.concatenate([rng.permutation(len(sizes)) for _ in range(-(-n // len(sizes)))])[:n]
+    return [_draw(int(i), sizes[i], size, rng) for i in order]
 
 
-def _crop(photo: Image.Image, size: int, rng: np.random.Generator) -> Tensor:
-    short = min(photo.size)
+def cut(photos: Sequence[Photo], cuts: Sequence[Cut], size: int) -> Tensor:
+    """Cut the crops out, float32 [len(cuts), 3, size, size] in [0, 1]; every file is opened once."""
+    images = torch.empty(len(cuts), 3, size, size)
+    for index in sorted({item.photo for item in cuts}):
+        photo = photos[index]
+        image = photo if isinstance(photo, Image.Image) else _open(photo)
+        for place, item in enumerate(cuts):
+            if item.photo == index:
+                images[place] = _crop(image, item, size)
+    return images
+
+
+def _draw(photo: int, photo_size: tuple[int, int], size: int, rng: np.random.Generator) -> Cut:
+    width, height = photo_size
+    short = min(photo_size)
     least = min(1.0, max(0.25, size / MAX_ENLARGEMENT / short))
     side = max(1, round(short * rng.uniform(least, 1.0)))
-    left = int(rng.integers(0, photo.width - side + 1))
-    top = int(rng.integers(0, photo.height - side + 1))
-    mirrored = bool(rng.integers(0, 2))
-    image = photo.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
-    if mirrored:
+    left = int(rng.integers(0, width - side + 1))
+    top = int(rng.integers(0, height - side + 1))
+    return Cut(photo, (left, top, left + side, top + side), bool(rng.integers(0, 2)))
+
+
+def _crop(photo: Image.Image, item: Cut, size: int) -> Tensor:
+    image = photo.resize((size, size), Image.Resampling.BICUBIC, box=item.box)
+    if item.mirrored:
         image = ImageOps.mirror(image)
-    return torch.from_numpy(np.asarray(image, dtype=np.float32) / 255).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.asarray(image, dtype=np.float32) / 255).permute(2, 0, 1)
+
+
+def _open(path: Path) -> Image.Image:
+    with _naming(path):
+        return open_image(path)
+
+
+def _upright_size(path: Path) -> tuple[int, int]:
+    """Size of a photograph as :func:`_open` returns it, from its header where that tells."""
+    with _naming(path):
+        with Image.open(path) as image:
+            if image.format == "TIFF":  # Pillow turns these by itself, some versions when they are opened
+                return open_image(path).size
+            width, height = image.size
+            return (height, width) if image.getexif().get(ExifTags.Base.Orientation) in LYING else (width, height)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the file that Pillow cannot read."""
+    try:
+        yield
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = "no known format" if isinstance(error, UnidentifiedImageError) else error
+        raise WeightzooError(f"{path} is not a readable image ({reason}); remove or replace it") from error

@@ -8,10 +8,11 @@ An object appears complete or not at all, which is what a run folder asks of its
 the driver sees: each fetches the frozen files once, and stores its shard itself.
 """
 
+import errno
 import functools
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from zoo.manifest import MANIFEST_FILE
 
 OBJECT_STORES = ("s3", "gs", "gcs", "abfs", "hf", "memory")
 IN_PYARROW = ("s3", "gs", "gcs", "abfs")  # the others through fsspec
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOT_FROZEN = ("weights", "rejected", "pairs", "logs")
 
 
@@ -92,9 +94,8 @@ class Store:
         try:
             yield
         except OSError as error:
-            raise WeightzooError(
-                f"cannot {what} the files of {self.uri}: {error}; check the address and credentials"
-            ) from error
+            fix = "free some space" if error.errno in NO_SPACE else "check the address and credentials"
+            raise WeightzooError(f"cannot {what} the files of {self.uri}: {error}; {fix}") from error
 
 
 @dataclass(frozen=True)
@@ -108,13 +109,18 @@ class Stored:
         store, scratch = _scratch(self.uri)
         folder = Path(scratch.name)
         own = replace(task, run_dir=str(folder))
-        store.pull(folder, only=targets_path(own).relative_to(folder).as_posix())
-        before = _files(folder)
-        result = self.work(own)
         # a shard comes after its rows: it says that the fleet is done
-        for path in sorted(_files(folder) - before, key=lambda path: (path == own.shard_path, path)):
-            store.push_file(path, path.relative_to(folder).as_posix())
-            path.unlink()
+        outputs = [targets_path(own), own.rejected_path, own.shard_path]
+        _remove(outputs)  # of an attempt that made them and could not store them
+        try:
+            store.pull(folder, only=outputs[0].relative_to(folder).as_posix())
+            pulled = outputs[0].exists()
+            result = self.work(own)
+            for path in outputs[1:] if pulled else outputs:
+                if path.exists():
+                    store.push_file(path, path.relative_to(folder).as_posix())
+        finally:
+            _remove(outputs)
         return result
 
 
@@ -129,14 +135,18 @@ def can_see(where: str) -> bool:
 
 
 @contextmanager
-def local_copy(where: PathLike) -> Iterator[tuple[Path, Store | None]]:
-    """Yield a folder to work in and its store; a local run folder is yielded itself, without a store."""
+def local_copy(where: PathLike, without: tuple[str, ...] = ()) -> Iterator[tuple[Path, Store | None]]:
+    """Yield a folder to work in and its store; a local run folder is yielded itself, without a store.
+
+    Args:
+        without: folders of the store that the copy need not have.
+    """
     if not is_uri(where):
         yield Path(where).resolve(), None
         return
     store = Store(str(where))
     with tempfile.TemporaryDirectory(prefix="weightzoo-run-") as folder:
-        store.pull(Path(folder))
+        store.pull(Path(folder), without=without)
         yield Path(folder), store
 
 
@@ -169,6 +179,11 @@ def _scratch(uri: str) -> tuple[Store, tempfile.TemporaryDirectory[str]]:
     store, folder = Store(uri), tempfile.TemporaryDirectory(prefix="weightzoo-fleet-")
     store.pull(Path(folder.name), without=NOT_FROZEN)
     return store, folder
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _files(folder: Path) -> set[Path]:

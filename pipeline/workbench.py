@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.build_config import BuildConfig
 from pipeline.places import read_config
-from pipeline.sources import crops, photo_sets, read_photos
+from pipeline.sources import crops, photo_sets
 from pipeline.teachers import TEACHERS, OwnPairs, Teacher
 from zoo.concepts import Concept
 from zoo.config import config_diff
@@ -73,11 +73,16 @@ def load_workbench(run_dir: str, device: str = "cpu") -> Workbench:
 
 def source_crops(config: BuildConfig) -> tuple[Tensor, Tensor]:
     """Source images to train on and to measure on, [N, 3, S, S] each, from different photographs."""
-    train, test = (read_photos(paths) for paths in photo_sets(config.train_photos, config.test_photos))
+    train, test = (photographs(config, part) for part in ("train", "test"))
     return (
         crops(train, config.num_train_crops, config.image_size, config.seed),
         crops(test, config.num_test_crops, config.image_size, config.seed + 1),
     )
+
+
+def photographs(config: BuildConfig, part: str) -> list[Path]:
+    """The photographs of ``part``, "train" or "test": none is in both, even where one folder holds them all."""
+    return photo_sets(config.train_photos, config.test_photos)[("train", "test").index(part)]
 
 
 def photograph_hashes(config: BuildConfig) -> dict[str, dict[str, str]]:

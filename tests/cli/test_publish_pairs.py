@@ -48,7 +48,7 @@ def zoo(tmp_path_factory):
         teacher="instruct_pix2pix",
         teacher_options=options,
         num_train_crops=2,
-        num_test_crops=1,
+        num_test_crops=2,
     )
     base = write_fake_base(folder / "base", config)
     cannot = ("invert-2", "invert-3", "check-2")  # the whole first shard, and the second of another
@@ -92,7 +92,7 @@ def test_real_pair_shards_are_read_by_plain_clients(run, hub, zoo, plain_reader,
             ):
                 for i, (source, target) in enumerate(zip(sources[part], images, strict=True)):
                     expected[f"{name}/{part}-{i:04d}"] = [digest(source), digest(target)]
-    assert len(expected) == 2 * 3 and read["datasets"] == expected
+    assert len(expected) == 2 * 4 and read["datasets"] == expected
     assert read["webdataset"] == {key: target for key, (_, target) in expected.items()}
     reasons = read_targets(plan_run(zoo)[0])
     assert reasons == {"invert-2": "invert-2 cannot", "invert-3": "invert-3 cannot"}

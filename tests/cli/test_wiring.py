@@ -1,21 +1,32 @@
 """What the commands wire together: pictures rendered by the pipeline for polishing, pairs for the evaluation."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 import pipeline.build
+from cli.embedded import zoo_folder
 from cli.heldout import FEWEST_PAIRS, held_out_pairs, pairs_needed
-from cli.pictures import CONCEPTS_PER_BATCH, CROPS_PER_CONCEPT, open_studio
+from cli.pictures import CONCEPTS_PER_BATCH, CROPS_PER_CONCEPT, open_studio, train_concepts
 from pipeline.build import build
-from pipeline.catalogue import polish_concepts, test_concepts, zoo_concepts
+from pipeline.catalogue import more_concepts, polish_concepts, test_concepts, zoo_concepts
 from pipeline.executors import EXECUTORS
+from pipeline.places import read_config
+from pipeline.teachers import TEACHERS
+from pipeline.teachers.filters import FiltersTeacher
+from pipeline.workbench import source_crops
 from tests.pipeline.conftest import micro_config, run_inline
 from weightgen.grid import FinetuneRow, Grid
 from weightgen.heldout import HeldOut
 from weightgen.train import TrainConfig, train
-from zoo.concepts import read_concepts
+from zoo.concepts import Concept, read_concepts
+from zoo.config import save_config
+from zoo.errors import WeightzooError
+from zoo.run import open_zoo
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +70,56 @@ def test_no_held_out_concept_is_polished_on(studio, zoo):
     assert batch.prompts == [studio.validation[0].paraphrases[0]]
 
 
-def test_pseudo_labels_for_the_rest_of_the_catalogue(studio, zoo):
-    from dataclasses import replace
+def test_a_zoo_of_concepts_beyond_the_catalogue_is_polished_on_its_own(zoo, studio):
+    own = [Concept("ours", "Do ours"), studio.concepts[3]]
+    held = studio.concepts[:1]
+    concepts = train_concepts(own, held, 0)
+    assert [c.id for c in concepts] == [c.id for c in studio.concepts[1:]] + ["ours"]
+    assert train_concepts(studio.concepts[:9], [], 0) == studio.concepts
 
+
+def test_the_embedded_zoo_has_no_train_concept_that_the_catalogue_lacks():
+    opened = open_zoo(zoo_folder(None))
+    members, validation = opened.concepts("train"), opened.concepts("validation")
+    assert train_concepts(members, validation, 50) == [*polish_concepts(), *more_concepts(50)]
+
+
+def test_a_validation_concept_without_paraphrases_is_asked_for_by_its_prompt(studio):
+    bare = replace(studio.validation[0], paraphrases=())
+    (batch,) = replace(studio, validation=[bare]).validation_batches()
+    assert batch.prompts == [bare.prompt]
+
+
+def test_no_test_photograph_is_polished_on_where_one_folder_holds_all(zoo, tmp_path):
+    copied, photos = tmp_path / "zoo", tmp_path / "photos"
+    shutil.copytree(zoo, copied)
+    photos.mkdir()
+    for i in range(10):
+        Image.new("RGB", (40, 40), (20 * i, 20 * i, 20 * i)).save(photos / f"{i}.png")
+    config = replace(read_config(copied), train_photos=str(photos), test_photos=str(photos))
+    save_config(copied / "config.json", config)
+    seen, measured = (
+        {round(float(crop.mean()) * 255) for crop in part}
+        for part in (open_studio(copied).crops, source_crops(config)[1])
+    )
+    assert len(seen) == 8 and not seen & measured
+
+
+@pytest.mark.parametrize(("teacher", "message"), [("pairs", "edits no other photographs"), ("refusing", "no train")])
+def test_a_teacher_that_can_edit_nothing_else_is_named(zoo, tmp_path, monkeypatch, teacher, message):
+    class Refusing(FiltersTeacher):
+        def refusal(self, concept):
+            return "no"
+
+    monkeypatch.setitem(TEACHERS, "refusing", Refusing)
+    copied = tmp_path / "zoo"
+    shutil.copytree(zoo, copied)
+    save_config(copied / "config.json", replace(read_config(copied), teacher=teacher))
+    with pytest.raises(WeightzooError, match=message):
+        open_studio(copied)
+
+
+def test_pseudo_labels_for_the_rest_of_the_catalogue(studio, zoo):
     from weightgen.data import load_zoo
 
     dataset = load_zoo(zoo, "train")

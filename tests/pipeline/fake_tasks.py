@@ -37,6 +37,23 @@ def storage_hiccup_once(marker: str) -> str:
     return _once(marker, fail)
 
 
+class AcceleratorError(RuntimeError):
+    """As torch calls what a GPU raises."""
+
+
+_context = {"is_dead": False}
+
+
+def accelerator_fault_once(marker: str) -> str:
+    """A fault at the first call; in the process that had it every later call fails."""
+    if not Path(marker).exists():
+        Path(marker).write_text("")
+        _context["is_dead"] = True
+    if _context["is_dead"]:
+        raise AcceleratorError("CUDA error: an illegal memory access was encountered")
+    return "done"
+
+
 def disk_full(marker: str) -> str:
     with open(marker, "a") as file:
         file.write("x")

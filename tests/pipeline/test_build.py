@@ -5,12 +5,17 @@ import errno
 import json
 import os
 import shutil
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from pipeline.attempts import Outcome
-from pipeline.build import build
+from pipeline.base_gan import train_base
+from pipeline.build import build, make_base
 from pipeline.executors import EXECUTORS
+from pipeline.fleet import _gate
+from pipeline.freeze import freeze
 from pipeline.plan import plan_fleets
 from pipeline.process import prepare_process
 from zoo import files
@@ -78,12 +83,100 @@ def test_a_base_is_the_same_in_every_run(micro_zoo, micro, tmp_path):
     assert contents(tmp_path / "again") == contents(micro_zoo)
 
 
+def test_the_base_is_trained_on_the_device_of_the_fleets(micro, tmp_path):
+    freeze(tmp_path, micro, micro_concepts())
+    jobs = []
+
+    def run(tasks, fn):
+        jobs.extend(tasks)
+        yield Outcome(jobs[0], 1.0)
+
+    make_base(tmp_path, run=run, device="cuda")
+    assert jobs == [(str(tmp_path), "cuda")]
+
+
+@pytest.mark.gpu
+def test_a_base_from_a_gpu_comes_back_to_the_cpu(micro):
+    targets = torch.rand(2, 4, 3, 16, 16, device="cuda")
+    networks = train_base(micro.generator_config(), micro.discriminator, targets[0], targets, micro.base)
+    assert {str(value.device) for part in networks for value in part.state_dict().values()} == {"cpu"}
+
+
+def test_an_error_closes_the_executor_before_it_is_heard(micro, tmp_path):
+    freeze(tmp_path, micro, micro_concepts())
+    closed = []
+
+    def run(tasks, fn):
+        try:
+            yield Outcome(tasks[0], error="no")
+        finally:
+            closed.append(True)
+
+    with pytest.raises(WeightzooError, match="was not trained") as caught:
+        make_base(tmp_path, run=run)
+    assert closed == [True] and caught
+
+
 def test_a_frozen_folder_refuses_another_build(micro_zoo, micro):
     training = dataclasses.replace(micro.training, steps=4)
     with pytest.raises(WeightzooError, match=r"frozen with another config \(training.steps: 3 -> 4\)"):
         build(micro_zoo, dataclasses.replace(micro, training=training), micro_concepts())
     with pytest.raises(WeightzooError, match=r"the first difference is line 5 \(check-2 -> \(none\)\)"):
         build(micro_zoo, micro, micro_concepts()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"generator": {"channels": [16, 32, 50, 64]}}, "no networks of this config can be made"),
+        ({"feature_network": "resnet"}, "feature_network 'resnet' is unknown"),
+        ({"teacher": "painter"}, "teacher 'painter' is unknown"),
+        ({"train_photos": "absent"}, "no folder of photographs"),
+        ({"train_photos": "broken"}, "x.png is not a readable image"),
+        ({"fleet_size": 10**9}, "lower fleet_size"),
+    ],
+)
+def test_a_launch_that_cannot_begin_freezes_nothing(micro, tmp_path, monkeypatch, changes, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "x.png").write_text("no picture")
+    with pytest.raises(WeightzooError, match=message):
+        freeze(tmp_path / "run", dataclasses.replace(micro, **changes), micro_concepts())
+    assert contents(tmp_path / "run") == {}
+    freeze(tmp_path / "run", micro, micro_concepts())
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_a_launch_that_was_stopped_while_it_froze_binds_nobody(micro, tmp_path, monkeypatch, writes):
+    replace, allowed = os.replace, [True] * writes
+
+    def replace_or_stop(source, target):
+        if not allowed:
+            raise KeyboardInterrupt
+        allowed.pop()
+        replace(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(files.os, "replace", replace_or_stop)
+        freeze(tmp_path / "run", micro, micro_concepts())
+    other = dataclasses.replace(micro, generator=micro.generator | {"lora_rank": 8}, train_photos="test")
+    for folder in ("run", "fresh"):
+        freeze(tmp_path / folder, other, micro_concepts()[1:])
+    assert contents(tmp_path / "run") == contents(tmp_path / "fresh")
+
+
+def test_kid_needs_two_test_crops(micro):
+    with pytest.raises(WeightzooError, match="num_test_crops is 1; it must be at least 2"):
+        dataclasses.replace(micro, num_test_crops=1)
+
+
+def test_the_gate_lets_no_weight_through_that_verification_refuses(micro):
+    result = SimpleNamespace(diverged=torch.zeros(1), reasons=[None])
+    metrics = {"l1": 0.0, "l1_copy": 1.0, "psnr": 9.0, "kid": 0.0}
+    for largest, reason in ((100.0, None), (-100.5, "a weight of 100.5 is beyond +-100")):
+        blocks = torch.zeros(2, 4).half()
+        blocks[1, 2] = largest
+        assert _gate(micro, result, blocks, metrics, 0) == reason
 
 
 def test_other_photographs_are_refused(micro_zoo, micro, tmp_path):

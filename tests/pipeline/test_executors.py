@@ -66,6 +66,35 @@ def test_a_killed_worker_and_a_storage_hiccup_are_tried_again(run, tmp_path):
     assert (outcome.result, outcome.attempts) == ("done", 2)
 
 
+def test_a_worker_whose_accelerator_is_gone_is_replaced(tmp_path):
+    (outcome,) = run_local([str(tmp_path / "a")], fake_tasks.accelerator_fault_once, workers=1)
+    assert (outcome.result, outcome.attempts) == ("done", 2)
+
+
+@pytest.mark.parametrize(
+    ("error", "retry", "application", "replaced"),
+    [
+        (fake_tasks.AcceleratorError("CUDA error"), True, False, True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), True, False, True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True, False, False),
+        (MemoryError(), True, False, False),
+        (RuntimeError("shapes cannot be multiplied"), False, True, False),
+        (ValueError("CUDA error in the name of a concept"), False, True, False),
+    ],
+)
+def test_what_is_the_machines_fault(error, retry, application, replaced):
+    def fail(_task):
+        raise error
+
+    def wrap(_task):
+        raise WeightzooError("the teacher is gone; bring it back") from error
+
+    reply = attempts.run_task(fail, None)
+    assert (reply.retry, reply.application, reply.replace) == (retry, application, replaced)
+    reply = attempts.run_task(wrap, None)
+    assert (reply.retry, reply.application, reply.replace) == (retry, False, replaced)
+
+
 def test_workers_have_one_thread_and_are_used_again():
     outcomes = list(run_local(range(6), fake_tasks.tell_process, workers=2))
     assert len({outcome.result[0] for outcome in outcomes}) <= 2
@@ -130,6 +159,12 @@ def test_a_failed_task_waits_while_fresh_ones_go_on(monkeypatch):
     time.sleep(backlog.pause())
     assert backlog.take() == ("a", 2) and backlog.pause() is None
     assert backlog.settle("a", MAX_ATTEMPTS, hiccup).error == "a hiccup"
+
+
+@pytest.mark.ray
+def test_actors_whose_accelerator_is_gone_are_replaced(cluster, tmp_path):
+    (outcome,) = run_ray([str(tmp_path / "a")], fake_tasks.accelerator_fault_once, actors=1)
+    assert (outcome.result, outcome.attempts) == ("done", 2)
 
 
 @pytest.mark.ray

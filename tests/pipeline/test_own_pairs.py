@@ -2,28 +2,34 @@
 
 from dataclasses import replace
 
+import fsspec
 import pytest
 import torch
 import webdataset
 from PIL import Image
 
+from pipeline import storage
 from pipeline.build import build
 from pipeline.build_config import BuildConfig
 from pipeline.executors import EXECUTORS
 from pipeline.pair_shards import read_targets, targets_path, write_targets
 from pipeline.plan import plan_run
-from pipeline.rendering import fleet_images
+from pipeline.rendering import fleet_images, render_concept
 from pipeline.repair import repair
 from pipeline.sources import photo_sets
+from pipeline.storage import Store
+from pipeline.teachers import TEACHERS
+from pipeline.teachers.filters import FiltersTeacher
 from pipeline.teachers.instruct_pix2pix import InstructPix2PixTeacher
 from pipeline.teachers.pairs import PairsTeacher
-from pipeline.workbench import load_studio, make_teacher
+from pipeline.workbench import Studio, load_studio, make_teacher
 from zoo.concepts import Concept
-from zoo.errors import WeightzooError
+from zoo.errors import Interrupted, WeightzooError
 from zoo.manifest import read_rejected, verify_run
 from zoo.pairs import write_pairs
 
-from .conftest import run_inline
+from .conftest import micro_concepts, run_inline
+from .fake_fleet import fake_fleet, write_fake_base
 from .test_build import contents
 from .test_teachers import save_random_pipeline
 
@@ -65,6 +71,57 @@ def test_every_pair_gives_its_share_of_crops(tmp_path):
     counts = [greys.count(grey) for grey in set(greys)]
     assert len(counts) == 5 and max(counts) - min(counts) <= 1
     assert not {round(float(image.mean()), 2) for image in test} & set(greys)
+
+
+class Rendered(FiltersTeacher):
+    """A teacher whose pictures are stored, and which needs no model."""
+
+    expensive = True
+
+
+def test_what_is_left_of_an_interrupted_rendering_in_a_store_has_its_sources(micro, tmp_path, monkeypatch):
+    monkeypatch.setitem(EXECUTORS, "local", run_inline)
+    monkeypatch.setitem(TEACHERS, "filters", Rendered)
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    storage._scratch.cache_clear()
+    uri, base = "memory://bucket/pairs", write_fake_base(tmp_path / "base", micro)
+    options = {"base_from": base, "fleet": fake_fleet}
+    build(tmp_path / "run", micro, micro_concepts(), **options)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match="0 of 3 fleets .* memory://bucket/pairs"):
+        patch.setattr("pipeline.build.make_base", stop)
+        build(uri, micro, micro_concepts(), **options)
+    assert memory.exists("/bucket/pairs/logs/events.jsonl")
+    storage._scratch.cache_clear()  # the next launch has new processes
+    monkeypatch.setattr(Rendered, "edit", stop)  # nothing is rendered twice
+    build(uri, micro, micro_concepts(), **options)
+    names = [name for name in Store(uri).names() if not name.startswith("logs/")]
+    assert {name: memory.cat(f"/bucket/pairs/{name}") for name in names} == contents(tmp_path / "run")
+    memory.store.clear()
+    storage._scratch.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+    ],
+)
+def test_a_fault_of_the_machine_makes_no_failed_concept(micro, error):
+    class Faulty(FiltersTeacher):
+        def edit(self, concept, photos):
+            raise error
+
+    (concept,) = micro_concepts()[:1]
+    crops = torch.zeros(2, 3, 16, 16)
+    with pytest.raises(type(error)):
+        render_concept(Studio(micro, Faulty(), crops, crops), concept)
 
 
 def test_a_zoo_of_own_pairs(micro, tmp_path):
@@ -120,6 +177,14 @@ def test_an_expensive_teacher_is_asked_once_and_its_pairs_are_kept(micro, stored
     whole = contents(run_dir)
     (run_dir / "pairs" / names[1]).write_bytes(whole[f"pairs/{names[1]}"][:2000])
     next((run_dir / "weights").glob("train-00000*")).unlink()
+    repair(run_dir)
+    assert contents(run_dir) == whole
+
+    for name in (names[0], names[2]):  # of a finished zoo: all shards are there
+        (run_dir / "pairs" / name).write_bytes(whole[f"pairs/{name}"][:2000])
+    repair(run_dir)
+    assert contents(run_dir) == whole and verify_run(run_dir) == []
+    (run_dir / "pairs" / names[0]).unlink()
     repair(run_dir)
     assert contents(run_dir) == whole
 

@@ -92,6 +92,12 @@ def test_what_is_published_of_own_photographs(hub, home, zoo_of, tmp_path, micro
     moved = str(tmp_path / "elsewhere")
     assert zoo_of("run", micro_concepts(), train_photos=moved, test_photos=moved) == run_dir
     assert read_config(run_dir).train_photos == moved
+    other = tmp_path / "other"
+    shutil.copytree(moved, other)
+    (other / "new.png").write_bytes((other / "0.png").read_bytes())
+    with pytest.raises(WeightzooError, match="the photographs differ"):
+        zoo_of("run", micro_concepts(), train_photos=str(other), test_photos=str(other))
+    assert read_config(run_dir).train_photos == moved, "a refused launch leaves the places as they were"
     (tmp_path / "elsewhere" / "0.png").write_bytes((tmp_path / "elsewhere" / "1.png").read_bytes())
     with pytest.raises(WeightzooError, match="the photographs differ .*0.png"):
         zoo_of("run", micro_concepts(), train_photos=moved, test_photos=moved)
@@ -136,6 +142,13 @@ def test_pairs_that_change_under_a_build_stop_it(home, zoo_of):
     pairs = {"teacher": "pairs", "teacher_options": {"folder": str(home / "pairs")}}
     with pytest.raises(WeightzooError, match=r"the photographs differ .*pairs\.one\.more"):
         zoo_of("run", concepts_of("one"), fleet=changed, **pairs)
+
+
+def test_relative_places_are_resolved(micro, home, tmp_path, monkeypatch):
+    monkeypatch.chdir(home)
+    for where in ("./model", "../anna/model", "~/model"):
+        _, places = split_places(replace(micro, teacher_options={"model": where}))
+        assert places == {"teacher_options": {"model": str(home / "model")}}
 
 
 def test_labels_stand_for_what_is_local_only(micro, home, tmp_path):

@@ -12,9 +12,9 @@ from huggingface_hub import DatasetCard
 from PIL import Image
 
 from pipeline.pairs_card import pairs_card
-from pipeline.publish import card_files
+from pipeline.publish import _rejected_table, card_files
 from pipeline.samples import SAMPLES_FILE
-from zoo.concepts import read_concepts
+from zoo.concepts import Concept, read_concepts
 from zoo.files import write_text
 from zoo.hub import EMBEDDED, download, find_zoo, publish
 from zoo.manifest import load_manifest, verify_run
@@ -72,6 +72,18 @@ def lint(text: str, zoo) -> None:
     counted = np.array([list(map(int, row)) for row in rows])
     assert counted.sum(0).tolist() == [
         manifest.counts[key] for key in ("concepts", "ok", "rejected", "failed")
+    ]
+
+
+def test_a_strength_that_is_no_number_has_a_row_of_its_own():
+    strengths = [0.5, "0.5", 2, "high", None, float("nan"), ["a"]]
+    concepts = [Concept(f"c{i}", "Do it", (), {"strength": value}) for i, value in enumerate(strengths)]
+    rejected = [{"concept_id": "c3", "status": "failed"}]
+    assert _rejected_table([*concepts, Concept("plain", "Do it")], rejected).splitlines() == [
+        "| 0.5 | 2 | 2 | 0 | 0 |",
+        "| 1 | 1 | 1 | 0 | 0 |",
+        "| 2 | 1 | 1 | 0 | 0 |",
+        "| other | 4 | 3 | 0 | 1 |",
     ]
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from pipeline.sources import PHOTOS, attribution, crops, load_photos, photo_paths
+from pipeline import sources
+from pipeline.sources import PHOTOS, attribution, crops, load_photos, photo_paths, read_photos
 from zoo.errors import WeightzooError
+from zoo.pairs import open_image
 
 
 def test_every_embedded_photograph_has_an_attribution_and_its_own_split() -> None:
@@ -51,6 +55,44 @@ def test_a_folder_is_read_upright(tmp_path: Path) -> None:
     image.save(tmp_path / "a.jpg", exif=exif)
     (tmp_path / "notes.txt").write_text("not a photo")
     assert [p.size for p in load_photos(tmp_path)] == [(20, 30)]
+
+
+def test_files_give_the_crops_of_decoded_photographs_and_one_is_open_at_a_time(tmp_path, monkeypatch) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (9, 20, 31, 3), dtype=np.uint8)
+    for orientation, pixels in enumerate(noise):
+        image = Image.fromarray(pixels)
+        exif = image.getexif()
+        exif[0x0112] = orientation
+        for suffix in ("jpg", "png", "tif", "webp"):
+            image.save(tmp_path / f"{orientation}.{suffix}", exif=exif)
+    paths = photo_paths(tmp_path)
+    expected = crops(read_photos(paths), 50, 16, seed=0)
+    opened, most = [], [0]
+
+    def open_and_count(path):
+        most[0] = max(most[0], sum(reference() is not None for reference in opened))
+        image = open_image(path)
+        opened.append(weakref.ref(image))
+        return image
+
+    monkeypatch.setattr(sources, "_open", open_and_count)
+    assert torch.equal(crops(paths, 50, 16, seed=0), expected)
+    assert len(opened) == len(paths) and most[0] <= 1, "the one before is let go when the next is there"
+
+
+def test_photographs_are_decoded_as_pairs_are(tmp_path: Path) -> None:
+    Image.fromarray(np.full((20, 20), 32768, dtype=np.uint16)).save(tmp_path / "a.png")
+    Image.new("RGBA", (20, 20), (255, 0, 0, 0)).save(tmp_path / "b.png")
+    grey, hidden = load_photos(tmp_path)
+    assert grey.getpixel((0, 0)) == (128, 128, 128) and hidden.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_a_picture_that_would_fill_the_memory_is_named(tmp_path: Path, monkeypatch) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for read in (load_photos, lambda folder: crops(photo_paths(folder), 1, 16, seed=0)):
+        with pytest.raises(WeightzooError, match="huge.png is not a readable image"):
+            read(tmp_path)
 
 
 def test_errors_name_the_thing(tmp_path: Path) -> None:

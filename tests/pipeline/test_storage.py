@@ -1,9 +1,13 @@
 """Run folders in a store: the same files as on a disk, resumable, and nothing half."""
 
+import errno
+from pathlib import Path
+
 import fsspec
 import pytest
 
 from pipeline import storage
+from pipeline.attempts import Outcome, run_task
 from pipeline.build import build, extend
 from pipeline.executors import EXECUTORS
 from pipeline.repair import repair
@@ -12,7 +16,7 @@ from zoo.errors import WeightzooError
 
 from .conftest import run_inline
 from .fake_fleet import fake_concepts, fake_fleet, write_fake_base
-from .test_build import contents
+from .test_build import broken, contents
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +71,48 @@ def test_an_interrupted_build_goes_on(uri, micro, base, tmp_path, monkeypatch):
         uri, micro, fake_concepts(6), base_from=base, fleet=lambda task: ran.append(task) or fake_fleet(task)
     )
     assert len(ran) == 2 and contents_of(uri) == contents(whole)
+
+
+@pytest.mark.parametrize("lost", ["rejected/", "weights/"])
+def test_what_could_not_be_stored_is_stored_by_the_next_attempt(uri, micro, base, tmp_path, monkeypatch, lost):
+    concepts = [*fake_concepts(3), broken("nan")]
+    build(tmp_path / "run", micro, concepts, base_from=base, fleet=fake_fleet)
+    push, failed = Store.push_file, []
+
+    def hiccup_once(self, path, name):
+        if name.startswith(lost) and not failed:
+            failed.append(name)
+            raise WeightzooError("cannot copy; try again") from OSError(errno.EIO, "Input/output error")
+        push(self, path, name)
+
+    def run_twice(tasks, fn, workers):
+        for task in tasks:
+            replies = (run_task(fn, task) for _ in range(2))
+            reply = next(reply for reply in replies if not reply.retry)
+            yield Outcome(task, reply.result, reply.error)
+
+    monkeypatch.setattr(Store, "push_file", hiccup_once)
+    monkeypatch.setitem(EXECUTORS, "local", run_twice)
+    build(uri, micro, concepts, base_from=base, fleet=fake_fleet)
+    assert len(failed) == 1 and contents_of(uri) == contents(tmp_path / "run")
+    scratch = Path(storage._scratch(uri)[1].name)
+    assert not [path for name in ("weights", "rejected", "pairs") for path in scratch.glob(f"{name}/*")]
+
+
+def test_the_log_of_a_build_that_failed_is_kept_and_named(uri, micro, base):
+    def fail(task):
+        raise WeightzooError("no GPU; plug one in")
+
+    with pytest.raises(WeightzooError, match=r"no GPU.* \(see memory://bucket/run/logs/events.jsonl\)"):
+        build(uri, micro, fake_concepts(4), base_from=base, fleet=fail)
+    assert b"plug one in" in fsspec.filesystem("memory").cat("/bucket/run/logs/events.jsonl")
+
+
+def test_a_full_disk_is_not_taken_for_a_wrong_address(uri):
+    store = Store(uri)
+    for number, fix in ((errno.ENOSPC, "free some space"), (errno.EACCES, "check the address")):
+        with pytest.raises(WeightzooError, match=fix), store._errors("copy"):
+            raise OSError(number, "cannot")
 
 
 def test_a_damaged_object_is_repaired(uri, micro, base):

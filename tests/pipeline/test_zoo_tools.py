@@ -4,8 +4,10 @@ import dataclasses
 import json
 
 import huggingface_hub
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from pipeline.calibrate import CROPS_ON_A_CPU, calibrate, fewer_crops, most_concepts, num_crops
 from pipeline.catalogue import zoo_concepts
@@ -97,6 +99,44 @@ def test_pictures_and_near_duplicates(micro, inline, tmp_path):
     assert [image.size for _, image, _ in read_pairs(out / concepts[0].id)] == [(512, 512)] * 3
     path = write_near_duplicates(tmp_path / "near.json", micro, concepts[:1], concepts)
     assert json.loads(path.read_text()) == {concepts[0].id: {"nearest": concepts[0].id, "l1": 0.0}}
+
+
+def test_the_list_of_near_duplicates_follows_an_extended_zoo(micro, inline, tmp_path):
+    concepts, path = micro_concepts(), tmp_path / "near.json"
+    write_near_duplicates(path, micro, concepts[:1], concepts[1:2])
+    assert json.loads(path.read_text()) == {}
+    write_near_duplicates(path, micro, concepts[:1], concepts)
+    assert json.loads(path.read_text()).keys() == {concepts[0].id}
+
+
+def test_no_test_photograph_is_trained_on_where_one_folder_holds_all(micro, inline, one_folder, tmp_path):
+    config = dataclasses.replace(micro, train_photos=str(one_folder), test_photos=str(one_folder))
+    (concept,) = micro_concepts()[:1]
+    out = write_held_out(tmp_path / "pairs", config, [(concept, 40)], num_test=4)
+    pictures = write_pictures(tmp_path / "pictures", config, [concept])
+    train, test = (greys(out / concept.id / part) for part in ("train", "test"))
+    shown = greys(pictures / concept.id)
+    assert len(train) == 8 and len(test) == 2 and not train & test
+    assert shown == test
+    leaky = json.loads((out / "settings.json").read_text())
+    leaky.pop("split")  # as earlier versions wrote it, with test photographs to train on
+    (out / "settings.json").write_text(json.dumps(leaky))
+    with pytest.raises(WeightzooError, match="made with other settings"):
+        write_held_out(out, config, [(concept, 40)], num_test=4)
+
+
+def greys(pairs):
+    return {round(float(np.asarray(source).mean())) for _, source, _ in read_pairs(pairs)}
+
+
+@pytest.fixture
+def one_folder(tmp_path):
+    """Ten photographs of one grey each."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(10):
+        Image.new("RGB", (40, 40), (20 * i, 20 * i, 20 * i)).save(folder / f"{i}.png")
+    return folder
 
 
 def test_the_plan_says_what_a_build_costs(micro):
