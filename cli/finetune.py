@@ -34,6 +34,7 @@ def finetune(
     model: Annotated[Path | None, typer.Option(help="Weight generator; the embedded one by default.")] = None,
     data: Annotated[str | None, typer.Option(help="Zoo of that model; the embedded one by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of crops and batches.")] = 0,
+    device: Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")] = "auto",
     json: JsonOption = False,
 ) -> None:
     """Train a GAN on your own pairs, from generated weights.
@@ -65,6 +66,7 @@ def finetune(
         learning_rate=learning_rate,
         batch_size=batch_size,
         seed=seed,
+        device=device,
     )
     origins = Origins(zoo=zoo_folder(data), model=model_folder(model), seed=seed)
     summary = run(pairs, prompt, init, out, origins, config, test_pairs)

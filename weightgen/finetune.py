@@ -17,7 +17,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from weightgen.grid import DEFAULT_RATE
 from weightgen.inits import Origins, Start, make_start, prepare
+from weightgen.optimizing import pick_device
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
 from zoo.features import load_features
@@ -36,7 +37,7 @@ from zoo.pairs import Pair, pairs_to_tensors, read_pairs, split_pairs
 from zoo.peft_format import save_peft
 from zoo.progress import bar
 from zoo.tensors import write_tensors
-from zoo.train_gan import FleetResult, GanTrainConfig, Params, run_generators, train_fleet
+from zoo.train_gan import FleetResult, GanTrainConfig, Params, clock, run_generators, train_fleet
 
 KERNEL_RATE = 0.1  # in full mode, of convolution and projection weights; see `GanTrainConfig`
 EMA = 0.98  # of the weights; an average over about the last tenth of the steps
@@ -61,6 +62,7 @@ class FinetuneConfig:
         crops: training squares per pair; None: one where the pairs are hardly larger than the training size,
             otherwise as many as make about 256.
         feature_network: for KID; None leaves KID out.
+        device: of training; "auto" takes a GPU where there is one.
     """
 
     mode: str = "full"
@@ -73,6 +75,7 @@ class FinetuneConfig:
     crops: int | None = None
     feature_network: str | None = "efficientnet-lite0"
     seed: int = 0
+    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,10 @@ class PairTensors:
     targets: Tensor
     test_sources: Tensor
     test_targets: Tensor
+
+    def to(self, device: torch.device) -> PairTensors:
+        """The same pairs on a device."""
+        return PairTensors(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -227,11 +234,13 @@ def finetune_many(
         on_row: called as (concept index, row) at every evaluation.
     """
     prepare(init, origins)
+    device = torch.device(pick_device(config.device))
     started = time.perf_counter()
-    start = make_start(init, prompts, origins, config.mode)
-    init_seconds = time.perf_counter() - started
+    start = make_start(init, prompts, origins, config.mode).to(device)
+    init_seconds = clock(device) - started
     if not isinstance(tensors, PairTensors):
         tensors = tensors(start.generator.config.image_size)
+    tensors = tensors.to(device)
     rate = config.learning_rate or DEFAULT_RATE
     training = GanTrainConfig(
         steps=config.steps,
@@ -293,7 +302,7 @@ class Measure:
         enough = tensors.test_targets.shape[1] >= 2
         self.features = load_features(feature_network) if feature_network and enough else None
         if self.features is not None:
-            self.target_features = [self.features(targets) for targets in tensors.test_targets]
+            self.target_features = [self.features(targets) for targets in tensors.test_targets.cpu()]
 
     @torch.no_grad()
     def __call__(self, start: Start, params: Mapping[str, Tensor]) -> list[Row]:
@@ -302,11 +311,11 @@ class Measure:
             run_generators(start.generator, own, sources)
             for sources in self.tensors.test_sources.split(EVALUATION_BATCH, dim=1)
         ]
-        images = torch.cat(parts, 1).clamp(0, 1)
+        images = torch.cat(parts, 1).clamp(0, 1).cpu()
         return [self.row(k, images[k]) for k in range(len(images))]
 
     def row(self, k: int, images: Tensor) -> Row:
-        targets = self.tensors.test_targets[k]
+        targets = self.tensors.test_targets[k].cpu()
         distance = None
         if self.features is not None and bool(torch.isfinite(images).all()):
             distance = round(kid(self.features(images), self.target_features[k], paired=True), 6)

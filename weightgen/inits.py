@@ -10,8 +10,9 @@ Training from scratch knows nothing of the zoo: its generator and its discrimina
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -56,6 +57,16 @@ class Start:
     params: Params
     discriminator: nn.Module
     base: Path | None = None
+
+    def to(self, device: torch.device) -> Start:
+        """The same start on another device; the networks that it came from stay where they are."""
+        if device.type == "cpu":
+            return self
+        generator, discriminator = (
+            copy.deepcopy(network).to(device) for network in (self.generator, self.discriminator)
+        )
+        params = {name: value.to(device) for name, value in self.params.items()}
+        return replace(self, generator=generator, params=params, discriminator=discriminator)
 
 
 class Origins:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from zoo.errors import WeightzooError
+
 
 def step_seed(*numbers: int) -> int:
     """A seed for one step: all randomness of step n is a function of (seed, n, ...)."""
@@ -45,7 +47,17 @@ def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
 
 
 def pick_device(device: str) -> str:
-    """Turns "auto" into a GPU when there is one."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """Turns "auto" into a GPU when there is one.
+
+    Raises:
+        WeightzooError: a GPU is asked for where there is none, or something that is no device.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        raise WeightzooError(f"unknown device {device!r}; use auto, cpu or cuda") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise WeightzooError(f"there is no GPU here for the device {device!r}; use cpu, or install torch for CUDA")
+    return device

@@ -229,6 +229,31 @@ def test_concepts_at_once_equal_concepts_alone(origins):
     assert both.rows[1][-1]["l1"] == pytest.approx(alone.rows[0][-1]["l1"], abs=1e-4)
 
 
+def test_a_start_on_another_device_leaves_its_networks_where_they_are(origins):
+    start = make_start("generated", [["dusk"]], origins, mode="adapter")
+    moved = start.to(torch.device("meta"))
+    tensors = [*moved.generator.parameters(), *moved.discriminator.parameters(), *moved.params.values()]
+    assert all(value.is_meta for value in tensors)
+    assert not any(value.is_meta for value in (*origins.base.parameters(), *start.params.values()))
+    assert moved.base == start.base and start.to(torch.device("cpu")) is start
+
+
+def test_a_gpu_that_is_not_there_is_named(origins, world, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(WeightzooError, match="no GPU here for the device 'cuda'"):
+        finetune(world[2], "dusk", "base", tmp_path, origins, replace(CONFIG, device="cuda"))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mode", ["full", "adapter"])
+def test_a_gpu_gives_what_a_processor_gives(origins, world, tmp_path, mode):
+    here, there = (
+        finetune(world[2], "dusk", "polished", tmp_path / device, origins, replace(CONFIG, mode=mode, device=device))
+        for device in ("cpu", "cuda")
+    )
+    assert there["last"]["l1"] == pytest.approx(here["last"]["l1"], rel=1e-2)
+
+
 def test_kid_stands_in_every_row(origins, world, tmp_path):
     config = replace(CONFIG, steps=2, feature_network="efficientnet-lite0")
     finetune(world[2], "dusk", "base", tmp_path, origins, config, test_pairs=world[2])
@@ -252,6 +277,7 @@ def test_the_classic_unet(origins):
         ({"seconds": 0.0}, "no time budget"),
         ({"learning_rate": -1.0}, "must be a number above 0"),
         ({"batch_size": 0}, "at least 1"),
+        ({"device": "tpu9"}, "unknown device"),
     ],
 )
 def test_bad_settings(origins, world, tmp_path, changes, match):
