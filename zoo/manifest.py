@@ -200,7 +200,7 @@ def verify_run(run_dir: PathLike) -> list[str]:
         manifest = load_manifest(run_dir)
     except WeightzooError as error:
         return [str(error)]
-    problems, sizes = _own_problems(manifest), manifest.all_sizes()
+    problems, sizes = own_problems(manifest), manifest.all_sizes()
     for name, expected in sorted(manifest.files.items()):
         problems += _file_problem(run_dir / name, name, expected, sizes.get(name))
     seen: Counter[str] = Counter()
@@ -215,8 +215,8 @@ def verify_run(run_dir: PathLike) -> list[str]:
     return problems
 
 
-def _own_problems(manifest: ZooManifest) -> list[str]:
-    """Say where a manifest contradicts itself."""
+def own_problems(manifest: ZooManifest) -> list[str]:
+    """Return where a manifest contradicts itself; no file is read."""
     problems, counts = [], manifest.counts
     if manifest.shards and manifest.files.get(BASE_FILE) != manifest.base_sha256:
         problems.append(f"{BASE_FILE} is not the base of the records (base_sha256); do not use this zoo")

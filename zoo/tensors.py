@@ -21,6 +21,8 @@ from zoo.errors import WeightzooError
 from zoo.files import PathLike, write_bytes
 from zoo.gans.patchgan import PatchGanConfig
 
+TYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8}
+TYPES |= {torch.int8, torch.int16, torch.int32, torch.int64}
 MAX_CONFIG_BYTES = 1 << 16  # a longer one could ask for millions of layers
 
 
@@ -48,10 +50,13 @@ def read_tensors(path: PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors and the metadata of a safetensors file.
 
     Raises:
-        WeightzooError: absent or unreadable.
+        WeightzooError: absent, unreadable, or with numbers of a type that torch can store but not compute with.
     """
     with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if odd := [name for name, value in tensors.items() if value.dtype not in TYPES]:
+            raise ValueError(f"{odd[0]} is of type {tensors[odd[0]].dtype}")
+        return tensors, dict(file.metadata() or {})
 
 
 def read_header(path: PathLike) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:

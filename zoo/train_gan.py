@@ -189,6 +189,70 @@ def discriminator_losses(
     return 0.5 * ((real - 1).square().flatten(1).mean(1) + fake.square().flatten(1).mean(1))
 
 
+@dataclass(frozen=True)
+class Fleet:
+    """K GANs in training: the networks that they share, their own tensors {name: [K, ...]}, and the optimisers."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+    config: GanTrainConfig
+    params: Params
+    judges: Params
+    optimizer: torch.optim.Optimizer
+    judge_optimizer: torch.optim.Optimizer
+
+    @classmethod
+    def start(
+        cls,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        config: GanTrainConfig,
+        count: int,
+        initial: Mapping[str, Tensor] | None,
+    ) -> Fleet:
+        """`count` GANs before their first step; see `train_fleet`."""
+        params = initial_params(generator, config.mode, count)
+        if initial is not None:
+            params = {name: initial[name].detach().float().clone() for name in params}
+        judges = stack(dict(discriminator.named_parameters()), count)
+        for tensor in (*params.values(), *judges.values()):
+            tensor.requires_grad_(True)
+        optimizer = torch.optim.Adam(rate_groups(generator, params, config.kernel_rate), betas=(0.5, 0.99))
+        judge_optimizer = torch.optim.Adam(
+            list(judges.values()), lr=config.discriminator_learning_rate, betas=(0.5, 0.99)
+        )
+        return cls(generator, discriminator, config, params, judges, optimizer, judge_optimizer)
+
+    def step(self, source: Tensor, target: Tensor, factor: float) -> tuple[Tensor, Tensor]:
+        """Trains generators, then discriminators, on one batch at `factor` of the learning rates.
+
+        Args:
+            source: [B, 3, S, S] for all concepts, or [K, B, 3, S, S].
+            target: [K, B, 3, S, S].
+
+        Returns:
+            The generators' losses before the step, and which concepts were finite, both [K].
+        """
+        config = self.config
+        autocast = partial(
+            torch.autocast, target.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"
+        )
+        set_learning_rate(self.optimizer, config.learning_rate * factor)
+        set_learning_rate(self.judge_optimizer, config.discriminator_learning_rate * factor)
+        frozen_judges = {name: value.detach() for name, value in self.judges.items()}
+        with autocast():
+            fakes = run_generators(self.generator, self.params, source)
+            losses = generator_losses(
+                self.discriminator, frozen_judges, source, target, fakes, config.adversarial_weight
+            )
+        finite = apply_gradients(self.optimizer, losses, list(self.params.values()), config.clip_norm)
+        if config.adversarial_weight > 0:
+            with autocast():
+                judged = discriminator_losses(self.discriminator, self.judges, source, target, fakes)
+            apply_gradients(self.judge_optimizer, judged, list(self.judges.values()), config.clip_norm)
+        return losses, finite
+
+
 def train_fleet(
     generator: nn.Module,
     discriminator: nn.Module,
@@ -211,22 +275,12 @@ def train_fleet(
         on_step: called as (step, training seconds, params) before each step and after the last; not on the clock.
             With `config.ema` it gets the averages.
     """
-    count = targets.shape[0]
-    params = initial_params(generator, config.mode, count)
-    if initial is not None:
-        params = {name: initial[name].detach().float().clone() for name in params}
-    judges = stack(dict(discriminator.named_parameters()), count)
-    for tensor in (*params.values(), *judges.values()):
-        tensor.requires_grad_(True)
-    optimizer = torch.optim.Adam(rate_groups(generator, params, config.kernel_rate), betas=(0.5, 0.99))
-    judge_optimizer = torch.optim.Adam(
-        list(judges.values()), lr=config.discriminator_learning_rate, betas=(0.5, 0.99)
-    )
+    fleet = Fleet.start(generator, discriminator, config, targets.shape[0], initial)
     batches = batch_indices(targets.shape[1], config.batch_size, config.seed)
     device = targets.device
-    autocast = partial(torch.autocast, device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
-    stopped_at = torch.full((count,), -1, device=device)  # the step at which a concept diverged
-    losses = torch.full((count,), torch.nan, device=device)
+    stopped_at = torch.full(targets.shape[:1], -1, device=device)  # the step at which a concept diverged
+    losses = torch.full(targets.shape[:1], torch.nan, device=device)
+    params = fleet.params
     averaged = {name: value.detach().clone() for name, value in params.items()} if config.ema else params
     spent, step = 0.0, 0
     while (spent < seconds) if seconds is not None else (step < config.steps):
@@ -234,22 +288,9 @@ def train_fleet(
             on_step(step, spent, averaged)
         started = clock(device)
         factor = learning_rate_factor(config, spent / seconds if seconds is not None else step / config.steps)
-        set_learning_rate(optimizer, config.learning_rate * factor)
-        set_learning_rate(judge_optimizer, config.discriminator_learning_rate * factor)
         index = next(batches).to(device)
-        source, target = sources[..., index, :, :, :], targets[:, index]
-        frozen_judges = {name: value.detach() for name, value in judges.items()}
-        with autocast():
-            fakes = run_generators(generator, params, source)
-            losses = generator_losses(
-                discriminator, frozen_judges, source, target, fakes, config.adversarial_weight
-            )
-        finite = apply_gradients(optimizer, losses, list(params.values()), config.clip_norm)
+        losses, finite = fleet.step(sources[..., index, :, :, :], targets[:, index], factor)
         stopped_at = torch.where((stopped_at < 0) & ~finite, step, stopped_at)
-        if config.adversarial_weight > 0:
-            with autocast():
-                judged = discriminator_losses(discriminator, judges, source, target, fakes)
-            apply_gradients(judge_optimizer, judged, list(judges.values()), config.clip_norm)
         step += 1
         if config.ema:
             update_average(averaged, params, min(config.ema, step / (step + 9)))

@@ -177,8 +177,8 @@ def test_factors_that_do_not_fit_are_named(tmp_path, down, up, message):
         merge_peft(tmp_path, base)
 
 
-@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float64, torch.bfloat16, torch.int32])
-def test_tensors_of_another_type_are_read_or_named(tmp_path, dtype):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int32])
+def test_tensors_of_another_type_are_read(tmp_path, dtype):
     base, adapter = base_and_adapter()
     save_peft(tmp_path, base, adapter)
     path = tmp_path / "adapter_model.safetensors"

@@ -7,10 +7,10 @@ import pytest
 from huggingface_hub import HfApi
 
 from zoo.errors import WeightzooError
-from zoo.files import write_json
+from zoo.files import write_bytes, write_json
 from zoo.hub import publish
 from zoo.hub.remote import open_named
-from zoo.manifest import MANIFEST_FILE
+from zoo.manifest import MANIFEST_FILE, collect_manifest, write_manifest
 from zoo.run import open_zoo
 
 CARD = {"README.md": b"# zoo\n"}
@@ -80,6 +80,14 @@ def test_a_layout_that_is_not_the_manifests_is_refused(hub, run_dir):
     write_json(run_dir / MANIFEST_FILE, values)
     publish(run_dir, "user/zoo", CARD)
     with pytest.raises(WeightzooError, match="is not the manifest's layout"):
+        open_named("user/zoo")
+
+
+def test_a_base_that_is_not_that_of_the_records_is_refused(hub, run_dir):
+    write_bytes(run_dir / "base" / "generator.safetensors", b"another")
+    write_manifest(run_dir, collect_manifest(run_dir))
+    publish(run_dir, "user/zoo", CARD)
+    with pytest.raises(WeightzooError, match="user/zoo: base/generator.safetensors is not the base"):
         open_named("user/zoo")
 
 

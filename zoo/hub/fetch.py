@@ -123,7 +123,7 @@ class HubSource:
         Raises:
             WeightzooError: it is not what the manifest says, or the manifest does not name it.
         """
-        if name not in (*self.expected, MANIFEST_FILE, CARD):
+        if name not in self.expected and name not in (MANIFEST_FILE, CARD):
             raise WeightzooError(f"the manifest of {self.repo_id} does not name {name}; tell its owner")
         for force in (False, True, True):
             path = self._cached(name, force)

@@ -16,7 +16,7 @@ from zoo.errors import WeightzooError
 from zoo.hub.client import hub_errors
 from zoo.hub.embedded import find_zoo
 from zoo.hub.fetch import HubSource
-from zoo.manifest import MANIFEST_FILE
+from zoo.manifest import MANIFEST_FILE, own_problems
 from zoo.run import Zoo, manifest_layout, open_zoo
 
 _NAME = re.compile(r"([\w-][\w.-]*/[\w.-]+?)(?:@([\w./-]+))?")  # USER/NAME[@REVISION]
@@ -57,6 +57,8 @@ def open_hub_zoo(repo_id: str, revision: str | None = None) -> HubZoo:
     """
     with hub_errors(repo_id, revision):
         source = HubSource(repo_id, revision)
+        if problems := own_problems(source.manifest):
+            raise WeightzooError(f"{repo_id}: {problems[0]}")
         layout = manifest_layout(source.fetch("layout.json"), source.manifest)
         return HubZoo(source.fetch(MANIFEST_FILE).parent, layout, source.manifest, source)
 
