@@ -67,7 +67,7 @@ def read_pairs(path: PathLike, minimum: int = 2, max_short_side: int | None = No
     files = sorted(find_pairs(Path(path)), key=lambda pair: pair.name)
     if len(files) < minimum:
         raise WeightzooError(f"{path} holds {len(files)} pair(s), at least {minimum} are needed; add pairs")
-    return [_decode(pair, max_short_side) for pair in files]
+    return [decode_pair(pair, max_short_side) for pair in files]
 
 
 def find_pairs(path: Path) -> list[PairFiles]:
@@ -163,7 +163,12 @@ def _member(tar: Path, name: str, sample: dict[str, Any], half: str) -> tuple[st
     )
 
 
-def _decode(pair: PairFiles, max_short_side: int | None) -> Pair:
+def decode_pair(pair: PairFiles, max_short_side: int | None = None) -> Pair:
+    """Read the images of one pair.
+
+    Raises:
+        WeightzooError: one is not readable, or they differ in size.
+    """
     source = _open_image(*pair.source)
     if pair.target is None:
         if source.width % 2:

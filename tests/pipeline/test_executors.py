@@ -7,12 +7,13 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pipeline import attempts
 from pipeline.attempts import MAX_ATTEMPTS, Backlog, Reply
-from pipeline.executors import EXECUTORS, check_shared, ray_cluster, run_local, run_ray
+from pipeline.executors import EXECUTORS, _ActorPool, check_shared, ray_cluster, run_local, run_ray
 from zoo.errors import WeightzooError
 
 # worker processes import the task functions by name
@@ -69,6 +70,18 @@ def test_a_killed_worker_and_a_storage_hiccup_are_tried_again(run, tmp_path):
 def test_a_worker_whose_accelerator_is_gone_is_replaced(tmp_path):
     (outcome,) = run_local([str(tmp_path / "a")], fake_tasks.accelerator_fault_once, workers=1)
     assert (outcome.result, outcome.attempts) == ("done", 2)
+
+
+def test_an_actor_that_is_not_to_be_used_again_gives_its_gpu_back():
+    killed = []
+    remote = SimpleNamespace(remote=lambda *_: object())
+    actor = SimpleNamespace(run=remote)
+    ray = SimpleNamespace(remote=lambda **_: lambda _: SimpleNamespace(remote=lambda: actor), kill=killed.append)
+    pool = _ActorPool(ray, {})
+    pool.finished(pool.submit(fake_tasks.square, 1), alive=True)
+    assert pool.idle == [actor] and not killed
+    pool.finished(pool.submit(fake_tasks.square, 1), alive=False)
+    assert pool.idle == [] and killed == [actor]
 
 
 @pytest.mark.parametrize(

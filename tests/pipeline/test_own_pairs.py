@@ -26,7 +26,7 @@ from pipeline.workbench import Studio, load_studio, make_teacher
 from zoo.concepts import Concept
 from zoo.errors import Interrupted, WeightzooError
 from zoo.manifest import read_rejected, verify_run
-from zoo.pairs import write_pairs
+from zoo.pairs import decode_pair, pairs_to_tensors, read_pairs, split_pairs, write_pairs
 
 from .conftest import micro_concepts, run_inline
 from .fake_fleet import fake_fleet, write_fake_base
@@ -122,6 +122,21 @@ def test_a_fault_of_the_machine_makes_no_failed_concept(micro, error):
     crops = torch.zeros(2, 3, 16, 16)
     with pytest.raises(type(error)):
         render_concept(Studio(micro, Faulty(), crops, crops), concept)
+
+
+def test_only_the_pairs_that_are_asked_for_are_decoded(tmp_path, monkeypatch):
+    write_inverted(tmp_path / "negative", 10)
+    (concept,) = concepts_of("negative")
+    every = read_pairs(tmp_path / "negative", 2, 1024)
+    names = split_pairs([name for name, _, _ in every])[0]
+    expected = pairs_to_tensors([pair for pair in every if pair[0] in names][:3], 16, 1, seed=0)
+    decoded = []
+    monkeypatch.setattr(
+        "pipeline.teachers.pairs.decode_pair", lambda pair, side: decoded.append(pair.name) or decode_pair(pair, side)
+    )
+    found = PairsTeacher(str(tmp_path)).pairs(concept, "train", 3, 16, seed=0)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert decoded == names[:3]
 
 
 def test_a_zoo_of_own_pairs(micro, tmp_path):
