@@ -14,6 +14,7 @@ import pytest
 from pipeline import attempts
 from pipeline.attempts import MAX_ATTEMPTS, Backlog, Reply
 from pipeline.executors import EXECUTORS, _ActorPool, check_shared, ray_cluster, run_local, run_ray
+from pipeline.local_workers import SCRATCH
 from zoo.errors import WeightzooError
 
 # worker processes import the task functions by name
@@ -106,6 +107,15 @@ def test_what_is_the_machines_fault(error, retry, application, replaced):
     assert (reply.retry, reply.application, reply.replace) == (retry, application, replaced)
     reply = attempts.run_task(wrap, None)
     assert (reply.retry, reply.application, reply.replace) == (retry, False, replaced)
+
+
+def test_what_killed_workers_leave_is_removed():
+    whole = [outcome.result for outcome in run_local(range(2), fake_tasks.fill_scratch, workers=2)]
+    stopped = run_local(range(9), fake_tasks.fill_scratch, workers=1)
+    first = next(stopped).result
+    assert Path(first).is_dir() and SCRATCH not in os.environ
+    stopped.close()
+    assert len(set(whole)) == 2 and not any(Path(folder).exists() for folder in (*whole, first))
 
 
 def test_workers_have_one_thread_and_are_used_again():
