@@ -98,7 +98,10 @@ def test_what_is_left_of_an_interrupted_rendering_in_a_store_has_its_sources(mic
     assert memory.exists("/bucket/pairs/logs/events.jsonl")
     storage._scratch.cache_clear()  # the next launch has new processes
     monkeypatch.setattr(Rendered, "edit", stop)  # nothing is rendered twice
+    fetched, copy = [], Store._copy
+    monkeypatch.setattr(Store, "_copy", lambda self, *paths: fetched.append(paths[2]) or copy(self, *paths))
     build(uri, micro, micro_concepts(), **options)
+    assert not [path for path in fetched if "weightzoo-run-" in path and "/pairs/" in path], "the driver needs none"
     names = [name for name in Store(uri).names() if not name.startswith("logs/")]
     assert {name: memory.cat(f"/bucket/pairs/{name}") for name in names} == contents(tmp_path / "run")
     memory.store.clear()
