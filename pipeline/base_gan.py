@@ -56,15 +56,11 @@ class BaseConfig:
 def train_base(
     gan: Any, patchgan: Any, sources: Tensor, targets: Tensor, config: BaseConfig
 ) -> tuple[nn.Module, nn.Module]:
-    """Trains the shared generator and discriminator.
+    """Trains the shared generator and discriminator on the device of `targets`; they come back on the CPU.
 
     Args:
         gan, patchgan: configs with `build()`.
         sources: [N, 3, S, S] for all concepts, or [C, N, 3, S, S]; targets: [C, N, 3, S, S], C concepts.
-            Both on the device that trains.
-
-    Returns:
-        Generator and discriminator, on the CPU.
 
     Raises:
         WeightzooError: the loss stopped being finite.

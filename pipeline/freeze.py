@@ -81,6 +81,8 @@ def freeze(run_dir: Path, config: BuildConfig, concepts: Sequence[Concept] | Non
     check_limits(len(plan_fleets(run_dir, config, concepts)), config.fleet_size, record_size(layout))
     if places:  # may change: what lies there may not
         write_json(run_dir / PLACES_FILE, places)
+    elif PLACES_FILE not in known:
+        (run_dir / PLACES_FILE).unlink(missing_ok=True)
     if CONCEPTS_FILE not in known:
         write_concepts(run_dir / CONCEPTS_FILE, concepts)
     if PHOTOGRAPHS_FILE not in known:

@@ -7,6 +7,7 @@ for outcome in run_local(tasks, train_one_fleet, workers=2):
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "4294967296",
 }
 
+SCRATCH = "WEIGHTZOO_SCRATCH"  # environment: where a worker's temporary folders go
+
 
 def run_local(
     tasks: Iterable[Task], fn: Callable[[Task], Any], workers: int = 2, max_in_flight: int | None = None
@@ -33,10 +36,12 @@ def run_local(
     backlog = Backlog(tasks)
     running: dict[_Worker, tuple[Task, int]] = {}
     idle: list[_Worker] = []
+    # workers are killed: what they have in their scratch folders is removed by us
+    scratch = tempfile.TemporaryDirectory(prefix="weightzoo-workers-", ignore_cleanup_errors=True)
     try:
         while True:
             while len(running) < workers and (taken := backlog.take()):
-                worker = idle.pop() if idle else _Worker(fn)
+                worker = idle.pop() if idle else _Worker(fn, scratch.name)
                 running[worker] = taken
                 worker.send(taken[0])
             if not running:
@@ -58,16 +63,17 @@ def run_local(
     finally:
         for worker in (*idle, *running):
             worker.stop()
+        scratch.cleanup()
 
 
 class _Worker:
     """One local process that runs one task at a time."""
 
-    def __init__(self, fn: Callable[[Task], Any]) -> None:
+    def __init__(self, fn: Callable[[Task], Any], scratch: str) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, fn), daemon=True)
-        with _environment(WORKER_ENVIRONMENT):
+        with _environment(WORKER_ENVIRONMENT | {SCRATCH: scratch}):
             self.process.start()
         theirs.close()
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.local_workers import SCRATCH
 from pipeline.pair_shards import targets_path
 from pipeline.plan import FleetTask
 from zoo.errors import WeightzooError
@@ -176,7 +177,8 @@ def _open(uri: str) -> tuple[Any, str]:
 @functools.lru_cache(maxsize=1)
 def _scratch(uri: str) -> tuple[Store, tempfile.TemporaryDirectory[str]]:
     """A worker's own copy of the frozen files; it lives as long as the process."""
-    store, folder = Store(uri), tempfile.TemporaryDirectory(prefix="weightzoo-fleet-")
+    store = Store(uri)
+    folder = tempfile.TemporaryDirectory(prefix="weightzoo-fleet-", dir=os.environ.get(SCRATCH))
     store.pull(Path(folder.name), without=NOT_FROZEN)
     return store, folder
 

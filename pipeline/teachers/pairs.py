@@ -7,14 +7,14 @@ Nothing is edited: every concept brings its own photographs. One pair in five is
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
-from zoo.pairs import Pair, find_pairs, pairs_to_tensors, read_pairs, split_pairs
+from zoo.pairs import decode_pair, find_pairs, pairs_to_tensors, split_pairs
 
 MAX_SHORT_SIDE = 1024
 LEAST_PAIRS = 2
@@ -66,16 +66,15 @@ class PairsTeacher:
         Raises:
             WeightzooError: no readable pairs.
         """
-        pairs = _read(self.folder / concept.id)
-        names = split_pairs([name for name, _, _ in pairs])[0 if part == "train" else 1]
-        own = [pair for pair in pairs if pair[0] in set(names)][:count]
-        per_pair = -(-count // len(own))
+        files = {pair.name: pair for pair in find_pairs(self.folder / concept.id)}
+        names = split_pairs(list(files))[0 if part == "train" else 1][:count]
+        per_pair = -(-count // len(names))
+        # one pair at a time is decoded: hundreds at their full size would fill the memory
+        cut = [
+            pairs_to_tensors([decode_pair(files[name], MAX_SHORT_SIDE)], size, per_pair, seed)
+            for name in names
+        ]
+        sources, targets = (torch.cat(images) for images in zip(*cut, strict=True))
         # the crops of a pair lie side by side: take the first crop of every pair, then the second, ...
-        order = [pair * per_pair + crop for crop in range(per_pair) for pair in range(len(own))][:count]
-        sources, targets = pairs_to_tensors(own, size, per_pair, seed)
+        order = [pair * per_pair + crop for crop in range(per_pair) for pair in range(len(names))][:count]
         return sources[order], targets[order]
-
-
-@lru_cache(maxsize=1)
-def _read(folder: Path) -> list[Pair]:
-    return read_pairs(folder, LEAST_PAIRS, MAX_SHORT_SIDE)

@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -35,6 +36,13 @@ def storage_hiccup_once(marker: str) -> str:
         raise OSError(errno.EIO, "Input/output error")
 
     return _once(marker, fail)
+
+
+def fill_scratch(_task: int) -> str:
+    """Leave a folder as a worker of a run in a store does."""
+    folder = Path(tempfile.mkdtemp(dir=os.environ["WEIGHTZOO_SCRATCH"]))
+    (folder / "base").write_text("x")
+    return str(folder)
 
 
 class AcceleratorError(RuntimeError):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 
 from pipeline.attempts import Outcome
 from pipeline.base_gan import train_base
@@ -146,7 +147,7 @@ def test_a_launch_that_cannot_begin_freezes_nothing(micro, tmp_path, monkeypatch
     freeze(tmp_path / "run", micro, micro_concepts())
 
 
-@pytest.mark.parametrize("writes", range(4))
+@pytest.mark.parametrize("writes", range(5))
 def test_a_launch_that_was_stopped_while_it_froze_binds_nobody(micro, tmp_path, monkeypatch, writes):
     replace, allowed = os.replace, [True] * writes
 
@@ -156,9 +157,12 @@ def test_a_launch_that_was_stopped_while_it_froze_binds_nobody(micro, tmp_path, 
         allowed.pop()
         replace(source, target)
 
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (40, 40)).save(tmp_path / "photos" / "x.png")
+    own = dataclasses.replace(micro, test_photos=str(tmp_path / "photos"))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(files.os, "replace", replace_or_stop)
-        freeze(tmp_path / "run", micro, micro_concepts())
+        freeze(tmp_path / "run", own, micro_concepts())
     other = dataclasses.replace(micro, generator=micro.generator | {"lora_rank": 8}, train_photos="test")
     for folder in ("run", "fresh"):
         freeze(tmp_path / folder, other, micro_concepts()[1:])

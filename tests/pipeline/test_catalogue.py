@@ -153,6 +153,15 @@ def test_near_duplicates_finds_a_concept_in_the_zoo_itself() -> None:
     assert all(d.l1 < 1e-6 for d in duplicates) and len(duplicates) == 2
 
 
+def test_near_duplicates_hold_a_part_of_the_zoo_at_a_time(monkeypatch) -> None:
+    sources, zoo, cdist, held = crops(load_photos("test"), 2, 16, seed=0), zoo_concepts(12), torch.cdist, []
+    whole = near_duplicates(zoo[:2], zoo, FiltersTeacher(), sources)
+    monkeypatch.setattr("pipeline.catalogue.MEMBERS_AT_ONCE", 5)
+    monkeypatch.setattr(torch, "cdist", lambda a, b, p: held.append(len(b)) or cdist(a, b, p))
+    assert near_duplicates(zoo[:2], zoo, FiltersTeacher(), sources) == whole
+    assert held == [5, 5, 2]
+
+
 def test_more_train_concepts_keep_away_from_what_is_held_out() -> None:
     more = more_concepts(600)
     assert 500 < len(more) <= 600 and more == more_concepts(600)

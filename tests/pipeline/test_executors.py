@@ -7,12 +7,14 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pipeline import attempts
 from pipeline.attempts import MAX_ATTEMPTS, Backlog, Reply
-from pipeline.executors import EXECUTORS, check_shared, ray_cluster, run_local, run_ray
+from pipeline.executors import EXECUTORS, _ActorPool, check_shared, ray_cluster, run_local, run_ray
+from pipeline.local_workers import SCRATCH
 from zoo.errors import WeightzooError
 
 # worker processes import the task functions by name
@@ -71,6 +73,18 @@ def test_a_worker_whose_accelerator_is_gone_is_replaced(tmp_path):
     assert (outcome.result, outcome.attempts) == ("done", 2)
 
 
+def test_an_actor_that_is_not_to_be_used_again_gives_its_gpu_back():
+    killed = []
+    remote = SimpleNamespace(remote=lambda *_: object())
+    actor = SimpleNamespace(run=remote)
+    ray = SimpleNamespace(remote=lambda **_: lambda _: SimpleNamespace(remote=lambda: actor), kill=killed.append)
+    pool = _ActorPool(ray, {})
+    pool.finished(pool.submit(fake_tasks.square, 1), alive=True)
+    assert pool.idle == [actor] and not killed
+    pool.finished(pool.submit(fake_tasks.square, 1), alive=False)
+    assert pool.idle == [] and killed == [actor]
+
+
 @pytest.mark.parametrize(
     ("error", "retry", "application", "replaced"),
     [
@@ -93,6 +107,15 @@ def test_what_is_the_machines_fault(error, retry, application, replaced):
     assert (reply.retry, reply.application, reply.replace) == (retry, application, replaced)
     reply = attempts.run_task(wrap, None)
     assert (reply.retry, reply.application, reply.replace) == (retry, False, replaced)
+
+
+def test_what_killed_workers_leave_is_removed():
+    whole = [outcome.result for outcome in run_local(range(2), fake_tasks.fill_scratch, workers=2)]
+    stopped = run_local(range(9), fake_tasks.fill_scratch, workers=1)
+    first = next(stopped).result
+    assert Path(first).is_dir() and SCRATCH not in os.environ
+    stopped.close()
+    assert len(set(whole)) == 2 and not any(Path(folder).exists() for folder in (*whole, first))
 
 
 def test_workers_have_one_thread_and_are_used_again():

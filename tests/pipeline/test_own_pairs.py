@@ -26,7 +26,7 @@ from pipeline.workbench import Studio, load_studio, make_teacher
 from zoo.concepts import Concept
 from zoo.errors import Interrupted, WeightzooError
 from zoo.manifest import read_rejected, verify_run
-from zoo.pairs import write_pairs
+from zoo.pairs import decode_pair, pairs_to_tensors, read_pairs, split_pairs, write_pairs
 
 from .conftest import micro_concepts, run_inline
 from .fake_fleet import fake_fleet, write_fake_base
@@ -98,7 +98,10 @@ def test_what_is_left_of_an_interrupted_rendering_in_a_store_has_its_sources(mic
     assert memory.exists("/bucket/pairs/logs/events.jsonl")
     storage._scratch.cache_clear()  # the next launch has new processes
     monkeypatch.setattr(Rendered, "edit", stop)  # nothing is rendered twice
+    fetched, copy = [], Store._copy
+    monkeypatch.setattr(Store, "_copy", lambda self, *paths: fetched.append(paths[2]) or copy(self, *paths))
     build(uri, micro, micro_concepts(), **options)
+    assert not [path for path in fetched if "weightzoo-run-" in path and "/pairs/" in path], "the driver needs none"
     names = [name for name in Store(uri).names() if not name.startswith("logs/")]
     assert {name: memory.cat(f"/bucket/pairs/{name}") for name in names} == contents(tmp_path / "run")
     memory.store.clear()
@@ -122,6 +125,21 @@ def test_a_fault_of_the_machine_makes_no_failed_concept(micro, error):
     crops = torch.zeros(2, 3, 16, 16)
     with pytest.raises(type(error)):
         render_concept(Studio(micro, Faulty(), crops, crops), concept)
+
+
+def test_only_the_pairs_that_are_asked_for_are_decoded(tmp_path, monkeypatch):
+    write_inverted(tmp_path / "negative", 10)
+    (concept,) = concepts_of("negative")
+    every = read_pairs(tmp_path / "negative", 2, 1024)
+    names = split_pairs([name for name, _, _ in every])[0]
+    expected = pairs_to_tensors([pair for pair in every if pair[0] in names][:3], 16, 1, seed=0)
+    decoded = []
+    monkeypatch.setattr(
+        "pipeline.teachers.pairs.decode_pair", lambda pair, side: decoded.append(pair.name) or decode_pair(pair, side)
+    )
+    found = PairsTeacher(str(tmp_path)).pairs(concept, "train", 3, 16, seed=0)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert decoded == names[:3]
 
 
 def test_a_zoo_of_own_pairs(micro, tmp_path):
