@@ -22,7 +22,7 @@ import safetensors.torch
 import torch
 
 from weightgen.stream import ShardStream
-from zoo.files import sha256_file
+from zoo.files import sha256_file, write_bytes
 from zoo.hub import find_zoo
 from zoo.hub.remote import open_hub_zoo
 from zoo.layout import WeightLayout
@@ -30,11 +30,13 @@ from zoo.manifest import ShardEntry, load_manifest, write_manifest
 from zoo.records import WeightRecord, record_metadata
 from zoo.run import Zoo, open_zoo
 from zoo.shards import FORMATS, shard_name
+from zoo.statistics import STATISTICS_FILE, block_statistics, save_statistics
 
 BATCH_SIZE, RECORDS_PER_SHARD = 32, 64
 TYPED_SHARE = 8  # typed columns are slow to read: one shard in so many
 METRICS = {"l1": 0.05, "l1_copy": 0.2, "psnr": 20.0, "kid": 0.01}
 HUB_REPO = "user/loading"
+BASE = "base/generator.safetensors"
 
 
 def write_data(folder: Path, layout: WeightLayout, megabytes: float) -> None:
@@ -42,7 +44,8 @@ def write_data(folder: Path, layout: WeightLayout, megabytes: float) -> None:
     import datasets
 
     datasets.disable_progress_bars()
-    embedded = load_manifest(find_zoo("weightzoo-small"))
+    zoo = find_zoo("weightzoo-small")
+    embedded, base = load_manifest(zoo), (zoo / BASE).read_bytes()
     metadata = record_metadata(
         layout, embedded.base_sha256, "filters", embedded.licence, embedded.gan, embedded.feature_network
     )
@@ -66,9 +69,15 @@ def write_data(folder: Path, layout: WeightLayout, megabytes: float) -> None:
             typed = folder / "typed" / f"{index:05d}.parquet"
             typed.parent.mkdir(exist_ok=True)
             datasets.Dataset.from_dict(columns).to_parquet(str(typed))
+    statistics = block_statistics(records, layout)  # of the last shard: they only have to be there
     for name, own in entries.items():
         layout.save(folder / name / "layout.json")
-        manifest = replace(embedded, layout_id=layout.id, shards=tuple(own), files={}, sizes={})
+        write_bytes(folder / name / BASE, base)
+        save_statistics(folder / name / STATISTICS_FILE, statistics)
+        paths = {file: folder / name / file for file in ("layout.json", BASE, STATISTICS_FILE)}
+        files = {file: sha256_file(path) for file, path in paths.items()}
+        sizes = {file: path.stat().st_size for file, path in paths.items()}
+        manifest = replace(embedded, layout_id=layout.id, shards=tuple(own), files=files, sizes=sizes)
         write_manifest(folder / name, manifest)
 
 

@@ -81,7 +81,7 @@ def test_weights_that_are_not_finite(run, world, tmp_path):
     tensors[first] = torch.full_like(tensors[first], float("nan"))
     save_file(tensors, path)
     result = run("inspect", folder, "--verify", "--json")
-    assert result.code == 1 and "not finite" in result.json["problems"][0]
+    assert result.code == 1 and "NaN or infinite" in result.json["problems"][0]
 
 
 def test_what_is_not_ours(run, tmp_path):
