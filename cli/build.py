@@ -84,7 +84,8 @@ def build(
     choose("executor", executor, EXECUTORS)
     check_combination(ctx, extend is not None, repair, executor == "ray", dry_run)
     device = device or ("cuda" if gpus_per_fleet else "cpu")
-    workers = workers or (cores() if device == "cpu" else 1)
+    alone = executor == "local" and device != "cpu"  # two local fleets would share one GPU's memory
+    workers = workers or (1 if alone else cores())
     folder = extend or run_dir or f"runs/{preset}"
     options: dict[str, Any] = {"executor": executor, "workers": workers, "device": device}
     if executor == "ray":

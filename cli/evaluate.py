@@ -31,7 +31,7 @@ def evaluate(
     full: Annotated[bool, typer.Option("--full", help="The same as --grid full: about four hours.")] = False,
     zero_steps_only: Annotated[bool, typer.Option("--zero-steps-only", help="No fine-tuning.")] = False,
     rates: Annotated[
-        Path | None, typer.Option(help="learning_rates.json; the packaged one by default.")
+        Path | None, typer.Option(help="learning_rates.json of an earlier --choose-rates.  [default: 2e-2 for all]")
     ] = None,
     choose_rates: Annotated[
         bool, typer.Option("--choose-rates", help="Choose learning rates on validation concepts first.")

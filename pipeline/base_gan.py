@@ -10,6 +10,7 @@ thrown away: they are not comparable with those of concepts trained later on the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,20 +55,26 @@ class BaseConfig:
 
 
 def train_base(
-    gan: Any, patchgan: Any, sources: Tensor, targets: Tensor, config: BaseConfig
+    gan: Any,
+    patchgan: Any,
+    sources: Tensor | Sequence[Tensor],
+    targets: Sequence[Tensor],
+    config: BaseConfig,
+    device: str = "cpu",
 ) -> tuple[nn.Module, nn.Module]:
-    """Trains the shared generator and discriminator on the device of `targets`; they come back on the CPU.
+    """Trains the shared generator and discriminator; they come back on the CPU.
 
     Args:
         gan, patchgan: configs with `build()`.
-        sources: [N, 3, S, S] for all concepts, or [C, N, 3, S, S]; targets: [C, N, 3, S, S], C concepts.
+        sources: [N, 3, S, S] for all concepts, or C of them.
+        targets: C of [N, 3, S, S]. A batch at a time goes to `device`, wherever they lie.
 
     Raises:
         WeightzooError: the loss stopped being finite.
     """
     torch.manual_seed(config.seed)
-    generator, discriminator = (part.build().to(targets.device) for part in (gan, patchgan))
-    count = targets.shape[0]
+    generator, discriminator = (part.build().to(device) for part in (gan, patchgan))
+    count = len(targets)
     adapters = initial_params(generator, "adapter", count)
     for tensor in adapters.values():
         tensor.requires_grad_(True)
@@ -82,15 +89,15 @@ def train_base(
     )
     schedule = GanTrainConfig(steps=config.steps)
     concept_batches = batch_indices(count, min(config.concepts_per_step, count), config.seed + 1)
-    crop_batches = batch_indices(targets.shape[1], config.batch_size, config.seed)
+    crop_batches = batch_indices(len(targets[0]), config.batch_size, config.seed)
     for step in track(range(config.steps), "base generator"):
         factor = learning_rate_factor(schedule, step / config.steps)
         set_learning_rate(optimizer, config.learning_rate * factor)
         set_learning_rate(adapter_optimizer, config.adapter_learning_rate * factor)
         set_learning_rate(judge, config.discriminator_learning_rate * factor)
         concepts, crops = next(concept_batches), next(crop_batches)
-        target = targets[concepts[:, None], crops]
-        source = sources[concepts[:, None], crops] if sources.dim() == 5 else sources[crops]
+        target = pick(targets, concepts, crops).to(device)
+        source = (sources[crops] if isinstance(sources, Tensor) else pick(sources, concepts, crops)).to(device)
         fakes = run_generators(generator, {name: value[concepts] for name, value in adapters.items()}, source)
         discriminator.requires_grad_(False)
         loss = generator_losses(discriminator, {}, source, target, fakes, config.adversarial_weight).mean()
@@ -111,3 +118,8 @@ def train_base(
     trained = (load_adapter(generator, mean), discriminator)
     generator, discriminator = (part.eval().requires_grad_(False).cpu() for part in trained)
     return generator, discriminator
+
+
+def pick(pictures: Sequence[Tensor], concepts: Tensor, crops: Tensor) -> Tensor:
+    """Some crops of some concepts, [len(concepts), len(crops), 3, S, S]."""
+    return torch.stack([pictures[i][crops] for i in concepts.tolist()])

@@ -9,7 +9,7 @@ from torch import Tensor
 from pipeline.base_gan import train_base
 from pipeline.plan import plan_run
 from pipeline.process import prepare_process
-from pipeline.rendering import FleetImages, fleet_images
+from pipeline.rendering import fleet_images
 from pipeline.workbench import load_studio
 from zoo.errors import WeightzooError
 from zoo.lora import save_base
@@ -32,24 +32,25 @@ def train_base_of(job: tuple[str, str]) -> float:
     studio, folder = load_studio(run_dir, device), Path(run_dir)
     config = studio.config
     prepare_process(config.threads)
-    fleets: list[FleetImages] = []
+    targets: list[Tensor] = []  # on the CPU: those of a large base are more than a GPU holds
+    sources: Tensor | list[Tensor] = []
     for task in plan_run(folder, device):
         if task.split == "train" and task.generation == 0:
-            fleets.append(fleet_images(studio, task))
-        if sum(len(fleet.concepts) for fleet in fleets) >= config.base.num_concepts:
+            images = fleet_images(studio, task)
+            targets += images.train_targets.cpu()
+            if images.train_sources.dim() == 4:
+                sources = images.train_sources.cpu()
+            elif isinstance(sources, list):
+                sources += images.train_sources.cpu()
+        if len(targets) >= config.base.num_concepts:
             break
-    able = [fleet for fleet in fleets if fleet.concepts]
-    if not able:
+    if not targets:
         raise WeightzooError("no train concept that the teacher can do; the base needs some")
-    targets = torch.cat([fleet.train_targets for fleet in able])[: config.base.num_concepts]
+    chosen = targets[: config.base.num_concepts]
     generator, discriminator = train_base(
-        config.generator_config(), config.discriminator, _sources(able, len(targets)), targets, config.base
+        config.generator_config(), config.discriminator, sources, chosen, config.base, device
     )
     save_discriminator(folder / "base" / "discriminator.safetensors", discriminator)
     save_base(folder / "base" / "generator.safetensors", generator)
     return round(time.perf_counter() - started, 1)
 
-
-def _sources(fleets: list[FleetImages], count: int) -> Tensor:
-    shared = fleets[0].train_sources
-    return shared if shared.dim() == 4 else torch.cat([fleet.train_sources for fleet in fleets])[:count]

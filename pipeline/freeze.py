@@ -67,6 +67,8 @@ def freeze(run_dir: Path, config: BuildConfig, concepts: Sequence[Concept] | Non
     # what lies there without any of these is of a launch that was stopped before it began
     has_begun = any((run_dir / name).exists() for name in ("config.json", "base", "weights"))
     known = {name for name in FROZEN_FILES if has_begun and (run_dir / name).exists()}
+    if (run_dir / CONCEPTS_FILE).exists() and not (run_dir / LAYOUT_FILE).exists():
+        known.add(CONCEPTS_FILE)  # a person's own: a launch writes the layout first
     there = read_json(run_dir / PLACES_FILE) if PLACES_FILE in known else {}
     config = with_places(labelled, places or there)
     # everything is checked before anything is written: a launch that cannot begin freezes nothing
@@ -83,12 +85,12 @@ def freeze(run_dir: Path, config: BuildConfig, concepts: Sequence[Concept] | Non
         write_json(run_dir / PLACES_FILE, places)
     elif PLACES_FILE not in known:
         (run_dir / PLACES_FILE).unlink(missing_ok=True)
-    if CONCEPTS_FILE not in known:
-        write_concepts(run_dir / CONCEPTS_FILE, concepts)
     if PHOTOGRAPHS_FILE not in known:
         write_json(run_dir / PHOTOGRAPHS_FILE, hashes)
     if LAYOUT_FILE not in known:
         layout.save(run_dir / LAYOUT_FILE)
+    if CONCEPTS_FILE not in known:
+        write_concepts(run_dir / CONCEPTS_FILE, concepts)
     if not (run_dir / "config.json").exists():
         save_config(run_dir / "config.json", labelled)  # last: from now on the folder is frozen
     return concepts

@@ -99,9 +99,9 @@ def fleet_problem(task: FleetTask, expected: dict[str, str]) -> str | None:
 
 
 def _damaged_pairs(run_dir: Path, tasks: list[FleetTask]) -> dict[Path, str]:
-    """What is wrong with the stored pairs, by file: absent ones too, which a finished zoo has lost."""
+    """What is wrong with the stored pairs, by file: absent ones too, unless the zoo has none, as a downloaded one."""
     config = read_config(run_dir)
-    if not make_teacher(config.teacher, config.teacher_options).expensive:
+    if not (run_dir / "pairs").is_dir() or not make_teacher(config.teacher, config.teacher_options).expensive:
         return {}
     problems: dict[Path, str] = {}
     counts = (config.num_train_crops, config.num_test_crops)

@@ -20,7 +20,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from zoo.errors import WeightzooError
-from zoo.pairs import SUFFIXES, open_image, split_pairs
+from zoo.pairs import PILLOW_ERRORS, SUFFIXES, open_image, split_pairs
 
 PHOTOS = Path(__file__).parent / "photos"
 MAX_ENLARGEMENT = 2.0
@@ -177,6 +177,6 @@ def _naming(path: Path) -> Iterator[None]:
     """Name the file that Pillow cannot read."""
     try:
         yield
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (*PILLOW_ERRORS, Image.DecompressionBombError) as error:
         reason = "no known format" if isinstance(error, UnidentifiedImageError) else error
         raise WeightzooError(f"{path} is not a readable image ({reason}); remove or replace it") from error

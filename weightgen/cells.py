@@ -30,7 +30,7 @@ from weightgen.grid import RANDOM
 from weightgen.inits import Start, classic_unet, full_start, seeded, split
 from weightgen.zero_step import ZeroStepTask, evaluate_networks, features, quality, render, scratch_networks
 from zoo.errors import WeightzooError
-from zoo.files import write_json
+from zoo.files import read_json, write_json
 from zoo.lora import merge, save_base
 from zoo.tensors import write_tensors
 from zoo.train_gan import GanTrainConfig, train_fleet
@@ -120,8 +120,12 @@ Task = ZeroStepCell | OwnTask | FinetuneTask
 
 
 def is_done(task: Task) -> bool:
-    """Whether all files that the task leaves are there."""
-    return all(path.exists() for path in task.paths)
+    """Whether all files that the task leaves are there, and for the concepts that it has now."""
+    if not all(path.exists() for path in task.paths):
+        return False
+    # an own adapter that was lost for the machine's reasons may be there by now
+    is_own = isinstance(task, ZeroStepCell) and task.task.init == "own"
+    return not is_own or read_json(task.paths[0])["concepts"] == list(task.concepts)
 
 
 def run_cell(task: Task) -> str:

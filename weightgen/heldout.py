@@ -87,7 +87,7 @@ class HeldOut:
     def count(self, concept_id: str, part: str) -> int:
         """How many pairs a concept has, without reading them."""
         folder = self.folders[concept_id] / part
-        return len(find_pairs(folder)) if folder.is_dir() else 0
+        return len(find_pairs(folder)) if (folder / "source").is_dir() else 0
 
     def stacked(self, ids: Sequence[str], part: str, size: int, count: int) -> tuple[Tensor, Tensor]:
         """The first `count` pairs of each of several concepts, [K, count, 3, size, size] each."""

@@ -33,7 +33,7 @@ from zoo.gans.patchgan import PatchGanConfig
 from zoo.gans.pix2pix import Pix2pixConfig
 from zoo.layout import WeightLayout
 from zoo.lora import Adapter, initial_adapter, load_base, load_generator, merge, plain_config
-from zoo.peft_format import find_base, is_peft, load_peft, merge_peft
+from zoo.peft_format import find_base, is_peft, load_peft, merge_peft, read_metadata
 from zoo.run import Zoo, open_zoo
 from zoo.tensors import load_discriminator
 from zoo.train_gan import Params, stack
@@ -234,9 +234,14 @@ def make_start(init: str, prompts: Prompts, origins: Origins, mode: str = "full"
     """
     if mode not in MODES:
         raise WeightzooError(f"unknown mode {mode!r}; use one of {', '.join(MODES)}")
-    make = INITS.get(init) or (from_model(init) if init in model_names(origins) else None)
+    make = INITS.get(init)
+    if make is None and Path(init).exists():
+        return start_from_path(Path(init), len(prompts), origins, mode)
     if make is None:
-        return start_from_path(init, len(prompts), origins, mode)
+        known = dict.fromkeys([*INITS, *model_names(origins)])
+        if init not in known:
+            raise WeightzooError(f"unknown --init {init!r}: no such path, and none of {', '.join(known)}")
+        make = from_model(init)
     if init in RANDOM and mode == "adapter":
         raise WeightzooError(f"--init {init} has no base to adapt; use --mode full")
     made = make(origins, prompts)
@@ -260,12 +265,8 @@ def full_start(networks: Sequence[nn.Module], discriminator: nn.Module) -> Start
     return Start(networks[0], params, discriminator)
 
 
-def start_from_path(init: str, count: int, origins: Origins, mode: str) -> Start:
+def start_from_path(path: Path, count: int, origins: Origins, mode: str) -> Start:
     """A PEFT folder or a generator on disk, the same for all concepts."""
-    path = Path(init)
-    if not path.exists():
-        known = ", ".join([*INITS, *(name for name in model_names(origins) if name not in INITS)])
-        raise WeightzooError(f"unknown --init {init!r}: no such path, and none of {known}")
     if not is_peft(path):
         if mode == "adapter":
             raise WeightzooError(f"{path} is a whole generator, not an adapter; use --mode full")
@@ -284,7 +285,7 @@ def base_of_adapter(path: Path, origins: Origins) -> Path:
     Raises:
         WeightzooError: the adapter names another base than the zoo's, or one that is not at hand.
     """
-    metadata = load_peft(path)[1]
+    metadata = read_metadata(path)
     if origins.zoo_path is None:
         return find_base(metadata, path)
     wanted = metadata.get("base_sha256")

@@ -116,7 +116,8 @@ def photograph(bench: Bench, concept: Concept, folder: Path) -> tuple[Path, Path
     roots = [Path(given) / concept.id] if given else []
     roots.append(bench.held_out.folders[concept.id] / "test")
     for root in roots:
-        found = sorted(find_pairs(root), key=lambda pair: pair.name) if root.is_dir() else []
+        there = (root / "source").is_dir()
+        found = sorted(find_pairs(root), key=lambda pair: pair.name) if there else []
         if not found:
             continue
         # spread the photographs over the concepts

@@ -3,7 +3,8 @@
     results = summarise_cells(bench, timing, zero_cells, finetune_tasks)
 
 Fine-tuning figures use the concepts for which every start of the row is finished, so that starts are compared
-on the same concepts; "cut" says where that is fewer than the grid asks for.
+on the same concepts; "cut" says where that is fewer than the grid asks for. Own adapters that diverged are the
+exception: their start lacks those concepts, and has a smaller "n".
 """
 
 from __future__ import annotations

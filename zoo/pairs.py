@@ -17,6 +17,7 @@ import io
 import os
 import random
 import shutil
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,11 @@ from zoo.errors import WeightzooError
 from zoo.files import PathLike
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
+# whatever Pillow's readers raise for content that is not what it should be; UnidentifiedImageError is an OSError
+PILLOW_ERRORS = (
+    OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError, NotImplementedError,
+    struct.error,
+)  # fmt: skip
 SMALLEST_CROP = 0.25  # of the short side; the largest crop is all of it
 Pair = tuple[str, Image.Image, Image.Image]
 
@@ -200,7 +206,7 @@ def _size(image: Image.Image) -> str:
 def _open_image(label: str, data: Path | bytes) -> Image.Image:
     try:
         return open_image(data)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (*PILLOW_ERRORS, Image.DecompressionBombError) as error:
         reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
         raise WeightzooError(f"cannot read the image {label} ({reason}); replace or remove it") from None
 

@@ -15,6 +15,7 @@ it costs seconds, and the files are plain JSON and safetensors.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +177,8 @@ def read_peft(folder: PathLike) -> PeftFolder:
             f"{folder} lacks one factor of {min(set(down) ^ set(up))}; fetch the adapter again"
         )
     for layer, value in up.items():
-        if value.dim() < 2 or down[layer].dim() < 2 or not value[0].numel() == len(down[layer]) > 0:
+        fits = value.dim() > 1 and down[layer].dim() > 1 and math.prod(value.shape[1:]) == len(down[layer])
+        if not fits or 0 in (*value.shape, *down[layer].shape):
             shapes = f"{list(value.shape)} and {list(down[layer].shape)}"
             raise WeightzooError(f"{folder}: the factors of {layer} do not fit ({shapes}); fetch the adapter again")
         scaled = value.flatten(1) * scaling(folder, config, layer, len(down[layer]))

@@ -19,12 +19,11 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, atomic_path
+from zoo.pairs import PILLOW_ERRORS
 
 MAX_PIXELS = 120_000_000
 MAX_SIDE = 65_500  # that of JPEG: an edit holds maps that are as wide as the picture, however thin it is
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
-# whatever Pillow's readers raise for content that is not what it should be
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError, NotImplementedError)
 LONGEST = {"JPEG": MAX_SIDE, "WEBP": 16_383}  # pixels of a side that a format can hold
 OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}, "PNG": {"compress_level": 4}}
 
@@ -59,7 +58,7 @@ def read_photo(path: PathLike) -> Photo:
         raise WeightzooError(
             f"{path} has more than {MAX_PIXELS // 10**6} megapixels; reduce it first"
         ) from None
-    except BROKEN as error:
+    except PILLOW_ERRORS as error:
         reason = "no image format that is known here" if isinstance(error, UnidentifiedImageError) else error
         raise WeightzooError(
             f"{path} is not a readable image ({reason}); give a JPEG, PNG, WebP or TIFF"

@@ -123,6 +123,24 @@ def test_dry_run_prints_the_plan(run, monkeypatch):
     assert result.json["fleets"] >= 3 and result.json["bytes"] > 0 and result.json["gpu_hours"] == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "workers"),
+    [
+        (("--device", "cuda"), 1),  # two local fleets would share one GPU's memory
+        (("--executor", "ray", "--gpus-per-fleet", "0.5"), 3),
+        ((), 3),
+    ],
+)
+def test_workers_by_default(run, monkeypatch, options, workers):
+    import pipeline.calibrate
+
+    asked = []
+    monkeypatch.setattr("cli.build.cores", lambda: 3)
+    monkeypatch.setattr(pipeline.calibrate, "calibrate", lambda *given: asked.append(given[2]) or {})
+    assert run("build", "--preset", "tiny", "--dry-run", *options).code == 0
+    assert asked == [workers]
+
+
 def test_download_copies_and_verifies(run, world, tmp_path, monkeypatch):
     (tmp_path / "embedded").mkdir()
     (tmp_path / "embedded" / "weightzoo-small").symlink_to(world / "zoo")

@@ -20,7 +20,7 @@ from pipeline.freeze import freeze
 from pipeline.plan import plan_fleets
 from pipeline.process import prepare_process
 from zoo import files
-from zoo.concepts import Concept
+from zoo.concepts import Concept, write_concepts
 from zoo.errors import Interrupted, WeightzooError
 from zoo.manifest import MANIFEST_FILE, read_rejected, verify_run
 from zoo.run import open_zoo
@@ -98,8 +98,9 @@ def test_the_base_is_trained_on_the_device_of_the_fleets(micro, tmp_path):
 
 @pytest.mark.gpu
 def test_a_base_from_a_gpu_comes_back_to_the_cpu(micro):
-    targets = torch.rand(2, 4, 3, 16, 16, device="cuda")
-    networks = train_base(micro.generator_config(), micro.discriminator, targets[0], targets, micro.base)
+    targets = torch.rand(2, 4, 3, 16, 16)
+    gan, patchgan = micro.generator_config(), micro.discriminator
+    networks = train_base(gan, patchgan, targets[0], targets, micro.base, "cuda")
     assert {str(value.device) for part in networks for value in part.state_dict().values()} == {"cpu"}
 
 
@@ -167,6 +168,15 @@ def test_a_launch_that_was_stopped_while_it_froze_binds_nobody(micro, tmp_path, 
     for folder in ("run", "fresh"):
         freeze(tmp_path / folder, other, micro_concepts()[1:])
     assert contents(tmp_path / "run") == contents(tmp_path / "fresh")
+
+
+def test_a_person_s_own_list_of_concepts_is_not_overwritten(micro, tmp_path):
+    write_concepts(tmp_path / "concepts.jsonl", micro_concepts()[1:])
+    before = contents(tmp_path)
+    with pytest.raises(WeightzooError, match="the first difference is line 1"):
+        freeze(tmp_path, micro, micro_concepts())
+    assert contents(tmp_path) == before
+    freeze(tmp_path, micro, micro_concepts()[1:])
 
 
 def test_kid_needs_two_test_crops(micro):

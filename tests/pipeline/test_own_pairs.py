@@ -1,5 +1,6 @@
 """Teams' own pairs and photographs, and teachers whose targets are stored: what is trained on is what is kept."""
 
+import shutil
 from dataclasses import replace
 
 import fsspec
@@ -205,6 +206,12 @@ def test_an_expensive_teacher_is_asked_once_and_its_pairs_are_kept(micro, stored
     (run_dir / "pairs" / names[0]).unlink()
     repair(run_dir)
     assert contents(run_dir) == whole
+
+    copy = shutil.copytree(run_dir, tmp_path / "copy")
+    shutil.rmtree(copy / "pairs")  # as a download is
+    sound = contents(copy)
+    repair(copy)
+    assert contents(copy) == sound
 
     samples = list(webdataset.WebDataset(str(run_dir / "pairs" / names[1]), shardshuffle=False))
     assert [sample["__key__"] for sample in samples][:2] == ["a/train-0000", "a/train-0001"]

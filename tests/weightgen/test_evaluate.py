@@ -367,6 +367,9 @@ def test_an_own_adapter_that_diverges_is_missed_alone(world, tmp_path, monkeypat
     zero = {row["init"]: row["n"] for row in results["zero_step"]}
     final = {row["init"]: row["n"] for row in results["final"]}
     assert (zero["polished"], zero["own"]) == (2, 1) and final == {"polished": 2, "own": 1}
+    monkeypatch.setattr(cells, "train_fleet", train_fleet)
+    later = evaluate(config_of(world, grid=grid), tmp_path)
+    assert {row["n"] for row in (*later["zero_step"], *later["final"])} == {2} and not later["failures"]
 
 
 def test_concepts_may_have_unequal_numbers_of_test_pairs(world, tmp_path):

@@ -24,6 +24,7 @@ from zoo.gans.e2gan import E2ganConfig
 from zoo.gans.pix2pix import Pix2pixConfig
 from zoo.local_affine import fit_local_affine, interpolation
 from zoo.lora import initial_adapter, load_adapter, merge, save_base
+from zoo.pairs import read_pairs
 from zoo.peft_format import save_peft
 from zoo.photo_file import read_photo, write_photo
 
@@ -296,3 +297,11 @@ def test_twelve_megapixels_in_a_minute_and_four_gigabytes(tmp_path):
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 4e6  # kilobytes
     with Image.open(tmp_path / "out.jpg") as out:
         assert out.size == (3000, 4000)
+
+
+def test_a_broken_orientation_is_a_broken_picture(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (8, 8)).save(path, exif=b"II*\0")
+    for read in (read_photo, lambda path: read_pairs(path.parent, minimum=1)):
+        with pytest.raises(WeightzooError, match="photo.png"):
+            read(path)

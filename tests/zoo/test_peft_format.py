@@ -162,6 +162,7 @@ DOWN, UP = (f"base_model.model.stem.lora_{letter}.weight" for letter in "AB")
         (torch.ones(3), torch.ones(8, 3), "factors of stem do not fit"),
         (torch.ones(2, 3), torch.ones(8), "factors of stem do not fit"),
         (torch.ones(0, 3), torch.ones(8, 0), "factors of stem do not fit"),
+        (torch.ones(2, 3), torch.ones(0, 2), "factors of stem do not fit"),
         (torch.ones(2, 3, 3, 3), torch.full((8, 2, 1, 1), 3e38), "stem.lora_B holds NaN or infinite"),
         (torch.ones(1, 10**6), torch.ones(10**6, 1), r"stem.weight is \(1000000, 1000000\) there"),
     ],

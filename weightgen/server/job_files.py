@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from pydantic import ValidationError
 
 from weightgen.server.schemas import JobEvent
 from zoo.files import write_json
@@ -68,10 +70,13 @@ def clean(state: Path, kept: int) -> None:
 
 
 def append_event(folder: Path, event: JobEvent) -> None:
-    """One line more; a line is written by one call, so that readers never see half of it twice."""
+    """One line more, on a line of its own even after one that a full disk cut off."""
     line = json.dumps(event.model_dump(exclude_none=True), sort_keys=True) + "\n"
-    with (folder / "events.jsonl").open("a", encoding="utf-8") as file:
-        file.write(line)
+    with (folder / "events.jsonl").open("ab+") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read(1) == b"\n" else "\n" + line
+        file.write(line.encode())
 
 
 def read_events(folder: Path) -> list[JobEvent]:
@@ -82,8 +87,9 @@ def read_events(folder: Path) -> list[JobEvent]:
         return []
     events: list[JobEvent] = []
     for line in text[: text.rfind("\n") + 1].splitlines():
-        events.append(JobEvent.model_validate_json(line))
-        if events[-1].final:
+        with contextlib.suppress(ValidationError):  # a line that a full disk cut off
+            events.append(JobEvent.model_validate_json(line))
+        if events and events[-1].final:
             break
     return events
 

@@ -172,13 +172,15 @@ class Jobs:
         self.running[job] = process
         ended = asyncio.ensure_future(process.wait())
         ends = time.monotonic() + seconds
-        while not ended.done():
-            late = time.monotonic() >= ends
-            if late or is_cancelled(folder):
+        try:
+            while not ended.done():
+                if time.monotonic() >= ends or is_cancelled(folder):
+                    return f"it took more than {seconds:g} s and was stopped; give fewer seconds or smaller pictures"
+                await asyncio.wait({ended}, timeout=min(LOOK, max(0.0, ends - time.monotonic())))
+        finally:  # whatever ended the watch, no job outlives its place
+            if not ended.done():
                 _kill(process)
                 await ended
-                return f"it took more than {seconds:g} s and was stopped; give fewer seconds or smaller pictures"
-            await asyncio.wait({ended}, timeout=min(LOOK, max(0.0, ends - time.monotonic())))
         return "its process ended early (out of memory?); try fewer or smaller pictures"
 
     def _note(self) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from weightgen.server.problems import Problem
+from zoo.pairs import PILLOW_ERRORS
 from zoo.photo_file import Photo, check_side, decode
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
@@ -41,7 +42,7 @@ def read_upload(data: bytes, most_bytes: int, most_pixels: int, what: str = "the
         raise too_large(what, most_pixels, "far too many pixels") from None
     except UnidentifiedImageError:
         raise Problem(400, f"{what} is not a readable image; give a JPEG, PNG, WebP or TIFF") from None
-    except (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, ArithmeticError):
+    except PILLOW_ERRORS:
         raise Problem(400, f"{what} is broken or cut off; send it again, or save it anew") from None
 
 

@@ -144,3 +144,5 @@ def test_events_end_with_the_first_final_one_and_half_a_line_is_no_event(tmp_pat
     assert [event.event for event in read_events(tmp_path)] == ["waiting", "cancelled"]
     (tmp_path / "events.jsonl").write_text('{"event": "waiting"}\n{"event": "runn')
     assert last_event(tmp_path).event == "waiting"
+    append_event(tmp_path, JobEvent(event="failed", error="the disk is full"))
+    assert [event.event for event in read_events(tmp_path)] == ["waiting", "failed"]
