@@ -44,16 +44,3 @@ def zoo_folder(data: str | None) -> Path:
             f"{folder} is no finished zoo (it has no manifest.json); finish it with `weightzoo build`"
         )
     return folder
-
-
-def keep_base(adapter: Path, base: Path) -> None:
-    """Copy the base generator beside an adapter, where it would not be found otherwise."""
-    from zoo.errors import WeightzooError
-    from zoo.files import write_bytes
-    from zoo.peft_format import find_base, load_peft
-
-    _, metadata = load_peft(adapter)
-    try:
-        find_base(metadata, adapter)
-    except WeightzooError:
-        write_bytes(adapter / "base" / "generator.safetensors", base.read_bytes())

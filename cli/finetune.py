@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.embedded import keep_base, model_folder, zoo_folder
+from cli.embedded import model_folder, zoo_folder
 from cli.output import JsonOption, cell, emit, quiet_progress
 
 
@@ -58,6 +58,7 @@ def finetune(
     from weightgen.finetune import FinetuneConfig
     from weightgen.finetune import finetune as run
     from weightgen.inits import Origins
+    from zoo.peft_format import keep_base
 
     config = FinetuneConfig(
         mode=mode,

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.embedded import keep_base, model_source
+from cli.embedded import model_source
 from cli.output import JsonOption, emit, quiet_progress
 
 
@@ -49,6 +49,7 @@ def generate(
 
     from weightgen import generate as library
     from weightgen.model_folder import load_model_folder
+    from zoo.peft_format import keep_base
 
     library.wordings([prompt])  # an empty prompt is refused before anything is loaded
     opened = load_model_folder(library.open_model(model_source(model)))

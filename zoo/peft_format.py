@@ -27,7 +27,15 @@ from torch import Tensor, nn
 
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
-from zoo.files import EMBEDDED_DIR, PathLike, atomic_path, read_json_object, sha256_file, write_json
+from zoo.files import (
+    EMBEDDED_DIR,
+    PathLike,
+    atomic_path,
+    read_json_object,
+    sha256_file,
+    write_bytes,
+    write_json,
+)
 from zoo.gans import GANS
 from zoo.layout import WeightLayout
 from zoo.lora import Adapter, check_adapter, plain
@@ -293,3 +301,12 @@ def find_base(metadata: Mapping[str, Any], near: PathLike) -> Path:
     raise WeightzooError(
         f"the base generator of {near} (sha256 {wanted[:12]}...) is not at hand; name its file with --base"
     )
+
+
+def keep_base(folder: PathLike, base: PathLike) -> None:
+    """Copy the base generator into an adapter's folder, where it would not be found otherwise."""
+    folder = Path(folder)
+    try:
+        find_base(read_metadata(folder), folder)
+    except WeightzooError:
+        write_bytes(folder / "base" / "generator.safetensors", Path(base).read_bytes())

@@ -19,7 +19,6 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,9 +32,9 @@ from weightgen.starts import find_best
 from weightgen.text import MAX_LENGTH, load_text_encoder
 from zoo.apply import edit_photo, load_network
 from zoo.errors import WeightzooError
-from zoo.files import PathLike, sha256_file, write_bytes
+from zoo.files import PathLike, sha256_file
 from zoo.lora import Adapter, load_base, merge
-from zoo.peft_format import find_base, save_peft
+from zoo.peft_format import keep_base, save_peft
 from zoo.photo_file import Photo
 from zoo.tensors import tensor_bytes
 
@@ -159,16 +158,8 @@ class Engine:
         with tempfile.TemporaryDirectory(prefix="weightzoo-") as name:
             folder = Path(name) / "adapter"
             save_peft(folder, self.base, adapter, metadata)
-            keep_base(folder, metadata, self.model.base_generator_path)
+            keep_base(folder, self.model.base_generator_path)
             return zip_folder(folder)
-
-
-def keep_base(folder: Path, metadata: Mapping[str, Any], base: Path) -> None:
-    """Copies the base generator into the PEFT folder of an adapter, unless every installation has it."""
-    try:
-        find_base(metadata, folder)
-    except WeightzooError:  # nobody else would find it either
-        write_bytes(folder / "base" / "generator.safetensors", base.read_bytes())
 
 
 def zip_folder(folder: Path) -> bytes:

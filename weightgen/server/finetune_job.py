@@ -12,13 +12,12 @@ from typing import Any
 
 from weightgen.finetune import FinetuneConfig, finetune
 from weightgen.inits import Origins
-from weightgen.server.engine import keep_base
 from weightgen.server.job_files import append_event, is_over
 from weightgen.server.schemas import JobEvent
 from weightgen.starts import find_best
 from zoo.errors import WeightzooError
 from zoo.files import read_json
-from zoo.peft_format import load_peft
+from zoo.peft_format import keep_base
 
 EVALUATE_EVERY = 10  # steps; a point of the curve about every half second
 NICE = 5  # answers to visitors come first
@@ -51,7 +50,7 @@ def run(folder: Path) -> None:
             folder / "pairs", job["prompt"], init, folder / "result", origins, config, on_row=on_row
         )
         if job["mode"] == "adapter":
-            keep_base(folder / "result", load_peft(folder / "result")[1], origins.base_path)
+            keep_base(folder / "result", origins.base_path)
     except Cancelled:
         return
     except WeightzooError as error:
