@@ -165,7 +165,13 @@ def freeze(config: EvaluateConfig, out_dir: Path) -> None:
     path = out_dir / "config.json"
     if not path.exists():
         save_config(path, config)
-    elif difference := config_diff(load_config(EvaluateConfig, path), config):
+        return
+    try:
+        frozen = load_config(EvaluateConfig, path)
+    except WeightzooError as error:
+        hint = "if another version of weightzoo began this evaluation, choose another folder"
+        raise WeightzooError(f"{error}; {hint}") from None
+    if difference := config_diff(frozen, config):
         raise WeightzooError(
             f"{out_dir} holds an evaluation with another setting ({'; '.join(difference.splitlines())}); "
             "choose another folder, or delete it to start again"

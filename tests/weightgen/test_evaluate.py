@@ -350,6 +350,12 @@ def test_another_setting_is_refused(evaluated, world):
         evaluate(config_of(world, learning_rates=other), out)
 
 
+def test_an_evaluation_of_another_version_is_refused(world, tmp_path):
+    write_json(tmp_path / "config.json", {"learning_rates": None})
+    with pytest.raises(WeightzooError, match=r"config\.json: .* another version .* choose another folder"):
+        evaluate(config_of(world), tmp_path)
+
+
 def test_an_own_adapter_that_diverges_is_missed_alone(world, tmp_path, monkeypatch):
     def poisoned(*args, **more):
         result = train_fleet(*args, **more)
