@@ -31,7 +31,7 @@ def evaluate(
     full: Annotated[bool, typer.Option("--full", help="The same as --grid full: about four hours.")] = False,
     zero_steps_only: Annotated[bool, typer.Option("--zero-steps-only", help="No fine-tuning.")] = False,
     rates: Annotated[
-        Path | None, typer.Option(help="learning_rates.json of an earlier --choose-rates.  [default: 2e-2 for all]")
+        Path | None, typer.Option(help="Of an earlier --choose-rates, a JSON file.  [default: 4e-2; scratch 2e-2]")
     ] = None,
     choose_rates: Annotated[
         bool, typer.Option("--choose-rates", help="Choose learning rates on validation concepts first.")
@@ -130,7 +130,7 @@ def run_evaluation(
         pairs_dirs=tuple(str(folder) for folder in made.folders),
         models={name: str(path) for name, path in models.items()},
         grid=grid,
-        learning_rates=LearningRates.load(rates),
+        learning_rates=LearningRates.load(rates) if rates else LearningRates(),
         near_duplicates=text(made.near_duplicates),
         pictures_dir=text(made.pictures),
     )

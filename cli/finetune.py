@@ -26,7 +26,7 @@ def finetune(
     mode: Annotated[str, typer.Option(help="full: all weights; adapter: a PEFT folder.")] = "full",
     seconds: Annotated[float | None, typer.Option(help="Time limit instead of steps.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps.  [default: 300]")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Other than the mode's default.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="[default: 4e-2; from scratch 2e-2]")] = None,
     batch_size: Annotated[int, typer.Option(help="Pairs a step.")] = 4,
     test_pairs: Annotated[
         Path | None, typer.Option(help="Pairs to measure on; without it 20 % of --pairs are held out.")

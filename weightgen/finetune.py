@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from weightgen.grid import DEFAULT_RATE
+from weightgen.grid import default_rate
 from weightgen.inits import Origins, Start, make_start, prepare
 from weightgen.optimizing import pick_device
 from zoo.config import to_dict
@@ -57,7 +57,7 @@ class FinetuneConfig:
     Args:
         mode: "full" trains all weights (adapter merged), "adapter" the adapter only.
         steps: training steps; with `seconds` a wall-clock budget (initialisation included) takes their place.
-        learning_rate: None takes `weightgen.grid.DEFAULT_RATE`.
+        learning_rate: None takes `weightgen.grid.default_rate`.
         eval_every: steps between evaluations; None takes `POINTS`, or `SHARES` of a time budget.
         crops: training squares per pair; None: one where the pairs are hardly larger than the training size,
             otherwise as many as make about 256.
@@ -241,7 +241,7 @@ def finetune_many(
     if not isinstance(tensors, PairTensors):
         tensors = tensors(start.generator.config.image_size)
     tensors = tensors.to(device)
-    rate = config.learning_rate or DEFAULT_RATE
+    rate = config.learning_rate or default_rate(init)
     training = GanTrainConfig(
         steps=config.steps,
         batch_size=config.batch_size,

@@ -33,7 +33,6 @@ SCRATCH_STEPS = {16: 600, 64: 1000, 256: 1500, 1000: 1500}
 BUDGETS = (25, 50, 100)
 START_STEPS = {16: 300, 64: 300, 256: 400, 1000: 400}
 FEW_STEPS = 20  # DDIM steps of `generated_few_steps`
-RATES_FILE = Path(__file__).parent / "learning_rates.json"
 
 
 @dataclass(frozen=True)
@@ -174,14 +173,20 @@ GRIDS: dict[str, Callable[[], Grid]] = {"tiny": tiny, "reduced": reduced, "full"
 
 
 TRIALS = (2e-2, 4e-2)  # what every (start, mode) is tried with on the validation concepts
-DEFAULT_RATE = 2e-2
+DEFAULT_RATES = {"scratch": 2e-2}
+DEFAULT_RATE = 4e-2  # of every other start; both are what the full grid's trials chose
+
+
+def default_rate(init: str) -> float:
+    """The learning rate of fine-tuning from a start that was not tried."""
+    return DEFAULT_RATES.get(init, DEFAULT_RATE)
 
 
 @dataclass(frozen=True)
 class LearningRates:
     """Learning rates by "init/mode/pairs".
 
-    What was never tried falls back to the nearest tried number of pairs of that start, then to a default.
+    What was never tried falls back to the nearest tried number of pairs of that start, then to `default_rate`.
     """
 
     chosen: dict[str, float] = field(default_factory=dict)
@@ -191,13 +196,11 @@ class LearningRates:
         tried = {int(p): self.chosen[key] for key, (start, p) in keys.items() if start == f"{init}/{mode}"}
         if tried:
             return tried[min(tried, key=lambda p: abs(p - pairs))]
-        return DEFAULT_RATE
+        return default_rate(init)
 
     @classmethod
-    def load(cls, path: Path | str | None = None) -> LearningRates:
-        """Reads `{"chosen": [{"init", "mode", "pairs", "learning_rate"}]}`; the packaged file by default."""
-        if path is None:
-            return cls.load(RATES_FILE) if RATES_FILE.exists() else cls()
+    def load(cls, path: Path | str) -> LearningRates:
+        """Reads `{"chosen": [{"init", "mode", "pairs", "learning_rate"}]}`."""
         rows: list[dict[str, Any]] = read_json(path).get("chosen", [])
         try:
             return cls(

@@ -14,7 +14,7 @@ from weightgen.bench import bench_of, own_path
 from weightgen.choose_rates import choose, choose_learning_rates, trial_tasks
 from weightgen.evaluate import evaluate
 from weightgen.goals import goals
-from weightgen.grid import DEFAULT_RATE, GRIDS, TRIALS, FinetuneRow, LearningRates
+from weightgen.grid import GRIDS, TRIALS, FinetuneRow, LearningRates, default_rate
 from weightgen.heldout import HeldOut, shuffled, wordings
 from weightgen.intervals import censored_quantile, paired_ratio, pooled_kid
 from weightgen.normalize import BlockStatistics
@@ -216,7 +216,7 @@ def test_grids_are_complete():
 
 def test_learning_rates(tmp_path):
     rates = LearningRates({"base/full/16": 3e-3})
-    assert rates.of("base", "full", 64) == 3e-3 and rates.of("scratch", "full", 16) == DEFAULT_RATE
+    assert rates.of("base", "full", 64) == 3e-3 and rates.of("scratch", "full", 16) == default_rate("scratch")
     write_json(tmp_path / "rates.json", {"chosen": [{"init": "base"}]})
     with pytest.raises(WeightzooError, match="learning_rate"):
         LearningRates.load(tmp_path / "rates.json")

@@ -16,7 +16,7 @@ from weightgen.finetune import (
     load_pairs,
 )
 from weightgen.generate import generate, save_adapter
-from weightgen.grid import DEFAULT_RATE
+from weightgen.grid import default_rate
 from weightgen.inits import INITS, Origins, make_start
 from weightgen.model_folder import load_model_folder
 from weightgen.starts import find_best, find_models
@@ -118,7 +118,7 @@ def test_adapter_fine_tuning_writes_a_peft_folder(origins, world, tmp_path):
     summary = finetune(
         world[2], ["dusk", "evening"], "polished", tmp_path / "out", origins, config, test_pairs
     )
-    assert summary["held_out"] == [] and summary["pairs"] == 6 and summary["learning_rate"] == DEFAULT_RATE
+    assert summary["held_out"] == [] and summary["pairs"] == 6 and summary["learning_rate"] == default_rate("polished")
     base = load_base(origins.base_path)
     adapter, metadata = load_peft(tmp_path / "out", base)
     assert (
