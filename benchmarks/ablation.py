@@ -1,6 +1,6 @@
 """What the first stage of training owes to its parts: block size, grouping, denoiser, objective, number of steps.
 
-    python -m benchmarks.ablation [--seeds 0 1 2] [--steps 300] [--run-dir runs/ablation]
+    python -m benchmarks.ablation [--seeds 0 1 2] [--steps 300] [--optimizer muon] [--run-dir runs/ablation]
 
 Every variant is trained from the zoo's weights alone, with every seed, and keeps its best weights by validation R2.
 Measured on the zoo's validation concepts, each asked for by one paraphrase: R2 of the weights, always in blocks of 256
@@ -128,6 +128,7 @@ def results(yardstick: Yardstick, options: argparse.Namespace) -> Iterator[dict[
             config = replace(
                 config,
                 objective=replace(config.objective, **variant.objective),
+                optimizer=options.optimizer,
                 steps=options.steps * (UNET_TIMES if variant.denoiser == "unet1d" else 1),
                 seed=seed,
             )
@@ -138,7 +139,8 @@ def results(yardstick: Yardstick, options: argparse.Namespace) -> Iterator[dict[
                 found[steps].append(yardstick.measure(model, steps))
         for steps, measured in found.items():
             row = {key: spread([values[key] for values in measured]) for key in measured[0]}
-            yield {"variant": name, "denoising_steps": steps, "seeds": len(measured), **row}
+            about = {"optimizer": options.optimizer, "denoising_steps": steps, "seeds": len(measured)}
+            yield {"variant": name, **about, **row}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -148,6 +150,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--optimizer", choices=("muon", "adamw"), default="muon")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--run-dir", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--zoo", default="weightzoo-small")

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from benchmarks.machine import write_result
 from cli.pictures import Studio, open_studio
@@ -32,7 +33,7 @@ from pipeline.sources import crops, load_photos
 from weightgen.denoisers.layers import TextConditioning, TextReader
 from weightgen.generate import generate
 from weightgen.model_folder import load_model_folder
-from weightgen.optimizing import learning_rate_factor, parameter_groups, update_ema
+from weightgen.optimizing import learning_rate_factor, make_optimizers, set_learning_rate, update, update_ema
 from weightgen.pictures import PictureBatch, picture_loss
 from weightgen.polish import PolishConfig
 from weightgen.prefetch import prefetch
@@ -56,15 +57,16 @@ class TextConditionedGenerator(nn.Module):
         self.shapes = {name: value.shape for name, value in named.items() if value.dim() == 1}
         self.text = TextConditioning(text_width, width)
         self.reader = TextReader(width, heads=5, num_layers=layers, queries=8, dropout=0.1)
-        self.head = nn.Linear(8 * width, sum(shape.numel() for shape in self.shapes.values()))
-        nn.init.zeros_(self.head.weight)
-        self.head.bias.data = torch.cat([named[name].detach() for name in self.shapes])
+        initial = torch.cat([named[name].detach() for name in self.shapes])
+        # no nn.Linear: AdamW's, as the weight generator's own output is
+        self.head, self.head_bias = nn.Parameter(torch.zeros(len(initial), 8 * width)), nn.Parameter(initial)
 
     def forward(self, text: TextStates, images: Tensor) -> Tensor:
         """Text of K prompts and images [N, 3, S, S] or [K, N, 3, S, S] -> [K, N, 3, S, S]."""
         read = self.reader(*self.text(text.tokens, text.mask, text.pooled))
-        flat = self.head(read.flatten(1)).split([shape.numel() for shape in self.shapes.values()], 1)
-        own: Params = dict(zip(self.shapes, flat, strict=True))
+        flat = F.linear(read.flatten(1), self.head, self.head_bias)
+        parts = flat.split([shape.numel() for shape in self.shapes.values()], 1)
+        own: Params = dict(zip(self.shapes, parts, strict=True))
         return run_generators(self.generator, own, images)
 
 
@@ -94,7 +96,7 @@ def train_text_conditioned(
     torch.manual_seed(0)
     network, config = TextConditionedGenerator(merge(load_base(base)), encoder.width), PolishConfig()
     averaged = deepcopy(network).eval().requires_grad_(False)
-    optimizer = torch.optim.AdamW(parameter_groups(network, config.weight_decay), learning_rate, fused=True)
+    optimizers = make_optimizers(network, config.optimizer, learning_rate, config.weight_decay).values()
     validation, stream = studio.validation_batches(), prefetch(prepared(studio.batches(), encoder))
     best, kept, steps, started, progress = math.inf, averaged.state_dict(), 0, time.perf_counter(), 0.0
     with closing(stream):
@@ -105,13 +107,11 @@ def train_text_conditioned(
             if progress >= 1:
                 break
             batch = next(stream)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate * learning_rate_factor(progress, config.warmup)
+            set_learning_rate(optimizers, learning_rate * learning_rate_factor(progress, config.warmup))
             loss = picture_loss(network(encoder.encode(batch.prompts).trim(), batch.sources), batch.targets)
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
-            optimizer.step()
-            optimizer.zero_grad()
+            update(optimizers)
             steps += 1
             update_ema(averaged, network, min(config.ema_decay, steps / (steps + 9)))
             progress = (time.perf_counter() - started) / seconds

@@ -3,7 +3,7 @@
     save_checkpoint(folder, step, tensors, state, keep=2)
     found = load_checkpoint(folder)                # the newest one: (tensors, state), or None
 
-Nested names are flat: "denoiser.input", "ema.input", "optimizer.0.exp_avg". No pickle anywhere.
+Nested names are flat: "denoiser.input", "ema.input", "adamw.0.exp_avg". No pickle anywhere.
 """
 
 from __future__ import annotations
@@ -66,28 +66,42 @@ def save_training(
     folder: str | Path,
     step: int,
     networks: Mapping[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
+    optimizers: Mapping[str, torch.optim.Optimizer],
     state: Mapping[str, Any],
     keep: int = 2,
 ) -> Path:
     """Writes everything that is needed to go on exactly from here."""
-    tensors = with_prefix("optimizer", optimizer_tensors(optimizer))
+    tensors: dict[str, Tensor] = {}
+    for name, optimizer in optimizers.items():
+        tensors |= with_prefix(name, optimizer_tensors(optimizer))
     for name, network in networks.items():
         tensors |= with_prefix(name, network.state_dict())
     return save_checkpoint(folder, step, tensors, state, keep)
 
 
 def load_training(
-    folder: str | Path, networks: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
+    folder: str | Path,
+    networks: Mapping[str, nn.Module],
+    optimizers: Mapping[str, torch.optim.Optimizer],
 ) -> dict[str, Any] | None:
-    """Puts the newest checkpoint of `save_training` back; returns its state, or None when there is none."""
+    """Puts the newest checkpoint of `save_training` back; returns its state, or None when there is none.
+
+    Raises:
+        WeightzooError: it is one of other optimisers.
+    """
     found = load_checkpoint(folder)
     if found is None:
         return None
     tensors, state = found
     for name, network in networks.items():
         network.load_state_dict(under(name, tensors))
-    load_optimizer(optimizer, under("optimizer", tensors))
+    for name, optimizer in optimizers.items():
+        if not (stored := under(name, tensors)):
+            raise WeightzooError(
+                f"the checkpoints of {folder} have no state of the optimiser {name}: another version of weightzoo "
+                "wrote them; train into another folder"
+            )
+        load_optimizer(optimizer, stored)
     return state
 
 

@@ -1,13 +1,14 @@
-"""What both training stages do at every step: seed, progress, learning rate, weight decay, averaged weights, device."""
+"""What both training stages do at every step: seed, progress, optimisers, learning rate, averaged weights, device."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from weightgen.muon import Muon
 from zoo.errors import WeightzooError
 
 
@@ -23,14 +24,50 @@ def share_done(step: int, steps: int, elapsed: float, seconds: float | None) -> 
     return min(elapsed / max(seconds, 1e-9), 1.0)
 
 
-def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay for matrices, none for vectors (biases, norms, null states)."""
-    matrices = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
-    return [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+def make_optimizers(
+    network: nn.Module, name: str, learning_rate: float, weight_decay: float
+) -> dict[str, torch.optim.Optimizer]:
+    """The optimisers that share out a network's parameters, by name.
+
+    "muon": Muon for the matrices of linear layers, and AdamW for the rest; "adamw": AdamW alone. Vectors (biases,
+    norms, null states) have no weight decay.
+    """
+    matrices = linear_weights(network) if name == "muon" else []
+    taken = set(map(id, matrices))
+    rest = [p for p in network.parameters() if id(p) not in taken]
+    groups = [
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    optimizers: dict[str, torch.optim.Optimizer] = {"adamw": torch.optim.AdamW(groups, learning_rate, fused=True)}
+    if matrices:
+        optimizers["muon"] = Muon(matrices, learning_rate, weight_decay)
+    return optimizers
+
+
+def linear_weights(network: nn.Module) -> list[Tensor]:
+    """Weights of linear layers and of attention's projections, each once. Embeddings are not among them."""
+    found: list[Tensor] = []
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            found.append(module.weight)
+        elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
+            found.append(module.in_proj_weight)
+    return list(dict.fromkeys(found))
+
+
+def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], learning_rate: float) -> None:
+    """For the next step."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+
+
+def update(optimizers: Iterable[torch.optim.Optimizer]) -> None:
+    """A step of each, and no gradients afterwards."""
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad()
 
 
 def learning_rate_factor(progress: float, warmup: float) -> float:

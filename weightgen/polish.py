@@ -22,7 +22,7 @@ from contextlib import closing
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,10 +33,12 @@ from weightgen.model_folder import ModelFolder, load_model_folder, save_model_fo
 from weightgen.objective import one_step
 from weightgen.optimizing import (
     learning_rate_factor,
-    parameter_groups,
+    make_optimizers,
     pick_device,
+    set_learning_rate,
     share_done,
     step_seed,
+    update,
     update_ema,
 )
 from weightgen.pictures import Batches, PictureBatch, batches_from, check_batch, picture_loss
@@ -61,6 +63,7 @@ class PolishConfig:
 
     Args:
         steps: training steps, unless a limit in seconds is given.
+        optimizer: see `weightgen.optimizing.make_optimizers`.
         edge_weight: weight of the L1 between the gradients of image and target, beside plain L1.
         noise_fraction: share of the networks that start from noise; the others from zeros, as in `one_step`.
         use_dropout: whether the denoiser's dropout stays on.
@@ -70,6 +73,7 @@ class PolishConfig:
     """
 
     steps: int = 4000
+    optimizer: Literal["muon", "adamw"] = "muon"
     learning_rate: float = 4e-4
     weight_decay: float = 0.05
     warmup: float = 0.03
@@ -153,8 +157,9 @@ class Polishing:
         self.denoiser = self.denoiser.to(self.device).train(config.use_dropout).requires_grad_(True)
         self.ema = deepcopy(self.denoiser).eval().requires_grad_(False)
         self.networks = {"denoiser": self.denoiser, "ema": self.ema}  # of a checkpoint
-        groups = parameter_groups(self.denoiser, config.weight_decay)
-        self.optimizer = torch.optim.AdamW(groups, config.learning_rate, fused=True)
+        self.optimizers = make_optimizers(
+            self.denoiser, config.optimizer, config.learning_rate, config.weight_decay
+        )
         self.step, self.elapsed, self.best, self.skipped = 0, 0.0, math.inf, 0
         self.rows: list[dict[str, Any]] = []  # metrics.jsonl
 
@@ -220,20 +225,20 @@ class Polishing:
         config = self.config
         if config.use_dropout:  # the only thing that draws from the global generator
             torch.manual_seed(step_seed(config.seed, self.step))
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * learning_rate_factor(self.progress, config.warmup)
+        learning_rate = config.learning_rate * learning_rate_factor(self.progress, config.warmup)
+        set_learning_rate(self.optimizers.values(), learning_rate)
         images = self.outputs(self.denoiser, batch, self.noise(len(batch.prompts)))
         loss = picture_loss(images, batch.targets.to(self.device), config.edge_weight)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.denoiser.parameters(), config.clip_norm)
         self.step += 1
         if bool(torch.isfinite(loss + norm)):
-            self.optimizer.step()
+            update(self.optimizers.values())
             update_ema(self.ema, self.denoiser, min(config.ema_decay, self.step / (self.step + 9)))
             self.skipped = 0
         else:
+            self.denoiser.zero_grad()
             self.skipped += 1
-        self.optimizer.zero_grad()
         if self.skipped > config.max_skipped:
             raise WeightzooError(
                 f"the gradient was not finite in {self.skipped} steps in a row, up to {self.step}; lower "
@@ -268,11 +273,11 @@ class Polishing:
         best = self.best if math.isfinite(self.best) else None
         state = {"elapsed": self.elapsed, "best": best, "skipped": self.skipped, "rows": self.rows}
         folder = self.out_dir / "checkpoints"
-        save_training(folder, self.step, self.networks, self.optimizer, state, self.config.keep_checkpoints)
+        save_training(folder, self.step, self.networks, self.optimizers, state, self.config.keep_checkpoints)
 
     def restore(self) -> None:
         """Goes back to the newest checkpoint, if there is one."""
-        state = load_training(self.out_dir / "checkpoints", self.networks, self.optimizer)
+        state = load_training(self.out_dir / "checkpoints", self.networks, self.optimizers)
         if state is not None:
             self.step, self.elapsed, self.skipped = state["step"], state["elapsed"], state["skipped"]
             self.best = math.inf if state["best"] is None else state["best"]

@@ -30,10 +30,12 @@ from weightgen.loader import load
 from weightgen.objective import draw, loss, make_scheduler, one_step
 from weightgen.optimizing import (
     learning_rate_factor,
-    parameter_groups,
+    make_optimizers,
     pick_device,
+    set_learning_rate,
     share_done,
     step_seed,
+    update,
     update_ema,
 )
 from weightgen.stopping import stop_between_steps
@@ -136,10 +138,10 @@ class Training:
         self.ema = deepcopy(self.denoiser).eval().requires_grad_(False)
         self.networks = {"denoiser": self.denoiser, "ema": self.ema}  # of a checkpoint
         self.scheduler = make_scheduler(config.objective)
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.denoiser, config.weight_decay), config.learning_rate, fused=True
+        self.optimizers = make_optimizers(
+            self.denoiser, config.optimizer, config.learning_rate, config.weight_decay
         )
-        self.step, self.best = 0, -math.inf
+        self.step, self.best, self.learning_rate = 0, -math.inf, 0.0
         self.rows: list[dict[str, Any]] = []  # metrics.jsonl
         self.elapsed = time.perf_counter() - started
 
@@ -206,8 +208,8 @@ class Training:
         """One optimiser and EMA update; returns the loss of this process's rows."""
         config, (first, stop) = self.config, (self.slots.start, self.slots.stop)
         torch.manual_seed(step_seed(config.seed, self.step))
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * learning_rate_factor(self.progress, config.warmup)
+        self.learning_rate = config.learning_rate * learning_rate_factor(self.progress, config.warmup)
+        set_learning_rate(self.optimizers.values(), self.learning_rate)
         # every process draws for the whole batch and takes its rows: how it is divided changes nothing
         draws = draw(
             config.batch_size, self.statistics.mask, config.objective, self.denoiser.independent_blocks
@@ -234,8 +236,7 @@ class Training:
                 f"the loss is not finite at step {self.step + 1} (learning rate {config.learning_rate:g}); "
                 f"lower the learning rate and train into a new folder (checkpoints stay in {self.out_dir})"
             )
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        update(self.optimizers.values())
         self.step += 1
         update_ema(self.ema, self.denoiser, min(config.ema_decay, self.step / (self.step + 9)))
         return value
@@ -261,7 +262,7 @@ class Training:
             "seconds": round(self.elapsed, 3),
             "loss": round(value, 6),
             "r2": round(r2, 6),
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self.learning_rate,
         }
         self.rows.append(row)
         write_rows(self.out_dir, self.rows)
@@ -278,11 +279,11 @@ class Training:
         best = self.best if math.isfinite(self.best) else None
         state = {"elapsed": self.elapsed, "best": best, "rows": self.rows}
         folder = self.out_dir / "checkpoints"
-        save_training(folder, self.step, self.networks, self.optimizer, state, self.config.keep_checkpoints)
+        save_training(folder, self.step, self.networks, self.optimizers, state, self.config.keep_checkpoints)
 
     def restore(self) -> None:
         """Goes back to the newest checkpoint, if there is one."""
-        state = load_training(self.out_dir / "checkpoints", self.networks, self.optimizer)
+        state = load_training(self.out_dir / "checkpoints", self.networks, self.optimizers)
         if state is not None:
             self.step, self.elapsed = state["step"], state["elapsed"]
             self.best = -math.inf if state["best"] is None else state["best"]

@@ -15,7 +15,7 @@ from tests.weightgen.server.conftest import picture
 from weightgen.serve import APP, ray_serve
 
 REPLICA = f"SERVE_REPLICA::{APP}#"
-WITHIN = 60  # seconds, for the new replica on a machine that is not idle; alone it takes about ten
+WITHIN = 150  # seconds, for the new replica on a machine that is not idle; alone it takes about ten
 
 
 def adapter(url: str) -> httpx2.Response:
@@ -23,7 +23,6 @@ def adapter(url: str) -> httpx2.Response:
 
 
 @pytest.mark.ray
-@pytest.mark.slow  # on processors that others use the new replica takes minutes: by hand, -m "ray and slow"
 @pytest.mark.timeout(280)
 def test_a_killed_replica_is_replaced(settings, monkeypatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
