@@ -1,6 +1,6 @@
 """What the first stage of training owes to its parts: block size, grouping, denoiser, objective, number of steps.
 
-    python -m benchmarks.ablation [--seeds 0 1 2] [--steps 300] [--optimizer muon] [--run-dir runs/ablation]
+    python -m benchmarks.ablation [--seeds 0 1 2] [--steps 300] [--optimizer adamw] [--run-dir runs/ablation]
 
 Every variant is trained from the zoo's weights alone, with every seed, and keeps its best weights by validation R2.
 Measured on the zoo's validation concepts, each asked for by one paraphrase: R2 of the weights, always in blocks of 256
@@ -150,7 +150,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--optimizer", choices=("muon", "adamw"), default="muon")
+    parser.add_argument("--optimizer", choices=("adamw", "muon"), default="adamw")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--run-dir", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--zoo", default="weightzoo-small")

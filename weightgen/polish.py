@@ -73,7 +73,7 @@ class PolishConfig:
     """
 
     steps: int = 4000
-    optimizer: Literal["muon", "adamw"] = "muon"
+    optimizer: Literal["adamw", "muon"] = "muon"
     learning_rate: float = 4e-4
     weight_decay: float = 0.05
     warmup: float = 0.03

@@ -51,7 +51,12 @@ def paper(denoiser: str = "unet1d") -> TrainConfig:
 def for_pseudo_labels(config: TrainConfig) -> TrainConfig:
     """The same for a whole catalogue with pseudo-labels: about eight times as many prompts are seen."""
     return replace(
-        config, steps=4 * config.steps, batch_size=2 * config.batch_size, ema_decay=0.995, keep_last=True
+        config,
+        steps=4 * config.steps,
+        batch_size=2 * config.batch_size,
+        optimizer="muon",
+        ema_decay=0.995,
+        keep_last=True,
     )
 
 
