@@ -28,7 +28,7 @@ from zoo.progress import track
 
 MAX_LENGTH = 48  # tokens; the longest wordings of a catalogue have about 40
 BATCH_SIZE = 16  # of similar length: larger ones are padded more and no faster on a CPU
-CACHE_PROMPTS = 50_000  # about 20 KB each with MiniLM
+CACHE_PROMPTS = 50_000  # about 40 KB each with MiniLM
 TRACK_FROM = 500  # prompts; fewer are read in a moment and need no progress bar
 
 
