@@ -42,7 +42,10 @@ def build(
     address: Annotated[str, typer.Option(help="Ray cluster: local, auto or ray://HOST:PORT.")] = "local",
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Fleets trained side by side.  [default: one a core, or one on a GPU]"),
+        typer.Option(
+            min=1,
+            help="Fleets trained side by side.  [default: one a core, or one on a GPU; of a cluster all it can run]",
+        ),
     ] = None,
     max_in_flight: Annotated[
         int | None,
@@ -85,6 +88,8 @@ def build(
     check_combination(ctx, extend is not None, repair, executor == "ray", dry_run)
     device = device or ("cuda" if gpus_per_fleet else "cpu")
     alone = executor == "local" and device != "cpu"  # two local fleets would share one GPU's memory
+    if executor == "ray" and address != "local":  # a cluster has cores of its own
+        max_in_flight = max_in_flight or workers
     workers = workers or (1 if alone else cores())
     folder = extend or run_dir or f"runs/{preset}"
     options: dict[str, Any] = {"executor": executor, "workers": workers, "device": device}
@@ -131,9 +136,16 @@ def report(manifest: Any, folder: str, json: bool) -> None:
         f"{folder}: {counts['ok']} of {counts['concepts']} concepts "
         f"({counts['rejected']} rejected, {counts['failed']} failed) "
         f"in {len(manifest.shards)} shards, {size / 1e6:.1f} MB",
-        f"next: weightzoo inspect {folder} --verify; weightzoo train --data {folder} -o model",
+        next_step(folder),
     ]
     return emit(result, json, lines)
+
+
+def next_step(folder: str) -> str:
+    """What to do with a finished run folder; the other commands read folders of this machine only."""
+    if "://" in folder:
+        return f"next: copy {folder} to a folder here, such as zoo/; weightzoo inspect zoo --verify"
+    return f"next: weightzoo inspect {folder} --verify; weightzoo train --data {folder} -o model"
 
 
 def check_combination(ctx: typer.Context, extend: bool, repair: bool, on_ray: bool, dry_run: bool) -> None:
@@ -156,6 +168,12 @@ def check_combination(ctx: typer.Context, extend: bool, repair: bool, on_ray: bo
             raise WeightzooError("--extend needs --concepts FILE.jsonl: what to add")
     if repair:
         refuse(ctx, "--repair", "it adds nothing", "concepts")
+        if given(ctx, "run_dir"):
+            refuse(ctx, "--repair", "--run-dir names the run", "preset")
+    if dry_run:
+        refuse(ctx, "--dry-run", "it runs on this machine and keeps nothing", "run_dir", "address", "max_in_flight")
+        if on_ray and not given(ctx, "workers"):
+            raise WeightzooError("--dry-run sees no cluster; say with --workers how many fleets it trains side by side")
     if not on_ray:
         require(ctx, "--executor ray", "address", "max_in_flight")
         if not dry_run:

@@ -61,6 +61,8 @@ def evaluate(
 
     if choose_rates:
         refuse(ctx, "--choose-rates", "it chooses them", "rates")
+    if zero_steps_only:
+        refuse(ctx, "--zero-steps-only", "nothing is fine-tuned", "rates", "choose_rates")
     if full:
         refuse(ctx, "--full", "it is --grid full", "grid")
     zoo = zoo_folder(data)

@@ -21,6 +21,7 @@ import typer
 from typer.core import TyperGroup
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+STOPPED = "stopped, and what was finished is kept; run the same command again for the rest"
 EXIT_CODES = (
     "Exit codes: 0 done; 1 the machine could not do it or damage was found; 2 wrong input; 130 stopped."
 )
@@ -53,7 +54,7 @@ class ExactGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            say_error("stopped; run the same command to continue")
+            say_error(STOPPED)
             raise typer.Exit(INTERRUPTED) from None
         except Exception as error:
             described = describe(error)

@@ -19,7 +19,8 @@ def generate(
         float, typer.Option(min=0.0, max=2.0, help="0 gives the mean of the zoo, 1 what was asked for.")
     ] = 1.0,
     seed: Annotated[
-        int | None, typer.Option(help="Draw the noise with this seed; without it a call gives the mean.")
+        int | None,
+        typer.Option(help="Draw the noise with this seed.  [default: one step gives the mean, without noise; else 0]"),
     ] = None,
     fallback: Annotated[
         str | None,

@@ -32,15 +32,23 @@ def held_out_pairs(folder: Path, zoo: Path, grid: Any) -> HeldOutPairs:
     Args:
         zoo: its config says which teacher, photographs and image size.
         grid: a ``weightgen.grid.Grid``.
+
+    Raises:
+        WeightzooError: the zoo's teacher edits no other photographs, or the pairs could not be made.
     """
     from pipeline.catalogue import TEST_SPLITS, test_concepts
     from pipeline.heldout import write_held_out, write_near_duplicates, write_pictures
     from pipeline.places import read_config
+    from pipeline.teachers import OwnPairs
+    from pipeline.workbench import make_teacher
     from weightgen.heldout import read_ids, stable_order
+    from zoo.errors import WeightzooError
     from zoo.run import open_zoo
 
     opened = open_zoo(zoo)
     config = read_config(zoo)
+    if isinstance(make_teacher(config.teacher, config.teacher_options), OwnPairs):
+        raise WeightzooError(f"{zoo} was made from pairs, which its teacher makes no more of; give --pairs DIR")
     limits = {split: grid.concepts_per_split for split in grid.splits if split in TEST_SPLITS}
     members = {split: test_concepts(split) for split in limits}
     members["validation"], limits["validation"] = opened.concepts("validation"), grid.validation_concepts
@@ -65,7 +73,8 @@ def held_out_pairs(folder: Path, zoo: Path, grid: Any) -> HeldOutPairs:
         ]
         if split != "validation":
             shown += counted[: grid.picture_concepts]
-    folders = [write_held_out(folder / "heldout", config, wanted, grid.test_images)]
+    num_test = min(grid.test_images, config.num_test_crops)  # a small zoo measures on fewer
+    folders = [write_held_out(folder / "heldout", config, wanted, num_test)]
     pictures = write_pictures(folder / "pictures", config, shown)
     external = external_pairs(folder / "external") if "external" in grid.splits else None
     if external:

@@ -72,13 +72,13 @@ def rebuilt(path: Path, shard: int) -> Facts:
     from pipeline.rebuild import rebuild_fleet
 
     comparison = rebuild_fleet(path, shard)
-    ratios, cosines = list(comparison.l1_ratio.values()), list(comparison.cosine.values())
+    ratios, cosines = comparison.l1_ratio.values(), comparison.cosine.values()
     return {
         "shard": comparison.shard,
         "same bytes": comparison.same_bytes,
-        "L1 ratio, least": min(ratios),
-        "L1 ratio, largest": max(ratios),
-        "cosine, least": min(cosines),
+        "L1 ratio, least": min(ratios, default=None),
+        "L1 ratio, largest": max(ratios, default=None),
+        "cosine, least": min(cosines, default=None),
         "problems": comparison.problems(),
     }
 

@@ -13,7 +13,7 @@ import sys
 import typer
 
 from cli import apply, build, demo, download, evaluate, finetune, generate, inspect, publish, serve, train
-from cli.exits import EXIT_CODES, INTERRUPTED, ExactGroup, say_error
+from cli.exits import EXIT_CODES, INTERRUPTED, STOPPED, ExactGroup, say_error
 
 app = typer.Typer(
     name="weightzoo",
@@ -48,7 +48,7 @@ def main() -> None:
     try:
         app(prog_name="weightzoo")
     except KeyboardInterrupt:
-        say_error("stopped; run the same command to continue")
+        say_error(STOPPED)
         sys.exit(INTERRUPTED)
 
 

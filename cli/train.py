@@ -158,8 +158,12 @@ def check_combination(
         require(ctx, "--polish", "random_init")
         if not pseudo_labels and given(ctx, "more_concepts"):
             raise WeightzooError("--more-concepts needs --pseudo-labels or --polish MODEL; add one of them")
+    if len(given(ctx, "seconds", "steps")) == 2:
+        raise WeightzooError("--seconds and --steps exclude each other; give one of them")
     if not ray:
         require(ctx, "--ray", "num_workers", "use_gpu", "storage", "address")
+    elif ctx.params["num_workers"] == 0:
+        refuse(ctx, "--num-workers 0", "it trains in this process", "use_gpu", "storage", "address")
 
 
 def config_folder(zoo: Any) -> Path:

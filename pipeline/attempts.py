@@ -22,7 +22,14 @@ BACKOFF_SECONDS = 0.5
 LASTING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOENT, errno.EACCES, errno.EROFS)
 # torch's names for an accelerator that is out of memory or gone; importing torch here would cost a second
 ACCELERATOR_ERRORS = ("OutOfMemoryError", "AcceleratorError")
-ACCELERATOR_TEXTS = ("CUDA error", "cuDNN error")  # RuntimeErrors of torch's that have no name of their own
+ACCELERATOR_TEXTS = (  # of torch's RuntimeErrors and AssertionErrors that have no name of their own
+    "CUDA error",
+    "cuDNN error",
+    "No CUDA GPUs are available",
+    "Unexpected error from cudaGetDeviceCount",
+    "Found no NVIDIA driver",
+    "Torch not compiled with CUDA enabled",
+)
 MEMORY_TEXT = "can't allocate memory"  # the RuntimeError of torch's allocator on a CPU
 
 
@@ -127,4 +134,4 @@ def _is_out_of_memory(error: BaseException | None) -> bool:
 def _is_accelerator(error: BaseException | None) -> bool:
     if type(error).__name__ in ACCELERATOR_ERRORS:
         return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in ACCELERATOR_TEXTS)
+    return isinstance(error, RuntimeError | AssertionError) and any(text in str(error) for text in ACCELERATOR_TEXTS)

@@ -24,7 +24,7 @@ from pipeline.executors import Run, check_shared, open_executor
 from pipeline.fleet import run_fleet, run_teacher
 from pipeline.fleet_files import FleetSummary, record_failure
 from pipeline.fleet_progress import FleetProgress
-from pipeline.freeze import freeze, freeze_extension, one_line
+from pipeline.freeze import freeze, freeze_extension, one_line, refuse_part
 from pipeline.local_workers import run_local
 from pipeline.pair_shards import sources_path, targets_path, write_sources
 from pipeline.places import read_config
@@ -103,6 +103,7 @@ def complete(
         executor: a key of ``EXECUTORS``; ``executor_options`` go to it.
         fleet: what trains and writes one fleet; tests and benchmarks have a faster one.
     """
+    refuse_part(run_dir)
     tasks = plan_run(run_dir, device)
     missing = missing_fleets(tasks)
     if not missing and (run_dir / MANIFEST_FILE).exists():
@@ -113,7 +114,7 @@ def complete(
         with open_executor(executor, workers, **executor_options) as run:
             if executor == "ray":
                 check_shared(where, executor_options.get("address", "local"), workers)
-            make_pairs(run_dir, store, tasks, run, workers if executor == "ray" else 0)
+            make_pairs(run_dir, store, tasks, run, actors=executor == "ray")
             # trained where it can be kept: a worker elsewhere does not see a copy
             make_base(run_dir, base_from, run if executor == "ray" and not store else None, device)
             keep(run_dir)
@@ -138,12 +139,12 @@ def complete(
 
 
 def make_pairs(
-    run_dir: Path, store: Store | None, tasks: Sequence[FleetTask], run: Run, actors: int = 0
+    run_dir: Path, store: Store | None, tasks: Sequence[FleetTask], run: Run, actors: bool = False
 ) -> None:
     """Let an expensive teacher render the targets that are missing, beside the sources; nothing for the others.
 
     Args:
-        actors: how many long-lived processes of a cluster hold the teacher; a local worker is one anyway.
+        actors: whether long-lived processes of a cluster hold the teacher; a local worker is one anyway.
 
     Raises:
         WeightzooError: they could not be rendered.
@@ -161,7 +162,7 @@ def make_pairs(
     if not missing:
         return
     work = Stored(store.uri, run_teacher) if store else run_teacher
-    options = {"actors": actors} if actors else {}
+    options = {"actors": True} if actors else {}
     with (
         FleetProgress(missing, "pairs") as progress,
         closing(run(progress.draw(missing), work, **options)) as outcomes,

@@ -1,6 +1,7 @@
 """What a build will cost, from a calibration fleet of a few steps: ``weightzoo build --dry-run``."""
 
 import math
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -48,8 +49,8 @@ def calibrate(
 ) -> dict[str, float]:
     """Train one fleet for ``steps`` steps in a temporary folder and scale its seconds to the whole build.
 
-    As many calibration fleets run side by side as there are workers, so that they slow each other down as the
-    real ones will. On a CPU a part of a fleet that would take minutes a step is measured, and scaled.
+    As many calibration fleets run side by side as one machine of the build will run, so that they slow each other
+    down as the real ones will. On a CPU a part of a fleet that would take minutes a step is measured, and scaled.
 
     Args:
         gpus_per_fleet: what a fleet will occupy of a GPU; default on a GPU: the share of one worker.
@@ -67,7 +68,7 @@ def calibrate(
         tasks = plan_run(run_dir, device)
         fleet = max(tasks, key=lambda task: len(task.concepts))
         part = replace(fleet, concepts=fleet.concepts[: most_concepts(config, device)])
-        measured = time_fleets(part, steps, workers)
+        measured = time_fleets(part, steps, side_by_side(workers, device, gpus_per_fleet))
         row_bytes = record_bytes(run_dir)
     times = len(fleet.concepts) / len(part.concepts)
     per_step = times * measured.per_step
@@ -99,6 +100,13 @@ def calibrate(
         "concepts_per_minute": three(60 * workers * len(fleet.concepts) / fleet_seconds),
         "gpu_hours": three(len(tasks) * fleet_seconds * gpus / 3600),
     }
+
+
+def side_by_side(workers: int, device: str, gpus_per_fleet: float) -> int:
+    """How many of a cluster's ``workers`` are on one machine like this one, with a core or its share of a GPU each."""
+    if device == "cpu":
+        return min(workers, os.cpu_count() or 1)
+    return min(workers, max(1, int(1 / gpus_per_fleet))) if gpus_per_fleet else workers
 
 
 def three(value: float) -> float:

@@ -67,16 +67,6 @@ def _resolve(step: dict[str, Any], colours: tuple[ColourName, ...]) -> dict[str,
     }
 
 
-def value_names(concept: Concept) -> list[str]:
-    """The attribute values that a zoo must cover: looks, colours, strength."""
-    values = concept.attributes["values"]
-    return [
-        *(f"look:{k}" for k in values["looks"]),
-        *(f"colour:{k}" for k in values["colours"]),
-        f"strength:{values['strength']}",
-    ]
-
-
 def _coverage_order(plans: list[Plan], first: int) -> list[Plan]:
     """The plans so that any prefix spreads over looks, colours, strengths, families and part counts.
 

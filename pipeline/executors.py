@@ -37,7 +37,7 @@ def run_ray(
     max_in_flight: int | None = None,
     address: str = "local",
     gpus_per_task: float = 0.0,
-    actors: int = 0,
+    actors: bool = False,
 ) -> Generator[Outcome, None, None]:
     """Run ``fn`` on every task as Ray tasks of one CPU (and a share of a GPU); yield outcomes as they finish.
 
@@ -45,8 +45,8 @@ def run_ray(
         workers: CPUs of the cluster that ``address="local"`` starts.
         max_in_flight: tasks submitted at a time; default: twice as many as the cluster has room for.
         address: ``local``, ``auto`` or ``ray://host:port``; always named: a stale address file does no harm.
-        actors: run on so many long-lived processes instead, each with one task at a time: what ``fn`` caches,
-            such as a large model, is loaded once by each.
+        actors: run on long-lived processes instead, each with one task at a time: what ``fn`` caches, such as a
+            large model, is loaded once by each.
     """
     with ray_cluster(address, workers) as ray:
         _check_gpus(ray, address, gpus_per_task)
@@ -56,9 +56,14 @@ def run_ray(
         running: dict[Any, tuple[Task, int]] = {}
         try:
             while True:
-                limit = actors or max_in_flight or 2 * _slots(ray, gpus_per_task)
+                slots = _slots(ray, gpus_per_task)
+                limit = max_in_flight or 2 * slots
+                if actors:  # one that the cluster has no place for would wait for those that are kept
+                    limit = min(limit, slots)
                 while len(running) < limit and (taken := backlog.take()):
                     running[pool.submit(fn, taken[0])] = taken
+                if len(running) < limit and backlog.pause() is None:
+                    pool.stop_idle()
                 if not running:
                     if (pause := backlog.pause()) is None:
                         return
@@ -208,6 +213,9 @@ class _TaskPool:
     def finished(self, reference: Any, alive: bool) -> None:
         pass
 
+    def stop_idle(self) -> None:
+        pass
+
     def stop(self, running: Iterable[Any]) -> None:
         for reference in running:
             self.ray.cancel(reference, force=True)
@@ -234,6 +242,12 @@ class _ActorPool:
             self.idle.append(actor)
         else:
             self.ray.kill(actor)
+
+    def stop_idle(self) -> None:
+        """Give their places back: a process that was submitted may be waiting for one."""
+        for actor in self.idle:
+            self.ray.kill(actor)
+        self.idle.clear()
 
     def stop(self, running: Iterable[Any]) -> None:
         for actor in (*self.idle, *self.busy.values()):

@@ -22,6 +22,7 @@ from pipeline.plan import (
     record_size,
 )
 from pipeline.sources import photo_sizes
+from pipeline.teachers import OwnPairs
 from pipeline.workbench import (
     PHOTOGRAPHS_FILE,
     check_pairs,
@@ -37,7 +38,7 @@ from zoo.errors import WeightzooError
 from zoo.features import FEATURE_NETWORKS
 from zoo.files import read_json, remove_stale_temporaries, write_json
 from zoo.layout import WeightLayout
-from zoo.manifest import MANIFEST_FILE
+from zoo.manifest import MANIFEST_FILE, load_manifest
 
 CONCEPTS_FILE, LAYOUT_FILE = "concepts.jsonl", "layout.json"
 FROZEN_FILES = (CONCEPTS_FILE, LAYOUT_FILE, PHOTOGRAPHS_FILE, PLACES_FILE)
@@ -105,6 +106,11 @@ def _check_sources(
         check_photographs(run_dir, config)
         check_pairs(run_dir, teacher, concepts)
         return {}
+    if isinstance(teacher, OwnPairs):
+        teacher.prepare("cpu")  # their folder is there
+    reasons = (teacher.refusal(concept) for concept in concepts)
+    if (first := next(reasons)) and all(reasons):
+        raise WeightzooError(f"the teacher {config.teacher!r} can do none of the concepts ({first}); choose another")
     for part in ("train", "test"):
         photo_sizes(photographs(config, part))  # what is no picture is named while it can still be removed
     pairs = pair_hashes(teacher, concepts)
@@ -140,6 +146,7 @@ def freeze_extension(run_dir: Path, more: Sequence[Concept]) -> None:
     """
     if not (run_dir / "config.json").exists():
         raise WeightzooError(f"{run_dir} is no run folder (no config.json); build one first, then extend it")
+    refuse_part(run_dir)
     remove_stale_temporaries(run_dir)
     config = read_config(run_dir)
     check_photographs(run_dir, config)
@@ -172,6 +179,14 @@ def _write_generation(run_dir: Path, sizes: list[int], concepts: list[Concept]) 
     if more := pair_hashes(make_teacher(config.teacher, config.teacher_options), concepts[-sizes[-1] :]):
         write_json(run_dir / PHOTOGRAPHS_FILE, hashes | {"pairs": hashes.get("pairs", {}) | more})
     write_concepts(run_dir / "concepts.jsonl", concepts)
+
+
+def refuse_part(run_dir: Path) -> None:
+    """Raise ``WeightzooError`` for a downloaded part of a zoo: it does not tell what its other shards hold."""
+    if (run_dir / MANIFEST_FILE).exists() and (part := load_manifest(run_dir).subset):
+        raise WeightzooError(
+            f"{run_dir} is a part of {part.get('repo', 'a zoo')}, which cannot be built on; download all of its shards"
+        )
 
 
 def one_line(difference: str) -> str:

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from pipeline.base_gan import BaseConfig
 from pipeline.build_config import BuildConfig
-from zoo.errors import WeightzooError
 from zoo.gans.patchgan import PatchGanConfig
 from zoo.train_gan import GanTrainConfig
 
@@ -64,14 +63,3 @@ def paper() -> BuildConfig:
 
 
 PRESETS: dict[str, Callable[[], BuildConfig]] = {"tiny": tiny, "small": small, "paper": paper}
-
-
-def preset(name: str) -> BuildConfig:
-    """Return the preset called ``name``.
-
-    Raises:
-        WeightzooError: unknown.
-    """
-    if name not in PRESETS:
-        raise WeightzooError(f"preset {name!r} is unknown; use one of {', '.join(PRESETS)}")
-    return PRESETS[name]()

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.fleet import run_fleet
+from pipeline.freeze import refuse_part
 from pipeline.local_workers import run_local
 from pipeline.places import PLACES_FILE
 from pipeline.plan import GENERATIONS_FILE, plan_run
@@ -66,9 +67,10 @@ def rebuild_fleet(zoo_path: PathLike, shard_index: int = 0, split: str = "train"
     """Train one fleet of a finished zoo again in a temporary folder and compare it with the stored shard.
 
     Raises:
-        WeightzooError: no such shard, or the fleet cannot be trained here.
+        WeightzooError: no such shard, a downloaded part of a zoo, or the fleet cannot be trained here.
     """
     zoo = open_zoo(zoo_path)
+    refuse_part(zoo.path)
     with tempfile.TemporaryDirectory(prefix="weightzoo-rebuild-") as folder:
         run_dir = Path(folder)
         for name in FROZEN_FILES:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.build import complete, log_event
+from pipeline.freeze import refuse_part
 from pipeline.pair_shards import check_sources, read_targets, sources_path, targets_path
 from pipeline.places import read_config
 from pipeline.plan import GENERATIONS_FILE, FleetTask, plan_run
@@ -49,8 +50,9 @@ def remove_damaged(run_dir: Path) -> None:
     """Delete what fails verification and can be made again.
 
     Raises:
-        WeightzooError: a frozen file is damaged.
+        WeightzooError: a frozen file is damaged, or the folder is a downloaded part of a zoo.
     """
+    refuse_part(run_dir)
     remove_stale_temporaries(run_dir)
     manifest = load_manifest(run_dir) if (run_dir / MANIFEST_FILE).exists() else None
     expected = manifest.hashes() if manifest else {}

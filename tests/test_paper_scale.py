@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipeline.presets import preset
+from pipeline.presets import paper
 from weightgen.denoisers import NETWORKS
 from weightgen.normalize import BlockStatistics
 from weightgen.objective import loss, make_scheduler, one_step
@@ -18,7 +18,7 @@ CLIP_WIDTH = 768
 
 @pytest.fixture(scope="module")
 def config():
-    return preset("paper")
+    return paper()
 
 
 @pytest.fixture(scope="module")

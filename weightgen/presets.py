@@ -24,7 +24,7 @@ def tiny(denoiser: str = "transformer") -> TrainConfig:
         "unet1d": {"channels": [32, 32, 32], "width": 64},
         "transformer": {"width": 80, "num_layers": 2},
     }
-    quick = replace(small(denoiser), denoiser_options=options[denoiser], steps=60, batch_size=16)
+    quick = replace(small(denoiser), denoiser_options=options.get(denoiser, {}), steps=60, batch_size=16)
     return replace(quick, validate_every=20, checkpoint_every=20)
 
 

@@ -127,7 +127,7 @@ def test_dry_run_prints_the_plan(run, monkeypatch):
     ("options", "workers"),
     [
         (("--device", "cuda"), 1),  # two local fleets would share one GPU's memory
-        (("--executor", "ray", "--gpus-per-fleet", "0.5"), 3),
+        (("--executor", "ray", "--gpus-per-fleet", "0.5", "--workers", "8"), 8),
         ((), 3),
     ],
 )

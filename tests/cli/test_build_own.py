@@ -7,11 +7,13 @@ import torch
 
 import pipeline.build
 import pipeline.presets
+from cli.build import next_step
 from pipeline.executors import EXECUTORS
 from pipeline.places import read_config
 from tests.pipeline.conftest import micro_concepts, micro_config, run_inline
 from tests.pipeline.fake_fleet import fake_concepts, fake_fleet, write_fake_base
 from zoo.concepts import Concept, write_concepts
+from zoo.manifest import load_manifest
 from zoo.pairs import write_pairs
 
 
@@ -68,6 +70,10 @@ def test_extend_and_repair(build, run, tmp_path):
         (("--repair", "--photos", "p"), "--repair takes no --photos"),
         (("--repair", "--dry-run"), "--repair takes no --dry-run"),
         (("--repair", "--concepts", "c.jsonl"), "--repair takes no --concepts"),
+        (("--repair", "--run-dir", "r", "--preset", "tiny"), "--repair takes no --preset"),
+        (("--dry-run", "--run-dir", "r"), "--dry-run takes no --run-dir"),
+        (("--dry-run", "--executor", "ray", "--address", "auto"), "--dry-run takes no --address"),
+        (("--dry-run", "--executor", "ray"), "say with --workers how many fleets"),
         (("--address", "auto"), "--address is an option of --executor ray"),
         (("--gpus-per-fleet", "0.25"), "--gpus-per-fleet is an option of --executor ray"),
         (("--teacher", "painter"), "known: filters, instruct_pix2pix, pairs"),
@@ -77,6 +83,27 @@ def test_extend_and_repair(build, run, tmp_path):
 def test_options_that_do_not_go_together(run, options, text):
     result = run("build", *options)
     assert result.code == 2 and text in result.error
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [
+        (("--address", "auto", "--workers", "6"), 6),
+        (("--address", "auto", "--workers", "6", "--max-in-flight", "9"), 9),
+        (("--address", "auto"), None),
+        (("--workers", "6"), None),  # the cores of the cluster that is started here
+    ],
+)
+def test_workers_are_the_limit_on_a_cluster(build, monkeypatch, options, limit):
+    asked = {}
+    monkeypatch.setattr(pipeline.build, "complete", lambda *_, **given: asked.update(given) or load_manifest("absent"))
+    build("--executor", "ray", *options)
+    assert asked["max_in_flight"] == limit
+
+
+def test_the_next_step_of_a_run_in_a_store():
+    assert "--verify; weightzoo train --data runs/a " in next_step("runs/a")
+    assert next_step("s3://b/a").startswith("next: copy s3://b/a to a folder here")
 
 
 def test_own_photographs(build, tmp_path):

@@ -34,7 +34,7 @@ def run(error: BaseException | None = None, action=None):
     [
         (WeightzooError("no such preset;\n known: tiny"), 2, "no such preset; known: tiny"),
         (Interrupted("3 of 4 fleets are kept; run the same command to go on"), 130, "3 of 4 fleets"),
-        (KeyboardInterrupt(), 130, "run the same command to continue"),
+        (KeyboardInterrupt(), 130, "run the same command again for the rest"),
         (OSError(errno.ENOSPC, "No space left on device", "x.parquet"), 1, "x.parquet"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), 1, "free some space"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.jpg"), 2, "a.jpg: no such file"),

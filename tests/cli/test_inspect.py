@@ -5,6 +5,8 @@ import shutil
 import pytest
 import torch
 
+import pipeline.rebuild
+from pipeline.rebuild import FleetComparison
 from zoo.lora import initial_adapter, load_base
 from zoo.peft_format import save_peft
 
@@ -42,6 +44,18 @@ def test_unfinished_zoo(run, zoo):
     (zoo / "manifest.json").unlink()
     facts = run("inspect", zoo, "--verify", "--json").json
     assert facts["state"] == "unfinished" and facts["shards done"] == 2
+
+
+@pytest.mark.parametrize("in_common", [{"a": 1.04, "b": 0.9}, {}])
+def test_a_rebuilt_fleet_is_compared(run, zoo, monkeypatch, in_common):
+    compared = FleetComparison("train-0", bool(in_common), True, True, False, in_common, dict.fromkeys(in_common, 0.99))
+    monkeypatch.setattr(pipeline.rebuild, "rebuild_fleet", lambda path, shard: compared)
+    result = run("inspect", zoo, "--rebuild", "0", "--json")
+    assert result.code == 1
+    assert result.json["rebuilt"]["L1 ratio, largest"] == max(in_common.values(), default=None)
+    (problem,) = result.json["problems"]
+    assert problem == ("b: L1 is 0.900 x the stored" if in_common else "train-0: other concepts than stored")
+    assert "1.04" in run("inspect", zoo, "--rebuild", "0").out or not in_common
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate"])

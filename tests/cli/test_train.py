@@ -122,6 +122,8 @@ def test_ray_options(train, monkeypatch, tmp_path):
     assert "--use-gpu is an option of --ray" in train("--use-gpu").error
     assert "--polish takes no --ray" in train("--ray", "--polish", tmp_path).error
     assert "--num-workers is an option of --ray" in train("--num-workers", 2).error
+    assert "--num-workers 0 takes no --use-gpu" in train("--ray", "--num-workers", 0, "--use-gpu").error
+    assert "exclude each other" in train("--steps", 3, "--seconds", 3).error
     assert "cannot be divided among 3 workers" in train("--ray", "--num-workers", 3).error
     monkeypatch.setitem(sys.modules, "ray", None)
     absent = train("--ray")

@@ -19,7 +19,6 @@ from pipeline.catalogue import (
     near_duplicates,
     polish_concepts,
     test_concepts,
-    value_names,
     zoo_concepts,
 )
 from pipeline.looks import MEDIA, TREATMENTS
@@ -35,6 +34,16 @@ DIGEST = "4a838692e3191b85ae3dc310438be556ff38568735d8874092681813bda374ab"
 
 def texts(concept: Concept) -> set[str]:
     return {concept.prompt, *concept.paraphrases}
+
+
+def value_names(concept: Concept) -> list[str]:
+    """The attribute values that a zoo must cover: looks, colours, strength."""
+    values = concept.attributes["values"]
+    return [
+        *(f"look:{k}" for k in values["looks"]),
+        *(f"colour:{k}" for k in values["colours"]),
+        f"strength:{values['strength']}",
+    ]
 
 
 def train_values() -> set[str]:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline import attempts
-from pipeline.attempts import MAX_ATTEMPTS, Backlog, Reply
+from pipeline.attempts import MAX_ATTEMPTS, Backlog, Reply, run_task
 from pipeline.executors import EXECUTORS, _ActorPool, check_shared, ray_cluster, run_local, run_ray
 from pipeline.local_workers import SCRATCH
 from zoo.errors import WeightzooError
@@ -184,18 +184,52 @@ def test_a_failed_task_waits_while_fresh_ones_go_on(monkeypatch):
     assert backlog.settle("a", MAX_ATTEMPTS, hiccup).error == "a hiccup"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("No CUDA GPUs are available"),
+        RuntimeError("Unexpected error from cudaGetDeviceCount(). Did you run some cuda functions before?"),
+        RuntimeError("Found no NVIDIA driver on your system."),
+        AssertionError("Torch not compiled with CUDA enabled"),
+    ],
+)
+def test_a_machine_without_its_gpu_is_no_fault_of_the_concepts(error):
+    def fail(_task):
+        raise error
+
+    reply = run_task(fail, "x")
+    assert reply.retry and not reply.application
+
+
 @pytest.mark.ray
 def test_actors_whose_accelerator_is_gone_are_replaced(cluster, tmp_path):
-    (outcome,) = run_ray([str(tmp_path / "a")], fake_tasks.accelerator_fault_once, actors=1)
+    (outcome,) = run_ray([str(tmp_path / "a")], fake_tasks.accelerator_fault_once, max_in_flight=1, actors=True)
     assert (outcome.result, outcome.attempts) == ("done", 2)
 
 
 @pytest.mark.ray
 def test_actors_keep_their_process_and_are_replaced(cluster, tmp_path):
-    outcomes = list(run_ray(range(6), fake_tasks.tell_process, actors=2))
+    outcomes = list(run_ray(range(6), fake_tasks.tell_process, actors=True))
     assert len({outcome.result[0] for outcome in outcomes}) == 2
-    (outcome,) = run_ray([str(tmp_path / "a")], fake_tasks.die_once, actors=1)
+    (outcome,) = run_ray([str(tmp_path / "a")], fake_tasks.die_once, actors=True)
     assert (outcome.result, outcome.attempts) == ("done", 2)
+
+
+@pytest.mark.ray
+def test_more_actors_than_the_cluster_has_room_for(cluster):
+    outcomes = list(run_ray(range(8), fake_tasks.tell_process, max_in_flight=5, actors=True))
+    assert len(outcomes) == 8 and len({outcome.result[0] for outcome in outcomes}) <= 2
+
+
+@pytest.mark.ray
+def test_idle_actors_give_their_places_back(cluster, tmp_path):
+    held = cluster.remote(fake_tasks.sleep_long).remote(str(tmp_path / "a"))  # half of the cluster is somebody else's
+    while not (tmp_path / "a").exists():
+        time.sleep(0.05)
+    outcomes = list(run_ray(range(3), fake_tasks.tell_process, actors=True))
+    assert sorted(outcome.task for outcome in outcomes) == [0, 1, 2]
+    assert not cluster.wait([held], timeout=0)[0]
+    cluster.cancel(held, force=True)
 
 
 @pytest.mark.ray

@@ -7,13 +7,15 @@ import pytest
 from pipeline.attempts import Outcome
 from pipeline.build import build, extend
 from pipeline.executors import EXECUTORS
+from pipeline.places import read_config
 from pipeline.plan import check_limits, plan_run
+from pipeline.rebuild import rebuild_fleet
 from pipeline.repair import repair
 from zoo.concepts import write_concepts
 from zoo.errors import WeightzooError
 from zoo.files import sha256_file, write_json
 from zoo.limits import MAX_FILES_PER_FOLDER
-from zoo.manifest import MANIFEST_FILE, read_rejected, shard_paths, verify_run
+from zoo.manifest import MANIFEST_FILE, load_manifest, read_rejected, shard_paths, verify_run, write_manifest
 from zoo.run import open_zoo
 
 from .fake_fleet import fake_concepts, fake_fleet, write_fake_base
@@ -145,6 +147,22 @@ def test_a_sound_zoo_is_left_alone_and_a_frozen_file_cannot_be_repaired(zoo_of):
     write_concepts(run_dir / "concepts.jsonl", fake_concepts(3))
     with pytest.raises(WeightzooError, match="concepts.jsonl is damaged and decides all shards"):
         repair(run_dir, fleet=fake_fleet)
+
+
+def test_a_part_of_a_zoo_is_not_built_on(zoo_of, tmp_path):
+    run_dir = zoo_of("run", fake_concepts(4))
+    part = {"repo": "team/ours", "revision": "a" * 40, "shards": "1 of 2"}
+    write_manifest(run_dir, dataclasses.replace(load_manifest(run_dir), subset=part))
+    before = contents(run_dir)
+    for change in (
+        lambda: repair(run_dir, fleet=fake_fleet),
+        lambda: extend(run_dir, fake_concepts(6)[4:], fleet=fake_fleet),
+        lambda: rebuild_fleet(run_dir),
+        lambda: build(run_dir, read_config(run_dir), fake_concepts(4), fleet=fake_fleet),
+    ):
+        with pytest.raises(WeightzooError, match="is a part of team/ours, which cannot be built on; download all"):
+            change()
+    assert contents(run_dir) == before
 
 
 def test_one_fleet_that_raises_becomes_rows_and_many_stop_the_build(zoo_of, tmp_path):

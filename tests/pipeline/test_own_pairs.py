@@ -13,6 +13,7 @@ from pipeline import storage
 from pipeline.build import build
 from pipeline.build_config import BuildConfig
 from pipeline.executors import EXECUTORS
+from pipeline.freeze import freeze
 from pipeline.pair_shards import read_targets, targets_path, write_targets
 from pipeline.plan import plan_run
 from pipeline.rendering import fleet_images, render_concept
@@ -254,6 +255,20 @@ def test_a_teacher_that_is_not_there_stops_the_build(micro, tmp_path, monkeypatc
     with pytest.raises(WeightzooError, match=text):
         build(tmp_path / "run", config, concepts_of("a"))
     assert not (tmp_path / "run" / "weights").exists() and not (tmp_path / "run" / "rejected").exists()
+
+
+@pytest.mark.parametrize(
+    ("teacher", "options", "text"),
+    [
+        ("pairs", {"folder": "absent"}, "no folder of pairs at absent"),
+        ("filters", {}, "'filters' can do none of the concepts .* has no recipe"),
+    ],
+)
+def test_a_launch_that_cannot_begin_freezes_nothing(micro, tmp_path, teacher, options, text):
+    config = replace(micro, teacher=teacher, teacher_options=options)
+    with pytest.raises(WeightzooError, match=text):
+        freeze(tmp_path / "run", config, [Concept("ours", "What we do"), Concept("theirs", "What they do")])
+    assert not list((tmp_path / "run").rglob("*"))
 
 
 def test_unknown_teacher_options_are_named():

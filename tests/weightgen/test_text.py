@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import weightgen.text
-from weightgen.text import MAX_LENGTH, MiniLMEncoder, load_text_encoder
+from weightgen.text import MAX_LENGTH, TEXT_ENCODERS, MiniLMEncoder, load_text_encoder
 from zoo.errors import WeightzooError
 
 PROMPTS = ["a charcoal drawing", "make it look like an old, faded photograph from the seventies", "Winter"]
@@ -15,12 +15,37 @@ def encoder() -> MiniLMEncoder:
     return load_text_encoder("minilm")
 
 
-def test_shapes_and_unit_pooled(encoder):
+def random_clip(folder):
+    """A CLIP of one layer that reads letters."""
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    config = CLIPTextConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=520
+    )
+    CLIPTextModel(config).save_pretrained(folder)
+    letters = [chr(c) for c in range(97, 123)]
+    tokens = [*letters, *(f"{c}</w>" for c in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocab = {token: i for i, token in enumerate(tokens)}
+    CLIPTokenizer(vocab=vocab, merges=[]).save_pretrained(folder)
+    return load_text_encoder(f"clip:{folder}")
+
+
+ENCODERS = {"minilm": lambda _: load_text_encoder("minilm"), "clip": random_clip}  # how each is made offline
+
+
+@pytest.mark.parametrize("name", TEXT_ENCODERS)
+def test_shapes_and_unit_pooled(name, tmp_path):
+    encoder = ENCODERS[name](tmp_path)
     states = encoder.encode(PROMPTS)
     assert states.tokens.shape == (3, MAX_LENGTH, encoder.width)
-    assert states.mask.dtype == torch.bool and states.mask[2].sum() == 3  # [CLS] winter [SEP]
+    assert states.mask.dtype == torch.bool and not states.tokens[~states.mask].any()
     torch.testing.assert_close(states.pooled.norm(dim=-1), torch.ones(3))
-    assert not states.tokens[~states.mask].any()
+    again = load_text_encoder(encoder.name).encode(PROMPTS)
+    assert torch.equal(again.tokens, states.tokens) and torch.equal(again.mask, states.mask)
+
+
+def test_every_word_and_the_two_marks_are_tokens(encoder):
+    assert encoder.encode(PROMPTS).mask[2].sum() == 3  # [CLS] winter [SEP]
 
 
 def test_equals_transformers_bert(encoder):
@@ -61,23 +86,6 @@ def test_dropped_rows_are_empty(encoder):
 def test_long_emoji_and_other_scripts_are_cut_not_refused(encoder):
     states = encoder.encode(["word " * 20000, "🎨✨", "水彩画"])
     assert states.mask.sum(1)[0] == MAX_LENGTH and torch.isfinite(states.tokens).all()
-
-
-def test_clip_from_a_folder(tmp_path):
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
-
-    config = CLIPTextConfig(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=520
-    )
-    CLIPTextModel(config).save_pretrained(tmp_path)
-    letters = [chr(c) for c in range(97, 123)]
-    tokens = [*letters, *(f"{c}</w>" for c in letters), "<|startoftext|>", "<|endoftext|>"]
-    vocab = {token: i for i, token in enumerate(tokens)}
-    CLIPTokenizer(vocab=vocab, merges=[]).save_pretrained(tmp_path)
-    encoder = load_text_encoder(f"clip:{tmp_path}")
-    states = encoder.encode(["ink", "red sky"])
-    assert encoder.width == 16 and states.tokens.shape == (2, MAX_LENGTH, 16)
-    torch.testing.assert_close(states.pooled.norm(dim=-1), torch.ones(2))
 
 
 @pytest.mark.parametrize("prompt", ["", "   "])

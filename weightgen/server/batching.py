@@ -42,7 +42,7 @@ class Batcher(Generic[Item, Result]):
         self.worker: asyncio.Task[None] | None = None
 
     async def submit(self, item: Item) -> Result:
-        """The item's result; raises what `run` raised for its batch."""
+        """The item's result; raises what `run` raised for it."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self.waiting.append((item, future))
         if self.worker is None or self.worker.done():
@@ -51,20 +51,27 @@ class Batcher(Generic[Item, Result]):
 
     async def _work(self) -> None:
         await asyncio.sleep(0)  # what was asked for in the same moment goes together
-        loop = asyncio.get_running_loop()
         while batch := self._take():
             self.on_batch(len(batch))
             self.running = [item for item, _ in batch]
-            try:
-                results = await loop.run_in_executor(self.executor, self.run, self.running)
-                for (_, future), result in zip(batch, results, strict=True):
-                    if not future.done():
-                        future.set_result(result)
-            except Exception as error:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
+            await self._compute(batch)
             self.running = []
+
+    async def _compute(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        """Settle the futures of a batch; where it fails, each item by itself: one visitor's must not fail the others'."""
+        items = [item for item, _ in batch]
+        try:
+            results = await asyncio.get_running_loop().run_in_executor(self.executor, self.run, items)
+        except Exception as error:
+            if len(batch) > 1:
+                for entry in batch:
+                    await self._compute([entry])
+            elif not batch[0][1].done():
+                batch[0][1].set_exception(error)
+            return
+        for (_, future), result in zip(batch, results, strict=True):
+            if not future.done():
+                future.set_result(result)
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         """The oldest waiting item and those of its key; items whose client is gone are dropped."""

@@ -35,6 +35,7 @@ PLAIN = {
     400: "this server does not go by that name; start it with --allow-host NAME",
     413: "the request is too large; GET /v1/model says what the limits are",
 }
+DEFECT = "something went wrong here; the server's log has this request's id"
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -43,7 +44,7 @@ HEADERS = {
 
 
 class Guard:
-    """ASGI middleware, the outermost one."""
+    """ASGI middleware around the whole app; what the app fails on unexpectedly is answered and counted here."""
 
     def __init__(self, app: ASGIApp, settings: ServerSettings, measures: Measures) -> None:
         self.app, self.settings, self.measures = app, settings, measures
@@ -78,6 +79,11 @@ class Guard:
                 await answer_with(refusal, scope, receive, send_on)
             else:
                 await self.app(scope, _impatient(receive, self.settings.limits), send_on)
+        except Exception as error:
+            log.error("unexpected", exc_info=error, extra={"request_id": scope["request_id"]})
+            if status:  # an answer has begun
+                raise
+            await answer_with(Problem(500, DEFECT), scope, receive, send_on)
         finally:
             self._record(scope, status, time.perf_counter() - started)
 

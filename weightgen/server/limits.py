@@ -24,7 +24,7 @@ class Limits:
         inside: requests that compute or wait to; more are answered 503.
         request_seconds: for one answer; then 504.
         body_seconds, upload_seconds: for each part of a body to arrive, and for all of it; then 408.
-        batch: prompts that go through the denoiser at once.
+        batch: prompts that are answered together.
         adapters, pictures: how many are kept in memory.
         jobs_running, jobs_waiting: fine-tuning jobs; more are answered 429.
         jobs_kept: finished jobs whose results can still be fetched.

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 
 from fastapi import FastAPI, Request
@@ -14,8 +13,6 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from zoo.errors import WeightzooError
-
-log = logging.getLogger("weightzoo.serve")
 
 
 class Problem(HTTPException):
@@ -39,7 +36,7 @@ def answer(
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Every error of the app becomes an `answer`."""
+    """Every error that the app raises on purpose becomes an `answer`; `Guard` answers the others."""
 
     @app.exception_handler(HTTPException)
     async def known(request: Request, error: HTTPException) -> JSONResponse:
@@ -52,11 +49,6 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         return answer(request, 422, describe(error))
-
-    @app.exception_handler(Exception)
-    async def unknown(request: Request, error: Exception) -> JSONResponse:
-        log.error("unexpected", exc_info=error, extra={"request_id": request.scope.get("request_id")})
-        return answer(request, 500, "something went wrong here; the server's log has this request's id")
 
 
 def describe(error: RequestValidationError) -> str:

@@ -10,13 +10,26 @@ import base64
 import binascii
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from weightgen.server.limits import MAX_GUIDANCE, MAX_STEPS, MAX_STRENGTH, PROMPT_CHARACTERS
 from weightgen.server.problems import Problem
 
 EXAMPLE_PROMPT = "a charcoal drawing"
-Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=PROMPT_CHARACTERS)]
+
+
+def _is_said(prompt: str) -> str:
+    """Refuse what Python, other than pydantic, takes for blank: control characters."""
+    if not prompt.strip():
+        raise ValueError("the prompt is empty; say what the pictures should look like")
+    return prompt
+
+
+Prompt = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=PROMPT_CHARACTERS),
+    AfterValidator(_is_said),
+]
 Steps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Guidance = Annotated[float, Field(ge=0, le=MAX_GUIDANCE, allow_inf_nan=False)]

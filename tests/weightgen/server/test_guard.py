@@ -90,7 +90,9 @@ def test_an_unexpected_error_is_a_line_with_the_requests_id(client, monkeypatch,
     monkeypatch.setattr(client.app.state.services.engine.members, "search", lambda query: 1 / 0)
     answer = client.get("/v1/concepts", headers={"X-Request-Id": "mine"})
     assert answer.status_code == 500 and answer.json()["request_id"] == "mine"
-    assert "division" not in answer.text
+    assert "division" not in answer.text and answer.headers["x-request-id"] == "mine"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert 'method="GET",route="/v1/concepts",status="500"' in client.get("/metrics").text
     assert client.get("/v1/model").status_code == 200
 
 
