@@ -20,7 +20,8 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from zoo.errors import WeightzooError
-from zoo.pairs import PILLOW_ERRORS, SUFFIXES, open_image, split_pairs
+from zoo.pairs import SUFFIXES, open_image, split_pairs
+from zoo.photo_file import PILLOW_ERRORS
 
 PHOTOS = Path(__file__).parent / "photos"
 MAX_ENLARGEMENT = 2.0

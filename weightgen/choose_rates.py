@@ -3,7 +3,7 @@
     choose_learning_rates(config, "runs/rates")          # -> runs/rates/learning_rates.json
 
 Every start has equally many trials (`weightgen.grid.TRIALS`). The lowest mean test L1 after the last step decides. The
-result is what `LearningRates.load` takes; without a path it takes the packaged one, where there is one.
+result is what `LearningRates.load` takes.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from zoo.config import to_dict
 from zoo.errors import WeightzooError
 from zoo.features import load_features
 from zoo.files import sha256_file, write_json, write_text
-from zoo.gans import GANS
+from zoo.gans import gan_name
 from zoo.metrics import kid, l1, psnr
 from zoo.pairs import Pair, pairs_to_tensors, read_pairs, split_pairs
 from zoo.peft_format import save_peft
@@ -341,6 +341,6 @@ def save_network(out_dir: Path, done: Finetuned, mode: str, summary: Mapping[str
             about["base_sha256"] = sha256_file(done.start.base)
         save_peft(out_dir, generator, params, about)
         return
-    gan = next(name for name, cls in GANS.items() if isinstance(generator.config, cls))
+    gan = gan_name(generator.config)
     write_tensors(out_dir / "generator.safetensors", params, {"gan": gan})
     write_json(out_dir / "config.json", {"gan": gan, "config": to_dict(generator.config), **about})

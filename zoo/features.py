@@ -156,6 +156,8 @@ def read_efficientnet() -> dict[str, Tensor]:
 
 
 def _efficientnet(weights: PathLike | None) -> FeatureNetwork:
+    if weights is not None:
+        raise WeightzooError(f"the feature network efficientnet-lite0 brings its weights; leave {weights} out")
     network = EfficientNetLite0()
     network.load_published(read_efficientnet())
     return FeatureNetwork("efficientnet-lite0", 1280, EFFICIENTNET_SIZE, network.eval().requires_grad_(False))

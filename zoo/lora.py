@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from zoo.config import from_dict, to_dict
 from zoo.errors import WeightzooError
 from zoo.files import read_json_object
-from zoo.gans import GANS
+from zoo.gans import GANS, gan_name
 from zoo.tensors import header_config, load_strictly, read_header, write_tensors
 
 Adapter = dict[str, Tensor]
@@ -115,7 +115,7 @@ def plain_config(config: Any) -> Any:
 
 def save_base(path: str | Path, generator: nn.Module, metadata: Mapping[str, str] | None = None) -> None:
     """Writes a whole generator (or any module whose `config` has a name in `GANS`) as one safetensors file."""
-    gan = next(name for name, cls in GANS.items() if isinstance(generator.config, cls))
+    gan = gan_name(generator.config)
     header = {**(metadata or {}), "gan": gan, "config": json.dumps(to_dict(generator.config), sort_keys=True)}
     write_tensors(path, generator.state_dict(), header)
 

@@ -164,7 +164,7 @@ def is_plain_path(name: str) -> bool:
 
 
 def shard_paths(run_dir: PathLike) -> list[Path]:
-    """Return the finished weight shards of a run folder in name order (train first, as written)."""
+    """Return the finished weight shards of a run folder in name order."""
     suffixes = tuple(shard_format.SUFFIX for shard_format in FORMATS.values())
     folder = Path(run_dir) / "weights"
     return sorted(p for p in folder.glob("*") if p.name.endswith(suffixes) and not p.name.startswith("."))

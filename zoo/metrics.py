@@ -1,18 +1,14 @@
-"""How close images are to their targets: L1, PSNR, SSIM per image; KID per set; bootstrap intervals.
+"""How close images are to their targets: L1, PSNR, SSIM per image; KID per set, with its bootstrap interval.
 
 All images are ``[N, 3, H, W]`` in [0, 1]. KID is the unbiased polynomial-kernel distance of feature sets
 (x 1): it says nothing without the name of its feature network (``zoo.features``), and may be below zero.
 
     l1(images, targets).mean(), kid(network(images), network(targets))
-    low, high = bootstrap_interval(l1_of_each_concept)
-    low, high = bootstrap_interval(ours, theirs, statistic=ratio_of_means)      # paired
+    low, high = kid_interval(features, target_features)
 """
-
-from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from zoo.errors import WeightzooError
@@ -127,43 +123,6 @@ def _resampling_weights(concepts: int, photos: int, resamples: int, seed: int) -
     by_photo = rng.multinomial(photos, np.full(photos, 1 / photos), resamples)
     weights = by_concept[:, :, None] * by_photo[:, None, :]
     return torch.from_numpy(weights.reshape(resamples, -1).astype(np.float64))
-
-
-def ratio_of_means(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Mean of ``ours`` over mean of ``theirs``: a statistic for paired intervals."""
-    return float(ours.mean() / theirs.mean())
-
-
-def bootstrap_interval(
-    *values: ArrayLike,
-    statistic: Callable[..., float] = np.mean,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile bootstrap interval over concepts, or over concepts and photographs.
-
-    Args:
-        values: one or more arrays ``[concepts]`` or ``[concepts, photos]`` of one shape. They are resampled
-            together, so a statistic of two arrays is a paired comparison.
-        statistic: maps the resampled arrays to a number.
-        level: of the interval.
-        resamples: number of bootstrap samples.
-        seed: of the samples.
-
-    Raises:
-        WeightzooError: the arrays are empty or differ in shape.
-    """
-    arrays = [np.asarray(value, dtype=np.float64) for value in values]
-    if not arrays or not arrays[0].size or any(array.shape != arrays[0].shape for array in arrays):
-        shapes = ", ".join(str(list(array.shape)) for array in arrays)
-        raise WeightzooError(f"cannot resample arrays of shapes {shapes or 'none'}; give equal, filled ones")
-    rng = np.random.default_rng(seed)
-    samples = np.empty(resamples)
-    for index in range(resamples):
-        picks = np.ix_(*(rng.integers(0, length, length) for length in arrays[0].shape))
-        samples[index] = statistic(*(array[picks] for array in arrays))
-    return _quantiles(samples, level)
 
 
 def _quantiles(samples: np.ndarray, level: float) -> tuple[float, float]:

@@ -6,7 +6,7 @@
 - a folder of side-by-side images as in pix2pix: the left half is the source, the right half the target;
 - a WebDataset ``.tar`` (or a folder of them) with ``NAME.source.png`` and ``NAME.target.png`` members.
 
-Sizes may differ between pairs, never within one. Images come as RGB, turned upright by their EXIF entry.
+Sizes may differ between pairs, never within one. Images come as sRGB, turned upright by their EXIF entry.
 
     train, test = split_pairs([name for name, _, _ in pairs])
     sources, targets = pairs_to_tensors(pairs, size=64, crops=8)
@@ -17,7 +17,6 @@ import io
 import os
 import random
 import shutil
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +29,9 @@ from torch import Tensor
 
 from zoo.errors import WeightzooError
 from zoo.files import PathLike
+from zoo.photo_file import PILLOW_ERRORS, decode
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
-# whatever Pillow's readers raise for content that is not what it should be; UnidentifiedImageError is an OSError
-PILLOW_ERRORS = (
-    OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError, NotImplementedError,
-    struct.error,
-)  # fmt: skip
 SMALLEST_CROP = 0.25  # of the short side; the largest crop is all of it
 Pair = tuple[str, Image.Image, Image.Image]
 
@@ -212,17 +207,10 @@ def _open_image(label: str, data: Path | bytes) -> Image.Image:
 
 
 def open_image(data: PathLike | bytes) -> Image.Image:
-    """Open one image as RGB, upright by its EXIF entry, transparency on white. Raises what Pillow raises."""
+    """Open one image as sRGB, upright by its EXIF entry, transparency on white. Raises what Pillow raises."""
     with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
         image.load()
-        upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip it at 255
-        grey = np.asarray(upright).astype(np.uint32) >> 8
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
-    if upright.has_transparency_data:
-        layers = upright.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB")
-    return upright.convert("RGB")
+        return decode(ImageOps.exif_transpose(image)).on_white()
 
 
 def split_pairs(names: Sequence[str], fraction: float = 0.2) -> tuple[list[str], list[str]]:

@@ -16,6 +16,7 @@ it costs seconds, and the files are plain JSON and safetensors.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,13 +37,14 @@ from zoo.files import (
     write_bytes,
     write_json,
 )
-from zoo.gans import GANS
+from zoo.gans import gan_name
 from zoo.layout import WeightLayout
 from zoo.lora import Adapter, check_adapter, plain
 from zoo.tensors import read_tensors
 
 FORMAT_VERSION = 1
 PREFIX = "base_model.model."
+PLAIN_LAYER = re.compile(r"[\w.]+")
 MAX_ALPHA = 1e6
 
 
@@ -143,7 +145,7 @@ def peft_config(lora: Mapping[str, int], saved: list[str]) -> dict[str, Any]:
 
 def describe(generator: nn.Module) -> dict[str, Any]:
     """What `weightzoo.json` says about every adapter of a generator."""
-    gan = next(name for name, cls in GANS.items() if isinstance(generator.config, cls))
+    gan = gan_name(generator.config)
     return {
         "format_version": FORMAT_VERSION,
         "gan": gan,
@@ -222,10 +224,15 @@ def scaling(folder: Path, config: Mapping[str, Any], layer: str, rank: int) -> f
     """PEFT's alpha / rank of one layer.
 
     Raises:
-        WeightzooError: the config's alpha is no number.
+        WeightzooError: the config's alpha is no number, or its alphas are named by a pattern.
     """
     alphas = config.get("alpha_pattern") or {}
-    alpha = alphas.get(layer, config.get("lora_alpha", rank)) if isinstance(alphas, dict) else None
+    alpha = config.get("lora_alpha", rank) if isinstance(alphas, dict) else None
+    for name, own in reversed(alphas.items() if isinstance(alphas, dict) else ()):  # as PEFT, the first that fits
+        if not PLAIN_LAYER.fullmatch(name):  # a stranger's regular expression is not run
+            raise WeightzooError(f"{folder}: adapter_config.json has the pattern {name!r:.80}; name its layers instead")
+        if f".{layer}".endswith(f".{name}"):
+            alpha = own
     if not isinstance(alpha, (int, float)) or not abs(alpha) <= MAX_ALPHA:
         raise WeightzooError(f"{folder}: adapter_config.json has no alpha for {layer}; fetch the adapter again")
     return alpha / rank

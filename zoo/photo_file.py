@@ -10,6 +10,7 @@ written is plain sRGB.
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,17 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, atomic_path
-from zoo.pairs import PILLOW_ERRORS
 
+# whatever Pillow's readers raise for content that is not what it should be; UnidentifiedImageError is an OSError
+PILLOW_ERRORS = (
+    OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError, NotImplementedError,
+    struct.error,
+)  # fmt: skip
 MAX_PIXELS = 120_000_000
 MAX_SIDE = 65_500  # that of JPEG: an edit holds maps that are as wide as the picture, however thin it is
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 LONGEST = {"JPEG": MAX_SIDE, "WEBP": 16_383}  # pixels of a side that a format can hold
+WITH_ALPHA_OR_PALETTE = {"RGBA": "RGB", "P": "RGB", "PA": "RGB", "LA": "L"}  # modes without either
 OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}, "PNG": {"compress_level": 4}}
 
 
@@ -34,6 +40,13 @@ class Photo:
 
     pixels: np.ndarray
     alpha: np.ndarray | None = None
+
+    def on_white(self) -> Image.Image:
+        """An RGB image: what is transparent is white, as a page shows it."""
+        image = Image.fromarray(self.pixels)
+        if self.alpha is None:
+            return image
+        return Image.composite(image, Image.new("RGB", image.size, "white"), Image.fromarray(self.alpha))
 
 
 def read_photo(path: PathLike) -> Photo:
@@ -96,6 +109,8 @@ def high_depth(image: Image.Image) -> np.ndarray:
 def to_srgb(image: Image.Image) -> Image.Image:
     """RGB pixels with the file's colour profile applied; a broken or unfitting profile counts as sRGB."""
     profile = image.info.get("icc_profile")
+    if image.mode in WITH_ALPHA_OR_PALETTE:
+        image = image.convert(WITH_ALPHA_OR_PALETTE[image.mode])  # Pillow knows no profiles of these
     if profile and image.mode in ("RGB", "CMYK", "L"):
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))

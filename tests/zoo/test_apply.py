@@ -24,7 +24,7 @@ from zoo.gans.e2gan import E2ganConfig
 from zoo.gans.pix2pix import Pix2pixConfig
 from zoo.local_affine import fit_local_affine, interpolation
 from zoo.lora import initial_adapter, load_adapter, merge, save_base
-from zoo.pairs import read_pairs
+from zoo.pairs import open_image, read_pairs
 from zoo.peft_format import save_peft
 from zoo.photo_file import read_photo, write_photo
 
@@ -198,6 +198,24 @@ def test_photographs_in_and_out(tmp_path):
         assert back.pixels.shape == pixels.shape
         assert abs(back.pixels.astype(int) - pixels).mean() < 4
         assert (back.alpha is None) == (suffix in (".jpg", ".JPEG"))
+
+
+def swapped_profile() -> bytes:
+    """An RGB profile whose red and green are those of sRGB the other way round."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    tags = {bytes(data[i : i + 4]): i for i in range(132, 132 + 12 * int.from_bytes(data[128:132], "big"), 12)}
+    red, green = tags[b"rXYZ"], tags[b"gXYZ"]
+    data[red : red + 4], data[green : green + 4] = b"gXYZ", b"rXYZ"
+    return bytes(data)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_a_colour_profile_counts_in_every_mode_and_for_pairs_too(tmp_path, mode):
+    image = Image.new("RGB", (4, 4), (204, 51, 51))  # of the web palette, too
+    image.convert(mode).save(tmp_path / "a.png", icc_profile=swapped_profile())
+    pixels = read_photo(tmp_path / "a.png").pixels
+    assert np.abs(pixels[0, 0].astype(int) - [51, 204, 51]).max() <= 2
+    assert np.array_equal(np.asarray(open_image(tmp_path / "a.png")), pixels)
 
 
 def test_grey_deep_and_profiled_images(tmp_path):

@@ -67,6 +67,8 @@ def test_inception_equals_the_reference(inception):
 def test_errors(tmp_path, inception, monkeypatch):
     with pytest.raises(WeightzooError, match=f"use one of {', '.join(sorted(FEATURE_NETWORKS))}"):
         load_features("vgg")
+    with pytest.raises(WeightzooError, match="brings its weights; leave mine.safetensors out"):
+        load_features("efficientnet-lite0:mine.safetensors")
     with pytest.raises(WeightzooError, match="needs its weights"):
         load_features("inception")
     with pytest.raises(WeightzooError, match="do not exist"):

@@ -9,7 +9,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 from torchmetrics.image.kid import poly_mmd
 
 from zoo.errors import WeightzooError
-from zoo.metrics import BEST_PSNR, bootstrap_interval, kid, kid_interval, l1, psnr, ratio_of_means, ssim
+from zoo.metrics import BEST_PSNR, kid, kid_interval, l1, psnr, ssim
 
 
 @pytest.fixture
@@ -84,31 +84,3 @@ def test_paired_kid_of_a_perfect_method_is_zero():
     assert kid(targets, targets) < -0.1
     with pytest.raises(WeightzooError, match="cannot be paired"):
         kid(targets, targets[:20], paired=True)
-
-
-def test_bootstrap_interval_covers_the_mean_at_its_level():
-    rng = np.random.default_rng(0)
-    covered = 0
-    for seed in range(100):
-        low, high = bootstrap_interval(rng.normal(5, 1, 40), resamples=200, seed=seed)
-        covered += low < 5 < high
-    assert 87 <= covered <= 99  # 95, less the bootstrap's small-sample bias
-
-
-def test_pairing_and_photographs_matter():
-    rng = np.random.default_rng(0)
-    difficulty = rng.uniform(0.05, 0.5, 30)
-    ours, theirs = 0.8 * difficulty, difficulty
-    low, high = bootstrap_interval(ours, theirs, statistic=ratio_of_means)
-    assert low == pytest.approx(0.8) and high == pytest.approx(0.8)
-    hard_photos = np.repeat(rng.normal(0, 1, (1, 6)), 30, 0)  # every concept fails on the same photographs
-    narrow = bootstrap_interval(hard_photos.mean(1))
-    wide = bootstrap_interval(hard_photos)
-    assert narrow[1] - narrow[0] < 1e-9 < 0.3 < wide[1] - wide[0]
-
-
-def test_bootstrap_refuses_unequal_arrays():
-    with pytest.raises(WeightzooError, match=r"shapes \[2\], \[3\]"):
-        bootstrap_interval([1, 2], [1, 2, 3], statistic=ratio_of_means)
-    with pytest.raises(WeightzooError, match="filled"):
-        bootstrap_interval([])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from zoo.files import sha256_file
 from zoo.gans.e2gan import E2ganConfig
 from zoo.layout import WeightLayout
 from zoo.lora import adapter_names, initial_adapter, load_adapter, load_generator, merge, plain, save_base
-from zoo.peft_format import find_base, load_peft, merge_peft, read_peft, save_peft
+from zoo.peft_format import find_base, load_peft, merge_peft, read_peft, save_peft, scaling
 
 SMALL = E2ganConfig(
     channels=(8, 8, 16, 16), lora_rank=4, attention_rank=2, heads=2, context_tokens=2, groups=4
@@ -71,6 +72,18 @@ def test_alpha_scales_the_factors(tmp_path):
     loaded, _ = load_peft(tmp_path, base)
     for name, value in adapter.items():
         torch.testing.assert_close(loaded[name], value * (2 if name.endswith("lora_B") else 1))
+
+
+def test_alphas_are_found_as_peft_finds_them():
+    from peft.utils.other import get_pattern_key
+
+    alphas = {"query": 12, "mid.query": 30, "key": 6}
+    config = {"lora_alpha": 3, "alpha_pattern": alphas}
+    for layer in ("query", "down.mid.query", "my_query", "up.key", "value"):
+        expected = alphas.get(get_pattern_key(alphas, layer), 3) / 3
+        assert scaling(Path("c"), config, layer, 3) == expected, layer
+    with pytest.raises(WeightzooError, match="has the pattern .* name its layers"):
+        scaling(Path("c"), {"lora_alpha": 3, "alpha_pattern": {"(a+)+$": 3}}, "a" * 60, 3)
 
 
 def test_the_base_is_found_by_its_hash(tmp_path):

@@ -58,7 +58,7 @@ class Batcher(Generic[Item, Result]):
             self.running = []
 
     async def _compute(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
-        """Settle the futures of a batch; where it fails, each item by itself: one visitor's must not fail the others'."""
+        """Settle the futures of a batch; where it fails each item is tried alone, so that one fails no other."""
         items = [item for item, _ in batch]
         try:
             results = await asyncio.get_running_loop().run_in_executor(self.executor, self.run, items)

@@ -163,7 +163,7 @@ def decode_pairs(
         images = []
         for what, file in zip(("source", "target"), halves, strict=True):
             photo = read_upload(file.read(), limits.photo_bytes, limits.photo_pixels, f"{what} {number}")
-            images.append(Image.fromarray(photo.pixels))
+            images.append(photo.on_white())
             left -= images[-1].width * images[-1].height
             if left < 0:
                 most = f"{limits.pairs_pixels // 10**6} megapixels"

@@ -13,8 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from weightgen.server.problems import Problem
-from zoo.pairs import PILLOW_ERRORS
-from zoo.photo_file import Photo, check_side, decode
+from zoo.photo_file import PILLOW_ERRORS, Photo, check_side, decode
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
 PNG_LEVEL = 2  # of 9: a large photograph is written in a moment

@@ -6,7 +6,14 @@ Adding one is one file (a frozen config dataclass with `build()`) and one line h
 
 from __future__ import annotations
 
+from typing import Any
+
 from zoo.gans.e2gan import E2ganConfig
 from zoo.gans.pix2pix import Pix2pixConfig
 
 GANS = {"e2gan": E2ganConfig, "pix2pix": Pix2pixConfig}
+
+
+def gan_name(config: Any) -> str:
+    """The name of the architecture that `config` describes."""
+    return next(name for name, cls in GANS.items() if isinstance(config, cls))

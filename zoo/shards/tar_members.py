@@ -1,6 +1,6 @@
 """The members of a tar that is not trusted, in order: plain files with plain names, or an error.
 
-    for name, size, read in tar_members(file): ...
+    for member in tar_members(file): file.seek(member.start); content = file.read(member.size)
 
 Headers are parsed by :mod:`tarfile`; whatever else it can do (links, devices, sparse files, long names in members
 of any size, paths) is refused here. Nothing is ever extracted, and nothing is allocated for a size that the file

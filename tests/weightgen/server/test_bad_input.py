@@ -45,8 +45,11 @@ def next_request_works(client):
 
 @pytest.mark.parametrize(
     ("prompt", "words"),
-    [("", "at least 1"), ("   \n", "at least 1"), ("x" * 100_000, ""), ("x" * 301, "at most 300")],
-    ids=["empty", "blank", "100,000 characters", "a little too long"],
+    [
+        ("", "at least 1"), ("   \n", "at least 1"), ("\x1c \x1f", "is empty"), ("x" * 100_000, ""),
+        ("x" * 301, "at most 300"),
+    ],
+    ids=["empty", "blank", "separators only", "100,000 characters", "a little too long"],
 )
 def test_prompts_that_are_refused(client, prompt, words) -> None:
     status = 413 if len(prompt) > 64_000 else 422

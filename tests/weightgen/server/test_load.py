@@ -31,7 +31,7 @@ def test_what_arrives_during_a_batch_is_the_next_batch() -> None:
     assert batches == [[0, 2, 4], [1, 3, 5], [6, 8], [7, 9]]
 
 
-def test_a_failed_batch_fails_its_items_only() -> None:
+def test_an_item_that_fails_does_so_alone() -> None:
     def run(items: list[int]) -> list[int]:
         if 13 in items:
             raise ValueError("unlucky")
@@ -39,7 +39,7 @@ def test_a_failed_batch_fails_its_items_only() -> None:
 
     async def ask() -> list[object]:
         with ThreadPoolExecutor(1) as pool:
-            batcher: Batcher[int, int] = Batcher(run, lambda item: item > 9, pool)
+            batcher: Batcher[int, int] = Batcher(run, lambda item: 0, pool)
             asked = (batcher.submit(item) for item in (1, 13, 2))
             first = await asyncio.gather(*asked, return_exceptions=True)
             return [*first, await batcher.submit(3)]
