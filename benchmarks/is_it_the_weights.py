@@ -158,7 +158,7 @@ def main() -> None:
     torch.set_flush_denormal(True)
     zoo = find_zoo(args.zoo)
     studio = open_studio(zoo, more_concepts=args.more_concepts)
-    encoder = load_text_encoder()
+    encoder = load_text_encoder("minilm")
     edits: dict[str, Edit] = {"copy": lambda prompts, images: images.expand(len(prompts), *images.shape)}
     edits["polished"], edits["random"] = edit_with(args.model), edit_with(args.control)
     base = open_zoo(zoo).base_path

@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--zoo", default="weightzoo-small")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    encoder, zoo = load_text_encoder(), find_zoo(args.zoo)
+    encoder, zoo = load_text_encoder("minilm"), find_zoo(args.zoo)
     train, validation = load_zoo(zoo), load_zoo(zoo, "validation")
     texts, _ = validation.evaluation_prompts()
     held_out = embed(encoder, [[text] for text in texts]).float()

@@ -3,6 +3,7 @@
 ``weightgen`` may not import ``pipeline``; these batches are the wire between them.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,17 @@ class Studio:
     concepts: list[Any]
     validation: list[Any]
     seed: int = 0
+
+    @property
+    def fingerprint(self) -> str:
+        """What batches and validation are made from, but for the seed: a training is continued with the same only."""
+        from zoo.concepts import concepts_text
+
+        digest = hashlib.sha256(self.crops.numpy().tobytes())
+        for concepts in (self.concepts, self.validation):
+            digest.update(concepts_text(concepts).encode())
+        digest.update(self.teacher.name.encode())
+        return digest.hexdigest()
 
     def batches(self, start_step: int = 0) -> Iterator[Any]:
         """Yield endless ``PictureBatch``es; batch number ``step`` depends on (seed, step) only.

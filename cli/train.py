@@ -261,4 +261,4 @@ def train_by_pictures(
     config = PolishConfig(random_init=random_init, seed=seed, **changes)
     studio = open_studio(zoo, seed, more_concepts)
     validation = studio.validation_batches()
-    return run(model, studio.batches, config, out, seconds, validation, resume=resume)
+    return run(model, studio.batches, config, out, seconds, validation, resume, data=studio.fingerprint)

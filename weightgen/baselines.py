@@ -132,7 +132,7 @@ def fit(
             raise WeightzooError("baseline 'base' needs the base generator's own adapter; pass base_blocks")
         return Fitted(name, encoder, base_blocks, train.blocks[:0], None)
     problem = build_problem(train, encoder, validation)
-    mixture, choice = BASELINES[name](problem)
+    mixture, choice = FITS[name](problem)
     return Fitted(name, encoder, mean, train.blocks - mean, mixture, choice)
 
 
@@ -190,11 +190,6 @@ def best(problem: Problem, candidates: Iterable[Candidate]) -> Candidate:
 def grid(problem: Problem, *axes: Sequence[Any]) -> Iterable[tuple[Any, ...]]:
     """Every combination of the axes' values; without a validation split only the middle of each axis."""
     return itertools.product(*(axis if problem.validation else (axis[len(axis) // 2],) for axis in axes))
-
-
-def fit_base(problem: Problem) -> Candidate:
-    """The base generator as it is (`fit` answers before it comes here)."""
-    return fit_mean(problem)
 
 
 def fit_mean(problem: Problem) -> Candidate:
@@ -316,11 +311,11 @@ def kernel_mixture(name: str, bandwidth: float, rows: Tensor, *factors: Tensor) 
     return lambda x: functools.reduce(torch.matmul, factors, KERNELS[name](x, rows, bandwidth))
 
 
-BASELINES: dict[str, Callable[[Problem], Candidate]] = {
-    "base": fit_base,
+FITS: dict[str, Callable[[Problem], Candidate]] = {
     "mean": fit_mean,
     "nearest": fit_nearest,
     "knn": fit_knn,
     "ridge": fit_ridge,
     "kernel_ridge": fit_kernel_ridge,
 }
+BASELINES = ("base", *FITS)  # the base generator as it is needs no fit

@@ -206,12 +206,9 @@ def starting_point(bench: Bench, task: FinetuneTask) -> Start:
     return full_start(merged, bench.discriminator)
 
 
-def finetune_concepts(bench: Bench, task: FinetuneTask) -> None:
-    """Trains and measures; writes one cell per concept."""
-    start = starting_point(bench, task)
-    sources, targets = bench.held_out.stacked(task.concepts, "train", bench.size, task.pairs)
-    curve = QualityCurve.of(bench, task, start.generator)
-    training = GanTrainConfig(
+def training_of(bench: Bench, task: FinetuneTask) -> GanTrainConfig:
+    """How the task is trained: as `weightgen.finetune` does it, with the zoo's discriminator and batches."""
+    return GanTrainConfig(
         steps=task.steps,
         learning_rate=task.learning_rate,
         mode="full" if task.init in RANDOM else task.mode,
@@ -222,8 +219,15 @@ def finetune_concepts(bench: Bench, task: FinetuneTask) -> None:
         ema=EMA,
         kernel_rate=KERNEL_RATE,
     )
+
+
+def finetune_concepts(bench: Bench, task: FinetuneTask) -> None:
+    """Trains and measures; writes one cell per concept."""
+    start = starting_point(bench, task)
+    sources, targets = bench.held_out.stacked(task.concepts, "train", bench.size, task.pairs)
+    curve = QualityCurve.of(bench, task, start.generator)
     result = train_fleet(
-        start.generator, start.discriminator, sources, targets, training, start.params, on_step=curve
+        start.generator, start.discriminator, sources, targets, training_of(bench, task), start.params, on_step=curve
     )
     if not (task.rate_trial or task.budget):
         final = features(bench.feature_network, curve.images[:, : bench.config.grid.kid_images])

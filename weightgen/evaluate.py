@@ -29,6 +29,7 @@ from weightgen.bench import (
 )
 from weightgen.cells import Task, is_done, run_cell
 from weightgen.grid import FinetuneRow, LearningRates
+from weightgen.model_folder import denoiser_sha256
 from weightgen.novelty import diversity, novelty
 from weightgen.plan import PROMPT_COUNTS, finetune_tasks, own_tasks, usable_rows, zero_tasks
 from weightgen.results import summarise_cells
@@ -37,7 +38,7 @@ from weightgen.timing import fleet_throughput, measure_timing
 from zoo.concepts import Concept
 from zoo.config import config_diff, load_config, save_config, to_dict
 from zoo.errors import WeightzooError
-from zoo.files import PathLike, read_json, sha256_file, write_json
+from zoo.files import PathLike, read_json, write_json
 from zoo.progress import console, track
 
 SAMPLED_PROMPTS, SAMPLES = 8, 4  # for the diversity of samples
@@ -157,10 +158,7 @@ def say(line: str) -> None:
 
 def freeze(config: EvaluateConfig, out_dir: Path) -> None:
     """Writes `config.json` with the hashes of the models, or checks that it is the same as before."""
-    hashes = {
-        name: sha256_file(next((Path(path) / "denoiser").glob("*.safetensors")))
-        for name, path in config.models.items()
-    }
+    hashes = {name: denoiser_sha256(path) for name, path in config.models.items()}
     config = replace(config, model_sha256=hashes)
     path = out_dir / "config.json"
     if not path.exists():

@@ -1,6 +1,6 @@
 """How far a prompt is from what a model has learned: an out-of-distribution score for every generated network.
 
-    familiar = fit(train.wordings(MOST), validation, load_text_encoder())
+    familiar = fit(train.wordings(MOST), validation, load_text_encoder("minilm"))
     familiar.score([["a charcoal drawing"], ["asdf"]])          # [2]; above 1: unlike the prompts of the zoo
     familiar.nearest([["a charcoal drawing"]])                  # the learned concept that is closest, in words
 
@@ -111,7 +111,14 @@ def load_familiar(path: str | Path) -> Familiar:
     tensors, metadata = read_tensors(path)
     if set(tensors) != {"rows", "scale"} or set(metadata) != {"texts", "encoder"}:
         raise WeightzooError(f"{path} does not hold a model's learned prompts; copy the model folder again")
-    rows, texts = unit(tensors["rows"].float()), tuple(json.loads(metadata["texts"]))
+    try:
+        texts = tuple(map(str, json.loads(metadata["texts"])))
+    except (ValueError, TypeError, RecursionError):
+        texts = ()
+    rows = tensors["rows"].float()
+    if not texts or rows.dim() != 2 or tensors["scale"].shape != (2,):
+        raise WeightzooError(f"{path} does not hold a model's learned prompts; copy the model folder again")
+    rows = unit(rows)
     return Familiar(texts, rows, precision_of(rows), tensors["scale"], metadata["encoder"])
 
 

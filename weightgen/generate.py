@@ -226,15 +226,10 @@ def open_model(path_or_repo: str | Path, revision: str | None = None) -> Path:
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise WeightzooError(f"{name} does not exist; give a model folder, or a repository as user/name")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    from zoo.hub.client import quiet
+    from zoo.hub.client import hub_errors, patiently
 
-    try:
-        with quiet():
-            return Path(snapshot_download(name, revision=revision, ignore_patterns=NOT_NEEDED))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightzooError(
-            f"cannot get the model {name} ({reason}); check the name and the network"
-        ) from None
+    with hub_errors(name, revision):
+        return Path(
+            patiently(lambda: snapshot_download(name, revision=revision, ignore_patterns=NOT_NEEDED))
+        )

@@ -16,7 +16,7 @@ from typing import Any
 
 from weightgen.baselines import BASELINES
 from zoo.errors import WeightzooError
-from zoo.files import read_json
+from zoo.files import read_json_object
 
 TEST_SPLITS = ("combination", "value", "family", "external")
 NETWORK_INITS = ("generated", "generated_few_steps", "generated_unet1d", "polished", "shuffled")
@@ -201,7 +201,7 @@ class LearningRates:
     @classmethod
     def load(cls, path: Path | str) -> LearningRates:
         """Reads `{"chosen": [{"init", "mode", "pairs", "learning_rate"}]}`."""
-        rows: list[dict[str, Any]] = read_json(path).get("chosen", [])
+        rows: list[dict[str, Any]] = read_json_object(path).get("chosen", [])
         try:
             return cls(
                 {f"{row['init']}/{row['mode']}/{int(row['pairs'])}": float(row["learning_rate"]) for row in rows}

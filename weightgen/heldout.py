@@ -22,7 +22,7 @@ from torch import Tensor
 from zoo.concepts import Concept, read_concepts
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json
-from zoo.pairs import find_pairs, pairs_to_tensors, read_pairs
+from zoo.pairs import decode_pair, find_pairs, pairs_to_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +63,6 @@ class HeldOut:
         members = sorted((c for c in self.all_concepts if c.split == split), key=lambda c: stable_order(c.id))
         return members if count is None else members[:count]
 
-    def concept(self, concept_id: str) -> Concept:
-        return next(c for c in self.all_concepts if c.id == concept_id)
-
     def pairs(self, concept_id: str, part: str, size: int, count: int | None = None) -> tuple[Tensor, Tensor]:
         """Sources and targets of one concept, [N, 3, size, size] each, in the order of their names.
 
@@ -77,12 +74,12 @@ class HeldOut:
             WeightzooError: there are fewer pairs than `count`.
         """
         folder = self.folders[concept_id] / part
-        pairs = read_pairs(folder)
-        if count is not None and len(pairs) < count:
+        files = sorted(find_pairs(folder), key=lambda pair: pair.name)
+        if count is not None and len(files) < count:
             raise WeightzooError(
-                f"{folder} holds {len(pairs)} pairs, {count} are needed; materialise the pairs again"
+                f"{folder} holds {len(files)} pairs, {count} are needed; materialise the pairs again"
             )
-        return pairs_to_tensors(pairs[:count], size)
+        return pairs_to_tensors([decode_pair(pair) for pair in files[:count]], size)
 
     def count(self, concept_id: str, part: str) -> int:
         """How many pairs a concept has, without reading them."""

@@ -25,13 +25,12 @@ from weightgen.data import load_zoo
 from weightgen.generate import generate
 from weightgen.grid import RANDOM
 from weightgen.model_folder import ModelFolder, load_model_folder
-from weightgen.starts import find_models
+from weightgen.starts import adapter_blocks, find_models, text_encoder_of
 from weightgen.text import load_text_encoder
 from zoo.errors import WeightzooError
 from zoo.files import sha256_file
 from zoo.gans.patchgan import PatchGanConfig
 from zoo.gans.pix2pix import Pix2pixConfig
-from zoo.layout import WeightLayout
 from zoo.lora import Adapter, initial_adapter, load_base, load_generator, merge, plain_config
 from zoo.peft_format import find_base, is_peft, load_peft, merge_peft, read_metadata
 from zoo.run import Zoo, open_zoo
@@ -133,17 +132,13 @@ class Origins:
         if name not in self.baselines:
             train, validation = load_zoo(self.zoo.path, "train"), load_zoo(self.zoo.path, "validation")
             base_blocks = adapter_blocks(self.zoo.layout, initial_adapter(self.base))
-            encoder = load_text_encoder()
+            models = {} if self.model_path is None else find_models(self.model_path)
+            encoder = load_text_encoder(text_encoder_of(models))  # as in an evaluation
             self.baselines[name] = baselines.fit(name, train, encoder, validation, base_blocks)
         return self.baselines[name]
 
 
 Made = list[Adapter] | list[nn.Module]  # adapters of the base, or whole plain networks
-
-
-def adapter_blocks(layout: WeightLayout, adapter: Adapter) -> Tensor:
-    """One adapter as blocks [num_blocks, block_size]."""
-    return layout.to_blocks({name: value[None] for name, value in adapter.items()})[0]
 
 
 def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:

@@ -14,9 +14,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from weightgen.model_folder import WEIGHTS_NAME, ModelFolder, load_model_folder
+from weightgen.model_folder import ModelFolder, denoiser_sha256, load_model_folder
 from zoo.errors import WeightzooError
-from zoo.files import read_json, sha256_file, write_json
+from zoo.files import read_json, write_json
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "data_cards" / "model.md"
 EVALUATION = "evaluation.json"
@@ -49,9 +49,9 @@ def keep_evaluation(folder: str | Path, evaluation: str | Path) -> None:
             f"{path} is not the evaluation.json of `weightzoo evaluate`; give its output folder"
         )
     model = load_model_folder(folder)
+    mine = denoiser_sha256(model.path)
     if (settings := path.with_name("config.json")).is_file():
         measured = read_json(settings).get("model_sha256", {})
-        mine = sha256_file(model.path / "denoiser" / WEIGHTS_NAME)
         names = [name for name, sha256 in measured.items() if sha256 == mine]
         if not names:
             raise WeightzooError(
@@ -59,7 +59,7 @@ def keep_evaluation(folder: str | Path, evaluation: str | Path) -> None:
                 f"run `weightzoo evaluate --model {folder} -o OUT`"
             )
         results["measured_as"] = names[0]
-    write_json(model.path / EVALUATION, results)
+    write_json(model.path / EVALUATION, {**results, "denoiser_sha256": mine})
 
 
 def model_card(folder: str | Path, repo: str) -> str:
@@ -72,6 +72,8 @@ def model_card(folder: str | Path, repo: str) -> str:
     about, config = model.metadata, model.metadata.get("config", {})
     polish = about.get("polish")
     evaluation = Path(folder) / EVALUATION
+    measured = read_json(evaluation) if evaluation.is_file() else {}
+    is_own = measured.get("denoiser_sha256") == denoiser_sha256(folder)  # the folder may have been trained anew
     fields = {
         "repo": repo,
         "name": repo.rpartition("/")[2],
@@ -95,7 +97,7 @@ def model_card(folder: str | Path, repo: str) -> str:
         "block_size": model.layout.block_size,
         "num_values": f"{int(model.layout.mask.sum()):,}",
         "base_sha256": model.base_sha256,
-        "evaluation": _evaluation(read_json(evaluation), model) if evaluation.is_file() else NOT_EVALUATED,
+        "evaluation": _evaluation(measured, model) if is_own else NOT_EVALUATED,
     }
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(fields)
 

@@ -159,6 +159,8 @@ def load_model_folder(path: str | Path) -> ModelFolder:
         )
     if absent := [key for key in NEEDED if key not in info]:
         raise WeightzooError(f"{path / 'weightgen.json'} lacks {absent[0]}; copy the model folder again")
+    if info["target"] not in ("x0", "v") or not isinstance(info["metadata"], dict):
+        raise WeightzooError(f"{path / 'weightgen.json'} is not as it was written; copy the model folder again")
     layout = WeightLayout.load(path / "layout.json")
     base_path = path / "base_generator.safetensors"
     if not base_path.is_file():
@@ -172,12 +174,19 @@ def load_model_folder(path: str | Path) -> ModelFolder:
                 f"{path / what} is not the one that the model was trained with; copy it again"
             )
     denoiser_name, denoiser = load_network(path / "denoiser")
+    statistics = BlockStatistics.load(path / "statistics.safetensors")
+    for what, shape in (
+        ("denoiser/config.json", (denoiser.settings["num_blocks"], denoiser.settings["block_size"])),
+        ("statistics.safetensors", tuple(statistics.mean.shape)),
+    ):
+        if shape != (layout.num_blocks, layout.block_size):
+            raise WeightzooError(f"{path / what} is of another layout than layout.json; copy the model folder again")
     return ModelFolder(
         path=path,
         denoiser=denoiser,
         denoiser_name=denoiser_name,
         layout=layout,
-        statistics=BlockStatistics.load(path / "statistics.safetensors"),
+        statistics=statistics,
         base_generator_path=base_path,
         base_sha256=info["base_sha256"],
         text_encoder_name=info["text_encoder"],
@@ -185,6 +194,11 @@ def load_model_folder(path: str | Path) -> ModelFolder:
         metadata=info["metadata"],
         familiar=load_familiar(path / FAMILIAR) if (path / FAMILIAR).is_file() else None,
     )
+
+
+def denoiser_sha256(folder: str | Path) -> str:
+    """What tells one model's weights from another's."""
+    return sha256_file(Path(folder) / "denoiser" / WEIGHTS_NAME)
 
 
 def load_network(folder: str | Path) -> tuple[str, nn.Module]:

@@ -22,7 +22,8 @@ from weightgen.text import TextStates
 if TYPE_CHECKING:
     from diffusers import DDIMScheduler, DDPMScheduler, SchedulerMixin
 
-LAST_TIMESTEP = 999
+TIMESTEPS = 1000
+LAST_TIMESTEP = TIMESTEPS - 1
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,6 @@ class ObjectiveConfig:
 
     target: Literal["x0", "v"] = "x0"
     schedule: str = "squaredcos_cap_v2"
-    num_train_timesteps: int = LAST_TIMESTEP + 1
     last_step_fraction: float = 0.9
     zero_noise_fraction: float = 0.5
     prompt_dropout: float = 0.1
@@ -52,7 +52,7 @@ def make_scheduler(config: ObjectiveConfig) -> DDPMScheduler:
     from diffusers import DDPMScheduler
 
     return DDPMScheduler(
-        num_train_timesteps=config.num_train_timesteps,
+        num_train_timesteps=TIMESTEPS,
         beta_schedule=config.schedule,
         prediction_type="sample" if config.target == "x0" else "v_prediction",
         clip_sample=False,
@@ -91,10 +91,9 @@ def draw(size: int, mask: Tensor, config: ObjectiveConfig, independent_blocks: b
     if config.blocks_per_sample and independent_blocks:
         chosen = torch.randperm(len(mask), device=device)[: config.blocks_per_sample]
         mask = mask[chosen]
-    last = config.num_train_timesteps - 1
     shares = torch.rand(3, size, device=device)
     at_last = shares[0] < config.last_step_fraction
-    timesteps = torch.randint(0, last + 1, (size,), device=device).masked_fill(at_last, last)
+    timesteps = torch.randint(0, TIMESTEPS, (size,), device=device).masked_fill(at_last, LAST_TIMESTEP)
     zeroed = at_last & (shares[1] < config.zero_noise_fraction)
     noise = torch.randn(size, *mask.shape, device=device) * mask * ~zeroed[:, None, None]
     return Draws(timesteps, noise, shares[2] < config.prompt_dropout, chosen)
@@ -129,11 +128,7 @@ def loss(
 
 
 def one_step(
-    denoiser: nn.Module,
-    text: TextStates,
-    noise: Tensor | None = None,
-    target: str = "x0",
-    last_timestep: int = LAST_TIMESTEP,
+    denoiser: nn.Module, text: TextStates, noise: Tensor | None = None, target: str = "x0"
 ) -> Tensor:
     """Predicts clean normalised blocks [B, num_blocks, block_size] from the last timestep, with gradients.
 
@@ -144,7 +139,7 @@ def one_step(
     """
     shape = (len(text), denoiser.settings["num_blocks"], denoiser.settings["block_size"])
     noise = text.pooled.new_zeros(shape) if noise is None else noise
-    timesteps = torch.full((len(text),), last_timestep, device=noise.device)
+    timesteps = torch.full((len(text),), LAST_TIMESTEP, device=noise.device)
     predicted = denoiser(noise, timesteps, text.tokens, text.mask, text.pooled)
     return predicted if target == "x0" else -predicted
 

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from weightgen.checkpoint import load_tensors, load_training, save_tensors, save_training
 from weightgen.denoisers import NETWORKS
-from weightgen.model_folder import ModelFolder, load_model_folder, save_model_folder
+from weightgen.model_folder import ModelFolder, denoiser_sha256, load_model_folder, save_model_folder
 from weightgen.objective import one_step
 from weightgen.optimizing import (
     learning_rate_factor,
@@ -48,7 +48,6 @@ from weightgen.text import load_text_encoder
 from weightgen.train_folder import BEST, begin, clear, write_rows
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
-from zoo.files import sha256_file
 from zoo.lora import load_base
 from zoo.progress import bar
 from zoo.train_gan import run_generators
@@ -100,6 +99,7 @@ def polish(
     validation: Sequence[PictureBatch] = (),
     resume: bool = True,
     on_log: Log | None = None,
+    data: str = "",
 ) -> Path:
     """Polishes the model of `model_dir` and returns the model folder `out_dir`.
 
@@ -112,9 +112,10 @@ def polish(
             any, the last ones).
         resume: False starts anew.
         on_log: gets each row of metrics.jsonl as it is written.
+        data: a fingerprint of what `batches` and `validation` are made from; a run goes on with the same only.
 
     Raises:
-        WeightzooError: a folder of another config or model, batches that end or do not fit, or gradients that
+        WeightzooError: a folder of another config, model or data, batches that end or do not fit, or gradients that
             stay non-finite.
         Interrupted: Ctrl-C; the step was brought to its end, and the same call goes on from there.
     """
@@ -123,7 +124,7 @@ def polish(
         raise WeightzooError(f"{out_dir} is the model to polish; write the polished one to another folder")
     if not resume:
         clear(out_dir)
-    if freeze(out_dir, config, seconds, model):
+    if freeze(out_dir, config, seconds, model, data):
         return out_dir
     polishing = Polishing(model, config, out_dir, seconds, validation)
     polishing.restore()
@@ -304,8 +305,9 @@ class Polishing:
         )  # fmt: skip
 
 
-def freeze(out_dir: Path, config: PolishConfig, seconds: float | None, model: ModelFolder) -> bool:
+def freeze(
+    out_dir: Path, config: PolishConfig, seconds: float | None, model: ModelFolder, data: str = ""
+) -> bool:
     """Writes the run's identity, or checks that it is the same; True if the folder is already finished."""
-    weights = model.path / "denoiser" / "diffusion_pytorch_model.safetensors"
-    rest = {"seconds": seconds, "model": sha256_file(weights)}
-    return begin(out_dir, "polish", config, rest, "config or model")
+    rest = {"seconds": seconds, "model": denoiser_sha256(model.path), "data": data}
+    return begin(out_dir, "polish", config, rest, "config, model or data")

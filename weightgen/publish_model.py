@@ -9,19 +9,18 @@ has changed, and makes no commit when nothing has.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, HfApi, get_token
-from huggingface_hub.hf_api import RepoFile
+from huggingface_hub import get_token
 
 from weightgen.familiar import FILE as FAMILIAR
 from weightgen.model_card import EVALUATION, keep_evaluation, model_card
 from zoo.errors import WeightzooError
 from zoo.files import sha256_file
 from zoo.hub.client import LOG_IN, hub_errors, patiently
-from zoo.hub.upload import LocalFile
+from zoo.hub.local_files import checked_file, file_of_bytes
+from zoo.hub.repository import Repository, Sent
 
 REQUIRED = (
     "denoiser/config.json",
@@ -65,42 +64,27 @@ def publish_model(
         WeightzooError: not a finished model, no account, no right to write, a tag that names another state, a public
             repository that is to be private, an evaluation of another model, or the Hub cannot be reached.
     """
-    folder, api = Path(folder), HfApi()
+    folder = Path(folder)
     if evaluation is not None:
         keep_evaluation(folder, evaluation)
     card = model_card(folder, repo_id).encode()  # also: opens the folder, and so checks it
     if get_token() is None:
         raise WeightzooError(f"publishing needs an account on the Hub; {LOG_IN}")
     names = [*REQUIRED, *(name for name in OPTIONAL if (folder / name).is_file())]
-    files = [
-        LocalFile(name, folder / name, sha256_file(folder / name), (folder / name).stat().st_size)
-        for name in names
-    ]
-    files.append(LocalFile("README.md", card, hashlib.sha256(card).hexdigest(), len(card)))
+    files = [checked_file(folder, name, sha256_file(folder / name)) for name in names]
+    files.append(file_of_bytes("README.md", card))
+    repository, sent = Repository(repo_id, "model"), Sent()
     with hub_errors(repo_id):
-        patiently(lambda: api.create_repo(repo_id, private=private or None, exist_ok=True))
-        info = patiently(lambda: api.repo_info(repo_id))
-        if private and not info.private:
-            raise WeightzooError(
-                f"{repo_id} exists and is public; make it private on its page, or choose another"
-            )
-        listing = patiently(lambda: list(api.list_repo_tree(repo_id, recursive=True, revision=info.sha)))
-        remote = {entry.path: entry for entry in listing if isinstance(entry, RepoFile)}
+        repository.create(private)
+        head, remote = repository.state()
         missing = [file for file in files if not file.is_at(remote.get(file.name))]
-        refs = patiently(lambda: api.list_repo_refs(repo_id))
-        tags = {ref.name: ref.target_commit for ref in refs.tags}
-        if tag in tags and (missing or tags[tag] != info.sha):
+        tags = repository.tags()
+        if tag in tags and (missing or tags[tag] != head):
             raise WeightzooError(
                 f"the tag {tag} of {repo_id} already names another state; choose another --tag"
             )
-        head = info.sha
         if missing:
-            operations = [
-                CommitOperationAdd(f.name, f.source if isinstance(f.source, bytes) else str(f.source))
-                for f in missing
-            ]
-            message = "Add the weight generator"
-            head = patiently(lambda: api.create_commit(repo_id, operations, commit_message=message)).oid
-        if tag and tag not in tags:
-            patiently(lambda: api.create_tag(repo_id, tag=tag, revision=head, exist_ok=True))
-    return PublishedModel(f"{api.endpoint}/{repo_id}", head, len(missing), sum(file.size for file in missing))
+            head = patiently(lambda: repository.commit(head, missing, (), "Add the weight generator", sent))
+        if tag:
+            repository.tag(tag, head, tags.get(tag))
+    return PublishedModel(f"{repository.api.endpoint}/{repo_id}", head, sent.files, sent.bytes)

@@ -31,10 +31,10 @@ from weightgen.data import WeightDataset, WeightSource
 from weightgen.tensorboard import curves
 from weightgen.train import Diverged, Log, Training, with_validation
 from weightgen.train_config import TrainConfig
-from weightgen.train_folder import clear, finish, freeze, write_rows
+from weightgen.train_folder import RAY_RUN, clear, finish, freeze, write_rows
 from weightgen.training_progress import training_progress
 from zoo.errors import WeightzooError
-from zoo.files import sha256_file
+from zoo.files import read_json_object, sha256_file, write_json
 
 MAX_FAILURES = 8  # of workers, in one launch
 SHOWN_EVERY = 0.5  # seconds between two messages about the progress
@@ -91,7 +91,7 @@ def train_on_ray(
             clear(out_dir)
         if freeze(out_dir, config, seconds, source):
             return out_dir
-        name = "train-" + sha256_file(out_dir / "config.json")[:12]
+        name = run_name(out_dir)
         if not resume:
             _forget(storage, name)
         options = {
@@ -107,6 +107,17 @@ def train_on_ray(
     if cluster.storage is None:  # not before: what `finish` needs may fail, and the same command goes on from there
         shutil.rmtree(storage, ignore_errors=True)
     return out_dir
+
+
+def run_name(out_dir: Path) -> str:
+    """What Ray knows the run by: the hash of its config when it began, wherever it is continued.
+
+    The name is kept, since a later version adds its new options to the config.
+    """
+    path = out_dir / RAY_RUN
+    if not path.exists():
+        write_json(path, {"name": "train-" + sha256_file(out_dir / "config.json")[:12]})
+    return str(read_json_object(path).get("name"))
 
 
 def _fit(

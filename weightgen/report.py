@@ -1,7 +1,6 @@
 """The report of an evaluation: one self-contained HTML file with pictures, curves and tables.
 
-    write_report("runs/evaluation")                          # -> runs/evaluation/report/index.html
-    write_readme_picture("runs/evaluation", "docs/images/demo.jpg")
+    write_report("runs/evaluation")                 # -> runs/evaluation/report/{index.html, examples.jpg}
 
 It says first what was reached and what was not, then shows pictures, then everything else
 (`weightgen.report_tables`). Nothing in it needs a script, a network or another file.
@@ -31,6 +30,8 @@ BASELINES_SHOWN = ("copy", "base", "mean", "nearest", "knn", "ridge", "kernel_ri
 def write_report(out_dir: PathLike, report_dir: PathLike | None = None) -> Path:
     """Writes `index.html` to `report_dir` (`OUT/report` by default) and returns its path.
 
+    Beside it lies `examples.jpg`, a few edits in one picture for a README or a message.
+
     Raises:
         WeightzooError: `out_dir` holds no finished evaluation.
     """
@@ -46,13 +47,10 @@ def write_report(out_dir: PathLike, report_dir: PathLike | None = None) -> Path:
         *tables(results),
     ]
     path = Path(report_dir or out_dir / "report") / "index.html"
+    if stories:
+        write_mosaic(stories, path.with_name("examples.jpg"))
     write_text(path, page("weightzoo: evaluation", "\n".join(body)))
     return path
-
-
-def write_readme_picture(out_dir: PathLike, path: PathLike, rows: int = 3) -> Path:
-    """Writes the mosaic that the README shows."""
-    return write_mosaic(make_pictures(bench_of(str(Path(out_dir).resolve()))), path, rows)
 
 
 def opening(results: Row) -> list[str]:

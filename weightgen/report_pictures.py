@@ -10,7 +10,6 @@ concept was fine-tuned, after it.
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,7 +87,7 @@ def tell(bench: Bench, concept: Concept) -> Story | None:
             weights = folder / f"zero-{init}.safetensors"
             adapter = {name: value[0] for name, value in bench.start(init, [concept.id]).items()}
             save_base(weights, merge(bench.base, adapter))
-            edit(weights, story.source, picture)
+            apply_to_photo(weights, story.source, picture)
             weights.unlink()
         story.zero.append((init, picture))
         path = bench.cell(f"zero-{concept.split}-{init}-1")
@@ -102,7 +101,7 @@ def tell(bench: Bench, concept: Concept) -> Story | None:
         if network.exists() and task.cell_path(concept.id).exists():
             picture = folder / f"after-{init}.png"
             if not picture.exists():
-                edit(network, story.source, picture)
+                apply_to_photo(network, story.source, picture)
             cell = read_json(task.cell_path(concept.id))
             story.after.append((init, picture))
             story.steps[init] = cell["steps"][-1]
@@ -132,13 +131,6 @@ def photograph(bench: Bench, concept: Concept, folder: Path) -> tuple[Path, Path
                 image.resize(size, Image.Resampling.LANCZOS).save(temporary)
         return pair
     return None
-
-
-def edit(weights: Path, source: Path, picture: Path) -> None:
-    """Edits a picture file; the result appears complete or not at all."""
-    temporary = picture.with_name(f".{picture.name}.tmp.png")
-    apply_to_photo(weights, source, temporary)
-    shutil.move(temporary, picture)
 
 
 MOSAIC_COLUMNS = (

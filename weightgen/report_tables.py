@@ -64,12 +64,15 @@ def zero_section(results: Row) -> list[str]:
         "<p>Weights as they come, before any training. 1 prompt is one paraphrase in words that no zoo "
         "concept was described with; 4 prompts are four of them averaged.</p>",
     ]
-    columns = ["start", "L1", "sd", "PSNR", "KID", "concepts", "L1, 4 prompts"]
+    columns = ["start", "L1", "sd", "PSNR", "SSIM", "KID", "concepts", "L1, 4 prompts"]
     for split in dict.fromkeys(row["split"] for row in results["zero_step"]):
         rows = [row for row in results["zero_step"] if row["split"] == split]
         four = {row["init"]: row["l1"] for row in rows if row["prompts"] == 4}
         cells = [
-            [r["init"], spread(r, "l1"), r["l1_sd"], r["psnr"], spread(r, "kid"), r["n"], four.get(r["init"])]
+            [
+                *(r["init"], spread(r, "l1"), r["l1_sd"], r["psnr"], r["ssim"], spread(r, "kid"), r["n"]),
+                four.get(r["init"]),
+            ]
             for r in sorted(rows, key=by_l1)
             if r["prompts"] == 1
         ]

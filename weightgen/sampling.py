@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from diffusers import SchedulerMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import nn
 
@@ -60,23 +61,26 @@ class WeightDiffusionPipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
-        cls, pretrained_model_name_or_path: str | Path, revision: str | None = None, **kwargs: Any
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        revision: str | None = None,
+        denoiser: nn.Module | None = None,
+        scheduler: SchedulerMixin | None = None,
     ) -> WeightDiffusionPipeline:
         """Opens a local model folder, or downloads a repository of the Hub when there is no such folder.
 
         Args:
-            kwargs: components that replace those of the folder (`scheduler=...`: the noise schedule that the
-                DDIM steps of a call follow).
+            denoiser, scheduler: in place of the folder's; the DDIM steps of a call follow the scheduler's noise
+                schedule.
 
         Raises:
             WeightzooError: no such model, or its parts do not belong together.
         """
         model = load_model_folder(open_model(pretrained_model_name_or_path, revision))
-        denoiser = kwargs.get("denoiser")
         if denoiser is None:
             denoiser = DENOISERS[model.denoiser_name](**model.denoiser.settings)
             denoiser.load_state_dict(model.denoiser.state_dict())
-        return cls(denoiser.eval(), kwargs.get("scheduler") or model.scheduler(), model)
+        return cls(denoiser.eval(), scheduler or model.scheduler(), model)
 
     @property
     def model(self) -> ModelFolder:

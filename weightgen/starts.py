@@ -33,7 +33,8 @@ from weightgen.text import TextEncoder, load_text_encoder
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json
-from zoo.lora import initial_adapter, load_base, merge
+from zoo.layout import WeightLayout
+from zoo.lora import Adapter, initial_adapter, load_base, merge
 from zoo.run import Zoo, open_zoo
 
 T = TypeVar("T")
@@ -88,6 +89,17 @@ def model_name(folder: Path) -> str:
     return "generated_unet1d" if unet else "generated"
 
 
+def text_encoder_of(models: Mapping[str, Path]) -> str:
+    """The text encoder that reads for these weight generators, and so for the baselines beside them."""
+    infos = [read_json(path / "weightgen.json") for path in models.values()]
+    return infos[0]["text_encoder"] if infos else "minilm"
+
+
+def adapter_blocks(layout: WeightLayout, adapter: Adapter) -> Tensor:
+    """One adapter as blocks [num_blocks, block_size]."""
+    return layout.to_blocks({name: value[None] for name, value in adapter.items()})[0]
+
+
 class Starts:
     """Everything that turns words into weights, loaded once and when it is needed."""
 
@@ -111,8 +123,7 @@ class Starts:
 
     @cached_property
     def base_blocks(self) -> Tensor:
-        adapter = initial_adapter(self.base)
-        return self.zoo.layout.to_blocks({name: value[None] for name, value in adapter.items()})[0]
+        return adapter_blocks(self.zoo.layout, initial_adapter(self.base))
 
     @cached_property
     def train(self) -> WeightDataset:
@@ -129,8 +140,7 @@ class Starts:
 
     @cached_property
     def encoder(self) -> TextEncoder:
-        infos = [read_json(path / "weightgen.json") for path in self.models.values()]
-        return load_text_encoder(infos[0]["text_encoder"] if infos else "minilm")
+        return load_text_encoder(text_encoder_of(self.models))
 
     @cache  # noqa: B019 - one object lives as long as the evaluation
     def baseline(self, name: str) -> Fitted:

@@ -240,7 +240,7 @@ TEXT_ENCODERS: dict[str, Callable[..., TextEncoder]] = {"minilm": MiniLMEncoder,
 
 
 @lru_cache(maxsize=4)
-def load_text_encoder(name: str = "minilm", **options: str) -> TextEncoder:
+def load_text_encoder(name: str, **options: str) -> TextEncoder:
     """The encoder of that name, made once per process; "clip:PATH" is short for ("clip", path=PATH).
 
     Raises:

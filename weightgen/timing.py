@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weightgen.bench import Bench
-from weightgen.cells import FinetuneTask, starting_point
+from weightgen.cells import FinetuneTask, starting_point, training_of
 from weightgen.starts import Starts
 from zoo.concepts import Concept
 from zoo.lora import adapter_names, initial_adapter, load_adapter
@@ -76,7 +76,7 @@ def measure_timing(
             str(bench.out_dir), concept.split, 0, mode, init, (concept.id,), grid.timed_steps, 1e-4
         )
         start = starting_point(bench, task)
-        training = GanTrainConfig(learning_rate=1e-4, mode=mode, batch_size=bench.own_training.batch_size)
+        training = training_of(bench, task)
         key = init if init == "pix2pix_unet" else mode
         steps[key] = step_seconds(
             start.generator, start.discriminator, sources, targets, training, grid.timed_steps, start.params

@@ -24,6 +24,7 @@ from zoo.errors import WeightzooError
 from zoo.files import read_json, write_text
 
 BEST = "best.safetensors"
+RAY_RUN = "ray_run.json"  # the name of the run on Ray
 
 
 def freeze(out_dir: Path, config: TrainConfig, seconds: float | None, source: WeightSource) -> bool:
@@ -64,7 +65,7 @@ def begin(out_dir: Path, stage: str, config: Any, rest: Mapping[str, Any], what:
 
 def clear(out_dir: Path) -> None:
     """Removes what an earlier run left, checkpoints included (the index first: then it is unfinished)."""
-    for name in ("model_index.json", "config.json", "metrics.jsonl"):
+    for name in ("model_index.json", "config.json", "metrics.jsonl", "evaluation.json", RAY_RUN):
         (out_dir / name).unlink(missing_ok=True)
     for path in (out_dir / "checkpoints").glob("*.safetensors"):
         path.unlink()

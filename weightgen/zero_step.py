@@ -1,6 +1,6 @@
 """Zero steps: how good the weights of each method are before any training, on held-out concepts.
 
-One cell is one (split, method, number of prompts): L1 and PSNR per concept, and the KID of all its images
+One cell is one (split, method, number of prompts): L1, PSNR and SSIM per concept, and the KID of all its images
 pooled.
 
     cell = evaluate_networks(ZeroStepTask("combination", "polished", 1), ids, near_duplicates, outputs, ...)
@@ -25,11 +25,10 @@ from weightgen.inits import seeded
 from weightgen.intervals import mean_interval, pooled_kid
 from zoo.features import load_features
 from zoo.lora import plain_config
-from zoo.metrics import l1, psnr
+from zoo.metrics import l1, psnr, ssim
 from zoo.train_gan import run_generators
 
 IMAGES_AT_ONCE = 64  # small batches stay in the processor's cache
-Render = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -67,17 +66,10 @@ def quality(output: Tensor, targets: Tensor) -> tuple[list[float], list[float]]:
     return [float(l1(a, b).mean()) for a, b in pairs], [float(psnr(a, b).mean()) for a, b in pairs]
 
 
-@lru_cache(maxsize=2)
-def feature_network(name: str) -> nn.Module:
-    """The perceptual network, loaded once per process."""
-    return load_features(name).eval()
-
-
 @torch.no_grad()
 def features(network: str, images: Tensor) -> np.ndarray:
     """Perceptual features of images [K, N, 3, H, W] as float16 [K, N, D]."""
-    model = feature_network(network)
-    flat = torch.cat([model(part) for part in images.flatten(0, 1).split(IMAGES_AT_ONCE)])
+    flat = load_features(network)(images.flatten(0, 1))
     return flat.unflatten(0, images.shape[:2]).half().numpy()
 
 
@@ -101,6 +93,7 @@ def evaluate_networks(
     count = held_out.smallest(ids, "test", grid.test_images)
     l1s: list[float] = []
     psnrs: list[float] = []
+    ssims: list[float] = []
     mine, truth = [], []
     for start in range(0, len(ids), chunk):
         part = list(ids[start : start + chunk])
@@ -109,6 +102,7 @@ def evaluate_networks(
         l1_part, psnr_part = quality(edited, targets)
         l1s += l1_part
         psnrs += psnr_part
+        ssims += [float(ssim(a, b).mean()) for a, b in zip(edited, targets, strict=True)]
         mine.append(features(feature_name, edited[:, : grid.kid_images]))
         truth.append(target_features(feature_name, held_out, tuple(part), size, count, grid.kid_images))
     kept = [i for i, concept_id in enumerate(ids) if concept_id not in near_duplicates]
@@ -122,6 +116,7 @@ def evaluate_networks(
         "concepts": list(ids),
         "l1": l1s,
         "psnr": psnrs,
+        "ssim": ssims,
         "kid": kid,
         "kid_interval": list(interval),
         "feature_network": feature_name,
@@ -150,7 +145,7 @@ def summarise(
             if not index:
                 continue
             # null, a picture that was not finite, makes the mean null too
-            l1_values, psnr_values = (np.array(cell[key], dtype=float)[index] for key in ("l1", "psnr"))
+            l1_values, *others = (np.array(cell[key], dtype=float)[index] for key in ("l1", "psnr", "ssim"))
             row = {
                 "split": cell["split"],
                 "init": cell["init"],
@@ -159,7 +154,7 @@ def summarise(
                 "l1": float(np.mean(l1_values)),
                 "l1_sd": float(np.std(l1_values, ddof=1)) if len(index) > 1 else 0.0,
                 "l1_interval": list(mean_interval(l1_values, resamples)),
-                "psnr": float(np.mean(psnr_values)),
+                **{key: float(np.mean(values)) for key, values in zip(("psnr", "ssim"), others, strict=True)},
             }
             if not keep:
                 row |= {key: cell[key] for key in ("kid", "kid_interval", "feature_network", "kid_images")}

@@ -220,6 +220,9 @@ def test_learning_rates(tmp_path):
     write_json(tmp_path / "rates.json", {"chosen": [{"init": "base"}]})
     with pytest.raises(WeightzooError, match="learning_rate"):
         LearningRates.load(tmp_path / "rates.json")
+    write_json(tmp_path / "rates.json", [])
+    with pytest.raises(WeightzooError, match="rates.json"):
+        LearningRates.load(tmp_path / "rates.json")
 
 
 # --- held-out concepts
@@ -392,7 +395,8 @@ def test_concepts_may_have_unequal_numbers_of_test_pairs(world, tmp_path):
 
 def test_a_picture_that_is_not_finite_leaves_a_gap():
     cell = {"split": "value", "init": "base", "prompts": 1, "concepts": ["a", "b"], "l1": [0.1, None]}
-    cell |= {"psnr": [20.0, None], "kid": None, "kid_interval": None, "feature_network": "x", "kid_images": 4}
+    cell |= {"psnr": [20.0, None], "ssim": [0.9, None], "kid": None, "kid_interval": None}
+    cell |= {"feature_network": "x", "kid_images": 4}
     ((row,), _) = summarise([cell], frozenset(), 20)
     assert math.isnan(row["l1"]) and math.isnan(row["psnr"]) and row["n"] == 2
 
@@ -440,11 +444,14 @@ def test_learning_rates_are_chosen_with_equal_trials(world):
 def test_held_out_reads_and_complains(world, tmp_path):
     held_out = HeldOut.open([world / "heldout", world / "external"])
     assert len(held_out.concepts("combination")) == 3 and len(held_out.concepts("combination", 2)) == 2
-    concept = held_out.concept("combination-blue")
+    (concept,) = (c for c in held_out.all_concepts if c.id == "combination-blue")
     assert wordings(concept, 1) == ["please blue"] and len(wordings(concept, 4)) == 4
     shutil.copytree(world / "heldout", tmp_path / "more")
     (tmp_path / "more" / "combination-blue" / "train" / "source" / ".DS_Store").write_bytes(b"not a picture")
     assert HeldOut.open([tmp_path / "more"]).count("combination-blue", "train") == 8
+    (tmp_path / "more" / "combination-blue" / "train" / "source" / "p003.png").write_bytes(b"not a picture")
+    few = HeldOut.open([tmp_path / "more"]).pairs("combination-blue", "train", 16, 3)  # no more are decoded
+    assert torch.equal(few[0], held_out.pairs("combination-blue", "train", 16, 3)[0])
     with pytest.raises(WeightzooError, match="8 pairs, 9 are needed"):
         held_out.pairs("combination-blue", "train", 16, 9)
     with pytest.raises(WeightzooError, match="rename one"):

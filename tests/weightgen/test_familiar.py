@@ -21,7 +21,7 @@ STRANGE = [["the annual report of a bank, page seven"], ["qwzx vbnm 9981"]]
 @pytest.fixture(scope="module")
 def fitted(make_dataset):
     train, validation = hold_out(make_dataset(60), 0.2)
-    return train, validation, fit(train.prompts, validation, load_text_encoder())
+    return train, validation, fit(train.prompts, validation, load_text_encoder("minilm"))
 
 
 def test_calibrated_on_the_validation_prompts(fitted):
@@ -61,6 +61,10 @@ def test_read_back_as_it_was_and_errors(fitted, tmp_path):
     write_tensors(tmp_path / "other", {"rows": torch.zeros(1)})
     with pytest.raises(WeightzooError, match="learned prompts"):
         load_familiar(tmp_path / "other")
+    tensors = {"rows": torch.zeros(3, 384), "scale": torch.ones(2)}
+    write_tensors(tmp_path / "text", tensors, {"texts": "[a", "encoder": "minilm"})
+    with pytest.raises(WeightzooError, match="learned prompts"):
+        load_familiar(tmp_path / "text")
 
 
 @pytest.fixture(scope="module")

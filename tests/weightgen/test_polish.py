@@ -90,6 +90,8 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(model_dir, tmp_path):
     polish(model_dir, never, CONFIG, tmp_path / "whole", validation=[batch(-1)])
     with pytest.raises(WeightzooError, match="another config"):
         polish(model_dir, batches, replace(CONFIG, seed=1), tmp_path / "whole")
+    with pytest.raises(WeightzooError, match="another config, model or data .*data"):
+        polish(model_dir, batches, CONFIG, tmp_path / "whole", validation=[batch(-1)], data="other pictures")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from tests.weightgen.tiny_world import make_model, make_zoo
 from weightgen import WeightDiffusionPipeline
 from weightgen.familiar import add
 from weightgen.model_card import EVALUATION, keep_evaluation, model_card
+from weightgen.model_folder import denoiser_sha256
 from weightgen.publish_model import publish_model
 from weightgen.sampling import interpolate, scale_strength
 from zoo.errors import WeightzooError
@@ -24,12 +25,17 @@ ROWS = [
 ]
 
 
+def measured(model, rows):
+    """The model's folder has an evaluation of it."""
+    write_json(model / EVALUATION, {"zero_step": rows, "denoiser_sha256": denoiser_sha256(model)})
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     zoo = make_zoo(tmp_path_factory.mktemp("zoo"))
     model = make_model(tmp_path_factory.mktemp("model"), zoo)
     add(model, zoo)
-    write_json(model / EVALUATION, {"zoo_step": [], "zero_step": ROWS})
+    measured(model, ROWS)
     return model
 
 
@@ -61,12 +67,12 @@ def test_again_sends_nothing_and_tags_stay(hub, folder):
     first = publish_model(folder, "user/model", tag="v1")
     again = publish_model(folder, "user/model", tag="v1")
     assert first.files == 11 and again.files == 0 and again.revision == first.revision
-    write_json(folder / EVALUATION, {"zero_step": ROWS[:3]})
+    measured(folder, ROWS[:3])
     with pytest.raises(WeightzooError, match="the tag v1 of user/model already names another state"):
         publish_model(folder, "user/model", tag="v1")
     changed = publish_model(folder, "user/model")
     assert changed.files == 2 and changed.revision != first.revision  # the table, and the card that shows it
-    write_json(folder / EVALUATION, {"zero_step": ROWS})
+    measured(folder, ROWS)
 
 
 def test_the_card(folder, tmp_path):
@@ -80,7 +86,7 @@ def test_the_card(folder, tmp_path):
     assert "combination (33)" in text and "make" not in card.data.to_dict()
     (folder / EVALUATION).unlink()
     assert "Not measured yet" in model_card(folder, "user/model")
-    write_json(folder / EVALUATION, {"zero_step": ROWS})
+    measured(folder, ROWS)
 
 
 def test_an_evaluation_is_taken_over_if_it_is_of_this_model(folder, tmp_path):
@@ -93,7 +99,11 @@ def test_an_evaluation_is_taken_over_if_it_is_of_this_model(folder, tmp_path):
     assert "| **generated** |" in model_card(model, "user/model")
     write_json(out / "config.json", {"model_sha256": {"generated": "0" * 64, "copy": mine}})
     keep_evaluation(model, out)
-    assert read_json(model / EVALUATION)["measured_as"] == "copy"
+    kept = read_json(model / EVALUATION)
+    assert kept["measured_as"] == "copy"
+    write_json(model / EVALUATION, {**kept, "denoiser_sha256": "0" * 64})  # as after a training that began anew
+    assert "Not measured yet" in model_card(model, "user/model")
+    write_json(model / EVALUATION, kept)
     assert "| **copy** |" in (card := model_card(model, "user/model")) and "| generated |" in card
     write_json(out / "config.json", {"model_sha256": {"generated": "0" * 64}})
     with pytest.raises(WeightzooError, match="measured generated, not the weights in"):

@@ -13,10 +13,12 @@ from tests.weightgen.tiny_world import make_zoo
 from weightgen import ray_train
 from weightgen.data import load_zoo
 from weightgen.model_folder import load_model_folder
-from weightgen.ray_train import Cluster, train_on_ray
+from weightgen.ray_train import Cluster, run_name, train_on_ray
 from weightgen.stream import ShardStream
 from weightgen.train import train
+from weightgen.train_folder import clear
 from zoo.errors import WeightzooError
+from zoo.files import write_json
 from zoo.run import open_zoo
 
 STEPS = 120
@@ -114,6 +116,16 @@ def test_the_storage_goes_after_the_model_is_complete(zoo, tmp_path, monkeypatch
     assert (tmp_path / "ray").exists()
     monkeypatch.setattr(ray_train, "finish", lambda *_: tmp_path)
     assert train_on_ray(*arguments) == tmp_path and not (tmp_path / "ray").exists()
+
+
+def test_a_run_keeps_its_name_when_the_config_gets_more_options(tmp_path):
+    write_json(tmp_path / "config.json", {"train": {}})
+    name = run_name(tmp_path)
+    write_json(tmp_path / "config.json", {"train": {"later": 1}})
+    assert run_name(tmp_path) == name
+    clear(tmp_path)
+    write_json(tmp_path / "config.json", {"train": {"later": 1}})
+    assert run_name(tmp_path) != name
 
 
 def load_rows(folder):

@@ -13,7 +13,7 @@ from PIL import Image
 from weightgen import report_pictures
 from weightgen.evaluate import evaluate
 from weightgen.grid import FinetuneRow, Grid
-from weightgen.report import claims, problems, write_readme_picture, write_report
+from weightgen.report import claims, problems, write_report
 from weightgen.report_chart import Axis, Line, chart, spread_labels, ticks
 from weightgen.report_html import number, spread, table
 from weightgen.report_tables import speed_section
@@ -114,10 +114,11 @@ def test_pictures_are_made_once(finished):
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
-def test_the_readme_picture_has_a_row_per_story(finished, tmp_path):
-    path = write_readme_picture(finished, tmp_path / "docs" / "demo.jpg", rows=1)
-    with Image.open(path) as image:
-        assert image.width > 5 * 256 and 256 < image.height < 2 * 256 + 90
+def test_the_picture_of_examples_has_a_row_per_story(finished):
+    write_report(finished)
+    rows = len(list((finished / "pictures").glob("*/after-polished.png")))
+    with Image.open(finished / "report" / "examples.jpg") as image:
+        assert image.width > 5 * 256 and 0 < image.height - 256 * rows < 26 + 30 * rows + 10
 
 
 def test_a_report_of_nothing_is_an_error(tmp_path):

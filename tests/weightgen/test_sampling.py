@@ -123,7 +123,7 @@ def test_bad_numbers_and_models(model):
         generate(model, "dusk", num_inference_steps=0)
     with pytest.raises(WeightzooError, match="does not exist"):
         open_model("no/such/folder")
-    with pytest.raises(WeightzooError, match="cannot get the model"):
+    with pytest.raises(WeightzooError, match="Hub cannot be reached and the cache lacks"):
         open_model("nobody/nothing-of-the-kind")
 
 
@@ -196,6 +196,8 @@ def test_pipeline_refuses(folder):
     from weightgen.sampling import WeightDiffusionPipeline
 
     pipe = WeightDiffusionPipeline.from_pretrained(folder)
+    with pytest.raises(TypeError, match="torch_dtype"):
+        WeightDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float16)
     with pytest.raises(WeightzooError, match="safetensors"):
         pipe.save_pretrained("anywhere", safe_serialization=False)
     with pytest.raises(WeightzooError, match="from_pretrained"):

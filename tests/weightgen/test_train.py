@@ -14,6 +14,7 @@ from weightgen import presets
 from weightgen.checkpoint import checkpoints
 from weightgen.data import hold_out
 from weightgen.model_folder import WEIGHTS_NAME, copy_half, load_model_folder
+from weightgen.normalize import BlockStatistics
 from weightgen.objective import ObjectiveConfig, one_step
 from weightgen.text import load_text_encoder
 from weightgen.train import Training, learning_rate_factor, train, update_ema, weights_r2
@@ -223,6 +224,15 @@ def test_model_folder_in_half_precision_and_its_errors(make_dataset, tmp_path):
         (tmp_path / "m" / "weightgen.json").write_text(json.dumps({k: v for k, v in about.items() if k != key}))
         with pytest.raises(WeightzooError, match="model format None" if key == "format_version" else f"lacks {key}"):
             load_model_folder(tmp_path / "m")
+    for wrong in ({"target": "x1"}, {"metadata": []}):
+        (tmp_path / "m" / "weightgen.json").write_text(json.dumps(about | wrong))
+        with pytest.raises(WeightzooError, match="weightgen.json is not as it was written"):
+            load_model_folder(tmp_path / "m")
+    (tmp_path / "m" / "weightgen.json").write_text(json.dumps(about))
+    mean, std, mask = model.statistics.mean, model.statistics.std, model.statistics.mask
+    BlockStatistics(mean[1:], std[1:], mask[1:]).save(tmp_path / "m" / "statistics.safetensors")
+    with pytest.raises(WeightzooError, match="statistics.safetensors is of another layout"):
+        load_model_folder(tmp_path / "m")
     (tmp_path / "half" / "base_generator.safetensors").write_bytes(b"another")
     with pytest.raises(WeightzooError, match="base_generator.safetensors is not the one"):
         load_model_folder(tmp_path / "half")

@@ -29,9 +29,7 @@ def thumbnails():
     """Lets KID use thumbnails instead of a real feature network."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(zero_step, "load_features", lambda name: Thumbnail())
-        zero_step.feature_network.cache_clear()
         yield
-    zero_step.feature_network.cache_clear()
 
 
 def make_heldout(root, split, names, train=8, test=4, size=16):

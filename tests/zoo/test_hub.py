@@ -360,7 +360,7 @@ def test_what_cannot_be_downloaded(hub, run_dir, tmp_path, monkeypatch):
             with pytest.raises(WeightzooError) as error:
                 download(name, tmp_path / "out")
             assert str(error.value) == (
-                f"the dataset {name} does not exist or is private; check the name, or log in with "
+                f"the repository {name} does not exist or is private; check the name, or log in with "
                 "`hf auth login` or set HF_TOKEN"
             )
     monkeypatch.setenv("HF_TOKEN", "hf_user")

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from weightgen.generate import generate, mean_adapter, scale_strength
-from weightgen.model_folder import WEIGHTS_NAME, load_model_folder
+from weightgen.model_folder import denoiser_sha256, load_model_folder
 from weightgen.server.members import Members
 from weightgen.server.schemas import Recipe
 from weightgen.starts import find_best
@@ -69,7 +69,7 @@ class Engine:
             raise WeightzooError(
                 f"the model {folder} and the zoo {zoo} have different bases; name the model's zoo with --data"
             )
-        self.fingerprint = sha256_file(folder / "denoiser" / WEIGHTS_NAME)[:8]
+        self.fingerprint = denoiser_sha256(folder)[:8]
         self.base = load_base(self.model.base_generator_path)
         self.mean = mean_adapter(self.model)
         self.encoder = load_text_encoder(self.model.text_encoder_name)

@@ -108,7 +108,7 @@ def _not_found(error: Exception, repo_id: str, revision: str | None) -> str:
         return f"{repo_id} is gated; ask for access on its page, then {LOG_IN}"
     if isinstance(error, RevisionNotFoundError):
         return f"{repo_id} has no revision {revision}; see its branches and tags on its page"
-    return f"the dataset {repo_id} does not exist or is private; check the name, or {LOG_IN}"
+    return f"the repository {repo_id} does not exist or is private; check the name, or {LOG_IN}"
 
 
 @contextmanager

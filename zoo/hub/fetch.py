@@ -9,7 +9,6 @@ manifest and fetched again when it is damaged. What is in the folder already and
 on where it stopped, another selection adds to the folder. Shards come whole. Without a connection the cache serves.
 """
 
-import hashlib
 import os
 import re
 import shutil
@@ -29,6 +28,7 @@ from zoo.errors import WeightzooError
 from zoo.files import PathLike, atomic_path, remove_stale_temporaries, sha256_file
 from zoo.hub.client import HubUnreachable, hub_errors, is_passing, patiently
 from zoo.hub.embedded import copy_embedded
+from zoo.hub.local_files import git_blob_id
 from zoo.hub.pairs import PAIRS
 from zoo.hub.selection import choose_shards, contradiction, rejected_name, with_concepts
 from zoo.manifest import (
@@ -140,7 +140,7 @@ class HubSource:
             return sha256_file(path) == self.expected[name]
         # manifest and card: the cache names a file by its git id, or by its sha256 when it is a large one
         etag = path.resolve().name
-        return len(etag) not in (40, 64) or etag in (_git_id(path), sha256_file(path))
+        return len(etag) not in (40, 64) or etag in (git_blob_id(path), sha256_file(path))
 
     def rejected(self) -> dict[str, list[str]]:
         """Return the concept ids without a record, by the name of the shard that lacks them."""
@@ -177,13 +177,6 @@ class HubSource:
                 raise WeightzooError(
                     f"{name} of {self.repo_id} is {there}, its manifest says {size}; tell its owner"
                 )
-
-
-def _git_id(path: Path) -> str:
-    """What git calls a file of this content."""
-    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size)
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: digest).hexdigest()
 
 
 def _answers(repo_id: str, revision: str | None) -> bool:

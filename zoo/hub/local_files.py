@@ -25,11 +25,16 @@ class LocalFile:
         """Whether the repository has this content under this name."""
         if remote is None or remote.size != self.size:
             return False
-        return remote.lfs.sha256 == self.sha256 if remote.lfs else remote.blob_id == self._git_id()
+        return remote.lfs.sha256 == self.sha256 if remote.lfs else remote.blob_id == git_blob_id(self.source)
 
-    def _git_id(self) -> str:
-        data = self.source if isinstance(self.source, bytes) else self.source.read_bytes()
-        return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+def git_blob_id(source: Path | bytes) -> str:
+    """What git calls a file of this content."""
+    if isinstance(source, bytes):
+        return hashlib.sha1(b"blob %d\0" % len(source) + source).hexdigest()
+    digest = hashlib.sha1(b"blob %d\0" % source.stat().st_size)
+    with open(source, "rb") as file:
+        return hashlib.file_digest(file, lambda: digest).hexdigest()
 
 
 def checked_file(run_dir: Path, name: str, digest: str) -> LocalFile:

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
-from huggingface_hub.errors import RevisionNotFoundError
+from huggingface_hub import get_token
 from huggingface_hub.hf_api import RepoFile
 
 from zoo.errors import WeightzooError
@@ -20,6 +19,7 @@ from zoo.files import PathLike
 from zoo.hub.client import ATTEMPTS, LOG_IN, hub_errors, is_passing, patiently, wait
 from zoo.hub.local_files import LocalFile, check_limits, checked_file, file_of_bytes
 from zoo.hub.pairs import pairs_manifest
+from zoo.hub.repository import Repository, Sent
 from zoo.manifest import MANIFEST_FILE, ZooManifest, load_manifest, read_manifest
 from zoo.progress import bar
 from zoo.records import FORMAT_VERSION
@@ -46,13 +46,6 @@ class Published:
     files: int
     bytes: int
     commits: int
-
-
-@dataclass
-class _Sent:
-    files: int = 0
-    bytes: int = 0
-    commits: int = 0
 
 
 def publish(
@@ -106,7 +99,7 @@ def _publish(
     check_limits([*files, *last])
     if get_token() is None:
         raise WeightzooError(f"publishing needs an account on the Hub; {LOG_IN}")
-    repo = _Repo(repo_id)
+    repo = Repository(repo_id, "dataset")
     with hub_errors(repo_id):
         repo.create(private)
         head, remote = repo.state()
@@ -117,7 +110,7 @@ def _publish(
             raise WeightzooError(
                 f"the tag {tag} of {repo_id} already names another state; choose another --tag"
             )
-        sent = _Sent()
+        sent = Sent()
         head = _send(repo, files, last, stale, sent)
         for name in dict.fromkeys((FORMAT_TAG, tag or FORMAT_TAG)):
             repo.tag(name, head, tags.get(name))
@@ -125,7 +118,7 @@ def _publish(
 
 
 def _send(
-    repo: "_Repo", files: Sequence[LocalFile], last: Sequence[LocalFile], stale: Sequence[str], sent: _Sent
+    repo: Repository, files: Sequence[LocalFile], last: Sequence[LocalFile], stale: Sequence[str], sent: Sent
 ) -> str:
     """Commit what the repository lacks, ``last`` and deletions in the last commit; returns the head."""
     attempt, before = 0, -1
@@ -148,78 +141,8 @@ def _send(
             wait(attempt)
 
 
-class _Repo:
-    """The calls to one dataset repository."""
-
-    def __init__(self, repo_id: str) -> None:
-        self.api = HfApi()
-        self.id = repo_id
-
-    def create(self, private: bool) -> None:
-        """Make the repository unless it exists.
-
-        Raises:
-            WeightzooError: it is to be private, but is public.
-        """
-        where = {"repo_id": self.id, "repo_type": "dataset"}
-        patiently(lambda: self.api.create_repo(**where, private=private or None, exist_ok=True))
-        if private and not patiently(lambda: self.api.repo_info(**where)).private:
-            raise WeightzooError(
-                f"{self.id} exists and is public; make it private on its page, or choose another"
-            )
-
-    def state(self) -> tuple[str, dict[str, RepoFile]]:
-        """Return the head of main and its files by name."""
-        head = patiently(lambda: self.api.repo_info(self.id, repo_type="dataset")).sha
-        listing = {"repo_type": "dataset", "revision": head, "recursive": True}
-        entries = patiently(lambda: list(self.api.list_repo_tree(self.id, **listing)))
-        return head, {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
-
-    def manifest(self, head: str) -> ZooManifest:
-        """Return the manifest of a commit."""
-        where = {"repo_type": "dataset", "revision": head}
-        return read_manifest(patiently(lambda: self.api.hf_hub_download(self.id, MANIFEST_FILE, **where)))
-
-    def commit(
-        self, parent: str, files: Sequence[LocalFile], gone: Sequence[str], message: str, sent: _Sent
-    ) -> str:
-        """Make one commit on top of ``parent``; returns it."""
-        sources = [
-            (file.name, str(file.source) if isinstance(file.source, Path) else file.source) for file in files
-        ]
-        operations = [CommitOperationAdd(*source) for source in sources]
-        info = self.api.create_commit(
-            self.id,
-            [*operations, *map(CommitOperationDelete, gone)],
-            commit_message=message,
-            repo_type="dataset",
-            parent_commit=parent,
-        )
-        sent.files += len(files)
-        sent.bytes += sum(file.size for file in files)
-        sent.commits += 1
-        return info.oid
-
-    def tags(self) -> dict[str, str]:
-        """Return tag -> commit."""
-        refs = patiently(lambda: self.api.list_repo_refs(self.id, repo_type="dataset"))
-        return {tag.name: tag.target_commit for tag in refs.tags}
-
-    def tag(self, name: str, commit: str, now: str | None) -> None:
-        """Let the tag ``name`` point to ``commit``; ``now`` is where it points, if it exists."""
-        where = {"tag": name, "repo_type": "dataset"}
-        if now == commit:
-            return
-        if now is not None:
-            try:
-                patiently(lambda: self.api.delete_tag(self.id, **where))
-            except RevisionNotFoundError:
-                pass  # deleted by the call whose answer was lost
-        patiently(lambda: self.api.create_tag(self.id, **where, revision=commit, exist_ok=True))
-
-
 def _stale(
-    repo: _Repo, manifest: ZooManifest, head: str, remote: Mapping[str, RepoFile], names: set[str]
+    repo: Repository, manifest: ZooManifest, head: str, remote: Mapping[str, RepoFile], names: set[str]
 ) -> list[str]:
     """Return the files of an earlier state of this zoo that it has no more.
 
@@ -231,7 +154,8 @@ def _stale(
         if others:
             raise WeightzooError(f"{repo.id} holds something else ({others[0]}); choose another repository")
         return []
-    there = repo.manifest(head)
+    where = {"repo_type": "dataset", "revision": head}
+    there = read_manifest(patiently(lambda: repo.api.hf_hub_download(repo.id, MANIFEST_FILE, **where)))
     if (there.name, there.base_sha256) != (manifest.name, manifest.base_sha256):
         raise WeightzooError(
             f"{repo.id} holds the zoo {there.name!r}, another one; choose another repository"

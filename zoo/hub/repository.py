@@ -1,0 +1,97 @@
+"""One repository of the Hub, written to.
+
+    repository = Repository("user/zoo", "dataset")
+    repository.create(private=True)
+    head, there = repository.state()
+    head = repository.commit(head, files, (), "Add files", sent := Sent())
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import RevisionNotFoundError
+from huggingface_hub.hf_api import RepoFile
+
+from zoo.errors import WeightzooError
+from zoo.hub.client import patiently
+from zoo.hub.local_files import LocalFile
+
+
+@dataclass
+class Sent:
+    """What commits have sent so far."""
+
+    files: int = 0
+    bytes: int = 0
+    commits: int = 0
+
+
+class Repository:
+    """The calls to one repository.
+
+    Args:
+        kind: of the Hub's types, "dataset" or "model".
+    """
+
+    def __init__(self, repo_id: str, kind: str) -> None:
+        self.api = HfApi()
+        self.id, self.kind = repo_id, kind
+
+    def create(self, private: bool) -> None:
+        """Make the repository unless it exists.
+
+        Raises:
+            WeightzooError: it is to be private, but is public.
+        """
+        where = {"repo_id": self.id, "repo_type": self.kind}
+        patiently(lambda: self.api.create_repo(**where, private=private or None, exist_ok=True))
+        if private and not patiently(lambda: self.api.repo_info(**where)).private:
+            raise WeightzooError(
+                f"{self.id} exists and is public; make it private on its page, or choose another"
+            )
+
+    def state(self) -> tuple[str, dict[str, RepoFile]]:
+        """Return the head of main and its files by name."""
+        head = patiently(lambda: self.api.repo_info(self.id, repo_type=self.kind)).sha
+        listing = {"repo_type": self.kind, "revision": head, "recursive": True}
+        entries = patiently(lambda: list(self.api.list_repo_tree(self.id, **listing)))
+        return head, {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+
+    def commit(
+        self, parent: str, files: Sequence[LocalFile], gone: Sequence[str], message: str, sent: Sent
+    ) -> str:
+        """Make one commit on top of ``parent``; returns it."""
+        sources = [
+            (file.name, str(file.source) if isinstance(file.source, Path) else file.source) for file in files
+        ]
+        operations = [CommitOperationAdd(*source) for source in sources]
+        info = self.api.create_commit(
+            self.id,
+            [*operations, *map(CommitOperationDelete, gone)],
+            commit_message=message,
+            repo_type=self.kind,
+            parent_commit=parent,
+        )
+        sent.files += len(files)
+        sent.bytes += sum(file.size for file in files)
+        sent.commits += 1
+        return info.oid
+
+    def tags(self) -> dict[str, str]:
+        """Return tag -> commit."""
+        refs = patiently(lambda: self.api.list_repo_refs(self.id, repo_type=self.kind))
+        return {tag.name: tag.target_commit for tag in refs.tags}
+
+    def tag(self, name: str, commit: str, now: str | None) -> None:
+        """Let the tag ``name`` point to ``commit``; ``now`` is where it points, if it exists."""
+        where = {"tag": name, "repo_type": self.kind}
+        if now == commit:
+            return
+        if now is not None:
+            try:
+                patiently(lambda: self.api.delete_tag(self.id, **where))
+            except RevisionNotFoundError:
+                pass  # deleted by the call whose answer was lost
+        patiently(lambda: self.api.create_tag(self.id, **where, revision=commit, exist_ok=True))
