@@ -35,6 +35,13 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+@pytest.fixture(autouse=True)
+def denormals() -> None:
+    """Training, which tests do in this process, flushes them; hypothesis refuses to work like that."""
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)
+
+
 @pytest.fixture(scope="session")
 def hub_server() -> Iterator[object]:
     """The test Hub, once per session."""

@@ -120,7 +120,6 @@ def once(monkeypatch):
     monkeypatch.setattr(fleets, "STEPS", 1)
     yield ["--preset", "tiny", "--modes", "full", "--sizes", "1"]
     torch.use_deterministic_algorithms(False)
-    torch.set_flush_denormal(False)
 
 
 def test_every_row_says_its_precision_and_the_plot_shows_one(once, rows_of, monkeypatch):

@@ -40,7 +40,6 @@ def zoo(tmp_path_factory):
         patch.setattr(pipeline.build, "run_local", run_inline)
         build(folder, micro_config(), concepts)
     torch.use_deterministic_algorithms(False)
-    torch.set_flush_denormal(False)
     return folder
 
 

@@ -88,7 +88,6 @@ def building_inline() -> Iterator[None]:
         patch.setitem(TEACHERS, "filters", BreakableTeacher)
         yield
     torch.use_deterministic_algorithms(False)
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -27,12 +26,6 @@ from zoo.tensors import load_discriminator, save_discriminator
 GOLDEN = Path(__file__).parent.parent / "data"
 LONG_RUN = 100_000
 MEMORY = 4 << 30  # address space that the long run may add: Arrow's allocator reserves arenas of a GiB
-
-
-@pytest.fixture(autouse=True)
-def denormals() -> None:
-    """Training, which other tests do in this process, flushes them; hypothesis refuses to work like that."""
-    torch.set_flush_denormal(False)
 
 
 def shard_bytes(suffix: str) -> bytes:
