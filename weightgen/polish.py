@@ -54,6 +54,7 @@ from zoo.train_gan import run_generators
 
 __all__ = ["PictureBatch", "PolishConfig", "polish"]
 Log = Callable[[dict[str, Any]], None]
+SMOOTHED = 5  # validations: a single one, of a few concepts, is low by chance while the learning rate is high
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,8 @@ def polish(
             run skips what an iterable has given before.
         seconds: wall-clock limit (kept across resumes, rendering and validation included) in place of
             `config.steps`.
-        validation: fixed batches; the averaged weights with the lowest L1 on them are the result (without
-            any, the last ones).
+        validation: fixed batches; the result is the averaged weights at which the mean of the last `SMOOTHED`
+            L1 on them is lowest (without any, the last ones).
         resume: False starts anew.
         on_log: gets each row of metrics.jsonl as it is written.
         data: a fingerprint of what `batches` and `validation` are made from; a run goes on with the same only.
@@ -263,8 +264,10 @@ class Polishing:
         }
         self.rows.append(row)
         write_rows(self.out_dir, self.rows)
-        if l1 < self.best or not errors:
-            self.best = l1 if errors else math.inf
+        recent = [row["l1"] for row in self.rows[-SMOOTHED:] if row["l1"] is not None]
+        mean = sum(recent) / len(recent) if recent else math.inf
+        if mean < self.best or not errors:
+            self.best = mean
             save_tensors(self.out_dir / "checkpoints" / BEST, self.ema.state_dict(), row)
         if on_log:
             on_log(row)

@@ -10,10 +10,10 @@ import torch
 
 from tests.weightgen.tiny_world import make_model, make_zoo
 from weightgen import polish as module
-from weightgen.checkpoint import checkpoints
+from weightgen.checkpoint import checkpoints, load_tensors
 from weightgen.generate import generate
 from weightgen.model_folder import load_model_folder
-from weightgen.polish import PictureBatch, PolishConfig, Polishing, polish
+from weightgen.polish import BEST, PictureBatch, PolishConfig, Polishing, polish
 from weightgen.prefetch import prefetch
 from zoo.errors import Interrupted, WeightzooError
 from zoo.lora import load_base
@@ -56,7 +56,20 @@ def test_learns_from_pictures(model_dir, tmp_path):
     images = run_generators(
         load_base(result.base_generator_path), generate(result, held.prompts).adapters, held.sources
     )
-    assert float((images.clamp(0, 1) - held.targets).abs().mean()) == pytest.approx(min(curve), abs=1e-4)
+    chosen = result.metadata["polish"]["best"]["l1"]
+    assert float((images.clamp(0, 1) - held.targets).abs().mean()) == pytest.approx(chosen, abs=1e-4)
+
+
+def test_one_lucky_validation_does_not_decide(model_dir, tmp_path, monkeypatch):
+    held = replace(batch(-1), targets=torch.zeros_like(batch(-1).targets))
+    run = Polishing(load_model_folder(model_dir), CONFIG, tmp_path, None, [held])
+    best = []
+    for step, l1 in enumerate((0.6, 0.5, 0.1, 0.5, 0.5, 0.6, 0.34, 0.3, 0.3, 0.3, 0.3, 0.5)):
+        run.step = step
+        monkeypatch.setattr(run, "outputs", lambda *_, l1=l1: torch.full_like(held.targets, l1))
+        run.validate(0.0)
+        best.append(load_tensors(tmp_path / "checkpoints" / BEST)[1]["step"])
+    assert best == [0, 1, *[2] * 7, 9, 10, 10]
 
 
 def test_an_interrupted_run_equals_an_uninterrupted_one(model_dir, tmp_path):
