@@ -7,7 +7,8 @@
 - `text_conditioned`: one GAN generator for every prompt, trained here for `--seconds`. The base's architecture with all
   its weights free, and a network of the weight generator's size that turns the prompt into every bias and norm affine
   (conditional normalisation). It is not a weight generator: it shares its convolutions among all prompts. As in
-  `weightgen.polish`, batches are rendered ahead, and the averaged weights with the lowest validation L1 are kept.
+  `weightgen.polish`, batches are rendered ahead, and the averaged weights are kept at which the mean of the last
+  `SMOOTHED` validations is lowest.
 
 Prints mean L1 to the teacher at zero steps on held-out concepts, asked for by one wording never seen in training.
 """
@@ -16,7 +17,9 @@ from __future__ import annotations
 
 import argparse
 import math
+import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from copy import deepcopy
@@ -35,7 +38,7 @@ from weightgen.generate import generate
 from weightgen.model_folder import load_model_folder
 from weightgen.optimizing import learning_rate_factor, make_optimizers, set_learning_rate, update, update_ema
 from weightgen.pictures import PictureBatch, picture_loss
-from weightgen.polish import PolishConfig
+from weightgen.polish import SMOOTHED, PolishConfig
 from weightgen.prefetch import prefetch
 from weightgen.text import TextEncoder, TextStates, load_text_encoder
 from zoo.hub import find_zoo
@@ -99,11 +102,13 @@ def train_text_conditioned(
     optimizers = make_optimizers(network, config.optimizer, learning_rate, config.weight_decay).values()
     validation, stream = studio.validation_batches(), prefetch(prepared(studio.batches(), encoder))
     best, kept, steps, started, progress = math.inf, averaged.state_dict(), 0, time.perf_counter(), 0.0
+    recent: deque[float] = deque(maxlen=SMOOTHED)
     with closing(stream):
         while True:
             if progress >= 1 or steps % config.validate_every == 0:
-                if (l1 := validation_l1(averaged, validation, encoder)) < best:
-                    best, kept = l1, deepcopy(averaged.state_dict())
+                recent.append(validation_l1(averaged, validation, encoder))
+                if (mean := statistics.mean(recent)) < best:
+                    best, kept = mean, deepcopy(averaged.state_dict())
             if progress >= 1:
                 break
             batch = next(stream)

@@ -10,6 +10,8 @@ per second.
   `of_read` is the share of it that a reader reaches. Goal: 80 % warm. Batches of float32 are more than a read,
   though: on the way each value is written three times (as read, in its batch, as float32).
 - `times_typed` is the ratio to plain `datasets` with typed columns. Goal: 10.
+- `weightzoo parquet` is the stream of a zoo that is too large for memory; `loaded` reads the zoo into memory, as
+  training does with less than a gibibyte, and takes one epoch from there. Both shuffle.
 - Cold: the page cache has been told to drop the files (POSIX_FADV_DONTNEED); what lies below a virtual disk may
   still have them.
 - Hub: the tests' Hub in a process of its own on the loopback. `weightzoo, first epoch` has an empty client cache, and
@@ -34,6 +36,7 @@ from benchmarks.machine import copy_rate, interleave, spread, write_result
 from benchmarks.readers import HUB_REPO, LOCAL, hub_readers, write_data
 from zoo.hub import find_zoo
 from zoo.layout import Slot, WeightLayout
+from zoo.memory import keep_freed_memory
 
 TYPED = "datasets, typed columns"
 
@@ -152,6 +155,7 @@ def main(arguments: list[str] | None = None) -> None:
         import pyarrow
 
         pyarrow.set_cpu_count(1)
+        keep_freed_memory()  # for all readers, as training sets it
         measured = (
             hub(options.hub, options.repetitions)
             if options.hub

@@ -106,10 +106,43 @@ def generation(rows: Rows, figure: Any) -> None:
     axes.set_xscale("log")
 
 
+def loading(rows: Rows, figure: Any) -> None:
+    """Megabytes per second of every reader, warm and from the disk, by the size of a record."""
+    local = [row for row in rows if row["from"] == "warm"]
+    sizes = sorted({row["record_kilobytes"] for row in local})
+    for axes, size in zip(figure.subplots(1, len(sizes), squeeze=False)[0], sizes, strict=True):
+        own = [row for row in local if row["record_kilobytes"] == size]
+        bars(axes, [row["reader"] for row in own], own, "megabytes_per_second", "megabytes per second, warm")
+        axes.set_xscale("log")
+        axes.set_title(f"records of {size:.0f} kB", fontsize="small")
+
+
+def scale(rows: Rows, figure: Any) -> None:
+    """Efficiency over the number of workers, by executor."""
+    axes = figure.subplots()
+    for executor in dict.fromkeys(row["executor"] for row in rows):
+        own = [row for row in rows if row["executor"] == executor]
+        axes.plot([row["workers"] for row in own], [row["efficiency"] for row in own], "o-", label=executor)
+    axes.axhline(0.95, color="#8a94a3", linestyle="--", label="goal")
+    axes.set_xscale("log", base=2)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel(f"workers, fleets of {rows[0]['fleet_seconds']:g} s")
+    axes.set_ylabel("share of the ideal time")
+    axes.legend(loc="lower left")
+
+
+def start_up(rows: Rows, figure: Any) -> None:
+    """Seconds of every command."""
+    bars(figure.subplots(), [row["command"] for row in rows], rows, "seconds", "seconds")
+
+
 PLOTS: dict[str, tuple[Callable[[Rows, Any], None], tuple[float, float]]] = {
     "fleets": (fleets, (11, 4)),
     "usable": (usable, (8, 4.5)),
     "generation": (generation, (8, 4)),
+    "loading": (loading, (11, 3.5)),
+    "scale": (scale, (6, 3.5)),
+    "start_up": (start_up, (8, 2.5)),
 }
 
 

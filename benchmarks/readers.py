@@ -21,6 +21,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
+from weightgen.data import load_zoo
 from weightgen.stream import ShardStream
 from zoo.files import sha256_file, write_bytes
 from zoo.hub import find_zoo
@@ -32,7 +33,7 @@ from zoo.run import Zoo, open_zoo
 from zoo.shards import FORMATS, shard_name
 from zoo.statistics import STATISTICS_FILE, block_statistics, save_statistics
 
-BATCH_SIZE, RECORDS_PER_SHARD = 32, 64
+BATCH_SIZE, RECORDS_PER_SHARD = 32, 16  # a shard is a fleet
 TYPED_SHARE = 8  # typed columns are slow to read: one shard in so many
 METRICS = {"l1": 0.05, "l1_copy": 0.2, "psnr": 20.0, "kid": 0.01}
 HUB_REPO = "user/loading"
@@ -125,6 +126,13 @@ def epoch(zoo: Zoo) -> int:
         return drain(batch.blocks for batch in islice(batches, len(data) // BATCH_SIZE))
 
 
+def in_memory(folder: Path) -> int:
+    """Load a zoo as training does one that is small enough, and make an epoch's batches of it."""
+    data = load_zoo(open_zoo(folder / "parquet"))
+    with closing(data.feed(BATCH_SIZE, seed=0)) as batches:
+        return drain(batch.blocks for batch in islice(batches, len(data) // BATCH_SIZE))
+
+
 def plain_webdataset(folder: Path) -> int:
     import webdataset
 
@@ -160,6 +168,7 @@ def parquet_dataset(files: Iterable[object]) -> Any:
 LOCAL = {
     "read()": Reader("parquet/weights/*", raw),
     "weightzoo parquet": Reader("parquet/weights/*", stream_of("parquet")),
+    "weightzoo parquet, loaded": Reader("parquet/weights/*", in_memory),
     "weightzoo webdataset": Reader("webdataset/weights/*", stream_of("webdataset")),
     "safetensors files": Reader("safetensors/*", safetensors_files),
     "plain webdataset": Reader("webdataset/weights/*", plain_webdataset),

@@ -9,9 +9,9 @@ hard on the driver: real fleets last half a minute to hours, and 16 workers with
 it as 240 workers with fleets of 30 s.
 
 The limit is the ideal time, in which every worker does fleet after fleet without a pause; efficiency is its share of
-the measured time. The clock starts when all workers are there (on two cores 16 of them are slow to start, on
-machines of their own they are not: `start_up_seconds`) and stops when the driver has settled the last fleet.
-Goal: 95 %.
+the measured time. The clock starts when all workers are there and have written a shard each (on two cores 16 of them
+are slow to start, on machines of their own they are not: `start_up_seconds`) and stops when the driver has settled the
+last fleet. Goal: 95 %.
 """
 
 import argparse
@@ -38,7 +38,10 @@ from pipeline.plan import FleetTask, missing_fleets, plan_run
 
 def timed_fleet(task: FleetTask, seconds: float, gate: str, workers: int) -> FleetSummary:
     """A fleet that lasts `seconds` in all; the first one of each process waits until all workers are there."""
-    Path(gate, str(os.getpid())).touch()
+    own = Path(gate, str(os.getpid()))
+    if not own.exists():
+        no_fleet(task)  # imports: 16 processes take seconds for them on two cores
+        own.touch()
     while len(os.listdir(gate)) < workers:
         time.sleep(0.01)
     started = time.time()

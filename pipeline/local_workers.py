@@ -20,9 +20,6 @@ WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-    # large batches are allocated and freed at every step: keep them from going back to the system each time
-    "MALLOC_MMAP_THRESHOLD_": "1073741824",
-    "MALLOC_TRIM_THRESHOLD_": "4294967296",
 }
 
 SCRATCH = "WEIGHTZOO_SCRATCH"  # environment: where a worker's temporary folders go

@@ -1,4 +1,4 @@
-"""What a process that computes is set to, and how much memory it has taken. Light: imports torch and nothing of ours.
+"""What a process that computes is set to, and how much memory it has taken. Light: torch and little of ours.
 
 prepare_process(threads=1)
 peak_memory()                # bytes
@@ -9,11 +9,14 @@ from pathlib import Path
 
 import torch
 
+from zoo.memory import keep_freed_memory
+
 STATUS = Path("/proc/self/status")
 
 
 def prepare_process(threads: int = 1) -> None:
     """Make this process compute the same bytes every time: fixed threads, fp32, deterministic algorithms."""
+    keep_freed_memory()
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     torch.use_deterministic_algorithms(True, warn_only=True)

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from weightgen.data import WeightBatch, WeightSource
 from weightgen.prefetch import prefetch
 from zoo.errors import WeightzooError
+from zoo.memory import keep_freed_memory
 
 
 def load(
@@ -69,6 +70,7 @@ class _Slots(IterableDataset):
 
     def __iter__(self) -> Iterator[WeightBatch | WeightzooError]:
         torch.set_num_threads(1)
+        keep_freed_memory()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells every process; the one that trains decides
         try:
             yield from self.source.feed(*self.arguments, self.parts[get_worker_info().id])

@@ -49,6 +49,7 @@ from weightgen.train_folder import BEST, begin, clear, write_rows
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
 from zoo.lora import load_base
+from zoo.memory import keep_freed_memory
 from zoo.progress import bar
 from zoo.train_gan import run_generators
 
@@ -146,6 +147,7 @@ class Polishing:
         validation: Sequence[PictureBatch],
     ) -> None:
         torch.set_flush_denormal(True)
+        keep_freed_memory()
         self.model, self.config, self.out_dir, self.seconds = model, config, out_dir, seconds
         self.device = torch.device(pick_device(config.device))
         self.encoder = load_text_encoder(model.text_encoder_name)

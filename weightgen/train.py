@@ -46,6 +46,7 @@ from weightgen.train_config import TrainConfig, make_denoiser
 from weightgen.train_folder import BEST, clear, finish, freeze, write_rows
 from weightgen.training_progress import training_progress
 from zoo.errors import WeightzooError
+from zoo.memory import keep_freed_memory
 
 Log = Callable[[dict[str, Any]], None]
 
@@ -116,6 +117,7 @@ class Training:
     ) -> None:
         started = time.perf_counter()
         torch.set_flush_denormal(True)
+        keep_freed_memory()
         self.config, self.source, self.out_dir, self.seconds = config, source, out_dir, seconds
         self.loader_workers, self.team = loader_workers, Team.here()
         self.slots = self.team.slots(config.batch_size)

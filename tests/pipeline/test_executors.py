@@ -122,7 +122,7 @@ def test_workers_have_one_thread_and_are_used_again():
     outcomes = list(run_local(range(6), fake_tasks.tell_process, workers=2))
     assert len({outcome.result[0] for outcome in outcomes}) <= 2
     assert os.getpid() not in {outcome.result[0] for outcome in outcomes}
-    assert {outcome.result[1:] for outcome in outcomes} == {("1", "4294967296")}
+    assert {outcome.result[1:] for outcome in outcomes} == {("1", ":4096:8")}
 
 
 def test_a_full_disk_is_not_tried_again(tmp_path):
