@@ -28,14 +28,17 @@ def errors(rows: Rows, key: str) -> list[list[float]]:
     return [below, [spread["max"] - spread["median"] for spread in spreads]]
 
 
-def bars(axes: Axes, names: list[str], rows: Rows, key: str, unit: str, colour: str = "#3b76c4") -> None:
-    """Horizontal bars, the first row on top, each with its median."""
+def bars(
+    axes: Axes, names: list[str], rows: Rows, key: str, unit: str, colour: str = "#3b76c4", beside: str = ""
+) -> None:
+    """Horizontal bars, the first row on top, each with its median; it stands right of what `beside` marks, too."""
     medians = [row[key]["median"] for row in rows]
     axes.barh(names, medians, xerr=errors(rows, key), color=colour, height=0.6, error_kw={"lw": 1})
     for place, row in enumerate(rows):
+        median, marked = row[key]["median"], row.get(beside) or row[key]
         axes.annotate(
-            f"{row[key]['median']:.3g}",
-            (row[key]["max"], place),
+            f"{median:,.0f}" if median >= 100 else f"{median:.3g}",
+            (max(row[key]["max"], marked["max"]), place),
             xytext=(4, 0),
             textcoords="offset points",
             va="center",
@@ -93,14 +96,15 @@ def usable(rows: Rows, figure: Any) -> None:
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set_xlabel("seconds since the command, start-up and loading included")
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside lower center", ncols=3)
 
 
 def generation(rows: Rows, figure: Any) -> None:
     """Seconds of the weights and of the text, by denoiser and number of prompts."""
     axes = figure.subplots()
     names = [f"{row['denoiser']}, {row['prompts']} prompt{'s' * (row['prompts'] > 1)}" for row in rows]
-    bars(axes, names, rows, "weights_seconds", "seconds of the denoiser; + is reading the text")
+    unit = "seconds of the denoiser; + is reading the text"
+    bars(axes, names, rows, "weights_seconds", unit, beside="text_seconds")
     read = [(row["text_seconds"], name) for row, name in zip(rows, names, strict=True) if row["text_seconds"]]
     axes.plot([seconds["median"] for seconds, _ in read], [name for _, name in read], "k+")
     axes.set_xscale("log")
@@ -108,7 +112,7 @@ def generation(rows: Rows, figure: Any) -> None:
 
 def loading(rows: Rows, figure: Any) -> None:
     """Megabytes per second of every reader, warm and from the disk, by the size of a record."""
-    local = [row for row in rows if row["from"] == "warm"]
+    local = [row for row in rows if row.get("from") == "warm"]
     sizes = sorted({row["record_kilobytes"] for row in local})
     for axes, size in zip(figure.subplots(1, len(sizes), squeeze=False)[0], sizes, strict=True):
         own = [row for row in local if row["record_kilobytes"] == size]
