@@ -69,7 +69,7 @@ def hub_environment(tmp_path) -> dict[str, str]:
     return os.environ | {"HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_user"}
 
 
-# Arrow's threads sometimes abort the end of an interpreter in which `datasets` has streamed Parquet (apache/arrow 45214)
+# what aborts the end of an interpreter in which `datasets` has streamed Parquet: Arrow's threads (apache/arrow 45214)
 END = "\nimport os, sys\nsys.stdout.flush()\nos._exit(0)\n"
 
 
