@@ -111,7 +111,7 @@ def generation(rows: Rows, figure: Any) -> None:
 
 
 def loading(rows: Rows, figure: Any) -> None:
-    """Megabytes per second of every reader, warm and from the disk, by the size of a record."""
+    """Megabytes per second of every reader, warm, by the size of a record."""
     local = [row for row in rows if row.get("from") == "warm"]
     sizes = sorted({row["record_kilobytes"] for row in local})
     for axes, size in zip(figure.subplots(1, len(sizes), squeeze=False)[0], sizes, strict=True):
