@@ -71,16 +71,9 @@ def main() -> None:
     folder = args.base or args.output / "base"
     if not (folder / "generator.safetensors").exists():
         rendered = [teacher.edit(c, sources) for c in base_concepts]
-        started = time.perf_counter()
-        generator, discriminator = train_base(
-            gan, PatchGanConfig(), sources, rendered, BaseConfig(steps=args.base_steps)
-        )
-        print(f"base: {args.base_steps} steps in {time.perf_counter() - started:.0f} s", flush=True)
-        save_base(folder / "generator.safetensors", generator)
-        save_discriminator(folder / "discriminator.safetensors", discriminator)
-    else:
-        generator = load_base(folder / "generator.safetensors")
-        discriminator = load_discriminator(folder / "discriminator.safetensors")
+        make_base(folder, gan, sources, rendered, args.base_steps)
+    generator = load_base(folder / "generator.safetensors")
+    discriminator = load_discriminator(folder / "discriminator.safetensors")
     rows: list[dict[str, Any]] = [{"method": "copy", "l1": [float(l1(tests, t).mean()) for t in truths]}]
     for steps in args.steps:
         for rate in args.learning_rates:
@@ -104,6 +97,15 @@ def main() -> None:
         print_row(rows[-1])
     print(json.dumps(vars(args), default=str))
     write_json(args.output / f"probe-{sha256_file(folder / 'generator.safetensors')[:8]}.json", rows)
+
+
+def make_base(folder: Path, gan: E2ganConfig, sources: Tensor, targets: list[Tensor], steps: int) -> None:
+    """Trains a base on the first concepts and stores it in `folder`."""
+    started = time.perf_counter()
+    generator, discriminator = train_base(gan, PatchGanConfig(), sources, targets, BaseConfig(steps=steps))
+    print(f"base: {steps} steps in {time.perf_counter() - started:.0f} s", flush=True)
+    save_base(folder / "generator.safetensors", generator)
+    save_discriminator(folder / "discriminator.safetensors", discriminator)
 
 
 def print_row(row: dict) -> None:

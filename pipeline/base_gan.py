@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from zoo.errors import WeightzooError
 from zoo.lora import adapter_names, load_adapter
@@ -28,8 +29,9 @@ from zoo.train_gan import (
     initial_params,
     learning_rate_factor,
     run_generators,
-    set_learning_rate,
 )
+
+BETAS = (0.5, 0.99)
 
 
 @dataclass(frozen=True)
@@ -80,21 +82,20 @@ def train_base(
         tensor.requires_grad_(True)
     own = set(adapter_names(generator))
     shared = [tensor for name, tensor in generator.named_parameters() if name not in own]
-    optimizer = torch.optim.Adam(shared, lr=config.learning_rate, betas=(0.5, 0.99))
-    adapter_optimizer = torch.optim.Adam(
-        adapters.values(), lr=config.adapter_learning_rate, betas=(0.5, 0.99)
-    )
-    judge = torch.optim.Adam(
-        discriminator.parameters(), lr=config.discriminator_learning_rate, betas=(0.5, 0.99)
-    )
+    groups = [
+        {"params": shared},
+        {"params": list(adapters.values()), "lr": config.adapter_learning_rate},
+    ]
+    optimizer = torch.optim.Adam(groups, lr=config.learning_rate, betas=BETAS)
+    judge = torch.optim.Adam(discriminator.parameters(), lr=config.discriminator_learning_rate, betas=BETAS)
     schedule = GanTrainConfig(steps=config.steps)
+    scheduler, judge_scheduler = (
+        LambdaLR(each, lambda step: learning_rate_factor(schedule, step / config.steps))
+        for each in (optimizer, judge)
+    )
     concept_batches = batch_indices(count, min(config.concepts_per_step, count), config.seed + 1)
     crop_batches = batch_indices(len(targets[0]), config.batch_size, config.seed)
     for step in track(range(config.steps), "base generator"):
-        factor = learning_rate_factor(schedule, step / config.steps)
-        set_learning_rate(optimizer, config.learning_rate * factor)
-        set_learning_rate(adapter_optimizer, config.adapter_learning_rate * factor)
-        set_learning_rate(judge, config.discriminator_learning_rate * factor)
         concepts, crops = next(concept_batches), next(crop_batches)
         target = pick(targets, concepts, crops).to(device)
         source = (sources[crops] if isinstance(sources, Tensor) else pick(sources, concepts, crops)).to(device)
@@ -104,16 +105,16 @@ def train_base(
         if not torch.isfinite(loss):
             raise WeightzooError(f"the base generator diverged at step {step}; lower base.learning_rate")
         optimizer.zero_grad()
-        adapter_optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_([*shared, *adapters.values()], config.clip_norm)
         optimizer.step()
-        adapter_optimizer.step()
+        scheduler.step()
         if config.adversarial_weight > 0:
             discriminator.requires_grad_(True)
             judge.zero_grad()
             discriminator_losses(discriminator, {}, source, target, fakes).mean().backward()
             judge.step()
+            judge_scheduler.step()
     mean = {name: value.detach().mean(0) for name, value in adapters.items()}
     trained = (load_adapter(generator, mean), discriminator)
     generator, discriminator = (part.eval().requires_grad_(False).cpu() for part in trained)

@@ -127,7 +127,7 @@ def full() -> Grid:
         for steps in BUDGETS
     )
     return Grid(
-        "full", INITS, PROMPTED, few_pairs + budgets + more_pairs, kid_images=32, timed_steps=30, picture_concepts=4
+        "full", INITS, PROMPTED, few_pairs + more_pairs + budgets, kid_images=32, timed_steps=30, picture_concepts=4
     )
 
 
