@@ -42,7 +42,8 @@ def finetune(
     Any other start will do too: see --init.
 
     With --seconds the learning rate follows the elapsed time, the start's own seconds included. metrics.jsonl
-    has one row for each evaluation, from step 0 on: step, seconds, l1, psnr, kid.
+    has one row for each evaluation, from step 0 on: step, seconds, l1, psnr, kid. Ctrl-C ends the training early
+    and leaves the network as it is then.
 
     \b
     Examples:
@@ -58,7 +59,6 @@ def finetune(
     from weightgen.finetune import FinetuneConfig
     from weightgen.finetune import finetune as run
     from weightgen.inits import Origins
-    from zoo.peft_format import keep_base
 
     config = FinetuneConfig(
         mode=mode,
@@ -71,8 +71,6 @@ def finetune(
     )
     origins = Origins(zoo=zoo_folder(data), model=model_folder(model), seed=seed)
     summary = run(pairs, prompt, init, out, origins, config, test_pairs)
-    if mode == "adapter":
-        keep_base(out, origins.base_path)
     first, last = summary["first"], summary["last"]
     held_out = ", ".join(summary["held_out"])
     lines = [

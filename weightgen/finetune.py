@@ -7,6 +7,7 @@
 
     {"kid": 0.021, "l1": 0.048, "psnr": 22.1, "seconds": 12.3, "step": 100}
 
+Ctrl-C ends the training early and leaves the same files.
 Seconds are initialisation (loading, text, generation, merging) plus training; the clock stands still during
 evaluation. Reading the pairs and fitting a baseline to the zoo are not counted, for any start.
 """
@@ -27,6 +28,7 @@ from torch import Tensor
 from weightgen.grid import default_rate
 from weightgen.inits import Origins, Start, make_start, prepare
 from weightgen.optimizing import pick_device
+from weightgen.stopping import stop_between_steps
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
 from zoo.features import load_features
@@ -34,7 +36,7 @@ from zoo.files import sha256_file, write_json, write_text
 from zoo.gans import gan_name
 from zoo.metrics import kid, l1, psnr
 from zoo.pairs import Pair, pairs_to_tensors, read_pairs, split_pairs
-from zoo.peft_format import save_peft
+from zoo.peft_format import keep_base, save_peft
 from zoo.progress import bar
 from zoo.tensors import write_tensors
 from zoo.train_gan import FleetResult, GanTrainConfig, Params, clock, run_generators, train_fleet
@@ -45,6 +47,7 @@ POINTS = (0, 10, 25, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1000, 1250)
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of a time budget
 MAX_CROPS, CROPS_TO_HAVE = 16, 256
 EVALUATION_BATCH = 32
+STOPPED = "holds the network as it was then: apply it as it is, or run the same command to begin again"
 
 Row = dict[str, Any]
 OnRow = Callable[[Row], None]
@@ -131,6 +134,7 @@ def finetune(
 
     Raises:
         WeightzooError: unusable pairs, prompt, init, model or folder, or training that diverged.
+        Interrupted: Ctrl-C; `out_dir` holds the network as it was then.
     """
     config, out_dir = config or FinetuneConfig(), Path(out_dir)
     check(config)
@@ -153,28 +157,29 @@ def finetune(
         parts = (*pairs_to_tensors(train, size, crops, config.seed), *pairs_to_tensors(test, size))
         return PairTensors(*(part[None] for part in parts))
 
-    done = finetune_many([wordings], tensors, init, origins, config, record)
-    if bool(done.result.diverged[0]):
-        raise WeightzooError(f"training diverged ({done.result.reasons[0]}); lower --learning-rate")
-    summary = {
-        "prompt": wordings[0],
-        "prompts": wordings,
-        "init": init,
-        "mode": config.mode,
-        "learning_rate": done.learning_rate,
-        "steps": done.result.steps,
-        "init_seconds": round(done.init_seconds, 3),
-        "seconds": round(done.init_seconds + done.result.seconds, 3),
-        "pairs": len(train),
-        "test_pairs": [name for name, _, _ in test],
-        "held_out": held_out,
-        "feature_network": config.feature_network,
-        "first": rows[0],
-        "last": rows[-1],
-        "config": to_dict(config),
-    }
-    save_network(out_dir, done, config.mode, summary)
-    write_json(out_dir / "finetune.json", summary)
+    with stop_between_steps(out_dir, STOPPED) as stop:
+        done = finetune_many([wordings], tensors, init, origins, config, record, stop)
+        if bool(done.result.diverged[0]):
+            raise WeightzooError(f"training diverged ({done.result.reasons[0]}); lower --learning-rate")
+        summary = {
+            "prompt": wordings[0],
+            "prompts": wordings,
+            "init": init,
+            "mode": config.mode,
+            "learning_rate": done.learning_rate,
+            "steps": done.result.steps,
+            "init_seconds": round(done.init_seconds, 3),
+            "seconds": round(done.init_seconds + done.result.seconds, 3),
+            "pairs": len(train),
+            "test_pairs": [name for name, _, _ in test],
+            "held_out": held_out,
+            "feature_network": config.feature_network,
+            "first": rows[0],
+            "last": rows[-1],
+            "config": to_dict(config),
+        }
+        save_network(out_dir, done, config.mode, summary)
+        write_json(out_dir / "finetune.json", summary)
     return summary
 
 
@@ -225,6 +230,7 @@ def finetune_many(
     origins: Origins,
     config: FinetuneConfig,
     on_row: Callable[[int, Row], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Finetuned:
     """Fine-tunes K concepts at once from one kind of start.
 
@@ -232,6 +238,7 @@ def finetune_many(
         prompts: the wordings of each concept, K lists.
         tensors: the pairs of all K concepts, or a function that makes them for the generator's image size.
         on_row: called as (concept index, row) at every evaluation.
+        stop: asked before each step; where it says True, the networks are measured and training ends.
     """
     prepare(init, origins)
     device = torch.device(pick_device(config.device))
@@ -261,7 +268,7 @@ def finetune_many(
 
         def on_step(step: int, spent: float, params: Params) -> None:
             progress.update(task, completed=min(spent, budget) if budget else step)
-            if not is_due(step, spent):
+            if not is_due(step, spent) and not stop():
                 return
             for k, row in enumerate(measure(start, params)):
                 full = {"step": step, "seconds": round(init_seconds + spent, 3), **row}
@@ -271,7 +278,7 @@ def finetune_many(
 
         result = train_fleet(
             start.generator, start.discriminator, tensors.sources, tensors.targets, training,
-            initial=start.params, seconds=budget, on_step=on_step,
+            initial=start.params, seconds=budget, on_step=on_step, stop=stop,
         )  # fmt: skip
     return Finetuned(start, result, rows, rate, init_seconds)
 
@@ -337,9 +344,10 @@ def save_network(out_dir: Path, done: Finetuned, mode: str, summary: Mapping[str
     about = {key: summary[key] for key in ("prompt", "init")}
     generator = done.start.generator
     if mode == "adapter":
-        if done.start.base is not None:
-            about["base_sha256"] = sha256_file(done.start.base)
-        save_peft(out_dir, generator, params, about)
+        base = done.start.base
+        assert base is not None  # whatever starts as an adapter comes with its base
+        save_peft(out_dir, generator, params, about | {"base_sha256": sha256_file(base)})
+        keep_base(out_dir, base)
         return
     gan = gan_name(generator.config)
     write_tensors(out_dir / "generator.safetensors", params, {"gan": gan})

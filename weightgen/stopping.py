@@ -21,18 +21,19 @@ from types import FrameType
 from zoo.errors import Interrupted
 from zoo.progress import console
 
-HEARD = b"\nstopping after this step; Ctrl-C once more stops at once, at the last checkpoint\n"
+HEARD = b"\nstopping after this step; Ctrl-C once more stops at once\n"
+GO_ON = "keeps everything up to the last step: run the same command to go on from there"
 
 
 @contextmanager
-def stop_between_steps(out_dir: Path, listen: bool = True) -> Iterator[Callable[[], bool]]:
+def stop_between_steps(out_dir: Path, kept: str = GO_ON, listen: bool = True) -> Iterator[Callable[[], bool]]:
     """Yields a function that says whether Ctrl-C was pressed; a second one raises KeyboardInterrupt at once.
 
     Signals are left alone outside the main thread, and where something else than Python's own handler hears them
     (or nothing does, as in a process in the background).
 
     Args:
-        out_dir: named in the error.
+        out_dir, kept: named in the error: what is left of the training, and how to go on.
         listen: False leaves signals alone.
 
     Raises:
@@ -61,6 +62,4 @@ def stop_between_steps(out_dir: Path, listen: bool = True) -> Iterator[Callable[
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if asked.is_set():
-        raise Interrupted(
-            f"stopped; {out_dir} keeps everything up to the last step: run the same command to go on from there"
-        )
+        raise Interrupted(f"stopped; {out_dir} {kept}")

@@ -262,6 +262,7 @@ def train_fleet(
     initial: Mapping[str, Tensor] | None = None,
     seconds: float | None = None,
     on_step: OnStep | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> FleetResult:
     """Trains K networks, each on its own targets.
 
@@ -274,6 +275,7 @@ def train_fleet(
         seconds: with a wall-clock budget the schedule follows elapsed time instead of `config.steps`.
         on_step: called as (step, training seconds, params) before each step and after the last; not on the clock.
             With `config.ema` it gets the averages.
+        stop: asked before each step; training ends where it says True.
     """
     fleet = Fleet.start(generator, discriminator, config, targets.shape[0], initial)
     batches = batch_indices(targets.shape[1], config.batch_size, config.seed)
@@ -283,7 +285,7 @@ def train_fleet(
     params = fleet.params
     averaged = {name: value.detach().clone() for name, value in params.items()} if config.ema else params
     spent, step = 0.0, 0
-    while (spent < seconds) if seconds is not None else (step < config.steps):
+    while not stop() and (step < config.steps if seconds is None else spent < seconds):
         if on_step is not None:
             on_step(step, spent, averaged)
         started = clock(device)

@@ -1,6 +1,7 @@
 """Fine-tuning: every start, both modes, held-out pairs, curves, seconds, files and exact errors."""
 
 import json
+import signal
 from dataclasses import replace
 
 import pytest
@@ -21,7 +22,7 @@ from weightgen.inits import INITS, Origins, make_start
 from weightgen.model_folder import load_model_folder
 from weightgen.starts import find_best, find_models
 from zoo.apply import load_network
-from zoo.errors import WeightzooError
+from zoo.errors import Interrupted, WeightzooError
 from zoo.lora import load_adapter, load_base, load_generator, save_base
 from zoo.pairs import pairs_to_tensors
 from zoo.peft_format import load_peft
@@ -200,6 +201,26 @@ def test_a_time_budget_includes_the_start_and_ends_training(origins, world, tmp_
     curve = rows(tmp_path)
     assert curve[0]["step"] == 0 and curve[-1]["step"] == summary["steps"]
     assert 1.0 <= summary["seconds"] < 10 and len(curve) <= 12
+
+
+@pytest.mark.parametrize("mode", ["full", "adapter"])
+def test_ctrl_c_leaves_the_network_as_it_is_then(origins, world, tmp_path, hears_ctrl_c, mode):
+    config = replace(CONFIG, mode=mode, steps=10**6, eval_every=None)
+
+    def interrupt(row):
+        if row["step"] == 10:  # the clock of training stands still here, so the next step is still done
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="holds the network as it was then"):
+        finetune(world[2], "dusk", "base", tmp_path, origins, config, on_row=interrupt)
+    assert [row["step"] for row in rows(tmp_path)] == [0, 10, 11]
+    assert json.loads((tmp_path / "finetune.json").read_text())["steps"] == 11
+    start = make_start(str(tmp_path), [["dusk"]], origins, mode)
+    _, test, _ = load_pairs(world[2], None)
+    source, target = pairs_to_tensors(test, 16)
+    with torch.no_grad():
+        made = run_generators(start.generator, start.params, source).clamp(0, 1)
+    assert float((made[0] - target).abs().mean()) == pytest.approx(rows(tmp_path)[-1]["l1"], abs=1e-5)
 
 
 def test_evaluation_times():

@@ -17,7 +17,6 @@ from weightgen.server.schemas import JobEvent
 from weightgen.starts import find_best
 from zoo.errors import WeightzooError
 from zoo.files import read_json
-from zoo.peft_format import keep_base
 
 EVALUATE_EVERY = 10  # steps; a point of the curve about every half second
 NICE = 5  # answers to visitors come first
@@ -49,8 +48,6 @@ def run(folder: Path) -> None:
         done = finetune(
             folder / "pairs", job["prompt"], init, folder / "result", origins, config, on_row=on_row
         )
-        if job["mode"] == "adapter":
-            keep_base(folder / "result", origins.base_path)
     except Cancelled:
         return
     except WeightzooError as error:
