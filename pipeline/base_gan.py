@@ -82,10 +82,7 @@ def train_base(
         tensor.requires_grad_(True)
     own = set(adapter_names(generator))
     shared = [tensor for name, tensor in generator.named_parameters() if name not in own]
-    groups = [
-        {"params": shared},
-        {"params": list(adapters.values()), "lr": config.adapter_learning_rate},
-    ]
+    groups = [{"params": shared}, {"params": list(adapters.values()), "lr": config.adapter_learning_rate}]
     optimizer = torch.optim.Adam(groups, lr=config.learning_rate, betas=BETAS)
     judge = torch.optim.Adam(discriminator.parameters(), lr=config.discriminator_learning_rate, betas=BETAS)
     schedule = GanTrainConfig(steps=config.steps)
