@@ -3,6 +3,8 @@
     weightzoo train --polish labelled --random-init --more-concepts 8000 --steps 4000 -o control
     python -m benchmarks.is_it_the_weights --model polished --control control --seconds 2900
 
+The second command may run beside the first: it reads the control when its own training has ended.
+
 - `random`: the weight generator itself, trained by pictures from random initialisation, for as many steps;
 - `text_conditioned`: one GAN generator for every prompt, trained here for `--seconds`. The base's architecture with all
   its weights free, and a network of the weight generator's size that turns the prompt into every bias and norm affine
@@ -164,12 +166,14 @@ def main() -> None:
     zoo = find_zoo(args.zoo)
     studio = open_studio(zoo, more_concepts=args.more_concepts)
     encoder = load_text_encoder("minilm")
-    edits: dict[str, Edit] = {"copy": lambda prompts, images: images.expand(len(prompts), *images.shape)}
-    edits["polished"], edits["random"] = edit_with(args.model), edit_with(args.control)
     base = open_zoo(zoo).base_path
-    edits["text_conditioned"] = train_text_conditioned(
-        base, studio, args.seconds, args.learning_rate, encoder
-    )
+    text_conditioned = train_text_conditioned(base, studio, args.seconds, args.learning_rate, encoder)
+    edits: dict[str, Edit] = {
+        "copy": lambda prompts, images: images.expand(len(prompts), *images.shape),
+        "polished": edit_with(args.model),
+        "random": edit_with(args.control),
+        "text_conditioned": text_conditioned,
+    }
     rows = []
     for name, edit in edits.items():
         for split, errors in held_out_l1(edit, studio).items():

@@ -18,38 +18,34 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from weightgen.grid import default_rate
 from weightgen.inits import Origins, Start, make_start, prepare
+from weightgen.measure import Measure, PairTensors, Row
 from weightgen.optimizing import pick_device
 from weightgen.stopping import stop_between_steps
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
-from zoo.features import load_features
 from zoo.files import sha256_file, write_json, write_text
 from zoo.gans import gan_name
-from zoo.metrics import kid, l1, psnr
 from zoo.pairs import Pair, pairs_to_tensors, read_pairs, split_pairs
 from zoo.peft_format import keep_base, save_peft
 from zoo.progress import bar
 from zoo.tensors import write_tensors
-from zoo.train_gan import FleetResult, GanTrainConfig, Params, clock, run_generators, train_fleet
+from zoo.train_gan import FleetResult, GanTrainConfig, Params, clock, train_fleet
 
 KERNEL_RATE = 0.1  # in full mode, of convolution and projection weights; see `GanTrainConfig`
 EMA = 0.98  # of the weights; an average over about the last tenth of the steps
 POINTS = (0, 10, 25, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1000, 1250)
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of a time budget
 MAX_CROPS, CROPS_TO_HAVE = 16, 256
-EVALUATION_BATCH = 32
 STOPPED = "holds the network as it was then: apply it as it is, or run the same command to begin again"
 
-Row = dict[str, Any]
 OnRow = Callable[[Row], None]
 
 
@@ -79,20 +75,6 @@ class FinetuneConfig:
     feature_network: str | None = "efficientnet-lite0"
     seed: int = 0
     device: str = "auto"
-
-
-@dataclass(frozen=True)
-class PairTensors:
-    """Training and test pairs of K concepts: [K, N, 3, S, S] and [K, T, 3, S, S], RGB in [0, 1]."""
-
-    sources: Tensor
-    targets: Tensor
-    test_sources: Tensor
-    test_targets: Tensor
-
-    def to(self, device: torch.device) -> PairTensors:
-        """The same pairs on a device."""
-        return PairTensors(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -270,7 +252,7 @@ def finetune_many(
             progress.update(task, completed=min(spent, budget) if budget else step)
             if not is_due(step, spent) and not stop():
                 return
-            for k, row in enumerate(measure(start, params)):
+            for k, row in enumerate(measure(start.generator, params)):
                 full = {"step": step, "seconds": round(init_seconds + spent, 3), **row}
                 rows[k].append(full)
                 if on_row is not None:
@@ -299,43 +281,6 @@ def evaluation_times(config: FinetuneConfig, budget: float | None) -> Callable[[
         return lambda step, spent: step in points
     every, last = config.eval_every, config.steps if budget is None else None
     return lambda step, spent: step % every == 0 or step == last or (budget is not None and spent >= budget)
-
-
-class Measure:
-    """L1, PSNR and KID of K networks on their test pairs; the targets' features are computed once."""
-
-    def __init__(self, tensors: PairTensors, feature_network: str | None) -> None:
-        self.tensors = tensors
-        enough = tensors.test_targets.shape[1] >= 2
-        self.features = load_features(feature_network) if feature_network and enough else None
-        if self.features is not None:
-            self.target_features = [self.features(targets) for targets in tensors.test_targets.cpu()]
-
-    @torch.no_grad()
-    def __call__(self, start: Start, params: Mapping[str, Tensor]) -> list[Row]:
-        own = {name: value.detach() for name, value in params.items()}
-        parts = [
-            run_generators(start.generator, own, sources)
-            for sources in self.tensors.test_sources.split(EVALUATION_BATCH, dim=1)
-        ]
-        images = torch.cat(parts, 1).clamp(0, 1).cpu()
-        return [self.row(k, images[k]) for k in range(len(images))]
-
-    def row(self, k: int, images: Tensor) -> Row:
-        targets = self.tensors.test_targets[k].cpu()
-        distance = None
-        if self.features is not None and bool(torch.isfinite(images).all()):
-            distance = round(kid(self.features(images), self.target_features[k], paired=True), 6)
-        return {
-            "l1": number(l1(images, targets).mean()),
-            "psnr": number(psnr(images, targets).mean()),
-            "kid": distance,
-        }
-
-
-def number(value: Tensor) -> float | None:
-    """A rounded float, or None where JSON has no word for it."""
-    return round(float(value), 6) if math.isfinite(float(value)) else None
 
 
 def save_network(out_dir: Path, done: Finetuned, mode: str, summary: Mapping[str, Any]) -> None:

@@ -10,7 +10,6 @@ import torch
 from tests.weightgen.tiny_world import make_model, make_pairs, make_zoo
 from weightgen.finetune import (
     FinetuneConfig,
-    PairTensors,
     evaluation_times,
     finetune,
     finetune_many,
@@ -19,6 +18,7 @@ from weightgen.finetune import (
 from weightgen.generate import generate, save_adapter
 from weightgen.grid import default_rate
 from weightgen.inits import INITS, Origins, make_start
+from weightgen.measure import PairTensors
 from weightgen.model_folder import load_model_folder
 from weightgen.starts import find_best, find_models
 from zoo.apply import load_network
