@@ -1,16 +1,16 @@
 """Is it the weight dataset? Two controls that see the same pictures for the same time, and no trained GAN.
 
-    weightzoo train --polish labelled --random-init --more-concepts 8000 --steps 4000 -o control
-    python -m benchmarks.is_it_the_weights --model polished --control control --seconds 2900
+    weightzoo train -o generated --seconds 340
+    weightzoo train --polish generated --more-concepts 16000 --seconds 1560 -o polished
+    weightzoo train --polish generated --random-init --more-concepts 16000 --seconds 1900 -o control
+    python -m benchmarks.is_it_the_weights --model polished --model control --more-concepts 16000 --seconds 1900
 
-The second command may run beside the first: it reads the control when its own training has ended.
-
-- `random`: the weight generator itself, trained by pictures from random initialisation, for as many steps;
+- `control`: the weight generator itself, trained by pictures from random initialisation, as long as both stages took;
 - `text_conditioned`: one GAN generator for every prompt, trained here for `--seconds`. The base's architecture with all
   its weights free, and a network of the weight generator's size that turns the prompt into every bias and norm affine
   (conditional normalisation). It is not a weight generator: it shares its convolutions among all prompts. As in
   `weightgen.polish`, batches are rendered ahead, and the averaged weights are kept at which the mean of the last
-  `SMOOTHED` validations is lowest.
+  `SMOOTHED` validations is lowest. Models are read when that training has ended: theirs may run beside it.
 
 Prints mean L1 to the teacher at zero steps on held-out concepts, asked for by one wording never seen in training.
 """
@@ -153,10 +153,11 @@ def held_out_l1(edit: Edit, studio: Studio) -> dict[str, list[float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, help="the polished model to compare with")
-    parser.add_argument("--control", type=Path, required=True, help="the same, without its first stage")
+    parser.add_argument(
+        "--model", type=Path, action="append", required=True, help="to compare with, by its folder's name; repeatable"
+    )
     parser.add_argument("--seconds", type=float, default=900, help="of the text-conditioned generator")
-    parser.add_argument("--more-concepts", type=int, default=8000, help="beyond the catalogue, as both models had")
+    parser.add_argument("--more-concepts", type=int, default=8000, help="beyond the catalogue, as the models had")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--zoo", default="weightzoo-small")
     parser.add_argument("--threads", type=int, default=1)
@@ -170,9 +171,8 @@ def main() -> None:
     text_conditioned = train_text_conditioned(base, studio, args.seconds, args.learning_rate, encoder)
     edits: dict[str, Edit] = {
         "copy": lambda prompts, images: images.expand(len(prompts), *images.shape),
-        "polished": edit_with(args.model),
-        "random": edit_with(args.control),
         "text_conditioned": text_conditioned,
+        **{model.name: edit_with(model) for model in args.model},
     }
     rows = []
     for name, edit in edits.items():
