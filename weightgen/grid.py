@@ -41,8 +41,8 @@ class FinetuneRow:
 
     Args:
         steps: of every start but scratch; the same for all of them, so that their schedules are comparable.
-        budget: a short training with a schedule of its own, as `weightzoo finetune --steps` does it: what a start is
-            after so few steps. It is reported apart, by its steps.
+        budget: a training with a schedule for so many steps, as `weightzoo finetune --steps` does it, of which the end
+            is measured. It is reported apart, by its steps.
     """
 
     split: str
@@ -126,8 +126,21 @@ def full() -> Grid:
         for mode in ("full", "adapter")
         for steps in BUDGETS
     )
+    as_long_as_scratch = tuple(
+        FinetuneRow("combination", pairs, "full", inits, concepts, steps, steps, budget=True)
+        for pairs, steps, inits, concepts in (
+            (16, SCRATCH_STEPS[16], ("polished", "base"), 16),
+            (256, SCRATCH_STEPS[256], ("polished",), 8),
+        )
+    )
     return Grid(
-        "full", INITS, PROMPTED, few_pairs + more_pairs + budgets, kid_images=32, timed_steps=30, picture_concepts=4
+        "full",
+        INITS,
+        PROMPTED,
+        few_pairs + more_pairs + budgets + as_long_as_scratch,
+        kid_images=32,
+        timed_steps=30,
+        picture_concepts=4,
     )
 
 

@@ -5,6 +5,7 @@ html = tables(results)           # results: the content of evaluation.json; a li
 
 from __future__ import annotations
 
+from collections import defaultdict
 from html import escape
 from typing import Any
 
@@ -173,25 +174,28 @@ def final_section(rows: list[Row]) -> list[str]:
 
 
 def budget_section(rows: list[Row]) -> list[str]:
-    """What there is after a few steps, by start."""
+    """What there is at the end of trainings of several lengths, by start."""
     if not rows:
         return []
     lines = [
-        "<h2>With little time</h2>",
-        "<p>Test L1 after a short training whose schedule ends there, as <code>weightzoo finetune --steps</code> does "
+        "<h2>With so much time</h2>",
+        "<p>Test L1 after a training whose schedule ends there, as <code>weightzoo finetune --steps</code> does "
         "it. Seconds are of one network alone, start-up included.</p>",
     ]
-    for mode in dict.fromkeys(row["mode"] for row in rows):
-        own = [row for row in rows if row["mode"] == mode]
+    groups: dict[tuple[str, int, str], list[Row]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: int(row["steps"])):
+        groups[row["mode"], row["pairs"], row["split"]].append(row)
+    for (mode, pairs, split), own in groups.items():
         budgets = sorted({row["steps"] for row in own})
-        cells = {(row["init"], row["steps"]): row for row in own}
-        inits = sorted({row["init"] for row in own}, key=lambda i: by_l1(cells[i, budgets[0]]), reverse=True)
+        cells: dict[str, dict[int, Row]] = defaultdict(dict)
+        for row in own:
+            cells[row["init"]][row["steps"]] = row
         body = []
-        for init in inits:
-            mine = [cells[init, steps] for steps in budgets]
-            body.append([init, *(f"{number(row['l1'])} in {number(row['seconds'])} s" for row in mine)])
+        for init in sorted(cells, key=lambda i: by_l1(next(iter(cells[i].values()))), reverse=True):
+            mine = [cells[init].get(steps) for steps in budgets]
+            body.append([init, *(f"{number(r['l1'])} in {number(r['seconds'])} s" if r else "" for r in mine)])
         columns = ["start", *(f"{steps} steps" for steps in budgets)]
-        caption = f"{mode}, {own[0]['pairs']} pairs, {own[0]['n']} concepts of {own[0]['split']}"
+        caption = f"{mode}, {pairs} pairs, {own[0]['n']} concepts of {split}"
         lines.append(table(columns, body, caption=caption, mark=OURS))
     return lines
 

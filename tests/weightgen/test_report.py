@@ -16,7 +16,7 @@ from weightgen.grid import FinetuneRow, Grid
 from weightgen.report import claims, problems, write_report
 from weightgen.report_chart import Axis, Line, chart, spread_labels, ticks
 from weightgen.report_html import number, spread, table
-from weightgen.report_tables import speed_section
+from weightgen.report_tables import budget_section, speed_section
 from zoo.errors import WeightzooError
 from zoo.files import read_json
 from zoo.pairs import write_pairs
@@ -178,6 +178,25 @@ def test_a_speedup_that_is_only_a_bound_is_marked():
     text = "".join(speed_section([row]))
     assert "≥ 12" in text and "1 of 2" in text and "8 – –" in text
     assert "≤ 12" in "".join(speed_section([row | {"lower_bounds": 0, "upper_bounds": 1}]))
+
+
+def test_trainings_of_several_lengths_are_apart_by_pairs_and_may_lack_some():
+    def row(init, pairs, steps, l1):
+        about = {"split": "combination", "mode": "full", "n": 2, "seconds": steps / 10}
+        return {**about, "init": init, "pairs": pairs, "steps": steps, "l1": l1}
+
+    rows = [
+        row("polished", 256, 150, 0.03),
+        row("polished", 16, 60, 0.035),
+        row("base", 16, 25, 0.08),
+        row("polished", 16, 25, 0.06),
+    ]
+    few, many = "".join(budget_section(rows)).split("</table>")[:2]
+    texts = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", part) for part in (few, many)]
+    assert "16 pairs" in few and "256 pairs" in many
+    assert texts[0][:6] == ["start", "25 steps", "60 steps", "base", "0.08 in 2.5 s", ""]
+    assert texts[0][6:] == ["polished", "0.06 in 2.5 s", "0.035 in 6 s"]
+    assert texts[1] == ["start", "150 steps", "polished", "0.03 in 15 s"]
 
 
 def test_numbers_and_tables():
