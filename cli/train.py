@@ -1,5 +1,6 @@
 """``weightzoo train``: a zoo goes in, a weight generator comes out."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -42,6 +43,9 @@ def train(
     ] = False,
     seconds: Annotated[float | None, typer.Option(min=1.0, help="Limit in seconds instead of steps.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps, other than the preset's.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="The highest one.  [default: the stage's own]")
+    ] = None,
     accumulate: Annotated[
         int | None,
         typer.Option(
@@ -102,6 +106,7 @@ def train(
             more_concepts=more_concepts,
             steps=steps,
             seconds=seconds,
+            learning_rate=learning_rate,
             seed=seed,
             resume=resume,
         )
@@ -117,6 +122,7 @@ def train(
             more_concepts=more_concepts,
             steps=steps,
             seconds=seconds,
+            learning_rate=learning_rate,
             accumulate=accumulate,
             precision=precision,
             seed=seed,
@@ -147,6 +153,9 @@ def check_combination(
     """
     from zoo.errors import WeightzooError
 
+    rate = ctx.params["learning_rate"]
+    if rate is not None and not 0 < rate < math.inf:
+        raise WeightzooError(f"--learning-rate {rate} must be a number above 0")
     if polish:
         refuse(ctx, "--polish", "train with it alone first, then polish that model", "pseudo_labels")
         refuse(ctx, "--polish", "it runs in one process", "ray")
@@ -182,6 +191,7 @@ def train_on_weights(
     more_concepts: int = 0,
     steps: int | None = None,
     seconds: float | None = None,
+    learning_rate: float | None = None,
     accumulate: int | None = None,
     precision: str | None = None,
     seed: int = 0,
@@ -193,7 +203,7 @@ def train_on_weights(
 
     Args:
         zoos: folders, or opened zoos.
-        steps, accumulate: the preset's unless given.
+        steps, learning_rate, accumulate: the preset's unless given.
         precision: a key of ``PRECISIONS``; ``None`` chooses by device.
         cluster: a ``weightgen.ray_train.Cluster``; ``None`` trains in this process.
     """
@@ -226,6 +236,8 @@ def train_on_weights(
         config = for_pseudo_labels(config)
     if steps is not None:
         config = replace(config, steps=steps)
+    if learning_rate is not None:
+        config = replace(config, learning_rate=learning_rate)
     if cluster is not None:
         return train_on_ray(
             config, source, out, validation, seconds, resume, loader_workers=loader_workers, cluster=cluster
@@ -247,6 +259,7 @@ def train_by_pictures(
     out: Path,
     steps: int | None = None,
     seconds: float | None = None,
+    learning_rate: float | None = None,
     random_init: bool = False,
     more_concepts: int = 0,
     seed: int = 0,
@@ -257,8 +270,9 @@ def train_by_pictures(
     from weightgen.polish import PolishConfig
     from weightgen.polish import polish as run
 
-    changes: dict[str, Any] = {} if steps is None else {"steps": steps}
-    config = PolishConfig(random_init=random_init, seed=seed, **changes)
+    changes = {"steps": steps, "learning_rate": learning_rate}
+    chosen: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+    config = PolishConfig(random_init=random_init, seed=seed, **chosen)
     studio = open_studio(zoo, seed, more_concepts)
     validation = studio.validation_batches()
     return run(model, studio.batches, config, out, seconds, validation, resume, data=studio.fingerprint)

@@ -1,11 +1,13 @@
 """weightzoo train: first stage, resumption, Ctrl-C, and what a person can get wrong."""
 
 import signal
+from unittest.mock import MagicMock
 
 import pytest
 
 import weightgen.presets
 from weightgen.train import TrainConfig, Training
+from zoo.errors import WeightzooError
 
 
 @pytest.fixture(autouse=True)
@@ -21,9 +23,11 @@ def toy_preset(monkeypatch):
 
 @pytest.fixture
 def train(run, world, tmp_path):
-    return lambda *more: run(
-        "train", "--data", world / "zoo", "--preset", "tiny", "-o", tmp_path / "m", *more
-    )
+    def train(*more, preset="tiny"):
+        of_weights = ("--preset", preset) if preset else ()
+        return run("train", "--data", world / "zoo", *of_weights, "-o", tmp_path / "m", *more)
+
+    return train
 
 
 def test_trains_and_returns_at_once_when_finished(train, run, tmp_path):
@@ -64,19 +68,32 @@ def test_wrong_input(train, run, tmp_path):
     assert absent.code == 2 and "nowhere" in absent.error
 
 
-def test_accumulation_and_precision_are_handed_on(train):
-    done = train("--accumulate", 2, "--precision", "bf16", "--json")
+def test_accumulation_precision_and_rate_are_handed_on(train):
+    done = train("--accumulate", 2, "--precision", "bf16", "--learning-rate", 5e-4, "--json")
     assert done.code == 0, done.err
     config = done.json["config"]
-    assert (config["accumulate"], config["precision"]) == (2, "bfloat16")
+    assert (config["accumulate"], config["precision"], config["learning_rate"]) == (2, "bfloat16", 5e-4)
     other = train("--accumulate", 2, "--precision", "fp32")
     assert other.code == 2 and "train.precision: bfloat16 -> float32" in other.error
 
 
-def test_wrong_accumulation_and_precision(train, tmp_path):
+def test_polishing_is_as_asked_for(train, world, monkeypatch):
+    def polish(model, batches, config, *rest, **more):
+        raise WeightzooError(f"{config.steps} steps at {config.learning_rate}, random_init {config.random_init}")
+
+    monkeypatch.setattr("weightgen.polish.polish", polish)
+    monkeypatch.setattr("cli.pictures.open_studio", lambda *arguments: MagicMock())
+    asked = ("--steps", 7, "--learning-rate", 2e-3, "--random-init")
+    told = train("--polish", world / "models" / "generated", *asked, preset=None).error
+    assert told.endswith("7 steps at 0.002, random_init True")
+
+
+def test_wrong_accumulation_precision_and_rate(train, tmp_path):
     assert train("--precision", "half").error.endswith("unknown precision 'half'; known: fp32, bf16")
     assert "cannot be accumulated in 3 equal parts" in train("--accumulate", 3).error
     assert train("--accumulate", 0).code == 2
+    for rate in (0, -1e-3, "nan", "inf"):
+        assert "must be a number above 0" in train("--learning-rate", rate).error
     among = train("--accumulate", 4, "--ray", "--num-workers", 2).error
     assert "a batch of 4 cannot be divided among 2 workers in 4 parts each" in among
     assert "--polish takes no --accumulate" in train("--accumulate", 2, "--polish", tmp_path).error
