@@ -70,20 +70,14 @@ def calibrate(
         part = replace(fleet, concepts=fleet.concepts[: most_concepts(config, device)])
         measured = time_fleets(part, steps, side_by_side(workers, device, gpus_per_fleet))
         row_bytes = record_bytes(run_dir)
-    times = len(fleet.concepts) / len(part.concepts)
+    size, times = len(fleet.concepts), len(fleet.concepts) / len(part.concepts)
     per_step = times * measured.per_step
     fleet_seconds = per_step * config.training.steps + times * (
         measured.rendering * num_crops(config) / num_crops(few)
         + measured.measuring * config.num_test_crops / few.num_test_crops
     )
-    picture_bytes = len(fleet.concepts) * num_crops(config) * 3 * config.image_size**2 * 4
-    # a base step costs about what a fleet step of as many concepts does
-    share = (
-        config.base.concepts_per_step
-        * config.base.batch_size
-        / (len(fleet.concepts) * config.training.batch_size)
-    )
-    base_seconds = 0.0 if base_is_given else per_step * config.base.steps * share
+    picture_bytes = size * num_crops(config) * 3 * config.image_size**2 * 4
+    base_seconds = 0.0 if base_is_given else per_step * config.base.steps * base_share(config, size)
     rounds = math.ceil(len(tasks) / workers)
     gpus = gpus_per_fleet or (0.0 if device == "cpu" else 1 / workers)
     return {
@@ -97,9 +91,15 @@ def calibrate(
         "base_minutes": three(base_seconds / 60),
         "fleet_minutes": three(fleet_seconds / 60),
         "minutes": three((base_seconds + rounds * fleet_seconds) / 60),
-        "concepts_per_minute": three(60 * workers * len(fleet.concepts) / fleet_seconds),
+        "concepts_per_minute": three(60 * workers * size / fleet_seconds),
         "gpu_hours": three(len(tasks) * fleet_seconds * gpus / 3600),
     }
+
+
+def base_share(config: BuildConfig, fleet_size: int) -> float:
+    """What a step of the base costs, as a share of a fleet's: a step of as many pictures costs about as much."""
+    pictures = config.base.concepts_per_step * config.base.batch_size
+    return pictures / (fleet_size * config.training.batch_size)
 
 
 def side_by_side(workers: int, device: str, gpus_per_fleet: float) -> int:

@@ -28,7 +28,8 @@ from weightgen.bench import Bench, bench_of, finite, own_path, write_blocks
 from weightgen.finetune import EMA, KERNEL_RATE
 from weightgen.grid import RANDOM
 from weightgen.inits import Start, classic_unet, full_start, seeded, split
-from weightgen.zero_step import ZeroStepTask, evaluate_networks, features, quality, render, scratch_networks
+from weightgen.measure import render
+from weightgen.zero_step import ZeroStepTask, evaluate_networks, features, quality, scratch_networks
 from zoo.errors import WeightzooError
 from zoo.files import read_json, write_json
 from zoo.lora import merge, save_base

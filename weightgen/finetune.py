@@ -147,22 +147,29 @@ def finetune(
             "prompt": wordings[0],
             "prompts": wordings,
             "init": init,
-            "mode": config.mode,
-            "learning_rate": done.learning_rate,
-            "steps": done.result.steps,
-            "init_seconds": round(done.init_seconds, 3),
-            "seconds": round(done.init_seconds + done.result.seconds, 3),
             "pairs": len(train),
             "test_pairs": [name for name, _, _ in test],
             "held_out": held_out,
-            "feature_network": config.feature_network,
-            "first": rows[0],
-            "last": rows[-1],
-            "config": to_dict(config),
+            **account_of(done, config),
         }
         save_network(out_dir, done, config.mode, summary)
         write_json(out_dir / "finetune.json", summary)
     return summary
+
+
+def account_of(done: Finetuned, config: FinetuneConfig) -> Row:
+    """How one network was fine-tuned, at what cost and with what result: its part of `finetune.json`."""
+    return {
+        "mode": config.mode,
+        "learning_rate": done.learning_rate,
+        "steps": done.result.steps,
+        "init_seconds": round(done.init_seconds, 3),
+        "seconds": round(done.init_seconds + done.result.seconds, 3),
+        "feature_network": config.feature_network,
+        "first": done.rows[0][0],
+        "last": done.rows[0][-1],
+        "config": to_dict(config),
+    }
 
 
 def check(config: FinetuneConfig) -> None:

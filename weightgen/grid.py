@@ -146,7 +146,7 @@ def full() -> Grid:
 
 def reduced() -> Grid:
     """The demo's grid: every held-out concept at zero steps, six concepts fine-tuned with 16 pairs."""
-    row = FinetuneRow("combination", 16, "full", HEADLINE_INITS, 6, SCRATCH_STEPS[16], 150)
+    row = FinetuneRow("combination", 16, "full", HEADLINE_INITS, 6, SCRATCH_STEPS[16], 120)
     return Grid(
         "reduced",
         INITS,

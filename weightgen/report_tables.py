@@ -182,10 +182,10 @@ def budget_section(rows: list[Row]) -> list[str]:
         "<p>Test L1 after a training whose schedule ends there, as <code>weightzoo finetune --steps</code> does "
         "it. Seconds are of one network alone, start-up included.</p>",
     ]
-    groups: dict[tuple[str, int, str], list[Row]] = defaultdict(list)
+    groups: dict[tuple[str, int, str, int], list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: int(row["steps"])):
-        groups[row["mode"], row["pairs"], row["split"]].append(row)
-    for (mode, pairs, split), own in groups.items():
+        groups[row["mode"], row["pairs"], row["split"], row["n"]].append(row)
+    for (mode, pairs, split, n), own in groups.items():
         budgets = sorted({row["steps"] for row in own})
         cells: dict[str, dict[int, Row]] = defaultdict(dict)
         for row in own:
@@ -195,7 +195,7 @@ def budget_section(rows: list[Row]) -> list[str]:
             mine = [cells[init].get(steps) for steps in budgets]
             body.append([init, *(f"{number(r['l1'])} in {number(r['seconds'])} s" if r else "" for r in mine)])
         columns = ["start", *(f"{steps} steps" for steps in budgets)]
-        caption = f"{mode}, {pairs} pairs, {own[0]['n']} concepts of {split}"
+        caption = f"{mode}, {pairs} pairs, {n} concepts of {split}"
         lines.append(table(columns, body, caption=caption, mark=OURS))
     return lines
 

@@ -105,6 +105,45 @@ def _summary(ratios: list[float]) -> dict[str, Any]:
     return {"median": _quantile(ratios, 0.5), "iqr": [_quantile(ratios, q) for q in (0.25, 0.75)]}
 
 
+@dataclass(frozen=True)
+class _Comparison:
+    """One concept's start against its rival at one quality; ratios are 0 where the start never gets there."""
+
+    by_steps: float
+    by_seconds: float
+    by_first_reach: float
+    steps: float
+    final: float
+    is_lower_bound: bool
+    is_upper_bound: bool
+
+
+def _compare(
+    curve: Curve, reference: Curve, rival: Curve, quality_at: int, l1_factor: float
+) -> _Comparison:
+    budget = reference.budget * quality_at / 100
+    threshold = reference.at(budget) * l1_factor
+    found, theirs = (reach(one.steps, one.l1, threshold) for one in (curve, rival))
+    never = bool(np.isinf(theirs.step))
+    steps, seconds = _spent(curve, found)
+    first_steps, rival_seconds = _spent(rival, Reach(rival.budget) if never else theirs)
+    rival_steps = first_steps
+    # over a reference the numerator is its budget, whenever it was there
+    rival_at_start = theirs.at_start and rival is not reference
+    if rival is reference:
+        rival_steps, rival_seconds = budget, rival.seconds(budget)
+    reached = bool(np.isfinite(found.step))
+    return _Comparison(
+        by_steps=_ratio(rival_steps, steps),
+        by_seconds=_ratio(rival_seconds, seconds),
+        by_first_reach=_ratio(first_steps, steps),
+        steps=found.step,
+        final=curve.final / reference.final,
+        is_lower_bound=reached and (never or (found.at_start and not rival_at_start)),
+        is_upper_bound=reached and rival_at_start and not found.at_start,
+    )
+
+
 def _entry(
     starts: list[Curve],
     references: dict[str, Curve],
@@ -114,36 +153,17 @@ def _entry(
     l1_factor: float,
 ) -> dict[str, Any] | None:
     """The starts of one init against their rivals at one quality; None when no concept has all curves."""
-    by_steps, by_seconds, first_reach, steps_needed, final_ratio = [], [], [], [], []
-    lower_bounds, upper_bounds = 0, 0
-    for curve in starts:
-        if curve.concept not in references or curve.concept not in rivals:
-            continue
-        reference, rival = references[curve.concept], rivals[curve.concept]
-        budget = reference.budget * quality_at / 100
-        threshold = reference.at(budget) * l1_factor
-        found, theirs = (reach(one.steps, one.l1, threshold) for one in (curve, rival))
-        never = np.isinf(theirs.step)
-        mine, my_seconds = _spent(curve, found)
-        rival_steps, rival_seconds = _spent(rival, Reach(rival.budget) if never else theirs)
-        first_reach.append(_ratio(rival_steps, mine))
-        if rival is reference:
-            rival_steps, rival_seconds = budget, rival.seconds(budget)
-        by_steps.append(_ratio(rival_steps, mine))
-        by_seconds.append(_ratio(rival_seconds, my_seconds))
-        steps_needed.append(found.step)
-        final_ratio.append(curve.final / reference.final)
-        if np.isfinite(found.step):
-            # over a reference the numerator is its budget, whenever it was there
-            rival_at_start = theirs.at_start and rival is not reference
-            lower_bounds += int(never or (found.at_start and not rival_at_start))
-            upper_bounds += int(rival_at_start and not found.at_start)
-    n = len(by_steps)
-    if n == 0:
+    found = [
+        _compare(curve, references[curve.concept], rivals[curve.concept], quality_at, l1_factor)
+        for curve in starts
+        if curve.concept in references and curve.concept in rivals
+    ]
+    if not found:
         return None
-    seconds = _summary(by_seconds)
-    reached = int(np.isfinite(steps_needed).sum())
-    row = {
+    seconds = _summary([one.by_seconds for one in found])
+    steps, final_ratios = [one.steps for one in found], [one.final for one in found]
+    reached = int(np.isfinite(steps).sum())
+    return {
         "init": starts[0].init,
         "over": over,
         "mode": starts[0].mode,
@@ -151,20 +171,19 @@ def _entry(
         "split": starts[0].split,
         "quality_at": quality_at,
         "l1_factor": l1_factor,
-        **_summary(by_steps),
+        **_summary([one.by_steps for one in found]),
         "median_seconds": seconds["median"],
         "iqr_seconds": seconds["iqr"],
-        "median_first_reach": _quantile(first_reach, 0.5),
-        "median_steps": censored_quantile(steps_needed, 0.5),
-        "reached": reached / n,
+        "median_first_reach": _quantile([one.by_first_reach for one in found], 0.5),
+        "median_steps": censored_quantile(steps, 0.5),
+        "reached": reached / len(found),
         "reached_count": reached,
-        "lower_bounds": lower_bounds,
-        "upper_bounds": upper_bounds,
-        "n": n,
-        "final_l1_ratio": float(np.mean(final_ratio)),
-        "final_l1_ratio_interval": list(mean_interval(final_ratio)),
+        "lower_bounds": sum(one.is_lower_bound for one in found),
+        "upper_bounds": sum(one.is_upper_bound for one in found),
+        "n": len(found),
+        "final_l1_ratio": float(np.mean(final_ratios)),
+        "final_l1_ratio_interval": list(mean_interval(final_ratios)),
     }
-    return row
 
 
 def group(curves: Iterable[Curve]) -> dict[tuple[str, str, int, str], list[Curve]]:

@@ -26,9 +26,6 @@ from weightgen.intervals import mean_interval, pooled_kid
 from zoo.features import load_features
 from zoo.lora import plain_config
 from zoo.metrics import l1, psnr, ssim
-from zoo.train_gan import run_generators
-
-IMAGES_AT_ONCE = 64  # small batches stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -42,16 +39,6 @@ class ZeroStepTask:
     @property
     def name(self) -> str:
         return f"zero-{self.split}-{self.init}-{self.prompts}"
-
-
-@torch.no_grad()
-def render(generator: nn.Module, params: Mapping[str, Tensor], images: Tensor) -> Tensor:
-    """`run_generators` in small batches, clamped to [0, 1]: [K, N, 3, H, W]."""
-    count = max(1, IMAGES_AT_ONCE // max(1, next(iter(params.values())).shape[0]))
-    axis = images.dim() - 4
-    return torch.cat(
-        [run_generators(generator, params, part).clamp(0, 1) for part in images.split(count, axis)], 1
-    )
 
 
 def scratch_networks(generator: nn.Module, ids: Sequence[str], seed: int = 0) -> list[nn.Module]:

@@ -88,12 +88,17 @@ def check_adapter(generator: nn.Module, adapter: Mapping[str, Tensor]) -> None:
 def merge(generator: nn.Module, adapter: Mapping[str, Tensor] | None = None) -> nn.Module:
     """A plain generator (no LoRA) that computes the same: W + B A in place of W."""
     network = generator if adapter is None else load_adapter(generator, adapter)
-    state = network.state_dict()
-    for name in [name for name in state if name.endswith(".lora_B")]:
+    return _plain_like(generator, merge_tensors(network.state_dict()))
+
+
+def merge_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All tensors of a generator, with W + B A in place of W, A and B."""
+    merged = dict(tensors)
+    for name in [name for name in merged if name.endswith(".lora_B")]:
         layer = name.removesuffix(".lora_B")
-        update = torch.tensordot(state.pop(name), state.pop(f"{layer}.lora_A"), 1)
-        state[f"{layer}.weight"] = state[f"{layer}.weight"] + update
-    return _plain_like(generator, state)
+        update = torch.tensordot(merged.pop(name), merged.pop(f"{layer}.lora_A"), 1)
+        merged[f"{layer}.weight"] = merged[f"{layer}.weight"] + update
+    return merged
 
 
 def plain(generator: nn.Module) -> nn.Module:

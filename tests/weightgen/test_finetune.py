@@ -18,7 +18,7 @@ from weightgen.finetune import (
 from weightgen.generate import generate, save_adapter
 from weightgen.grid import default_rate
 from weightgen.inits import INITS, Origins, make_start
-from weightgen.measure import PairTensors
+from weightgen.measure import IMAGES_AT_ONCE, PairTensors, render
 from weightgen.model_folder import load_model_folder
 from weightgen.starts import find_best, find_models
 from zoo.apply import load_network
@@ -324,3 +324,24 @@ def test_errors(origins, world, tmp_path):
         run(init="polished", start=Origins(world[0], world[1] / "generated"))
     with pytest.raises(WeightzooError, match="different bases"):
         run(init="polished", start=Origins(other_zoo(tmp_path / "other"), world[1]))
+
+
+@pytest.mark.parametrize("mode", ["full", "adapter"])
+def test_one_network_after_the_other_equals_all_at_once(origins, mode):
+    start = make_start("generated", [["a red tint"], ["a charcoal drawing"], ["dusk"]], origins, mode)
+    size = start.generator.config.image_size
+    images = torch.rand(3, IMAGES_AT_ONCE + 1, 3, size, size)
+    with torch.no_grad():
+        at_once = run_generators(start.generator, start.params, images).clamp(0, 1)
+    one_by_one = render(start.generator, start.params, images)
+    torch.testing.assert_close(one_by_one, at_once, atol=1e-5, rtol=0)
+    assert (one_by_one[0] - one_by_one[1]).abs().max() > 1e-4
+
+
+def test_a_network_that_is_not_finite_is_drawn_as_it_is(origins):
+    start = make_start("generated", [["dusk"], ["dawn"]], origins, "adapter")
+    params = {name: value.clone() for name, value in start.params.items()}
+    params["stem.bias"][0, 0] = float("nan")
+    size = start.generator.config.image_size
+    images = render(start.generator, params, torch.rand(2, 2, 3, size, size))
+    assert images[0].isnan().any() and images[1].isfinite().all()
