@@ -80,7 +80,7 @@ def picture(image: Image.Image, caption: str) -> str:
     data = base64.b64encode(buffer.getvalue()).decode()
     size = f'width="{image.width}" height="{image.height}"'
     return (
-        f'<figure><img src="data:image/jpeg;base64,{data}" {size} loading="lazy" alt="{escape(caption)}">'
+        f'<figure><img src="data:image/jpeg;base64,{data}" {size} alt="{escape(caption)}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
