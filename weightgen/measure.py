@@ -20,7 +20,8 @@ from zoo.features import load_features
 from zoo.lora import merge_tensors, plain, plain_config
 from zoo.metrics import kid, l1, psnr
 
-IMAGES_AT_ONCE = 16  # small batches stay in the processor's cache
+# small batches stay in the processor's cache; the U-Net's batch norm depends on the number, so it is not to vary
+IMAGES_AT_ONCE = 8
 
 Row = dict[str, Any]
 
