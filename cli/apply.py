@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.output import JsonOption, emit, quiet_progress
+from cli.output import JsonOption, OverwriteOption, emit, quiet_progress
 
 
 def apply(
@@ -17,6 +17,7 @@ def apply(
     base: Annotated[
         Path | None, typer.Option(help="Base generator of the adapter, where it is not found by its hash.")
     ] = None,
+    overwrite: OverwriteOption = False,
     json: JsonOption = False,
 ) -> None:
     """Edit a photograph at its own size.
@@ -29,6 +30,9 @@ def apply(
     quiet_progress(json)
     import time
 
+    from zoo.results import check_free_file
+
+    check_free_file(out, overwrite, photo.name)
     from zoo.apply import apply_to_photo
 
     started = time.perf_counter()

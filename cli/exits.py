@@ -6,7 +6,7 @@ code meaning
 0    done
 1    the machine could not do it (disk full, no permission, out of memory), or damage was found
 2    something that was given is wrong: an option, a file, a folder, a missing extra
-130  stopped with Ctrl-C; what was finished is kept
+130  stopped with Ctrl-C; what was finished is kept where the command can go on
 ==== =====================================================================================
 
 ``ExactGroup`` puts this around every sub-command. Set ``WEIGHTZOO_TRACEBACK=1`` to see the traceback as well.
@@ -21,7 +21,13 @@ import typer
 from typer.core import TyperGroup
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
-STOPPED = "stopped, and what was finished is kept; run the same command again for the rest"
+KEPT = "stopped, and what was finished is kept; run the same command again for the rest"
+# what Ctrl-C leaves, by command, where the command has not said it itself (``zoo.errors.Interrupted``)
+STOPPED = {
+    **dict.fromkeys(("build", "demo", "download", "evaluate", "publish", "train"), KEPT),
+    **dict.fromkeys(("apply", "generate"), "stopped; nothing was written"),
+    "finetune": "stopped before a network was written",
+}
 EXIT_CODES = (
     "Exit codes: 0 done; 1 the machine could not do it or damage was found; 2 wrong input; 130 stopped."
 )
@@ -54,7 +60,7 @@ class ExactGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            say_error(STOPPED)
+            say_error(STOPPED.get(ctx.invoked_subcommand, "stopped"))
             raise typer.Exit(INTERRUPTED) from None
         except Exception as error:
             described = describe(error)

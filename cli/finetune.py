@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cli.embedded import model_folder, zoo_folder
-from cli.output import JsonOption, cell, emit, quiet_progress
+from cli.output import JsonOption, OverwriteOption, cell, emit, quiet_progress
 
 
 def finetune(
@@ -35,6 +35,7 @@ def finetune(
     data: Annotated[str | None, typer.Option(help="Zoo of that model; the embedded one by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of crops and batches.")] = 0,
     device: Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")] = "auto",
+    overwrite: OverwriteOption = False,
     json: JsonOption = False,
 ) -> None:
     """Train a GAN on your own pairs, from generated weights.
@@ -56,6 +57,11 @@ def finetune(
     if seconds is not None and steps is not None:
         raise WeightzooError("--seconds and --steps exclude each other; give one of them")
     quiet_progress(json)
+    from zoo.results import check_free, fresh_folder
+
+    check_free(out, overwrite)
+    from contextlib import nullcontext
+
     from weightgen.finetune import FinetuneConfig
     from weightgen.finetune import finetune as run
     from weightgen.inits import Origins
@@ -70,7 +76,8 @@ def finetune(
         device=device,
     )
     origins = Origins(zoo=zoo_folder(data), model=model_folder(model), seed=seed)
-    summary = run(pairs, prompt, init, out, origins, config, test_pairs)
+    with fresh_folder(out) if overwrite else nullcontext(out) as folder:
+        summary = run(pairs, prompt, init, folder, origins, config, test_pairs)
     first, last = summary["first"], summary["last"]
     held_out = ", ".join(summary["held_out"])
     lines = [

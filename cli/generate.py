@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.embedded import model_source
-from cli.output import JsonOption, emit, quiet_progress
+from cli.output import JsonOption, OverwriteOption, emit, quiet_progress
 
 
 def generate(
@@ -26,6 +26,7 @@ def generate(
         str | None,
         typer.Option(help="nearest: for a prompt unlike what the model has learned, its nearest concept."),
     ] = None,
+    overwrite: OverwriteOption = False,
     json: JsonOption = False,
 ) -> None:
     """Generate the weights of a GAN for a prompt.
@@ -37,7 +38,7 @@ def generate(
     \b
     Examples:
       weightzoo generate "a charcoal drawing" -o charcoal
-      weightzoo generate "a charcoal drawing" "sketched with charcoal on paper" -o charcoal
+      weightzoo generate "a charcoal drawing" "sketched with charcoal on paper" -o charcoal-of-two
       weightzoo apply charcoal photo.jpg -o photo-charcoal.jpg
     """
     quiet_progress(json)
@@ -45,6 +46,9 @@ def generate(
     import warnings
     from dataclasses import replace
 
+    from zoo.results import check_free, fresh_folder
+
+    check_free(out, overwrite)
     started = time.perf_counter()
     import torch
 
@@ -62,8 +66,9 @@ def generate(
     if strength != 1:
         stronger = library.scale_strength(output.adapter(), library.mean_adapter(opened), strength)
         output = replace(output, adapters={name: value[None] for name, value in stronger.items()})
-    library.save_adapter(opened, out, output)
-    keep_base(out, opened.base_generator_path)
+    with fresh_folder(out) as folder:
+        library.save_adapter(opened, folder, output)
+        keep_base(folder, opened.base_generator_path)
     done = time.perf_counter()
     count = sum(value.numel() for value in output.adapter().values())
     result: dict[str, Any] = {

@@ -9,16 +9,16 @@ is instant.
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
 from cli import apply, build, demo, download, evaluate, finetune, generate, inspect, publish, serve, train
-from cli.exits import EXIT_CODES, INTERRUPTED, STOPPED, ExactGroup, say_error
+from cli.exits import EXIT_CODES, INTERRUPTED, ExactGroup, say_error
 
 app = typer.Typer(
     name="weightzoo",
     cls=ExactGroup,
-    help="A concept's prompt goes in, the weights of a trained image-to-image GAN come out.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,
@@ -26,6 +26,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def show_version(asked: bool) -> None:
+    """Print the version and end."""
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"weightzoo {version('weightzoo')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """A concept's prompt goes in, the weights of a trained image-to-image GAN come out."""
+
+
 app.command("generate")(generate.generate)
 app.command("finetune")(finetune.finetune)
 app.command("apply")(apply.apply)
@@ -48,7 +68,7 @@ def main() -> None:
     try:
         app(prog_name="weightzoo")
     except KeyboardInterrupt:
-        say_error(STOPPED)
+        say_error("stopped")
         sys.exit(INTERRUPTED)
 
 

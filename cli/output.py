@@ -16,6 +16,9 @@ WIDTH = 120  # of tables in a file or a pipe
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
 ]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an earlier result; without it that is refused.")
+]
 
 
 def emit(result: Any, as_json: bool, lines: Iterable[str] = ()) -> None:

@@ -26,7 +26,7 @@ from zoo.files import PathLike, sha256_file
 from zoo.local_affine import fit_local_affine
 from zoo.lora import load_base, load_generator, merge
 from zoo.peft_format import find_base, is_peft, merge_peft, read_peft
-from zoo.photo_file import check_side, check_writable, output_format, read_photo, write_photo
+from zoo.photo_file import check_side, check_writable, is_picture, output_format, read_photo, write_photo
 
 DETAIL_SIDE = (
     512  # short side of the finest picture that the network sees; its long side has 4 times that at most
@@ -65,6 +65,8 @@ def load_network(path: PathLike, base: PathLike | None = None) -> nn.Module:
     path = Path(path)
     if not path.exists():
         raise WeightzooError(f"no such adapter or generator: {path}")
+    if path.is_file() and is_picture(path):
+        raise WeightzooError(f"{path} is a picture; the adapter comes first: weightzoo apply ADAPTER PHOTO -o OUT")
     if not is_peft(path):
         if path.is_dir() and not (path / "generator.safetensors").is_file():
             raise WeightzooError(

@@ -28,6 +28,7 @@ from zoo.gans import GANS, gan_name
 from zoo.tensors import header_config, load_strictly, read_header, write_tensors
 
 Adapter = dict[str, Tensor]
+WEIGHTS = "generator.safetensors"  # of a whole generator
 
 
 def adapter_names(generator: nn.Module) -> list[str]:
@@ -132,17 +133,21 @@ def load_base(path: str | Path) -> nn.Module:
         WeightzooError: no such file, not safetensors, or not a generator of ours.
     """
     _, header = read_header(path)
+    if (Path(path).parent / "adapter_config.json").is_file():
+        raise WeightzooError(f"{path} is a part of an adapter; give its folder, {Path(path).parent}")
     if "gan" not in header or "config" not in header:
         raise WeightzooError(f"{path} is not a generator of weightzoo: its header names no architecture")
     return _load(path, header["gan"], header_config(path, header))
 
 
 def load_generator(path: str | Path) -> nn.Module:
-    """A base file, or the folder of a full fine-tune (`generator.safetensors` + `config.json`)."""
+    """A base file, or a full fine-tune: `generator.safetensors` with `config.json` beside it, or their folder."""
     path = Path(path)
+    if path.is_file() and (path.parent / "config.json").is_file() and "config" not in read_header(path)[1]:
+        path = path.parent
     if path.is_dir():
         config = read_json_object(path / "config.json")
-        return _load(path / "generator.safetensors", str(config.get("gan", "?")), config.get("config", {}))
+        return _load(path / WEIGHTS, str(config.get("gan", "?")), config.get("config", {}))
     return load_base(path)
 
 

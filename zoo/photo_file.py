@@ -78,6 +78,15 @@ def read_photo(path: PathLike) -> Photo:
         ) from error
 
 
+def is_picture(path: PathLike) -> bool:
+    """Whether a file is in one of the image formats that are known here."""
+    try:
+        with Image.open(path):
+            return True
+    except PILLOW_ERRORS:
+        return False
+
+
 def check_size(path: PathLike, size: tuple[int, int]) -> None:
     if size[0] * size[1] > MAX_PIXELS:
         megapixels = f"{size[0]}x{size[1]}, limit {MAX_PIXELS // 10**6} megapixels"

@@ -1,5 +1,7 @@
 """weightzoo apply: a photograph at its own size, and what a person can get wrong."""
 
+import shutil
+
 import pytest
 from PIL import Image
 
@@ -16,22 +18,52 @@ def test_edits_at_its_own_size(run, world, photo, tmp_path):
         == 0
     )
     for weights in (tmp_path / "c", world / "zoo" / "base" / "generator.safetensors"):
-        result = run("apply", weights, photo, "-o", tmp_path / "out.png", "--json")
+        result = run("apply", weights, photo, "-o", tmp_path / "out.png", "--overwrite", "--json")
         assert result.code == 0 and result.json["seconds"] > 0
         with Image.open(tmp_path / "out.png") as image:
             assert image.size == (90, 50)
 
 
+def test_an_earlier_picture_is_kept(run, world, photo, tmp_path):
+    base, out = world / "zoo" / "base" / "generator.safetensors", tmp_path / "out.png"
+    out.write_text("mine")
+    refused = run("apply", base, photo, "-o", out)
+    assert refused.code == 2 and "out.png exists; add --overwrite" in refused.error and out.read_text() == "mine"
+    assert run("apply", base, photo, "-o", out, "--overwrite").code == 0
+    with Image.open(out) as image:
+        assert image.size == (90, 50)
+
+
+def test_the_file_of_a_fine_tuned_generator_stands_for_its_folder(run, world, photo, tmp_path):
+    from zoo.config import to_dict
+    from zoo.files import write_json
+    from zoo.lora import load_base, merge
+    from zoo.tensors import write_tensors
+
+    network = merge(load_base(world / "zoo" / "base" / "generator.safetensors"))
+    write_tensors(tmp_path / "film" / "generator.safetensors", network.state_dict(), {"gan": "e2gan"})
+    write_json(tmp_path / "film" / "config.json", {"gan": "e2gan", "config": to_dict(network.config)})
+    for weights, out in (("film", "a.png"), ("film/generator.safetensors", "b.png")):
+        assert run("apply", tmp_path / weights, photo, "-o", tmp_path / out).code == 0
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
 def test_wrong_input(run, world, photo, tmp_path):
     base = world / "zoo" / "base" / "generator.safetensors"
     (tmp_path / "text.png").write_text("no picture")
+    shutil.copytree(base.parent, tmp_path / "c")
+    (tmp_path / "c" / "generator.safetensors").rename(tmp_path / "c" / "adapter_model.safetensors")
+    (tmp_path / "c" / "adapter_config.json").write_text("{}")
     for arguments, text in (
         ((base, tmp_path / "absent.jpg", "-o", tmp_path / "o.png"), "absent.jpg"),
         ((base, tmp_path / "text.png", "-o", tmp_path / "o.png"), "text.png"),
         ((base, photo, "-o", tmp_path / "o.xyz"), "xyz"),
-        ((base, photo, "-o", photo), "photograph itself"),
+        ((base, photo, "-o", photo, "--overwrite"), "photograph itself"),
         ((tmp_path / "nothing", photo, "-o", tmp_path / "o.png"), "nothing"),
         ((world / "models", photo, "-o", tmp_path / "o.png"), "models"),
+        ((photo, base, "-o", tmp_path / "o.png"), "photo.jpg is a picture; the adapter comes first"),
+        ((tmp_path / "c" / "adapter_model.safetensors", photo, "-o", tmp_path / "o.png"), "give its folder, "),
+        ((base, photo, "-o", tmp_path), f"is a folder; name the file, for example {tmp_path}/photo.jpg"),
     ):
         result = run("apply", *arguments)
         assert result.code == 2 and text in result.error

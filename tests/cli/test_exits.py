@@ -34,7 +34,7 @@ def run(error: BaseException | None = None, action=None):
     [
         (WeightzooError("no such preset;\n known: tiny"), 2, "no such preset; known: tiny"),
         (Interrupted("3 of 4 fleets are kept; run the same command to go on"), 130, "3 of 4 fleets"),
-        (KeyboardInterrupt(), 130, "run the same command again for the rest"),
+        (KeyboardInterrupt(), 130, "weightzoo: stopped\n"),
         (OSError(errno.ENOSPC, "No space left on device", "x.parquet"), 1, "x.parquet"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), 1, "free some space"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.jpg"), 2, "a.jpg: no such file"),
@@ -51,6 +51,32 @@ def test_one_line_and_exit_code(error: BaseException, code: int, text: str) -> N
     assert result.stdout == ""
     assert text in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_ctrl_c_says_what_is_true_for_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cli.main import app
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("zoo.results.check_free", stop)
+    monkeypatch.setattr("zoo.results.check_free_file", stop)
+    monkeypatch.setattr("cli.download.quiet_progress", stop)
+    for command, said in (
+        (("generate", "x", "-o", "out"), "nothing was written"),
+        (("apply", "charcoal", "a.jpg", "-o", "b.jpg"), "nothing was written"),
+        (("download", "weightzoo-small", "-o", "out"), "what was finished is kept"),
+    ):
+        result = CliRunner().invoke(app, list(command))
+        assert result.exit_code == 130 and said in result.stderr
+
+
+def test_the_version() -> None:
+    from importlib.metadata import version
+
+    from cli.main import app
+
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"weightzoo {version('weightzoo')}\n"
 
 
 def test_success_is_zero() -> None:

@@ -6,6 +6,8 @@ import shutil
 import pytest
 from PIL import Image
 
+from zoo.results import OURS
+
 PROMPT = ("--prompt", "make it darker")
 
 
@@ -34,6 +36,23 @@ def test_adapter_mode_writes_a_peft_folder_that_can_be_a_start(finetune, run, wo
     assert run("inspect", tmp_path / "out", "--verify", "--json").json["kind"] == "adapter"
     again = finetune("--init", tmp_path / "out", "--steps", 1, out=tmp_path / "again")
     assert again.code == 0 and "next: weightzoo apply" in again.out
+
+
+@pytest.mark.parametrize("mode", ["full", "adapter"])
+def test_an_earlier_network_is_kept_or_replaced_as_a_whole(finetune, tmp_path, mode):
+    out = tmp_path / "out"
+    assert finetune("--init", "base", "--mode", mode, "--steps", 1).code == 0
+    names = {path.name for path in out.iterdir()}
+    before = (out / "finetune.json").read_bytes()
+    again = finetune("--init", "base", "--mode", mode, "--steps", 2)
+    assert again.code == 2 and "--overwrite" in again.error and (out / "finetune.json").read_bytes() == before
+    failed = finetune("--init", "nothing", "--mode", mode, "--overwrite")
+    assert failed.code == 2 and (out / "finetune.json").read_bytes() == before
+    done = finetune("--init", "base", "--mode", mode, "--steps", 2, "--overwrite", "--json")
+    assert done.code == 0, done.err
+    assert done.json["out"] == str(out) and done.json["steps"] == 2
+    assert {path.name for path in out.iterdir()} == names and names <= OURS
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_test_pairs_are_measured_on(finetune, world):

@@ -35,6 +35,23 @@ def test_strength_and_seed_change_the_weights(run, world, tmp_path):
     assert len(files) == 3
 
 
+def test_an_earlier_adapter_is_kept_or_replaced_as_a_whole(run, world, tmp_path, monkeypatch):
+    arguments = ("--model", world / "models" / "polished", "-o", tmp_path / "c")
+    assert run("generate", "a warm look", *arguments).code == 0
+    first = contents(tmp_path / "c")
+    with monkeypatch.context() as patched:
+        patched.setattr("weightgen.generate.open_model", None)  # refused before anything is loaded
+        again = run("generate", "a cold look", *arguments)
+    assert again.code == 2 and "--overwrite" in again.error and contents(tmp_path / "c") == first
+    assert run("generate", "a cold look", "--strength", 2, *arguments, "--overwrite").code == 0
+    assert set(contents(tmp_path / "c")) == set(first) and contents(tmp_path / "c") != first
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize("prompt", ["", "   "])
 def test_empty_prompt(run, world, tmp_path, prompt):
     result = run("generate", prompt, "--model", world / "models" / "polished", "-o", tmp_path / "c")
