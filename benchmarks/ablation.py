@@ -23,13 +23,14 @@ from torch import Tensor
 from benchmarks.machine import spread, write_result
 from cli.pictures import open_studio
 from weightgen.data import WeightDataset, load_zoo
-from weightgen.generate import UnfamiliarPrompt, generate
+from weightgen.generate import generate
 from weightgen.model_folder import ModelFolder, load_model_folder
 from weightgen.normalize import BlockStatistics
 from weightgen.novelty import diversity
 from weightgen.pictures import PictureBatch
 from weightgen.presets import small
 from weightgen.train import train
+from zoo.errors import WeightzooWarning
 from zoo.hub import find_zoo
 from zoo.layout import WeightLayout
 from zoo.lora import load_base
@@ -156,7 +157,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--zoo", default="weightzoo-small")
     parser.add_argument("--name", default="ablation", help="of the result file")
     options = parser.parse_args(arguments)
-    warnings.simplefilter("ignore", UnfamiliarPrompt)
+    warnings.simplefilter("ignore", WeightzooWarning)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     zoo = find_zoo(options.zoo)

@@ -39,7 +39,7 @@ from cli.pictures import Studio, open_studio
 from pipeline.catalogue import TEST_SPLITS, test_concepts
 from pipeline.sources import crops, load_photos
 from weightgen.denoisers.layers import TextConditioning, TextReader
-from weightgen.generate import UnfamiliarPrompt, generate
+from weightgen.generate import generate
 from weightgen.intervals import paired_ratio
 from weightgen.model_folder import load_model_folder
 from weightgen.optimizing import learning_rate_factor, make_optimizers, set_learning_rate, update, update_ema
@@ -47,6 +47,7 @@ from weightgen.pictures import PictureBatch, picture_loss
 from weightgen.polish import SMOOTHED, PolishConfig
 from weightgen.prefetch import prefetch
 from weightgen.text import TextEncoder, TextStates, load_text_encoder
+from zoo.errors import WeightzooWarning
 from zoo.hub import find_zoo
 from zoo.lora import load_base, merge
 from zoo.run import open_zoo
@@ -168,7 +169,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
-    warnings.simplefilter("ignore", UnfamiliarPrompt)  # held-out concepts are meant to be
+    warnings.simplefilter("ignore", WeightzooWarning)  # held-out concepts are meant to be
     zoo = find_zoo(args.zoo)
     studio = open_studio(zoo, more_concepts=args.more_concepts)
     encoder = load_text_encoder("minilm")

@@ -15,6 +15,9 @@ code meaning
 import errno
 import os
 import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -58,7 +61,8 @@ class ExactGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the sub-command; turn errors into ``typer.Exit``."""
         try:
-            return super().invoke(ctx)
+            with warnings_in_one_line():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             say_error(STOPPED.get(ctx.invoked_subcommand, "stopped"))
             raise typer.Exit(INTERRUPTED) from None
@@ -107,6 +111,25 @@ def describe(error: BaseException) -> tuple[str, int] | None:
 def say_error(message: str) -> None:
     """Print ``weightzoo: message`` as one line on stderr."""
     typer.echo(f"weightzoo: {' '.join(message.split())}", err=True)
+
+
+@contextmanager
+def warnings_in_one_line() -> Iterator[None]:
+    """Print each ``WeightzooWarning`` as one line on stderr, and other warnings as Python does."""
+    from zoo.errors import WeightzooWarning
+
+    with warnings.catch_warnings():
+        as_python = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, WeightzooWarning):
+                say_error(f"warning: {message}")
+            else:
+                as_python(message, category, *where, **more)
+
+        warnings.showwarning = show
+        warnings.simplefilter("always", WeightzooWarning)
+        yield
 
 
 def _disk_full(error: BaseException | None) -> bool:

@@ -43,26 +43,27 @@ def generate(
     """
     quiet_progress(json)
     import time
-    import warnings
     from dataclasses import replace
 
     from zoo.results import check_free, fresh_folder
 
+    refuse_unquoted(prompt, out)
     check_free(out, overwrite)
     started = time.perf_counter()
     import torch
 
     from weightgen import generate as library
     from weightgen.model_folder import load_model_folder
+    from weightgen.prompt_notes import notes
+    from weightgen.text import load_text_encoder
     from zoo.peft_format import keep_base
 
     library.wordings([prompt])  # an empty prompt is refused before anything is loaded
     opened = load_model_folder(library.open_model(model_source(model)))
     loaded = time.perf_counter()
     noise = None if seed is None else torch.Generator().manual_seed(seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", library.UnfamiliarPrompt)  # said below
-        output = library.generate(opened, [prompt], steps, guidance, noise, fallback=fallback)
+    output = library.generate(opened, [prompt], steps, guidance, noise, fallback=fallback, warn=False)
+    said = notes(prompt, load_text_encoder(opened.text_encoder_name), opened.familiar)
     if strength != 1:
         stronger = library.scale_strength(output.adapter(), library.mean_adapter(opened), strength)
         output = replace(output, adapters={name: value[None] for name, value in stronger.items()})
@@ -71,25 +72,37 @@ def generate(
         keep_base(folder, opened.base_generator_path)
     done = time.perf_counter()
     count = sum(value.numel() for value in output.adapter().values())
+    if output.prompts[0] != prompt:
+        said.append(f"--fallback nearest: {output.prompts[0][0]!r} was generated instead")
     result: dict[str, Any] = {
         "prompt": prompt,
         "adapter": str(out),
         "model": str(opened.path),
         "parameters": count,
         "seconds": {"loading": round(loaded - started, 3), "generating": round(done - loaded, 3)},
+        "warnings": said,
     }
     lines = [
         f"{out}: {count:,} weights for {output.prompts[0][0]!r} in {done - loaded:.2f} s "
         f"(after {loaded - started:.1f} s of loading)",
+        *said,
         f"next: weightzoo apply {out} photo.jpg -o out.jpg",
     ]
     if output.ood is not None:
         result |= {"ood": float(output.ood[0]), "nearest": output.nearest[0]}
-        if result["ood"] > 1:
-            taken = "taken instead" if fallback else "--fallback nearest takes it instead"
-            lines.insert(
-                1,
-                f"unlike what the model has learned (score {result['ood']:.1f}, usual up to 1): the nearest that it "
-                f"knows is {output.nearest[0]!r} ({taken})",
-            )
     emit(result, json, lines)
+
+
+def refuse_unquoted(prompt: list[str], out: Path) -> None:
+    """Refuse several words that each came as a prompt of its own.
+
+    Raises:
+        WeightzooError: there are several prompts, and each is a single word.
+    """
+    from zoo.errors import WeightzooError
+
+    if len(prompt) > 1 and all(len(text.split()) == 1 for text in prompt):
+        raise WeightzooError(
+            f"{len(prompt)} prompts of one word each; put the prompt in quotes: "
+            f'weightzoo generate "{" ".join(prompt)}" -o {out}'
+        )

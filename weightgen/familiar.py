@@ -30,7 +30,8 @@ FILE = "familiar.safetensors"
 MOST = 512  # concepts that are kept
 WORDINGS = 4  # of each that are read: encoding takes some 5 ms a text
 SHRINKAGE = 1e-3  # added to every variance, which is about as much on average
-LIMIT = 0.95  # share of the validation prompts that are not warned about
+LIMIT = 0.95  # share of the validation prompts with a score of 1 or less
+FAR = 0.45  # cosine to the nearest learned concept: requests have .5 or more, other sentences .2 to .4 (embedded zoo)
 
 Wordings = Sequence[Sequence[str]]
 
@@ -62,6 +63,14 @@ class Familiar:
         """The prompt of the learned concept that is closest to each of K concepts."""
         closest = (self.embed(prompts) @ self.rows.T).argmax(1)
         return [self.texts[i] for i in closest.tolist()]
+
+    def is_unfamiliar(self, prompts: Wordings) -> list[bool]:
+        """Whether each of K concepts is unlike what was learned: its score is above 1, and no learned one is close.
+
+        The score alone takes short names of known looks ("golden hour") for strangers.
+        """
+        far = (self.embed(prompts) @ self.rows.T).amax(1) < FAR
+        return ((self.score(prompts) > 1) & far).tolist()
 
     def embed(self, prompts: Wordings) -> Tensor:
         """Unit embeddings [K, D] of K concepts."""

@@ -28,6 +28,7 @@ from weightgen.grid import default_rate
 from weightgen.inits import Origins, Start, make_start, prepare
 from weightgen.measure import Measure, PairTensors, Row
 from weightgen.optimizing import pick_device
+from weightgen.prompt_notes import has_words
 from weightgen.stopping import stop_between_steps
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
@@ -121,7 +122,7 @@ def finetune(
     config, out_dir = config or FinetuneConfig(), Path(out_dir)
     check(config)
     wordings = [prompt] if isinstance(prompt, str) else list(prompt)
-    if not wordings or not all(text.strip() for text in wordings):
+    if not wordings or not all(has_words(text) for text in wordings):
         raise WeightzooError('the prompt is empty; say what the edit does, e.g. "a charcoal drawing"')
     check_folder(out_dir, config.mode)
     train, test, held_out = load_pairs(pairs, test_pairs)

@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from weightgen.objective import ddim, sample
+from weightgen.prompt_notes import has_words, notes
 from weightgen.text import load_text_encoder
-from zoo.errors import WeightzooError
+from zoo.errors import WeightzooError, WeightzooWarning
 from zoo.files import sha256_file
 from zoo.lora import Adapter, load_base
 from zoo.peft_format import save_peft
@@ -37,10 +38,6 @@ if TYPE_CHECKING:
 Prompt = str | Sequence[str] | Sequence[Sequence[str]]
 NOT_NEEDED = ["checkpoints/*", "tensorboard/*"]  # of a model on the Hub
 CHUNK = 64  # networks that go through the denoiser at once
-
-
-class UnfamiliarPrompt(UserWarning):
-    """A prompt that is unlike those that the model has learned."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +71,13 @@ def wordings(prompt: Prompt) -> list[list[str]]:
     """Brings the three forms of a prompt into one: a list of paraphrases per concept.
 
     Raises:
-        WeightzooError: no prompt, or an empty one.
+        WeightzooError: no prompt, or one without words.
     """
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     nested = [[texts] if isinstance(texts, str) else list(texts) for texts in prompts]
-    if not nested or not all(nested) or not all(text.strip() for texts in nested for text in texts):
+    if not nested or not all(nested) or not all(has_words(text) for texts in nested for text in texts):
         raise WeightzooError(
-            'empty prompt; say in words what the edit does, for example "a charcoal drawing"'
+            'the prompt is empty; say in words what the edit does, for example "a charcoal drawing"'
         )
     return nested
 
@@ -95,6 +92,7 @@ def generate(
     num_networks: int = 1,
     fallback: str | None = None,
     scheduler: SchedulerMixin | None = None,
+    warn: bool = True,
 ) -> WeightDiffusionOutput:
     """Generates the weights of K = prompts x num_networks networks.
 
@@ -107,8 +105,9 @@ def generate(
         generator: source of the noise. Without one, a single step for a single network starts from zeros (the
             mean prediction), everything else from noise seeded with 0: a call can be repeated.
         fallback: "nearest" generates for the nearest learned concept where a prompt is unlike those that the
-            model has learned. Without it a warning says so.
+            model has learned.
         scheduler: whose noise schedule the DDIM steps follow, in place of the folder's.
+        warn: whether each note on a prompt (`weightgen.prompt_notes`) becomes a `WeightzooWarning`.
 
     Raises:
         WeightzooError: an empty prompt, a number of steps or networks below 1, or a fallback that is not there.
@@ -116,9 +115,14 @@ def generate(
     concepts = wordings(prompt)
     if num_inference_steps < 1 or num_networks < 1:
         raise WeightzooError("the numbers of steps and of networks must be at least 1")
+    encoder = load_text_encoder(model.text_encoder_name)
+    if warn:
+        familiar = None if fallback else model.familiar
+        for note in (note for texts in concepts for note in notes(texts, encoder, familiar)):
+            warnings.warn(note, WeightzooWarning, stacklevel=3)
     concepts, ood, nearest = judge(model, concepts, fallback)
     noise = draw_noise(model, num_networks, generator, still=num_inference_steps == num_networks == 1)
-    text = load_text_encoder(model.text_encoder_name).encode([t for texts in concepts for t in texts]).trim()
+    text = encoder.encode([t for texts in concepts for t in texts]).trim()
     own = next(model.denoiser.parameters())
     text, noise = text.to(own.device, own.dtype), noise.to(own.device, own.dtype)
     rows = torch.arange(len(text)).repeat_interleave(num_networks)
@@ -154,17 +158,10 @@ def judge(
             )
         return concepts, None, []
     ood, nearest = model.familiar.score(concepts), model.familiar.nearest(concepts)
-    taken = []
-    for texts, score, known in zip(concepts, ood.tolist(), nearest, strict=True):
-        if score > 1 and fallback is None:
-            warnings.warn(
-                f"{texts[0]!r} is unlike what the model has learned (score {score:.1f}, usual up to 1); the "
-                f"nearest that it knows is {known!r}",
-                UnfamiliarPrompt,
-                stacklevel=3,
-            )
-        taken.append([known] if score > 1 and fallback else texts)
-    return taken, ood, nearest
+    if fallback:
+        strange = model.familiar.is_unfamiliar(concepts)
+        concepts = [[known] if far else texts for texts, far, known in zip(concepts, strange, nearest, strict=True)]
+    return concepts, ood, nearest
 
 
 def draw_noise(model: ModelFolder, count: int, generator: torch.Generator | None, still: bool) -> Tensor:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import statistics
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 from weightgen import baselines
 from weightgen.baselines import BASELINES, Fitted
 from weightgen.data import WeightDataset, load_zoo
-from weightgen.generate import UnfamiliarPrompt, generate
+from weightgen.generate import generate
 from weightgen.grid import FEW_STEPS, RANDOM
 from weightgen.heldout import shuffled, wordings
 from weightgen.model_folder import ModelFolder, load_model_folder
@@ -183,16 +182,15 @@ class Starts:
         name, steps = recipe
         # one step starts from zeros, as everywhere: at the last timestep the prediction is the mean given the text
         noise = torch.Generator().manual_seed(self.seed) if steps > 1 else None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UnfamiliarPrompt)  # held-out concepts are meant to be
-            made = generate(self.model(name), words, num_inference_steps=steps, generator=noise)
+        # held-out concepts are meant to be unfamiliar
+        made = generate(self.model(name), words, num_inference_steps=steps, generator=noise, warn=False)
         return made.blocks.float()
 
     def samples(self, concepts: Sequence[Concept], networks: int) -> Tensor:
         """Several networks per concept by `generated` in few steps: [K, networks, num_blocks, block_size]."""
         words = [wordings(concept, 1) for concept in concepts]
         noise = torch.Generator().manual_seed(self.seed)
-        output = generate(self.model("generated"), words, FEW_STEPS, generator=noise, num_networks=networks)
+        output = generate(self.model("generated"), words, FEW_STEPS, generator=noise, num_networks=networks, warn=False)
         return output.blocks.float().unflatten(0, (len(concepts), networks))
 
     def seconds(self, init: str, concept: Concept, repeats: int = 3) -> dict[str, float]:

@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from weightgen.colour_names import name_colours
 from zoo.errors import WeightzooError
 from zoo.progress import track
 
@@ -93,7 +94,7 @@ class TextEncoder:
         for start in track(starts, "reading prompts") if len(new) > TRACK_FROM else starts:
             batch = new[start : start + BATCH_SIZE]
             with torch.no_grad():
-                tokens, mask, pooled = self._encode(batch)
+                tokens, mask, pooled = self._encode([name_colours(prompt) for prompt in batch])
             rows = zip(batch, tokens, mask.sum(1).tolist(), pooled, strict=True)
             states = {prompt: (t[:length].clone(), p) for prompt, t, length, p in rows}
             with self._lock:
@@ -124,9 +125,22 @@ class TextEncoder:
             self.prepare([prompt])
         return found
 
+    def unread(self, prompt: str) -> str:
+        """Returns the words at the end of a prompt that do not fit into MAX_LENGTH tokens; empty where all fit."""
+        read = name_colours(prompt)
+        end = self._end(read)
+        if not read[end:].strip():
+            return ""
+        inside_word = end > 0 and read[end - 1].isalnum() and read[end].isalnum()
+        return read[read[:end].rfind(" ") + 1 if inside_word else end :].strip()
+
     def _encode(self, prompts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
         """tokens [B, L, D], mask [B, L] (padding on the right), pooled [B, D] of unit length."""
         raise NotImplementedError
+
+    def _end(self, prompt: str) -> int:
+        """How many characters of a prompt are read: all of them, unless an encoder says otherwise."""
+        return len(prompt)
 
 
 class MiniLMEncoder(TextEncoder):
@@ -151,6 +165,9 @@ class MiniLMEncoder(TextEncoder):
         mask = torch.tensor([e.attention_mask for e in encodings], dtype=torch.bool)
         tokens = self.network(ids, mask) * mask[..., None]
         return tokens, mask, F.normalize(tokens.sum(1) / mask.sum(1, keepdim=True), dim=-1)
+
+    def _end(self, prompt: str) -> int:
+        return max(end for _, end in self.tokenizer.encode(prompt).offsets)
 
 
 class BertNetwork(nn.Module):
@@ -234,6 +251,10 @@ class ClipEncoder(TextEncoder):
         mask = batch["attention_mask"].bool()
         tokens = output.last_hidden_state * mask[..., None]
         return tokens, mask, F.normalize(output.pooler_output, dim=-1)
+
+    def _end(self, prompt: str) -> int:
+        read = self.tokenizer(prompt, truncation=True, max_length=MAX_LENGTH, return_offsets_mapping=True)
+        return max(end for _, end in read["offset_mapping"])
 
 
 TEXT_ENCODERS: dict[str, Callable[..., TextEncoder]] = {"minilm": MiniLMEncoder, "clip": ClipEncoder}

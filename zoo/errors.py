@@ -1,4 +1,4 @@
-"""The one exception type for everything that a person can cause and mend.
+"""The exception type for everything that a person can cause and mend, and the warning for what they should know.
 
 Message form: what is wrong; what to do next.
 """
@@ -14,3 +14,7 @@ class Interrupted(WeightzooError):
     """Ctrl-C in a long command: says what is kept and how to go on."""
 
     exit_code = 130
+
+
+class WeightzooWarning(UserWarning):
+    """One line that a person should read although everything goes on: the commands print it on stderr."""

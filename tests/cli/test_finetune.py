@@ -60,6 +60,14 @@ def test_test_pairs_are_measured_on(finetune, world):
     assert result.json["held_out"] == [] and len(result.json["test_pairs"]) == 6
 
 
+def test_what_is_not_understood_is_told_in_one_line(run, world, tmp_path):
+    places = ("--pairs", world / "pairs", "--model", world / "models", "--data", world / "zoo", "-o", tmp_path / "out")
+    result = run("finetune", "--prompt", "a warm look without grain", "--steps", 1, *places)
+    [line] = [line for line in result.err.splitlines() if "understood" in line]
+    assert result.code == 0 and line.startswith('weightzoo: warning: "without" is not understood')
+    assert ".py" not in result.err
+
+
 def test_unequal_names(finetune, world, tmp_path):
     pairs = shutil.copytree(world / "pairs", tmp_path / "pairs")
     next((pairs / "target").iterdir()).rename(pairs / "target" / "other.png")

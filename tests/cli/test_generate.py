@@ -52,7 +52,19 @@ def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("prompt", ["", "   "])
+def test_words_without_quotes_are_refused_with_the_command_to_type(run, tmp_path):
+    result = run("generate", "a", "charcoal", "drawing", "-o", tmp_path / "c")
+    assert result.code == 2 and f'weightzoo generate "a charcoal drawing" -o {tmp_path / "c"}' in result.error
+
+
+def test_what_is_not_understood_is_told(run, world, tmp_path):
+    arguments = ("generate", "a warm look without grain", "--model", world / "models" / "polished", "-o")
+    assert '"without" is not understood' in run(*arguments, tmp_path / "a").out
+    [warning] = run(*arguments, tmp_path / "b", "--json").json["warnings"]
+    assert '"without" is not understood' in warning
+
+
+@pytest.mark.parametrize("prompt", ["", "   ", "?!"])
 def test_empty_prompt(run, world, tmp_path, prompt):
     result = run("generate", prompt, "--model", world / "models" / "polished", "-o", tmp_path / "c")
     assert result.code == 2 and "empty" in result.error

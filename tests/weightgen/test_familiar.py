@@ -10,10 +10,10 @@ import torch
 from tests.weightgen.tiny_world import make_model, make_zoo
 from weightgen.data import hold_out
 from weightgen.familiar import FILE, LIMIT, SHRINKAGE, add, fit, load_familiar
-from weightgen.generate import UnfamiliarPrompt, generate
+from weightgen.generate import generate
 from weightgen.model_folder import load_model_folder
 from weightgen.text import load_text_encoder
-from zoo.errors import WeightzooError
+from zoo.errors import WeightzooError, WeightzooWarning
 
 STRANGE = [["the annual report of a bank, page seven"], ["qwzx vbnm 9981"]]
 
@@ -88,7 +88,7 @@ def strict(path):
 
 
 def test_generated_networks_carry_it(model):
-    with pytest.warns(UnfamiliarPrompt, match="unlike what the model has learned"):
+    with pytest.warns(WeightzooWarning, match="unlike the English prompts that the model has learned"):
         output = generate(model, ["make it red", STRANGE[0][0]], num_networks=2)
     assert output.ood.shape == (4,) and output.ood[0] == output.ood[1] and output.ood[2] > 1
     assert len(output.nearest) == 4 and output.nearest[0] == "make it red"

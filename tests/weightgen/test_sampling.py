@@ -114,7 +114,7 @@ def test_saved_adapter(model, tmp_path):
 
 @pytest.mark.parametrize("prompt", ["", "  ", [], ["dusk", ""], [["dusk", " "]], [[]]])
 def test_empty_prompts(model, prompt):
-    with pytest.raises(WeightzooError, match="empty prompt"):
+    with pytest.raises(WeightzooError, match="prompt is empty"):
         generate(model, prompt)
 
 

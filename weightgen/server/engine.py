@@ -18,6 +18,7 @@ import threading
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 
 from weightgen.generate import generate, mean_adapter, scale_strength
 from weightgen.model_folder import denoiser_sha256, load_model_folder
+from weightgen.prompt_notes import notes
 from weightgen.server.members import Members
 from weightgen.server.schemas import Recipe
 from weightgen.starts import find_best
@@ -50,7 +52,8 @@ class Engine:
         name: of the start that this model is in fine-tuning ("polished", "generated").
         fingerprint: 8 hexadecimal digits that stand for the model in adapter ids.
         members: the zoo's concepts.
-        familiar: what the model has learned, in words, for `ood`; None where its folder does not say.
+        familiar: what the model has learned, in words; None where its folder does not say.
+        notes: what a visitor should know about a prompt (`weightgen.prompt_notes`), a list of sentences.
     """
 
     def __init__(self, model: PathLike, zoo: PathLike) -> None:
@@ -76,6 +79,7 @@ class Engine:
         self.encoder.forget()  # texts that were encoded in batches have other last bits
         self.texts_seen = 0
         self.text_lock = threading.Lock()
+        self.notes = lru_cache(maxsize=REMEMBERED_TEXTS)(self._notes)
 
     @property
     def parameters(self) -> int:
@@ -93,7 +97,7 @@ class Engine:
         steps, guidance, seed = recipes[0].batch_key()
         rows = [recipe.prompt for recipe in recipes] + [FILLER] * (ROWS - len(recipes))
         noise = None if seed is None else torch.Generator().manual_seed(seed)
-        output = generate(self.model, rows, steps, guidance, noise)
+        output = generate(self.model, rows, steps, guidance, noise, warn=False)
         adapters = []
         for index, recipe in enumerate(recipes):
             adapter = {name: value.clone() for name, value in output.adapter(index).items()}
@@ -119,14 +123,11 @@ class Engine:
             self.encoder.forget()
             return pooled
 
-    def ood(self, prompt: str) -> float | None:
-        """The prompt's out-of-distribution score; None where the model has none."""
-        if self.familiar is None:
-            return None
+    def _notes(self, prompt: str) -> list[str]:
         with self.text_lock:
-            score = float(self.familiar.score([[prompt]]))
+            found = notes([prompt], self.encoder, self.familiar)
             self.encoder.forget()
-            return score
+            return found
 
     def concept(self, concept: str) -> Adapter:
         """The zoo's own adapter of a concept.

@@ -82,7 +82,10 @@ def router(limits: Limits) -> APIRouter:
                 given_up.set()
         job = await house.jobs.submit(prompt, seconds, mode, pairs)
         where = f"/v1/finetune/{job}"
-        return JobStarted(id=job, events=f"{where}/events", result=f"{where}/result", adapter=f"j-{job}")
+        warnings = await asyncio.to_thread(house.engine.notes, prompt)
+        return JobStarted(
+            id=job, events=f"{where}/events", result=f"{where}/result", adapter=f"j-{job}", warnings=warnings
+        )
 
     @routes.get("/v1/finetune/{job}")
     async def status(house: House, job: Job) -> JobEvent:

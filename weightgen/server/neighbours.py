@@ -1,11 +1,10 @@
-"""The zoo's concepts nearest to a prompt, and a warning when even these are far away.
+"""The zoo's concepts nearest to a prompt.
 
     neighbours = Neighbours(engine)
     neighbours.read()                       # once, in the background: the zoo's prompts
     found = neighbours.nearest("a charcoal drawing", count=4)
 
-Nearness is the cosine between sentence vectors. A warning needs a low cosine and, of a model that has it, a high
-out-of-distribution score (`weightgen.familiar`): that score alone takes short names of known looks for strangers.
+Nearness is the cosine between sentence vectors.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from torch import Tensor
 from weightgen.server.engine import Engine
 from weightgen.server.members import Member
 
-FAR = 0.45  # requests for edits have .5 or more, other sentences and other languages .2 to .4 (embedded zoo)
 CHUNK = 16  # texts; between two chunks a visitor's prompt gets its turn
 
 
@@ -48,15 +46,3 @@ class Neighbours:
         best = cosines.topk(min(count, len(self.members)))
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return [(self.members[index], round(value, 4)) for index, value in pairs]
-
-
-def warning_for(similarity: float, ood: float | None) -> str | None:
-    """What to tell a visitor; None when all is well.
-
-    Args:
-        similarity: cosine of the prompt to the nearest concept.
-        ood: the prompt's out-of-distribution score, above 1 where it is unlike what was learned.
-    """
-    if similarity >= FAR or (ood is not None and ood <= 1):
-        return None
-    return "This is far from everything in the zoo. The network was made all the same, but it may do something else."

@@ -1,6 +1,7 @@
 """The routes that answer at once: adapters, images, the zoo's concepts, the model, health and figures."""
 
 import asyncio
+import json
 import time
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
@@ -13,7 +14,6 @@ from weightgen.server import photos
 from weightgen.server.admission import in_pool, within
 from weightgen.server.limits import FORM_BYTES, MAX_PAIRS, PROMPT_CHARACTERS, Limits
 from weightgen.server.members import Member, finite
-from weightgen.server.neighbours import warning_for
 from weightgen.server.problems import Problem
 from weightgen.server.samples import SAMPLES, read_sample
 from weightgen.server.schemas import (
@@ -59,6 +59,7 @@ FILES: dict[str, Any] = {
     "application/vnd.safetensors": {"schema": {"type": "string", "format": "binary"}},
     "application/zip": {"schema": {"type": "string", "format": "binary"}},
 }
+WARNED = "X-Warnings is a JSON list of what the model does not read or understand of the prompt."
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 AdapterId = Annotated[str, Path(max_length=4000, examples=["c-charcoal"])]
 
@@ -107,11 +108,13 @@ def router(limits: Limits) -> APIRouter:
         "/v1/adapters",
         tags=["adapters"],
         response_class=Response,
-        responses={200: {"content": FILES, "description": "The adapter; its id is in X-Adapter-Id."}},
+        responses={200: {"content": FILES, "description": f"The adapter; its id is in X-Adapter-Id. {WARNED}"}},
     )
     async def make_adapter(house: House, request: Request, wanted: AdapterRequest) -> Response:
         """Generates the weights of a GAN for a prompt."""
-        return await adapter_file(house, request, house.adapters.id(wanted.recipe()), wanted.format)
+        answer = await adapter_file(house, request, house.adapters.id(wanted.recipe()), wanted.format)
+        answer.headers.update(await warnings(house, wanted.prompt))
+        return answer
 
     @routes.get(
         "/v1/adapters/{adapter}",
@@ -134,7 +137,7 @@ def router(limits: Limits) -> APIRouter:
         response_class=Response,
         max_body_size=limits.photo_bytes + FORM_BYTES,
         form_limits={"max_files": 1, "max_fields": 12, "max_part_size": 8192},
-        responses={200: {"content": {"image/png": BINARY}, "description": "The edited photograph."}},
+        responses={200: {"content": {"image/png": BINARY}, "description": f"The edited photograph. {WARNED}"}},
     )
     async def edit(
         house: House,
@@ -160,12 +163,13 @@ def router(limits: Limits) -> APIRouter:
             weights = await house.adapters.find(adapter)
             generated = time.perf_counter()
             edited = await in_pool(house.photos, edit_upload, house, weights, photo.file, max_side)
+            warned = await warnings(house, prompt) if prompt is not None else {}
             spent = {"generate": generated - started, "edit": time.perf_counter() - generated}
             timing = ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in spent.items())
             return Response(
                 edited,
                 media_type="image/png",
-                headers={"Server-Timing": timing, "X-Adapter-Id": str(adapter)},
+                headers={"Server-Timing": timing, "X-Adapter-Id": str(adapter), **warned},
             )
 
         async with house.admission.enter():
@@ -178,21 +182,23 @@ def router(limits: Limits) -> APIRouter:
         prompt: Annotated[Prompt, Query(examples=[EXAMPLE_PROMPT])],
         count: Annotated[int, Query(ge=1, le=20)] = 4,
     ) -> Nearest:
-        """The zoo's concepts nearest to a prompt, and a warning when even these are far away."""
+        """The zoo's concepts nearest to a prompt, and what to know about the prompt."""
 
-        def look() -> tuple[list[tuple[Member, float]], float | None]:
-            return house.neighbours.nearest(prompt, count), house.neighbours.engine.ood(prompt)
+        def look() -> tuple[list[tuple[Member, float]], list[str]]:
+            return house.neighbours.nearest(prompt, count), house.engine.notes(prompt)
 
-        async def search() -> tuple[list[tuple[Member, float]], float | None]:
+        async def search() -> tuple[list[tuple[Member, float]], list[str]]:
             while not house.neighbours.ready.is_set():  # in the first seconds of a server
                 await asyncio.sleep(0.1)
             return await asyncio.to_thread(look)
 
         async with house.admission.enter():
-            found, ood = await within(request, search(), limits.request_seconds)
+            found, said = await within(request, search(), limits.request_seconds)
         rows = [Neighbour(id=m.id, prompt=m.prompt, adapter=f"c-{m.id}", similarity=s) for m, s in found]
         best = rows[0].similarity
-        return Nearest(prompt=prompt, similarity=best, warning=warning_for(best, ood), nearest=rows)
+        return Nearest(
+            prompt=prompt, similarity=best, warning="; ".join(said) or None, warnings=said, nearest=rows
+        )
 
     @routes.get("/v1/concepts", tags=["zoo"])
     async def concepts(
@@ -242,6 +248,12 @@ def router(limits: Limits) -> APIRouter:
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
     return routes
+
+
+async def warnings(house: "Services", prompt: str) -> dict[str, str]:
+    """The header with what to know about a prompt, a JSON list in ASCII; nothing where all is well."""
+    said = await asyncio.to_thread(house.engine.notes, prompt)
+    return {"X-Warnings": json.dumps(said)} if said else {}
 
 
 async def adapter_file(house: "Services", request: Request, adapter: str, kind: Format) -> Response:

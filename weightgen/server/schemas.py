@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from weightgen.prompt_notes import has_words
 from weightgen.server.limits import MAX_GUIDANCE, MAX_STEPS, MAX_STRENGTH, PROMPT_CHARACTERS
 from weightgen.server.problems import Problem
 
@@ -19,8 +20,8 @@ EXAMPLE_PROMPT = "a charcoal drawing"
 
 
 def _is_said(prompt: str) -> str:
-    """Refuse what Python, other than pydantic, takes for blank: control characters."""
-    if not prompt.strip():
+    """Refuse a prompt of blanks and punctuation."""
+    if not has_words(prompt):
         raise ValueError("the prompt is empty; say what the pictures should look like")
     return prompt
 
@@ -124,11 +125,12 @@ class Neighbour(BaseModel):
 
 
 class Nearest(BaseModel):
-    """The zoo's concepts nearest to a prompt; `warning` when even these are far away."""
+    """The zoo's concepts nearest to a prompt, and what to know about the prompt."""
 
     prompt: str
     similarity: float
-    warning: str | None = None
+    warning: str | None = Field(None, description="the warnings as one text")
+    warnings: list[str] = Field([], description="what the model does not read or understand")
     nearest: list[Neighbour]
 
 
@@ -153,6 +155,7 @@ class JobStarted(BaseModel):
     events: str = Field(examples=["/v1/finetune/JOB/events"])
     result: str = Field(examples=["/v1/finetune/JOB/result"])
     adapter: str = Field(examples=["j-JOB"], description="for POST /v1/images once the job is done")
+    warnings: list[str] = Field([], description="what the model does not read or understand of the prompt")
 
 
 class JobEvent(BaseModel):

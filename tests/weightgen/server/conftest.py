@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from tests.weightgen.tiny_world import make_model, make_zoo
+from weightgen.familiar import add
 from weightgen.server.app import create_app
 from weightgen.server.engine import Engine
 from weightgen.server.limits import Limits, ServerSettings
@@ -35,7 +36,7 @@ SMALL = Limits(
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """zoo/ and model/; read only."""
     folder = tmp_path_factory.mktemp("served")
-    make_model(folder / "model", make_zoo(folder / "zoo"), stage="polished")
+    add(make_model(folder / "model", make_zoo(folder / "zoo"), stage="polished"), folder / "zoo")
     return folder
 
 

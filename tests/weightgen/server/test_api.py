@@ -17,6 +17,7 @@ from zoo.lora import check_adapter
 from zoo.photo_file import read_photo
 
 PROMPT = "a charcoal drawing"
+FAR = "quarterly earnings report of a bank"
 
 
 def test_an_adapter_is_what_the_library_generates(client, engine, tmp_path) -> None:
@@ -102,9 +103,18 @@ def test_concepts_are_searched_and_paged(client) -> None:
 def test_the_nearest_concept_comes_first_and_far_prompts_are_warned_of(client) -> None:
     near = client.get("/v1/nearest", params={"prompt": "make it red", "count": 3}).json()
     assert [row["id"] for row in near["nearest"]][0] == "red" and len(near["nearest"]) == 3
-    assert near["similarity"] > 0.99 and near["warning"] is None
-    far = client.get("/v1/nearest", params={"prompt": "quarterly earnings report of a bank"}).json()
-    assert far["warning"]
+    assert near["similarity"] > 0.99 and near["warning"] is None and near["warnings"] == []
+    far = client.get("/v1/nearest", params={"prompt": FAR}).json()
+    assert far["warnings"] == [far["warning"]] and "unlike" in far["warning"]
+
+
+@pytest.mark.parametrize("prompt", ["make it red", FAR, "木炭画"])
+def test_every_answer_to_a_prompt_warns_of_what_is_not_understood(client, prompt) -> None:
+    told = client.get("/v1/nearest", params={"prompt": prompt}).json()["warnings"]
+    adapter = client.post("/v1/adapters", json={"prompt": prompt})
+    image = client.post("/v1/images", data={"prompt": prompt}, files={"photo": picture()})
+    assert [json.loads(answer.headers.get("x-warnings", "[]")) for answer in (adapter, image)] == [told, told]
+    assert bool(told) == (prompt != "make it red")
 
 
 def test_pictures_of_concepts(client) -> None:

@@ -109,6 +109,12 @@ async function reduced(blob, side, bound = "long", filter = "none") {
   return new Promise((done) => canvas.toBlob(done, "image/png"));
 }
 
+// What the model does not read or understand of a prompt, a line each.
+function warn(where, notes) {
+  $(where).replaceChildren(...notes.map((note) => element("p", {}, sentence(note))));
+  $(where).hidden = !notes.length;
+}
+
 function complain(where, error) {
   if (error && error.name === "AbortError") return;
   $(where).textContent = error ? error.message : "";
@@ -233,8 +239,7 @@ async function neighbours(prompt) {
     return complain("problem", error);
   }
   if (state.prompt !== prompt) return;
-  $("warning").textContent = found.warning || "";
-  $("warning").hidden = !found.warning;
+  warn("warning", found.warnings);
   $("near").hidden = false;
   $("near-cards").replaceChildren(...found.nearest.map((row) => {
     const picture = element("img", { alt: `The photograph as: ${row.prompt}` });
@@ -358,8 +363,10 @@ async function finetune() {
   $("tune-start").disabled = true;
   $("tune-done").hidden = true;
   drawCurve([]);
+  warn("tune-warning", []);
   try {
     state.job = await json("/v1/finetune", { method: "POST", body: data });
+    warn("tune-warning", state.job.warnings);
     $("tune-stop").hidden = false;
     await follow(state.job);
   } catch (error) {
