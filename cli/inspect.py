@@ -190,13 +190,17 @@ def _model_facts(path: Path) -> Facts:
 
 
 def _adapter_facts(path: Path) -> Facts:
-    from zoo.peft_format import load_peft
+    from zoo.peft_format import read_peft
 
-    adapter, metadata = load_peft(path)
+    content = read_peft(path)
+    metadata = content.metadata
+    trained = [*content.up.values(), *content.direct.values()]
+    if not metadata:  # PEFT alone trains A as well; here it is frozen and belongs to the base
+        trained += content.down.values()
     known = ("prompt", "gan", "layout_id", "base_sha256", "stage", "format_version")
     return {
-        "parameters": sum(tensor.numel() for tensor in adapter.values()),
-        "tensors": len(adapter),
+        "parameters": sum(tensor.numel() for tensor in trained),
+        "tensors": len(trained),
         **{key: metadata[key] for key in known if metadata.get(key) not in (None, "")},
     }
 

@@ -11,6 +11,7 @@ Training from scratch knows nothing of the zoo: its generator and its discrimina
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,7 +28,7 @@ from weightgen.grid import RANDOM
 from weightgen.model_folder import ModelFolder, load_model_folder
 from weightgen.starts import adapter_blocks, find_models, text_encoder_of
 from weightgen.text import load_text_encoder
-from zoo.errors import WeightzooError
+from zoo.errors import WeightzooError, WeightzooWarning
 from zoo.files import sha256_file
 from zoo.gans.patchgan import PatchGanConfig
 from zoo.gans.pix2pix import Pix2pixConfig
@@ -220,7 +221,7 @@ def make_start(init: str, prompts: Prompts, origins: Origins, mode: str = "full"
 
     Args:
         init: a name of `INITS` or of one of the weight generators (`labelled`, `control`; see `find_models`), or the
-            path of an adapter folder, a generator folder or a generator file.
+            path of an adapter folder, a generator folder or a generator file. A name goes before a path.
         prompts: the wordings of each concept, K lists.
         mode: "full" (LoRA merged, all weights free) or "adapter".
 
@@ -229,14 +230,18 @@ def make_start(init: str, prompts: Prompts, origins: Origins, mode: str = "full"
     """
     if mode not in MODES:
         raise WeightzooError(f"unknown mode {mode!r}; use one of {', '.join(MODES)}")
-    make = INITS.get(init)
-    if make is None and Path(init).exists():
+    known = dict.fromkeys([*INITS, *model_names(origins)])
+    if init not in known and not Path(init).exists():
+        raise WeightzooError(f"unknown --init {init!r}: no such path, and none of {', '.join(known)}")
+    if init not in known:
         return start_from_path(Path(init), len(prompts), origins, mode)
-    if make is None:
-        known = dict.fromkeys([*INITS, *model_names(origins)])
-        if init not in known:
-            raise WeightzooError(f"unknown --init {init!r}: no such path, and none of {', '.join(known)}")
-        make = from_model(init)
+    if Path(init).exists():
+        warnings.warn(
+            f"--init {init} is the start of that name; for the file or folder here write --init ./{init}",
+            WeightzooWarning,
+            stacklevel=2,
+        )
+    make = INITS.get(init) or from_model(init)
     if init in RANDOM and mode == "adapter":
         raise WeightzooError(f"--init {init} has no base to adapt; use --mode full")
     made = make(origins, prompts)

@@ -40,12 +40,13 @@ from zoo.files import (
 from zoo.gans import gan_name
 from zoo.layout import WeightLayout
 from zoo.lora import Adapter, check_adapter, plain
+from zoo.peft_config import check_config, peft_config, scaling
 from zoo.tensors import read_tensors
 
 FORMAT_VERSION = 1
 PREFIX = "base_model.model."
-PLAIN_LAYER = re.compile(r"[\w.]+")
-MAX_ALPHA = 1e6
+FACTOR = re.compile(r"(.+)\.lora_([AB])(?:\.[^.]+)?\.weight")  # PEFT in memory puts the adapter's name before "weight"
+SAVED_COPY = re.compile(r"\.modules_to_save(?:\.[^.]+(?=\.))?")
 
 
 @dataclass(frozen=True)
@@ -123,26 +124,6 @@ def modules_to_save(generator: nn.Module, adapter: Mapping[str, Tensor]) -> list
     return names
 
 
-def peft_config(lora: Mapping[str, int], saved: list[str]) -> dict[str, Any]:
-    """The `adapter_config.json` for LoRA layers of given ranks."""
-    rank = max(lora.values(), default=1)
-    others = {name: own for name, own in lora.items() if own != rank}
-    return {
-        "peft_type": "LORA",
-        "task_type": None,
-        "base_model_name_or_path": None,
-        "inference_mode": True,
-        "target_modules": list(lora),
-        "r": rank,
-        "lora_alpha": rank,
-        "rank_pattern": others,
-        "alpha_pattern": others,
-        "lora_dropout": 0.0,
-        "bias": "all",
-        "modules_to_save": saved or None,
-    }
-
-
 def describe(generator: nn.Module) -> dict[str, Any]:
     """What `weightzoo.json` says about every adapter of a generator."""
     gan = gan_name(generator.config)
@@ -163,25 +144,27 @@ def read_peft(folder: PathLike) -> PeftFolder:
     """Reads a PEFT folder, ours or one that PEFT trained on our plain generator.
 
     Raises:
-        WeightzooError: a file is absent or broken, a value is not finite, or it is no plain LoRA adapter.
+        WeightzooError: a file is absent or broken, a value is not finite, or it is no plain LoRA adapter of an
+            unchanged base.
     """
     folder = Path(folder)
     config = read_json_object(folder / "adapter_config.json")
-    refused = [key for key in ("use_dora", "use_rslora", "lora_bias", "target_parameters") if config.get(key)]
-    if config.get("peft_type") != "LORA" or refused:
-        kind = ", ".join([str(config.get("peft_type")), *refused])
-        raise WeightzooError(f"{folder} is a PEFT adapter of kind {kind}; weightzoo reads plain LoRA only")
+    check_config(folder, config)
     metadata = read_metadata(folder)
-    down, up, direct = {}, {}, {}
+    factors: dict[str, dict[str, Tensor]] = {"A": {}, "B": {}}
+    direct, repeated = {}, {}
     for key, value in read_tensors(folder / "adapter_model.safetensors")[0].items():
         value = finite(folder, key, value.float())
         name = key.removeprefix(PREFIX)
-        if name.endswith(".lora_A.weight"):
-            down[name.removesuffix(".lora_A.weight")] = value
-        elif name.endswith(".lora_B.weight"):
-            up[name.removesuffix(".lora_B.weight")] = value
-        elif ".modules_to_save." not in name and ".original_module." not in name:  # PEFT repeats these biases
+        if found := FACTOR.fullmatch(name):
+            factors[found[2]][found[1]] = value
+        elif ".lora_" in name:
+            raise WeightzooError(f"{folder} holds {name:.80}, which plain LoRA does not have; merge it with PEFT")
+        elif ".modules_to_save." in name:
+            repeated[SAVED_COPY.sub("", name)] = value
+        elif ".original_module." not in name:
             direct[name.replace(".base_layer.", ".")] = value
+    down, up, direct = factors["A"], factors["B"], repeated | direct
     if set(down) != set(up):
         raise WeightzooError(
             f"{folder} lacks one factor of {min(set(down) ^ set(up))}; fetch the adapter again"
@@ -218,24 +201,6 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     if not isinstance(metadata.get("base_sha256", ""), str):
         raise WeightzooError(f"{folder}/weightzoo.json names its base by no hash; fetch the adapter again")
     return metadata
-
-
-def scaling(folder: Path, config: Mapping[str, Any], layer: str, rank: int) -> float:
-    """PEFT's alpha / rank of one layer.
-
-    Raises:
-        WeightzooError: the config's alpha is no number, or its alphas are named by a pattern.
-    """
-    alphas = config.get("alpha_pattern") or {}
-    alpha = config.get("lora_alpha", rank) if isinstance(alphas, dict) else None
-    for name, own in reversed(alphas.items() if isinstance(alphas, dict) else ()):  # as PEFT, the first that fits
-        if not PLAIN_LAYER.fullmatch(name):  # a stranger's regular expression is not run
-            raise WeightzooError(f"{folder}: adapter_config.json has the pattern {name!r:.80}; name its layers instead")
-        if f".{layer}".endswith(f".{name}"):
-            alpha = own
-    if not isinstance(alpha, (int, float)) or not abs(alpha) <= MAX_ALPHA:
-        raise WeightzooError(f"{folder}: adapter_config.json has no alpha for {layer}; fetch the adapter again")
-    return alpha / rank
 
 
 def load_peft(folder: PathLike, generator: nn.Module | None = None) -> tuple[Adapter, dict[str, Any]]:

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import pipeline.rebuild
 from pipeline.rebuild import FleetComparison
@@ -33,6 +34,20 @@ def test_names_everything(run, world, tmp_path):
         assert result.code == 0, result.out + result.err
         assert result.json["kind"] == kind and result.json["problems"] == []
         assert "no problem found" in run("inspect", path, "--verify").out
+
+
+def test_parameters_are_counted_whatever_the_keys_are_called(run, world, tmp_path):
+    path = tmp_path / "c" / "adapter_model.safetensors"
+    assert run("generate", "x", "--model", world / "models" / "polished", "-o", tmp_path / "c").code == 0
+    first = run("inspect", tmp_path / "c", "--json").json
+    tensors = load_file(path)
+    factors = {name: name.replace(".weight", ".default.weight") for name in tensors if ".lora_" in name}
+    save_file({factors.get(name, name): value for name, value in tensors.items()}, path)
+    again = run("inspect", tmp_path / "c", "--json").json
+    frozen = sum(value.numel() for name, value in tensors.items() if ".lora_A." in name)
+    assert first["parameters"] == again["parameters"] == sum(value.numel() for value in tensors.values()) - frozen
+    (tmp_path / "c" / "weightzoo.json").unlink()  # as PEFT alone leaves it, with A trained as well
+    assert run("inspect", tmp_path / "c", "--json").json["parameters"] == first["parameters"] + frozen
 
 
 def test_counts_of_a_zoo(run, world):

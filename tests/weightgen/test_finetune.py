@@ -22,7 +22,7 @@ from weightgen.measure import IMAGES_AT_ONCE, PairTensors, render
 from weightgen.model_folder import load_model_folder
 from weightgen.starts import find_best, find_models
 from zoo.apply import load_network
-from zoo.errors import Interrupted, WeightzooError
+from zoo.errors import Interrupted, WeightzooError, WeightzooWarning
 from zoo.lora import load_adapter, load_base, load_generator, save_base
 from zoo.pairs import pairs_to_tensors
 from zoo.peft_format import load_peft
@@ -345,3 +345,15 @@ def test_a_network_that_is_not_finite_is_drawn_as_it_is(origins):
     size = start.generator.config.image_size
     images = render(start.generator, params, torch.rand(2, 2, 3, size, size))
     assert images[0].isnan().any() and images[1].isfinite().all()
+
+
+def test_a_name_of_a_start_goes_before_a_folder_of_that_name(origins, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scratch").mkdir()
+    with pytest.warns(WeightzooWarning, match=r"the start of that name; for .* write --init \./scratch"):
+        named = make_start("scratch", [["dusk"]], origins)
+    (tmp_path / "scratch").rmdir()
+    plain = make_start("scratch", [["dusk"]], origins)
+    assert all(torch.equal(named.params[name], value) for name, value in plain.params.items())
+    with pytest.raises(WeightzooError, match=r"unknown --init '\./scratch'"):
+        make_start("./scratch", [["dusk"]], origins)

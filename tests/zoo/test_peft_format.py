@@ -13,7 +13,8 @@ from zoo.files import sha256_file
 from zoo.gans.e2gan import E2ganConfig
 from zoo.layout import WeightLayout
 from zoo.lora import adapter_names, initial_adapter, load_adapter, load_generator, merge, plain, save_base
-from zoo.peft_format import find_base, load_peft, merge_peft, read_peft, save_peft, scaling
+from zoo.peft_config import scaling
+from zoo.peft_format import find_base, load_peft, merge_peft, read_peft, save_peft
 
 SMALL = E2ganConfig(
     channels=(8, 8, 16, 16), lora_rank=4, attention_rank=2, heads=2, context_tokens=2, groups=4
@@ -84,6 +85,110 @@ def test_alphas_are_found_as_peft_finds_them():
         assert scaling(Path("c"), config, layer, 3) == expected, layer
     with pytest.raises(WeightzooError, match="has the pattern .* name its layers"):
         scaling(Path("c"), {"lora_alpha": 3, "alpha_pattern": {"(a+)+$": 3}}, "a" * 60, 3)
+
+
+LINEAR = ["transformer.expand", "transformer.contract"]
+
+
+def trained_by_peft(folder, base, start=True, **options):
+    """A folder that PEFT alone trained and wrote; returns the wrapped network."""
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(3)
+    config = peft.LoraConfig(**({"r": 4, "target_modules": LINEAR, "init_lora_weights": start} | options))
+    wrapped = peft.get_peft_model(plain(base), config).eval()
+    wrapped.save_pretrained(str(folder / "start"))
+    for name, value in wrapped.named_parameters():
+        if ".lora_" in name or ".modules_to_save." in name:
+            value.data += torch.randn_like(value)
+    wrapped.save_pretrained(str(folder / "trained"))
+    return wrapped
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"use_rslora": True, "lora_alpha": 12},
+        {"start": "gaussian"},
+        {"start": "orthogonal"},
+        {"start": "mica"},
+        {"fan_in_fan_out": True},
+        {"rank_pattern": {"expand": 2}, "alpha_pattern": {"expand": 5}},
+        {"target_modules": [*LINEAR, "stem"], "modules_to_save": ["output"]},
+    ],
+)
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out")
+def test_what_peft_trained_gives_the_same_image(tmp_path, options):
+    base, _ = base_and_adapter()
+    wrapped = trained_by_peft(tmp_path, base, **options)
+    images = torch.rand(2, 3, 40, 48)
+    expected = wrapped(images)
+    assert (expected - plain(base)(images)).abs().mean() > 1e-3
+    torch.testing.assert_close(merge_peft(tmp_path / "trained", base)(images), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*changes the base weights")
+@pytest.mark.parametrize("start", ["pissa", "pissa_niter_4", "olora"])
+def test_an_adapter_of_a_changed_base_is_refused_until_peft_has_converted_it(tmp_path, start):
+    base, _ = base_and_adapter()
+    wrapped = trained_by_peft(tmp_path, base, start)
+    with pytest.raises(WeightzooError, match=f"init_lora_weights is {start}.*path_initial_model_for_weight_conversion"):
+        merge_peft(tmp_path / "trained", base)
+    images = torch.rand(1, 3, 40, 48)
+    expected = wrapped(images)
+    initial = str(tmp_path / "start")
+    wrapped.save_pretrained(str(tmp_path / "converted"), path_initial_model_for_weight_conversion=initial)
+    torch.testing.assert_close(merge_peft(tmp_path / "converted", base)(images), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("start", ["corda", "loftq", "lora_ga", "of_next_year"])
+def test_every_initialisation_that_may_change_the_base_is_refused(tmp_path, start):
+    save_peft(tmp_path, *base_and_adapter())
+    change_config(tmp_path, init_lora_weights=start)
+    with pytest.raises(WeightzooError, match=f"init_lora_weights is {start}"):
+        read_peft(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "feature", ["use_dora", "lora_bias", "kasa_config", "layer_replication", "target_parameters", "of_next_year"]
+)
+def test_features_beyond_plain_lora_are_refused(tmp_path, feature):
+    save_peft(tmp_path, *base_and_adapter())
+    change_config(tmp_path, **{feature: {"some": 1}})
+    with pytest.raises(WeightzooError, match=f"kind LORA, {feature}; weightzoo reads plain LoRA only"):
+        read_peft(tmp_path)
+    change_config(tmp_path, **{feature: None})
+    assert read_peft(tmp_path).up
+
+
+def change_config(folder, **changes):
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize("prefix", ["base_model.model.", ""])
+@pytest.mark.parametrize("name", ["", "default.", "mine."])
+def test_keys_as_peft_has_them_in_memory(tmp_path, prefix, name):
+    base, adapter = base_and_adapter()
+    save_peft(tmp_path, base, adapter)
+    path = tmp_path / "adapter_model.safetensors"
+    tensors = {}
+    for key, value in load_file(path).items():
+        own = key.removeprefix("base_model.model.")
+        own = own.replace(".weight", f".{name}weight") if ".lora_" in own else own
+        if name and own.startswith("output."):
+            own = own.replace("output.", f"output.modules_to_save.{name}")
+        tensors[prefix + own] = value
+    save_file(tensors, path)
+    loaded, _ = load_peft(tmp_path, base)
+    assert set(loaded) == set(adapter) and all(torch.equal(loaded[key], adapter[key]) for key in adapter)
+
+
+def test_a_tensor_that_plain_lora_does_not_have_is_named(tmp_path):
+    save_peft(tmp_path, *base_and_adapter())
+    path = tmp_path / "adapter_model.safetensors"
+    save_file(load_file(path) | {"base_model.model.stem.lora_magnitude_vector": torch.ones(8)}, path)
+    with pytest.raises(WeightzooError, match="holds stem.lora_magnitude_vector, which plain LoRA does not have"):
+        read_peft(tmp_path)
 
 
 def test_the_base_is_found_by_its_hash(tmp_path):
