@@ -41,7 +41,8 @@ def download(
     from zoo.hub import download as run
     from zoo.manifest import load_manifest
 
-    folder = run(name, out, revision, split, shards, concepts or ())
+    said: list[str] = []
+    folder = run(name, out, revision, split, shards, concepts or (), tell=said.append)
     manifest = load_manifest(folder)
     size = sum(shard.bytes for shard in manifest.shards)
     result = {
@@ -51,11 +52,13 @@ def download(
         "shards": len(manifest.shards),
         "bytes": size,
         "subset": manifest.subset,
+        "warnings": said,
     }
     part = f" (a part: {manifest.subset['shards']} shards)" if manifest.subset else ""
     if not manifest.shards:
-        return emit(result, json, [f"{folder}: {len(manifest.files)} files of pairs, verified"])
+        return emit(result, json, [*said, f"{folder}: {len(manifest.files)} files of pairs, verified"])
     lines = [
+        *said,
         f"{folder}: {manifest.counts['ok']} trained GANs in {len(manifest.shards)} shards{part}, "
         f"{size / 1e6:.1f} MB, verified",
         f"next: weightzoo inspect {folder}; weightzoo train --data {folder} -o model",

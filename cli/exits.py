@@ -4,7 +4,7 @@
 code meaning
 ==== =====================================================================================
 0    done
-1    the machine could not do it (disk full, no permission, out of memory), or damage was found
+1    the machine or the Hub could not do it (disk full, no permission, no connection), or damage was found
 2    something that was given is wrong: an option, a file, a folder, a missing extra
 130  stopped with Ctrl-C; what was finished is kept where the command can go on
 ==== =====================================================================================
@@ -136,7 +136,8 @@ def _disk_full(error: BaseException | None) -> bool:
     if error is None:
         return False
     # safetensors has an error type of its own, worker processes send text: both hold the system's words
-    return getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error)
+    full = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded"}
+    return getattr(error, "errno", None) in full or any(words in str(error) for words in full.values())
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -59,11 +59,12 @@ def generate(
     from zoo.peft_format import keep_base
 
     library.wordings([prompt])  # an empty prompt is refused before anything is loaded
-    opened = load_model_folder(library.open_model(model_source(model)))
+    said: list[str] = []
+    opened = load_model_folder(library.open_model(model_source(model), tell=said.append))
     loaded = time.perf_counter()
     noise = None if seed is None else torch.Generator().manual_seed(seed)
     output = library.generate(opened, [prompt], steps, guidance, noise, fallback=fallback, warn=False)
-    said = notes(prompt, load_text_encoder(opened.text_encoder_name), opened.familiar)
+    said += notes(prompt, load_text_encoder(opened.text_encoder_name), opened.familiar)
     if strength != 1:
         stronger = library.scale_strength(output.adapter(), library.mean_adapter(opened), strength)
         output = replace(output, adapters={name: value[None] for name, value in stronger.items()})

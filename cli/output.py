@@ -72,8 +72,7 @@ def cell(value: Any) -> str:
 
 
 def quiet_progress(as_json: bool) -> None:
-    """Turn the progress bars off when the output is JSON."""
-    if as_json:
-        from zoo.progress import console
+    """Turn the progress bars off when the output is JSON, and on otherwise."""
+    from zoo.progress import console
 
-        console.quiet = True
+    console.quiet = as_json

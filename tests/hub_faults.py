@@ -15,6 +15,7 @@ class Fault:
 
     Attributes:
         status: answer this instead of doing anything.
+        headers, body: of that answer.
         drop_after: send so many bytes of the body, then close the connection.
         lose_answer: do what was asked, then close the connection before the answer.
         corrupt: flip one bit of the body.
@@ -24,6 +25,8 @@ class Fault:
     method: str
     part: str
     status: int = 0
+    headers: dict[str, str] = field(default_factory=lambda: {"retry-after": "0"})
+    body: bytes = b""
     drop_after: int | None = None
     lose_answer: bool = False
     corrupt: bool = False
@@ -72,9 +75,10 @@ class FaultyApp:
         if fault is None:
             return await self.app(scope, receive, send)
         if fault.status:
-            headers = [(b"content-length", b"0"), (b"retry-after", b"0")]
+            headers = [(name.encode(), value.encode()) for name, value in fault.headers.items()]
+            headers.append((b"content-length", str(len(fault.body)).encode()))
             await send({"type": "http.response.start", "status": fault.status, "headers": headers})
-            return await send({"type": "http.response.body", "body": b""})
+            return await send({"type": "http.response.body", "body": fault.body})
         if fault.lose_answer:
 
             async def swallow(_: Any) -> None: ...

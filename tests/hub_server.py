@@ -94,14 +94,19 @@ class Refusal(Exception):
 
 
 class HubServer:
-    """The server; all state is open to the test. ``requests`` lists (method, path) of what it was asked."""
+    """The server; all state is open to the test.
+
+    Attributes:
+        requests: (method, path) of what it was asked.
+        linked: what the links to further pages begin with: as a mirror passes them on, the address of the real Hub.
+    """
 
     def __init__(self, bound: socket.socket) -> None:
         self.repos: dict[tuple[str, str], Repo] = {}
         self.lfs: dict[str, bytes] = {}
         self.requests: list[tuple[str, str]] = []
         self.faults = Faults()
-        self.url = "http://{}:{}".format(*bound.getsockname())
+        self.url = self.linked = "http://{}:{}".format(*bound.getsockname())
         self._socket = bound
         config = uvicorn.Config(
             FaultyApp(make_app(self), self), log_level="critical", timeout_graceful_shutdown=2
@@ -241,7 +246,7 @@ def make_app(hub: HubServer) -> FastAPI:
         headers = {}
         if start + PAGE < len(entries):
             link = request.url.include_query_params(cursor=start + PAGE)
-            headers["Link"] = f'<{link}>; rel="next"'
+            headers["Link"] = f'<{link}>; rel="next"'.replace(hub.url, hub.linked)
         return JSONResponse(entries[start : start + PAGE], headers=headers)
 
     @app.post("/api/{kind}/{space}/{name}/paths-info/{revision}")

@@ -13,7 +13,7 @@ of a call get the same noise, so a prompt's network does not depend on what else
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from zoo.errors import WeightzooError, WeightzooWarning
 from zoo.files import sha256_file
 from zoo.lora import Adapter, load_base
 from zoo.peft_format import save_peft
+from zoo.progress import say
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
@@ -210,8 +211,13 @@ def save_adapter(
     save_peft(folder, load_base(model.base_generator_path), output.adapter(index), metadata)
 
 
-def open_model(path_or_repo: str | Path, revision: str | None = None) -> Path:
+def open_model(
+    path_or_repo: str | Path, revision: str | None = None, tell: Callable[[str], None] = say
+) -> Path:
     """The local folder of a model: the path itself, or a snapshot of USER/NAME[@REVISION] of the Hub.
+
+    Args:
+        tell: called with one line when the Hub cannot be reached and the cache serves.
 
     Raises:
         WeightzooError: neither a folder nor a repository that can be reached.
@@ -223,10 +229,20 @@ def open_model(path_or_repo: str | Path, revision: str | None = None) -> Path:
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise WeightzooError(f"{name} does not exist; give a model folder, or a repository as user/name")
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
-    from zoo.hub.client import hub_errors, patiently
+    from zoo.hub.causes import cached_note
+    from zoo.hub.client import HubUnreachable, hub_errors, patiently, unreachable
 
     with hub_errors(name, revision):
-        return Path(
-            patiently(lambda: snapshot_download(name, revision=revision, ignore_patterns=NOT_NEEDED))
-        )
+        offline = unreachable(name, "model", revision)
+        where = {"revision": revision, "ignore_patterns": NOT_NEEDED, "local_files_only": offline is not None}
+        try:
+            folder = Path(patiently(lambda: snapshot_download(name, **where)))
+        except LocalEntryNotFoundError as error:
+            if offline is None:
+                raise
+            raise HubUnreachable(f"the cache has no copy of {name}, and {offline}") from error
+        if offline and folder.name != revision:  # a commit cannot have changed since
+            tell(cached_note(name, folder.stat().st_mtime, offline))
+        return folder

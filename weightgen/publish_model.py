@@ -18,7 +18,8 @@ from weightgen.familiar import FILE as FAMILIAR
 from weightgen.model_card import EVALUATION, keep_evaluation, model_card
 from zoo.errors import WeightzooError
 from zoo.files import sha256_file
-from zoo.hub.client import LOG_IN, hub_errors, patiently
+from zoo.hub.causes import LOG_IN
+from zoo.hub.client import hub_errors, patiently
 from zoo.hub.local_files import checked_file, file_of_bytes
 from zoo.hub.repository import Repository, Sent
 

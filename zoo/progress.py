@@ -1,5 +1,6 @@
 """Progress on stderr: a rich bar for a person at a terminal, silence for pipes and ``--json``."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -15,6 +16,13 @@ from rich.progress import (
 
 T = TypeVar("T")
 console = Console(stderr=True)
+
+
+def say(line: str, even_if_quiet: bool = False) -> None:
+    """Print a line for a person on stderr; under ``--json`` only what they have to know at once."""
+    if console.quiet and even_if_quiet:
+        print(line, file=sys.stderr, flush=True)
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def bar(visible: bool | None = None) -> Progress:

@@ -36,6 +36,7 @@ def run(error: BaseException | None = None, action=None):
         (Interrupted("3 of 4 fleets are kept; run the same command to go on"), 130, "3 of 4 fleets"),
         (KeyboardInterrupt(), 130, "weightzoo: stopped\n"),
         (OSError(errno.ENOSPC, "No space left on device", "x.parquet"), 1, "x.parquet"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "x.parquet"), 1, "x.parquet"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), 1, "free some space"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.jpg"), 2, "a.jpg: no such file"),
         (PermissionError(errno.EACCES, "Permission denied", "out"), 1, "out: permission denied"),

@@ -2,6 +2,8 @@
 
 import shutil
 
+from huggingface_hub import constants
+
 from tests.weightgen.test_familiar import strict
 from tests.weightgen.test_publish_model import ROWS
 from weightgen.familiar import add
@@ -19,12 +21,25 @@ def test_publish_a_model_and_generate_from_it(run, world, hub, tmp_path):
     made = run("generate", "make it red", "--model", "user/model", "-o", tmp_path / "red", "--json")
     assert made.code == 0 and made.json["nearest"] == "make it red" and isinstance(made.json["ood"], float)
     strange = run("generate", "the annual report of a bank", "--model", "user/model", "-o", tmp_path / "odd")
-    assert strange.code == 0 and "unlike what the model has learned" in strange.out and not strange.err
+    assert strange.code == 0 and "is unlike the English prompts" in strange.out and not strange.err
     other = run(
         "generate", "the annual report of a bank", "--fallback", "nearest", "--model", "user/model",
         "-o", tmp_path / "near",
     )  # fmt: skip
-    assert other.code == 0 and "taken instead" in other.out
+    assert other.code == 0 and "was generated instead" in other.out
+
+
+def test_a_model_of_the_cache_is_told_as_such(run, world, hub, tmp_path, monkeypatch):
+    model = shutil.copytree(world / "models" / "generated", tmp_path / "model")
+    assert run("publish", model, "--repo", "user/model").code == 0
+    made = ("generate", "make it red", "--model", "user/model", "-o")
+    assert "not checked" not in run(*made, tmp_path / "online").out
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    offline, told = run(*made, tmp_path / "offline"), "user/model is the copy that the cache got on"
+    assert offline.code == 0 and told in offline.out and not offline.err
+    assert told in run(*made, tmp_path / "json", "--json").json["warnings"][0]
+    absent = run("generate", "make it red", "--model", "user/absent", "-o", tmp_path / "absent")
+    assert absent.code == 1 and "has no copy of user/absent, and HF_HUB_OFFLINE is set" in absent.error
 
 
 def test_with_what_evaluate_has_measured(run, world, hub, tmp_path):

@@ -6,27 +6,27 @@
 
 Files come through the Hub client's cache (`HF_HOME`), several at a time; each is checked by the sha256 of the
 manifest and fetched again when it is damaged. What is in the folder already and right is kept: the same call goes
-on where it stopped, another selection adds to the folder. Shards come whole. Without a connection the cache serves.
+on where it stopped, another selection adds to the folder. Shards come whole. Without a connection the cache serves,
+and is told as what it is. What lies in the folder are copies: editing them changes nothing else.
 """
 
-import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import httpx2
 from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled, RemoteEntryNotFoundError
+from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
 from zoo.concepts import read_concepts, write_concepts
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, atomic_path, remove_stale_temporaries, sha256_file
-from zoo.hub.client import HubUnreachable, hub_errors, is_passing, patiently
+from zoo.hub.causes import Cause, cached_note
+from zoo.hub.client import HubUnreachable, hub_errors, patiently, unreachable
 from zoo.hub.embedded import copy_embedded
 from zoo.hub.local_files import git_blob_id
 from zoo.hub.pairs import PAIRS
@@ -42,7 +42,7 @@ from zoo.manifest import (
     verify_run,
     write_manifest,
 )
-from zoo.progress import track
+from zoo.progress import say, track
 from zoo.shards import read_shard
 
 AT_ONCE = 8  # files fetched at a time
@@ -57,6 +57,7 @@ def download(
     split: str | None = None,
     shards: str | None = None,
     concepts: Sequence[str] = (),
+    tell: Callable[[str], None] = say,
 ) -> Path:
     """Put a zoo into the folder ``out``, the manifest last, and verify it.
 
@@ -65,6 +66,7 @@ def download(
         revision: a branch, tag or commit; default: ``main``.
         split, shards, concepts: a part only, see :mod:`zoo.hub.selection`. The folder's manifest then says that it
             is a subset; shards that are in the folder already belong to it too.
+        tell: called with one line for everything that a person should know, such as that the cache served.
 
     Raises:
         WeightzooError: unknown, private or damaged, nothing fits the selection, ``out`` holds something else, a full
@@ -79,7 +81,7 @@ def download(
         return copy_embedded(name, out)
     out = Path(out)
     with hub_errors(name, revision):
-        source = HubSource(name, revision)
+        source = HubSource(name, revision, tell)
         if part and source.manifest.gan == PAIRS:
             raise WeightzooError(f"{name} holds pairs, which come as a whole; leave the options out")
         _check_folder(out, source.manifest)
@@ -89,10 +91,11 @@ def download(
         taken = [entry for entry in source.manifest.shards if entry in chosen or entry.name in there]
         (out / MANIFEST_FILE).unlink(missing_ok=True)
         _fetch_all(source, out, taken)
+        _place_card(source, out / CARD, tell)
         if concepts and not all(_holds(out / entry.name, concepts) for entry in chosen):
             raise contradiction(source.manifest)
         if len(taken) == len(source.manifest.shards):
-            _place(source.fetch(MANIFEST_FILE), out / MANIFEST_FILE)
+            _copy(source.fetch(MANIFEST_FILE), out / MANIFEST_FILE)
         else:
             _write_subset(source, out, taken)
     if problems := verify_run(out):
@@ -101,17 +104,23 @@ def download(
 
 
 class HubSource:
-    """One commit of a dataset repository: its manifest, and its files by way of the cache."""
+    """One commit of a dataset repository: its manifest, and its files by way of the cache.
 
-    def __init__(self, repo_id: str, revision: str | None) -> None:
+    Attributes:
+        offline: why the Hub is not asked; None when it answers.
+    """
+
+    def __init__(self, repo_id: str, revision: str | None, tell: Callable[[str], None] = say) -> None:
         self.repo_id = repo_id
-        self.online = _answers(repo_id, revision)
+        self.offline: Cause | None = unreachable(repo_id, "dataset", revision)
         self.commit = revision or "main"
         self.expected: dict[str, str] = {}
         try:
             path = self.fetch(MANIFEST_FILE)
         except RemoteEntryNotFoundError:
             raise WeightzooError(f"{repo_id} is no zoo of weightzoo: it has no {MANIFEST_FILE}") from None
+        if self.offline and path.parent.name != revision:  # a commit cannot have changed since
+            tell(cached_note(repo_id, path.lstat().st_mtime, self.offline))
         self.commit = path.parent.name
         self.manifest, self.manifest_sha256 = read_manifest(path), sha256_file(path)
         self.expected = self.manifest.hashes()
@@ -129,10 +138,8 @@ class HubSource:
             path = self._cached(name, force)
             if self._is_right(path, name):
                 return path
-            if not self.online:
-                raise HubUnreachable(
-                    f"{name} of {self.repo_id} is damaged in the cache; try again when online"
-                )
+            if self.offline:
+                raise HubUnreachable(f"{name} of {self.repo_id} is damaged in the cache, and {self.offline}")
         raise WeightzooError(f"{name} of {self.repo_id} is not what its manifest says; tell its owner")
 
     def _is_right(self, path: Path, name: str) -> bool:
@@ -159,14 +166,19 @@ class HubSource:
                 repo_type="dataset",
                 revision=self.commit,
                 force_download=force,
-                local_files_only=not self.online,
+                local_files_only=self.offline is not None,
             )
 
-        return Path(patiently(call))
+        try:
+            return Path(patiently(call))
+        except LocalEntryNotFoundError as error:
+            if self.offline is None:
+                raise
+            raise HubUnreachable(f"the cache has no {name} of {self.repo_id}, and {self.offline}") from error
 
     def _check_sizes(self) -> None:
         """Refuse a repository whose files are larger than its manifest says, before fetching any."""
-        if not self.online:
+        if self.offline:
             return
         listing = {"repo_type": "dataset", "revision": self.commit, "recursive": True}
         entries = patiently(lambda: list(HfApi().list_repo_tree(self.repo_id, **listing)))
@@ -177,24 +189,6 @@ class HubSource:
                 raise WeightzooError(
                     f"{name} of {self.repo_id} is {there}, its manifest says {size}; tell its owner"
                 )
-
-
-def _answers(repo_id: str, revision: str | None) -> bool:
-    """Whether the Hub can be reached; errors about the repository itself are raised."""
-
-    def call() -> bool:
-        try:
-            HfApi().repo_info(repo_id, repo_type="dataset", revision=revision, timeout=10)
-        except (OfflineModeIsEnabled, httpx2.ConnectError, httpx2.TimeoutException):
-            return False
-        return True
-
-    try:
-        return patiently(call)
-    except Exception as error:
-        if not is_passing(error):
-            raise
-        return False
 
 
 def _chosen(
@@ -228,7 +222,7 @@ def _fetch_all(source: HubSource, out: Path, shards: Sequence[ShardEntry]) -> No
     names += [name for name in source.manifest.files if not name.startswith("rejected/") or name in beside]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         # a name once: a manifest could say one twice, and two threads would write the same file
-        waiting = [pool.submit(_fetch_one, source, out, name) for name in dict.fromkeys([*names, CARD])]
+        waiting = [pool.submit(_fetch_one, source, out, name) for name in dict.fromkeys(names)]
         try:
             for done in track(as_completed(waiting), "download", total=len(waiting)):
                 done.result()
@@ -238,26 +232,29 @@ def _fetch_all(source: HubSource, out: Path, shards: Sequence[ShardEntry]) -> No
 
 
 def _fetch_one(source: HubSource, out: Path, name: str) -> None:
-    expected, target = source.expected.get(name), out / name
-    if expected and target.is_file() and sha256_file(target) == expected:
+    expected, target = source.expected[name], out / name
+    if not (target.is_file() and sha256_file(target) == expected):
+        _copy(source.fetch(name), target)
+
+
+def _place_card(source: HubSource, target: Path, tell: Callable[[str], None]) -> None:
+    """Put the card where none is: people edit it, and a zoo is one without it too."""
+    if CARD in source.expected:
         return
     try:
-        _place(source.fetch(name), target)
-    except (RemoteEntryNotFoundError, LocalEntryNotFoundError):
-        if name != CARD:  # a zoo is one without its card too
-            raise
+        card = source.fetch(CARD)
+    except (RemoteEntryNotFoundError, HubUnreachable):
+        return
+    if not target.is_file():
+        _copy(card, target)
+    elif sha256_file(target) != sha256_file(card):
+        tell(f"{target} is not the published one and stays; remove it and run the command again to get that")
 
 
-def _place(cached: Path, target: Path) -> None:
-    """Make ``target`` the cached file: a second name of it where the file system can, else a copy."""
-    if target.exists() and target.samefile(cached):
-        return  # renaming one name of a file over another does nothing and leaves both
+def _copy(cached: Path, target: Path) -> None:
+    """Make ``target`` a copy of the cached file: whoever edits it must change neither the cache nor other copies."""
     with atomic_path(target) as temporary:
-        temporary.unlink(missing_ok=True)
-        try:
-            os.link(cached.resolve(), temporary)
-        except OSError:
-            shutil.copyfile(cached, temporary)
+        shutil.copyfile(cached, temporary)
 
 
 def _write_subset(source: HubSource, out: Path, shards: Sequence[ShardEntry]) -> None:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-from huggingface_hub.errors import RevisionNotFoundError
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
 from zoo.errors import WeightzooError
-from zoo.hub.client import patiently
+from zoo.hub.client import HubUnreachable, patiently, unreachable
 from zoo.hub.local_files import LocalFile
 
 
@@ -43,8 +43,13 @@ class Repository:
         """Make the repository unless it exists.
 
         Raises:
-            WeightzooError: it is to be private, but is public.
+            WeightzooError: it is to be private, but is public, or the Hub cannot be reached.
         """
+        try:
+            if cause := unreachable(self.id, self.kind):
+                raise HubUnreachable(f"{self.id} cannot be published: {cause}")
+        except RepositoryNotFoundError:
+            pass
         where = {"repo_id": self.id, "repo_type": self.kind}
         patiently(lambda: self.api.create_repo(**where, private=private or None, exist_ok=True))
         if private and not patiently(lambda: self.api.repo_info(**where)).private:

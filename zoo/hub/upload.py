@@ -16,7 +16,8 @@ from huggingface_hub.hf_api import RepoFile
 
 from zoo.errors import WeightzooError
 from zoo.files import PathLike
-from zoo.hub.client import ATTEMPTS, LOG_IN, hub_errors, is_passing, patiently, wait
+from zoo.hub.causes import LOG_IN
+from zoo.hub.client import ATTEMPTS, hub_errors, is_passing, patiently, wait
 from zoo.hub.local_files import LocalFile, check_limits, checked_file, file_of_bytes
 from zoo.hub.pairs import pairs_manifest
 from zoo.hub.repository import Repository, Sent
@@ -138,7 +139,7 @@ def _send(
             attempt, before = (0 if sent.commits > before else attempt + 1), sent.commits
             if attempt + 1 >= ATTEMPTS or not is_passing(error):
                 raise
-            wait(attempt)
+            wait(attempt, error)
 
 
 def _stale(
