@@ -6,13 +6,16 @@ from typing import Annotated
 import typer
 
 from cli.embedded import model_folder, zoo_folder
-from cli.output import JsonOption, OverwriteOption, cell, emit, quiet_progress
+from cli.output import JsonOption, OverwriteOption, cell, emit, note, quiet_progress
 
 
 def finetune(
     pairs: Annotated[
         Path,
-        typer.Option(help="Folder with source/ and target/, of side-by-side pictures, or a .tar of pairs."),
+        typer.Option(
+            help="Folder with source/ and target/ (or A/ and B/, before/ and after/, ...), of NAME.source.png and "
+            "NAME.target.png or of side-by-side pictures with the source on the left, or a .tar of these."
+        ),
     ],
     prompt: Annotated[list[str], typer.Option(help="What the edit does, in words; may be repeated.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write.")],
@@ -31,6 +34,9 @@ def finetune(
     test_pairs: Annotated[
         Path | None, typer.Option(help="Pairs to measure on; without it 20 % of --pairs are held out.")
     ] = None,
+    direction: Annotated[
+        str, typer.Option(help="source-to-target, or target-to-source to train the inverse of the edit.")
+    ] = "source-to-target",
     model: Annotated[Path | None, typer.Option(help="Weight generator; the embedded one by default.")] = None,
     data: Annotated[str | None, typer.Option(help="Zoo of that model; the embedded one by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of crops and batches.")] = 0,
@@ -77,7 +83,7 @@ def finetune(
     )
     origins = Origins(zoo=zoo_folder(data), model=model_folder(model), seed=seed)
     with fresh_folder(out) if overwrite else nullcontext(out) as folder:
-        summary = run(pairs, prompt, init, folder, origins, config, test_pairs)
+        summary = run(pairs, prompt, init, folder, origins, config, test_pairs, direction=direction, tell=note)
     first, last = summary["first"], summary["last"]
     held_out = ", ".join(summary["held_out"])
     lines = [

@@ -30,6 +30,11 @@ def emit(result: Any, as_json: bool, lines: Iterable[str] = ()) -> None:
         typer.echo(line)
 
 
+def note(line: str) -> None:
+    """Print a line on stderr that is no result: what something was taken for, or what was left out."""
+    typer.echo(line, err=True)
+
+
 def plain(value: Any) -> Any:
     """Turn dataclasses, paths and numpy scalars into what JSON can hold; NaN and infinity become null."""
     from zoo.config import to_dict

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from zoo.errors import WeightzooError
-from zoo.pairs import SUFFIXES, open_image, split_pairs
-from zoo.photo_file import PILLOW_ERRORS
+from zoo.pairs import split_pairs
+from zoo.photo_file import PILLOW_ERRORS, check_limits, open_image, reason_of
+from zoo.picture_files import SortedFiles, left_out_lines, list_files, sort_files
 
 PHOTOS = Path(__file__).parent / "photos"
 MAX_ENLARGEMENT = 2.0
@@ -59,10 +60,21 @@ def photo_paths(where: str | Path) -> list[Path]:
         raise WeightzooError(
             f"no folder of photographs at {folder}; give 'train', 'test' or an existing folder"
         )
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    listed = _sorted_files(folder)
+    paths = sorted(file.data for file in listed.pictures if isinstance(file.data, Path))
     if not paths:
-        raise WeightzooError(f"no photographs in {folder}; put {', '.join(SUFFIXES)} files there")
+        left_out = "".join(f" ({line})" for line in left_out_lines(listed.left_out))
+        raise WeightzooError(f"no photographs in {folder}{left_out}; put JPEG, PNG, WebP or TIFF files there")
     return paths
+
+
+def photos_left_out(where: str | Path) -> list[str]:
+    """One line for every reason why files of a folder of photographs are left out; none of an embedded split."""
+    return [] if where in ("train", "test") else left_out_lines(_sorted_files(Path(where)).left_out)
+
+
+def _sorted_files(folder: Path) -> SortedFiles:
+    return sort_files(list_files(folder))
 
 
 def load_photos(where: str | Path) -> list[Image.Image]:
@@ -167,6 +179,7 @@ def _upright_size(path: Path) -> tuple[int, int]:
     """Size of a photograph as :func:`_open` returns it, from its header where that tells."""
     with _naming(path):
         with Image.open(path) as image:
+            check_limits(path, image.size)
             if image.format == "TIFF":  # Pillow turns these by itself, some versions when they are opened
                 return open_image(path).size
             width, height = image.size
@@ -179,5 +192,4 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except (*PILLOW_ERRORS, Image.DecompressionBombError) as error:
-        reason = "no known format" if isinstance(error, UnidentifiedImageError) else error
-        raise WeightzooError(f"{path} is not a readable image ({reason}); remove or replace it") from error
+        raise WeightzooError(f"{path} is not a readable image ({reason_of(error)}); remove or replace it") from error

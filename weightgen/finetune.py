@@ -34,7 +34,8 @@ from zoo.config import to_dict
 from zoo.errors import WeightzooError
 from zoo.files import sha256_file, write_json, write_text
 from zoo.gans import gan_name
-from zoo.pairs import Pair, pairs_to_tensors, read_pairs, split_pairs
+from zoo.pair_layouts import DIRECTIONS
+from zoo.pairs import Pair, pairs_to_tensors, read_pair_set, split_pairs
 from zoo.peft_format import keep_base, save_peft
 from zoo.progress import bar
 from zoo.tensors import write_tensors
@@ -103,6 +104,8 @@ def finetune(
     config: FinetuneConfig | None = None,
     test_pairs: str | Path | None = None,
     on_row: OnRow | None = None,
+    direction: str = DIRECTIONS[0],
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Row:
     """Fine-tunes one concept on a folder of pairs and writes the result to `out_dir`.
 
@@ -111,6 +114,8 @@ def finetune(
         init: a name of `weightgen.inits.INITS` or a path.
         test_pairs: another folder to measure on; without it 20 % of `pairs`, chosen by name, are held out.
         on_row: called with each evaluation's row.
+        direction: which half of `pairs` and `test_pairs` is the source, one of `zoo.pair_layouts.DIRECTIONS`.
+        tell: called with each line about what the pairs were taken for, before the training.
 
     Returns:
         The content of `finetune.json`.
@@ -125,7 +130,9 @@ def finetune(
     if not wordings or not all(has_words(text) for text in wordings):
         raise WeightzooError('the prompt is empty; say what the edit does, e.g. "a charcoal drawing"')
     check_folder(out_dir, config.mode)
-    train, test, held_out = load_pairs(pairs, test_pairs)
+    train, test, held_out, read_as = load_pairs(pairs, test_pairs, direction)
+    for line in read_as:
+        tell(line)
     prepare(init, origins)
     rows: list[Row] = []
 
@@ -151,6 +158,8 @@ def finetune(
             "pairs": len(train),
             "test_pairs": [name for name, _, _ in test],
             "held_out": held_out,
+            "direction": direction,
+            "read_as": read_as,
             **account_of(done, config),
         }
         save_network(out_dir, done, config.mode, summary)
@@ -194,15 +203,22 @@ def check_folder(out_dir: Path, mode: str) -> None:
 
 
 def load_pairs(
-    pairs: str | Path, test_pairs: str | Path | None, fraction: float = 0.2
-) -> tuple[list[Pair], list[Pair], list[str]]:
-    """Training pairs, test pairs, and the names of those that were held out of the training folder."""
-    everything = read_pairs(pairs, minimum=1 if test_pairs else 2, max_short_side=1024)
+    pairs: str | Path, test_pairs: str | Path | None, direction: str = DIRECTIONS[0], fraction: float = 0.2
+) -> tuple[list[Pair], list[Pair], list[str], list[str]]:
+    """Training pairs, test pairs, the names of those that were held out, and lines about what was read as what."""
+    read = read_pair_set(pairs, minimum=1, max_short_side=1024, direction=direction)
+    everything, told = read.pairs, [f"{pairs}: {line}" for line in (read.taken_as, *read.notes)]
     if test_pairs is not None:
-        return everything, read_pairs(test_pairs, minimum=1, max_short_side=1024), []
-    names, held_out = split_pairs([name for name, _, _ in everything], fraction)
+        test = read_pair_set(test_pairs, minimum=1, max_short_side=1024, direction=direction)
+        told += [f"{test_pairs}: {line}" for line in (test.taken_as, *test.notes)]
+        return everything, test.pairs, [], told
+    if len(everything) == 1:
+        told.append(f"{pairs}: the only pair is trained on and measured on; give --test-pairs to measure on others")
+        return everything, everything, [], told
+    _, held_out = split_pairs([name for name, _, _ in everything], fraction)
     chosen = set(held_out)
-    return [p for p in everything if p[0] not in chosen], [p for p in everything if p[0] in chosen], held_out
+    train, test_part = ([pair for pair in everything if (pair[0] in chosen) == held] for held in (False, True))
+    return train, test_part, held_out, told
 
 
 def default_crops(pairs: Sequence[Pair], size: int) -> int:

@@ -22,7 +22,8 @@ from torch import Tensor
 from zoo.concepts import Concept, read_concepts
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json
-from zoo.pairs import decode_pair, find_pairs, pairs_to_tensors
+from zoo.pair_layouts import find_pairs
+from zoo.pairs import decode_pair, pairs_to_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,7 @@ class HeldOut:
             WeightzooError: there are fewer pairs than `count`.
         """
         folder = self.folders[concept_id] / part
-        files = sorted(find_pairs(folder), key=lambda pair: pair.name)
+        files = find_pairs(folder).files
         if count is not None and len(files) < count:
             raise WeightzooError(
                 f"{folder} holds {len(files)} pairs, {count} are needed; materialise the pairs again"
@@ -84,7 +85,7 @@ class HeldOut:
     def count(self, concept_id: str, part: str) -> int:
         """How many pairs a concept has, without reading them."""
         folder = self.folders[concept_id] / part
-        return len(find_pairs(folder)) if (folder / "source").is_dir() else 0
+        return len(find_pairs(folder).files) if (folder / "source").is_dir() else 0
 
     def stacked(self, ids: Sequence[str], part: str, size: int, count: int) -> tuple[Tensor, Tensor]:
         """The first `count` pairs of each of several concepts, [K, count, 3, size, size] each."""

@@ -23,7 +23,8 @@ from zoo.apply import apply_to_photo
 from zoo.concepts import Concept
 from zoo.files import PathLike, atomic_path, read_json
 from zoo.lora import merge, save_base
-from zoo.pairs import decode_pair, find_pairs
+from zoo.pair_layouts import find_pairs
+from zoo.pairs import decode_pair
 from zoo.progress import track
 
 SHOWN = ("base", "nearest", "kernel_ridge", "generated", "polished")
@@ -116,7 +117,7 @@ def photograph(bench: Bench, concept: Concept, folder: Path) -> tuple[Path, Path
     roots.append(bench.held_out.folders[concept.id] / "test")
     for root in roots:
         there = (root / "source").is_dir()
-        found = sorted(find_pairs(root), key=lambda pair: pair.name) if there else []
+        found = find_pairs(root).files if there else []
         if not found:
             continue
         # spread the photographs over the concepts

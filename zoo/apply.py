@@ -26,7 +26,16 @@ from zoo.files import PathLike, sha256_file
 from zoo.local_affine import fit_local_affine
 from zoo.lora import load_base, load_generator, merge
 from zoo.peft_format import find_base, is_peft, merge_peft, read_peft
-from zoo.photo_file import check_side, check_writable, is_picture, output_format, read_photo, write_photo
+from zoo.photo_file import (
+    Photo,
+    check_side,
+    check_writable,
+    is_picture,
+    off_white,
+    output_format,
+    read_photo,
+    write_photo,
+)
 
 DETAIL_SIDE = (
     512  # short side of the finest picture that the network sees; its long side has 4 times that at most
@@ -53,7 +62,7 @@ def apply_to_photo(weights: PathLike, photo: PathLike, out: PathLike, base: Path
     network = load_network(weights, base)
     source = read_photo(photo)
     check_writable(out, (source.pixels.shape[1], source.pixels.shape[0]))  # before the work, not after it
-    write_photo(out, edit_photo(network, source.pixels), source.alpha)
+    write_photo(out, edit_visible(network, source), source.alpha)
 
 
 def load_network(path: PathLike, base: PathLike | None = None) -> nn.Module:
@@ -79,6 +88,15 @@ def load_network(path: PathLike, base: PathLike | None = None) -> nn.Module:
     if base is not None and wanted.get("base_sha256", "") not in ("", sha256_file(file)):
         raise WeightzooError(f"{path} was made with another base than {file}; give the base that it names")
     return merge_peft(path, load_base(file))
+
+
+def edit_visible(network: nn.Module, photo: Photo) -> np.ndarray:
+    """Edits what a photograph shows on a white page, so that colours that its alpha hides reach nothing.
+
+    Returns:
+        uint8 [H, W, 3]; under the photograph's alpha it looks on a white page like the edit of what was seen there.
+    """
+    return off_white(edit_photo(network, np.asarray(photo.on_white())), photo.alpha)
 
 
 @torch.no_grad()

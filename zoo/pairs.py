@@ -1,216 +1,212 @@
-"""Source/target pairs from disk: folders, pix2pix side-by-side images, WebDataset shards.
+"""Source/target pairs from disk: read, checked, aligned, split and cut into training squares.
 
-:func:`read_pairs` finds out by itself which of the three ``path`` is:
+`zoo.pair_layouts` finds out how the pairs are laid out. Images come as sRGB, turned upright by their EXIF entry, with
+what is transparent on white. Sizes may differ between pairs; within one by `MOST_TRIMMED` pixels, which are cut off.
 
-- a folder with ``source/`` and ``target/`` whose images have equal names (the suffix may differ);
-- a folder of side-by-side images as in pix2pix: the left half is the source, the right half the target;
-- a WebDataset ``.tar`` (or a folder of them) with ``NAME.source.png`` and ``NAME.target.png`` members.
-
-Sizes may differ between pairs, never within one. Images come as sRGB, turned upright by their EXIF entry.
-
-    train, test = split_pairs([name for name, _, _ in pairs])
-    sources, targets = pairs_to_tensors(pairs, size=64, crops=8)
+    read = read_pair_set("my-pairs")         # .pairs, .taken_as, .notes: what the user should know
+    train, test = split_pairs([name for name, _, _ in read.pairs])
+    sources, targets = pairs_to_tensors(read.pairs, size=64, crops=8)
 """
 
 import hashlib
-import io
 import os
 import random
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from zoo.errors import WeightzooError
 from zoo.files import PathLike
-from zoo.photo_file import PILLOW_ERRORS, decode
+from zoo.pair_checks import RELATED, Likeness, edges, likeness, offset, set_likeness
+from zoo.pair_layouts import DIRECTIONS, PairFiles, find_pairs
+from zoo.photo_file import PILLOW_ERRORS, load_photo, reason_of
+from zoo.picture_files import counted, some
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 SMALLEST_CROP = 0.25  # of the short side; the largest crop is all of it
+MOST_TRIMMED = 2  # pixels by which the pictures of a pair may differ in width and in height
+CLEARLY_RELATED = 2 * RELATED  # from here on a single pair of two different pictures stands out
+SAME_NAME = "check that every source has its own target, under the same name"
 Pair = tuple[str, Image.Image, Image.Image]
+Note = tuple[str, str]  # what is to be said, and of which pair
 
 
 @dataclass(frozen=True)
-class PairFiles:
-    """One pair that is not decoded yet.
+class PairSet:
+    """Pairs, and what the user should know about how they were read.
 
     Attributes:
-        name: the pair's name, unique among its pairs.
-        source: label (for errors) and file or bytes of the source image.
-        target: the same for the target; ``None`` when ``source`` is a side-by-side image of both.
+        pairs: sorted by name.
+        taken_as: one line: how many there are, and what was taken for the source.
+        notes: one line for each thing that was left out, guessed, aligned or looks wrong.
     """
 
-    name: str
-    source: tuple[str, Path | bytes]
-    target: tuple[str, Path | bytes] | None
+    pairs: list[Pair]
+    taken_as: str
+    notes: list[str]
 
 
 def read_pairs(path: PathLike, minimum: int = 2, max_short_side: int | None = None) -> list[Pair]:
-    """Read all pairs under ``path``, sorted by name.
+    """Read the pairs of :func:`read_pair_set` without what there is to know about them."""
+    return read_pair_set(path, minimum, max_short_side).pairs
+
+
+def read_pair_set(
+    path: PathLike, minimum: int = 2, max_short_side: int | None = None, direction: str = DIRECTIONS[0]
+) -> PairSet:
+    """Read, check and align all pairs under ``path``.
 
     Args:
-        path: folder or ``.tar`` file, see the module.
+        path: folder or ``.tar`` file, see `zoo.pair_layouts`.
         minimum: how many pairs there must be.
         max_short_side: larger images are scaled down to this short side (pixels), to save memory.
+        direction: one of `zoo.pair_layouts.DIRECTIONS`.
 
     Returns:
         ``(name, source, target)`` for every pair: RGB images of one size.
 
     Raises:
-        WeightzooError: naming the pair or file that is wrong, and what to do.
+        WeightzooError: naming the pair or file that is wrong, and what to do; side-by-side pictures whose halves show
+            different things are refused as well.
     """
-    files = sorted(find_pairs(Path(path)), key=lambda pair: pair.name)
-    if len(files) < minimum:
-        raise WeightzooError(f"{path} holds {len(files)} pair(s), at least {minimum} are needed; add pairs")
-    return [decode_pair(pair, max_short_side) for pair in files]
+    found = find_pairs(Path(path), direction)
+    if len(found.files) < minimum:
+        needed = f"at least {minimum} are needed; add pairs"
+        raise WeightzooError(f"{path} holds {counted(len(found.files), 'pair')}, {needed}")
+    pairs, notes = [], []
+    for files in found.files:
+        pair, said = _decode(files, max_short_side, align=True)
+        pairs.append(pair)
+        notes += said
+    alike = set_likeness([(source, target) for _, source, target in pairs])
+    if alike and any(files.target is None for files in found.files):
+        _refuse_unrelated_halves(path, alike)
+    doubts = _unrelated(pairs, alike) if alike else []
+    return PairSet(pairs, found.taken_as, [*found.left_out, *_by_text(notes), *doubts])
 
 
-def find_pairs(path: Path) -> list[PairFiles]:
-    """List the pairs under ``path`` without decoding them."""
-    if not path.exists():
-        raise WeightzooError(f"{path} does not exist; give a folder with source/ and target/, or a .tar file")
-    if path.is_file():
-        if path.suffix != ".tar":
-            raise WeightzooError(f"{path} is neither a folder nor a .tar file; give one of these")
-        return list(_tar_pairs([path]))
-    halves = [name for name in ("source", "target") if (path / name).is_dir()]
-    if len(halves) == 2:
-        return list(_folder_pairs(path))
-    if halves:
-        missing = "target" if halves == ["source"] else "source"
-        raise WeightzooError(f"{path} has {halves[0]}/ but no {missing}/; add the folder {missing}/")
-    if tars := sorted(path.glob("*.tar")):
-        return list(_tar_pairs(tars))
-    if images := _images(path):
-        return [PairFiles(name, (str(file), file), None) for name, file in images.items()]
-    inner = sorted(child.name for child in path.iterdir() if child.is_dir())[:3]
-    hint = f"; is it one of its folders ({', '.join(inner)})?" if inner else "; check the path"
-    raise WeightzooError(
-        f"{path} has neither source/ and target/ folders, side-by-side images nor .tar files{hint}"
-    )
-
-
-def _folder_pairs(path: Path) -> Iterator[PairFiles]:
-    sources, targets = _images(path / "source"), _images(path / "target")
-    for have, lack, images, others in (
-        ("source", "target", sources, targets),
-        ("target", "source", targets, sources),
-    ):
-        if alone := sorted(images.keys() - others.keys()):
-            more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
-            raise WeightzooError(
-                f"{path}: {', '.join(alone[:3])}{more} in {have}/ but not in {lack}/; "
-                "give both files of a pair the same name"
-            )
-    for name, file in sources.items():
-        yield PairFiles(name, (str(file), file), (str(targets[name]), targets[name]))
-
-
-def _images(folder: Path) -> dict[str, Path]:
-    """The images of a folder by stem, sorted. Hidden files and other suffixes are ignored."""
-    images: dict[str, Path] = {}
-    for file in sorted(folder.iterdir()):
-        if file.name.startswith(".") or file.suffix.lower() not in SUFFIXES:
-            continue
-        if file.stem in images:
-            raise WeightzooError(f"{folder} has {images[file.stem].name} and {file.name}; keep one of them")
-        images[file.stem] = file
-    return images
-
-
-def _tar_pairs(tars: Sequence[Path]) -> Iterator[PairFiles]:
-    from webdataset.tariterators import group_by_keys, tar_file_expander
-
-    seen: dict[str, Path] = {}
-    for tar in tars:
-        try:
-            with open(tar, "rb") as stream:
-                _check_end(stream)
-                members = tar_file_expander([{"url": str(tar), "stream": stream}])
-                samples: list[dict[str, Any]] = list(group_by_keys(members))
-        except Exception as error:  # webdataset passes on whatever the tar reader raises
-            reason = str((*error.args, error)[0]).split(" @ ")[0]
-            raise WeightzooError(
-                f"{tar} is not a readable WebDataset tar ({reason}); restore or remake it"
-            ) from None
-        for sample in samples:
-            name = str(sample["__key__"])
-            if name in seen:
-                raise WeightzooError(f"pair {name} is in {seen[name].name} and {tar.name}; rename one")
-            seen[name] = tar
-            yield PairFiles(name, _member(tar, name, sample, "source"), _member(tar, name, sample, "target"))
-
-
-def _check_end(stream: BinaryIO) -> None:
-    """Every complete tar ends with two empty blocks; without this a cut one reads as a shorter one."""
-    stream.seek(-min(1024, stream.seek(0, os.SEEK_END)), os.SEEK_END)
-    if stream.read() != bytes(1024):
-        raise ValueError("its end is missing")
-    stream.seek(0)
-
-
-def _member(tar: Path, name: str, sample: dict[str, Any], half: str) -> tuple[str, bytes]:
-    for key, data in sample.items():
-        if key.startswith(f"{half}.") and f".{key.rsplit('.', 1)[-1]}".lower() in SUFFIXES:
-            return f"{tar}:{name}.{key}", data
-    raise WeightzooError(
-        f"{tar}: pair {name} has no {half} image; add {name}.{half}.png (names without dots)"
-    )
-
-
-def decode_pair(pair: PairFiles, max_short_side: int | None = None) -> Pair:
+def decode_pair(pair: PairFiles, max_short_side: int | None = None, align: bool = False) -> Pair:
     """Read the images of one pair.
+
+    Args:
+        pair: its files.
+        max_short_side: see :func:`read_pair_set`.
+        align: cut both to what they share where the target is shifted, as :func:`read_pair_set` does.
 
     Raises:
         WeightzooError: one is not readable, or they differ in size.
     """
-    source = _open_image(*pair.source)
+    return _decode(pair, max_short_side, align)[0]
+
+
+def _decode(pair: PairFiles, max_short_side: int | None, align: bool) -> tuple[Pair, list[Note]]:
+    source, notes = _open_image(*pair.source)
     if pair.target is None:
-        if source.width % 2:
-            raise WeightzooError(
-                f"{pair.source[0]} is {source.width} pixels wide; a side-by-side image has an even width "
-                "(source on the left, target on the right)"
-            )
-        middle = source.width // 2
-        target = source.crop((middle, 0, source.width, source.height))
-        source = source.crop((0, 0, middle, source.height))
+        source, target = _halves(pair, source)
     else:
-        target = _open_image(*pair.target)
+        target, more = _open_image(*pair.target)
+        notes += more
     if source.size != target.size:
-        raise WeightzooError(
-            f"pair {pair.name}: the source is {_size(source)} pixels, the target {_size(target)}; "
-            "both must have one size"
-        )
+        source, target = _trimmed(pair.name, source, target)
+        notes.append(("the pictures differ by a pixel or two in size; what one lacks was cut off the other", pair.name))
     if max_short_side and min(source.size) > max_short_side:
         scale = max_short_side / min(source.size)
         size = (round(source.width * scale), round(source.height * scale))
         source, target = (image.resize(size, Image.Resampling.LANCZOS) for image in (source, target))
-    return pair.name, source, target
+    right, down = offset(source, target) if align else (0, 0)
+    if right or down:
+        source, target = _aligned(source, target, right, down)
+        notes.append(("the target is shifted against the source; both were cut to what they share", pair.name))
+    return (pair.name, source, target), notes
+
+
+def _halves(pair: PairFiles, sheet: Image.Image) -> tuple[Image.Image, Image.Image]:
+    if sheet.width % 2:
+        raise WeightzooError(
+            f"{pair.source[0]} is {sheet.width} pixels wide; a side-by-side image has an even width "
+            "(source on the left, target on the right)"
+        )
+    middle = sheet.width // 2
+    left = sheet.crop((0, 0, middle, sheet.height))
+    right = sheet.crop((middle, 0, sheet.width, sheet.height))
+    return (right, left) if pair.reverse else (left, right)
+
+
+def _trimmed(name: str, source: Image.Image, target: Image.Image) -> tuple[Image.Image, Image.Image]:
+    """Both pictures at the smaller width and height.
+
+    Raises:
+        WeightzooError: they differ by more than `MOST_TRIMMED`.
+    """
+    width, height = min(source.width, target.width), min(source.height, target.height)
+    if max(abs(source.width - target.width), abs(source.height - target.height)) > MOST_TRIMMED:
+        raise WeightzooError(
+            f"pair {name}: the source is {_size(source)} pixels, the target {_size(target)}; "
+            "both must have one size"
+        )
+    return source.crop((0, 0, width, height)), target.crop((0, 0, width, height))
+
+
+def _aligned(source: Image.Image, target: Image.Image, right: int, down: int) -> tuple[Image.Image, Image.Image]:
+    """The part that both pictures show, when the target is shifted by so many pixels."""
+    width, height = source.width - abs(right), source.height - abs(down)
+    corners = (max(0, -right), max(0, -down)), (max(0, right), max(0, down))
+    source, target = (
+        image.crop((left, top, left + width, top + height))
+        for image, (left, top) in zip((source, target), corners, strict=True)
+    )
+    return source, target
+
+
+def _refuse_unrelated_halves(path: PathLike, found: Likeness) -> None:
+    if not found.is_related():
+        raise WeightzooError(
+            f"{path} holds pictures whose left and right halves show different things, so they are no side-by-side "
+            "pairs; put the sources into a folder source/ and the targets into target/, with equal names"
+        )
+
+
+def _unrelated(pairs: Sequence[Pair], found: Likeness) -> list[str]:
+    """A warning about pairs whose pictures have nothing in common: all of them, or some among sound ones."""
+    if not found.is_related():
+        which = f"most of {counted(len(pairs), 'pair')} have" if len(pairs) > 1 else f"pair {pairs[0][0]} have"
+        return [f"warning: source and target of {which} nothing in common; {SAME_NAME}"]
+    if found.own - found.chance < CLEARLY_RELATED:
+        return []  # an edit that leaves few edges: no pair stands out
+    maps = [(name, edges(source), edges(target)) for name, source, target in pairs]
+    apart = [name for name, a, b in maps if a is not None and b is not None and likeness(a, b) < RELATED]
+    if not apart:
+        return []
+    verb = "has" if len(apart) == 1 else "have"
+    return [
+        f"warning: source and target of {len(apart)} of {counted(len(pairs), 'pair')} {verb} nothing in common: "
+        f"{some(apart)}; {SAME_NAME}"
+    ]
+
+
+def _by_text(notes: Sequence[Note]) -> list[str]:
+    """One line for everything that is to be said, with the pairs or files that it is said of."""
+    names: dict[str, list[str]] = {}
+    for text, name in notes:
+        names.setdefault(text, []).append(name)
+    return [f"{text}: {some(of)}" for text, of in names.items()]
 
 
 def _size(image: Image.Image) -> str:
     return f"{image.width}x{image.height}"
 
 
-def _open_image(label: str, data: Path | bytes) -> Image.Image:
+def _open_image(label: str, data: Path | bytes) -> tuple[Image.Image, list[Note]]:
     try:
-        return open_image(data)
+        photo = load_photo(data, label)
     except (*PILLOW_ERRORS, Image.DecompressionBombError) as error:
-        reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-        raise WeightzooError(f"cannot read the image {label} ({reason}); replace or remove it") from None
-
-
-def open_image(data: PathLike | bytes) -> Image.Image:
-    """Open one image as sRGB, upright by its EXIF entry, transparency on white. Raises what Pillow raises."""
-    with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
-        image.load()
-        return decode(ImageOps.exif_transpose(image)).on_white()
+        raise WeightzooError(f"cannot read the image {label} ({reason_of(error)}); replace or remove it") from None
+    return photo.on_white(), [(note, label) for note in photo.notes]
 
 
 def split_pairs(names: Sequence[str], fraction: float = 0.2) -> tuple[list[str], list[str]]:
@@ -219,7 +215,7 @@ def split_pairs(names: Sequence[str], fraction: float = 0.2) -> tuple[list[str],
     The order of ``names`` does not matter; both lists are sorted. At least one name is on each side.
     """
     if len(names) < 2:
-        raise WeightzooError(f"{len(names)} pair(s) cannot be split; give at least 2, one to test on")
+        raise WeightzooError(f"{counted(len(names), 'pair')} cannot be split; give at least 2, one to test on")
     if len(set(names)) < len(names):
         raise WeightzooError("two pairs have the same name; rename one")
     ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())

@@ -1,8 +1,9 @@
 """The pairs teacher: a team's own before/after pictures, one folder per concept.
 
-    DIR/<concept_id>/source/*.png   DIR/<concept_id>/target/*.png     (or any form that `zoo.pairs` reads)
+    DIR/<concept_id>/source/*.png   DIR/<concept_id>/target/*.png     (or any layout of `zoo.pair_layouts`)
 
-Nothing is edited: every concept brings its own photographs. One pair in five is kept to measure on.
+Nothing is edited: every concept brings its own photographs. One pair in five is kept to measure on. Pairs are
+aligned as those of `weightzoo finetune` are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from torch import Tensor
 
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
-from zoo.pairs import decode_pair, find_pairs, pairs_to_tensors, split_pairs
+from zoo.pair_layouts import DIRECTIONS, FoundPairs, find_pairs
+from zoo.pairs import decode_pair, pairs_to_tensors, split_pairs
+from zoo.picture_files import counted
 
 MAX_SHORT_SIDE = 1024
 LEAST_PAIRS = 2
@@ -27,8 +30,9 @@ class PairsTeacher:
     licence = "the pictures' own"
     expensive = False
 
-    def __init__(self, folder: str = "pairs") -> None:
+    def __init__(self, folder: str = "pairs", direction: str = DIRECTIONS[0]) -> None:
         self.folder = Path(folder)
+        self.direction = direction
 
     def prepare(self, device: str) -> None:
         """Raise WeightzooError when the folder of all pairs is missing."""
@@ -40,11 +44,21 @@ class PairsTeacher:
     def refusal(self, concept: Concept) -> str | None:
         """Why there are no usable pairs for `concept`; None when there are."""
         try:
-            count = len(find_pairs(self.folder / concept.id))
+            count = len(self._find(concept).files)
         except WeightzooError as error:
             return str(error).replace(f"{self.folder}/", "")  # the reason is published
-        few = f"{concept.id} holds {count} pair(s); give at least {LEAST_PAIRS}"
+        few = f"{concept.id} holds {counted(count, 'pair')}; give at least {LEAST_PAIRS}"
         return few if count < LEAST_PAIRS else None
+
+    def notes(self, concept: Concept) -> list[str]:
+        """What the pairs of `concept` are taken for and what is left out of them; nothing when it is refused."""
+        if self.refusal(concept):
+            return []
+        found = self._find(concept)
+        return [f"{concept.id}: {line}" for line in (found.taken_as, *found.left_out)]
+
+    def _find(self, concept: Concept) -> FoundPairs:
+        return find_pairs(self.folder / concept.id, self.direction)
 
     def files(self, concept: Concept) -> dict[str, Path]:
         """Every file of the concept's folder, by its path in it; none when there is no folder."""
@@ -66,12 +80,12 @@ class PairsTeacher:
         Raises:
             WeightzooError: no readable pairs.
         """
-        files = {pair.name: pair for pair in find_pairs(self.folder / concept.id)}
+        files = {pair.name: pair for pair in self._find(concept).files}
         names = split_pairs(list(files))[0 if part == "train" else 1][:count]
         per_pair = -(-count // len(names))
         # one pair at a time is decoded: hundreds at their full size would fill the memory
         cut = [
-            pairs_to_tensors([decode_pair(files[name], MAX_SHORT_SIDE)], size, per_pair, seed)
+            pairs_to_tensors([decode_pair(files[name], MAX_SHORT_SIDE, align=True)], size, per_pair, seed)
             for name in names
         ]
         sources, targets = (torch.cat(images) for images in zip(*cut, strict=True))

@@ -137,7 +137,8 @@ def test_only_the_pairs_that_are_asked_for_are_decoded(tmp_path, monkeypatch):
     expected = pairs_to_tensors([pair for pair in every if pair[0] in names][:3], 16, 1, seed=0)
     decoded = []
     monkeypatch.setattr(
-        "pipeline.teachers.pairs.decode_pair", lambda pair, side: decoded.append(pair.name) or decode_pair(pair, side)
+        "pipeline.teachers.pairs.decode_pair",
+        lambda pair, *options, **more: decoded.append(pair.name) or decode_pair(pair, *options, **more),
     )
     found = PairsTeacher(str(tmp_path)).pairs(concept, "train", 3, 16, seed=0)
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
@@ -154,7 +155,7 @@ def test_a_zoo_of_own_pairs(micro, tmp_path):
         build(tmp_path / "run", config, concepts_of("one", "few", "two", "absent"))
     assert verify_run(tmp_path / "run") == []
     reasons = {row["concept_id"]: row["reason"] for row in read_rejected(tmp_path / "run")}
-    assert "holds 1 pair(s); give at least 2" in reasons["few"]
+    assert "holds 1 pair; give at least 2" in reasons["few"]
     assert "does not exist" in reasons["absent"] and len(reasons) == 2
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline import sources
 from pipeline.sources import PHOTOS, attribution, crops, load_photos, photo_paths, read_photos
 from zoo.errors import WeightzooError
-from zoo.pairs import open_image
+from zoo.photo_file import open_image
 
 
 def test_every_embedded_photograph_has_an_attribution_and_its_own_split() -> None:

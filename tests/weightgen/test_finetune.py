@@ -105,7 +105,7 @@ def test_full_fine_tuning_end_to_end(origins, world, tmp_path):
     assert summary["held_out"] == summary["test_pairs"] and len(summary["held_out"]) == 1
     assert summary == json.loads((tmp_path / "finetune.json").read_text())
     generator = load_generator(tmp_path)
-    train, test, _ = load_pairs(world[2], None)
+    train, test, *_ = load_pairs(world[2], None)
     assert len(train) == 5
     source, target = pairs_to_tensors(test, 16)
     with torch.no_grad():
@@ -216,7 +216,7 @@ def test_ctrl_c_leaves_the_network_as_it_is_then(origins, world, tmp_path, hears
     assert [row["step"] for row in rows(tmp_path)] == [0, 10, 11]
     assert json.loads((tmp_path / "finetune.json").read_text())["steps"] == 11
     start = make_start(str(tmp_path), [["dusk"]], origins, mode)
-    _, test, _ = load_pairs(world[2], None)
+    _, test, *_ = load_pairs(world[2], None)
     source, target = pairs_to_tensors(test, 16)
     with torch.no_grad():
         made = run_generators(start.generator, start.params, source).clamp(0, 1)

@@ -10,7 +10,8 @@ from tests.zoo.inception_reference import Inception
 from zoo import features as features_module
 from zoo.errors import WeightzooError
 from zoo.features import FEATURE_NETWORKS, EfficientNetLite0, load_features, read_efficientnet
-from zoo.pairs import open_image, pairs_to_tensors
+from zoo.pairs import pairs_to_tensors
+from zoo.photo_file import open_image
 
 PHOTOS = Path(__file__).parents[1] / "external" / "photos"
 DAISY, COCKER_SPANIEL = 985, 219

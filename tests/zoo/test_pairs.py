@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from zoo.errors import WeightzooError
-from zoo.pairs import open_image, pairs_to_tensors, read_pairs, split_pairs, write_pairs
+from zoo.pairs import pairs_to_tensors, read_pairs, split_pairs, write_pairs
+from zoo.photo_file import open_image
 
 NAMES = ["a", "b", "c"]
 
@@ -181,15 +182,15 @@ def some_file(folder, path):
     [
         (unequal_names, r"u, v, x and 2 more in source/ but not in target/"),
         (unequal_sizes, r"pair b: the source is 12x8 pixels, the target 9x8"),
-        (not_an_image, r"source/b.png \(not an image\); replace"),
+        (not_an_image, r"source/b.png \(no picture, .*\); replace"),
         (truncated_image, r"cannot read the image .*source/b.png"),
         (no_target_folder, r"has source/ but no target/"),
-        (two_of_one_name, r"has a.jpg and a.png; keep one"),
-        (one_pair, r"holds 1 pair\(s\), at least 2 are needed"),
+        (two_of_one_name, r"has source/a.jpg and source/a.png for one picture; keep one"),
+        (one_pair, r"holds 1 pair, at least 2 are needed"),
         (odd_width, r"a.png is 9 pixels wide"),
-        (broken_tar, r"pairs.tar is not a readable WebDataset tar"),
-        (truncated_tar, r"pairs.tar is not a readable WebDataset tar \(its end is missing\); restore"),
-        (tar_without_target, r"pair a has no target image"),
+        (broken_tar, r"pairs.tar is not a readable tar"),
+        (truncated_tar, r"pairs.tar is not a readable tar \(its end is missing\); restore"),
+        (tar_without_target, r"pairs.tar: a in NAME.source but not in NAME.target"),
         (one_level_up, r"neither source/ and target/ .*one of its folders \(pairs\)"),
         (absent, r"does not exist"),
         (some_file, r"neither a folder nor a .tar"),

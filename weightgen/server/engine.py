@@ -32,7 +32,7 @@ from weightgen.server.members import Members
 from weightgen.server.schemas import Recipe
 from weightgen.starts import find_best
 from weightgen.text import MAX_LENGTH, load_text_encoder
-from zoo.apply import edit_photo, load_network
+from zoo.apply import edit_visible, load_network
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, sha256_file
 from zoo.lora import Adapter, load_base, merge
@@ -147,7 +147,7 @@ class Engine:
 
     def edit(self, network: nn.Module, photo: Photo) -> np.ndarray:
         """uint8 [H, W, 3] of the photograph's size."""
-        return edit_photo(network, photo.pixels)
+        return edit_visible(network, photo)
 
     def safetensors(self, adapter: Mapping[str, Tensor], about: Mapping[str, str]) -> bytes:
         """One file of the adapter's tensors; `about` is its metadata, with the base's hash."""

@@ -7,13 +7,13 @@ upload that is larger than 1 MB the framework keeps the bytes in a temporary fil
 from __future__ import annotations
 
 import io
-import warnings
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from weightgen.server.problems import Problem
-from zoo.photo_file import PILLOW_ERRORS, Photo, check_side, decode
+from zoo.files import PathLike
+from zoo.photo_file import PILLOW_ERRORS, Photo, check_side, load_photo
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
 PNG_LEVEL = 2  # of 9: a large photograph is written in a moment
@@ -28,15 +28,14 @@ def read_upload(data: bytes, most_bytes: int, most_pixels: int, what: str = "the
     """
     if len(data) > most_bytes:
         raise Problem(413, f"{what} has {len(data):,} bytes, the limit is {most_bytes:,}; reduce it first")
+
+    def check(what: PathLike, size: tuple[int, int]) -> None:
+        if size[0] * size[1] > most_pixels:
+            raise too_large(str(what), most_pixels, f"{size[0]}x{size[1]} pixels")
+        check_side(what, size)
+
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit stands below
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                if image.width * image.height > most_pixels:
-                    raise too_large(what, most_pixels, f"{image.width}x{image.height} pixels")
-                check_side(what, image.size)
-                image.load()
-                return decode(ImageOps.exif_transpose(image))
+        return load_photo(data, what, check, FORMATS)
     except Image.DecompressionBombError:
         raise too_large(what, most_pixels, "far too many pixels") from None
     except UnidentifiedImageError:

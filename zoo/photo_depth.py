@@ -1,0 +1,105 @@
+"""Eight bits from pictures that have more: whole numbers of up to 16 bits, and floating-point numbers.
+
+    values, note = to_8_bits(grey, declared_white(image))       # of Pillow's modes I, I;16 and F
+    image, note = widen(high, low)                              # of 16-bit colours, both halves of every number
+
+Cameras and microscopes write 10 or 12 bits into files of 16, and most programs show these nearly black. What the file
+itself says about its white is used first. Without that, a picture whose brightest value needs 12 bits at most is
+taken to have no more, and the note says so.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+from PIL import Image
+
+WHITE = 65_535
+GUESSED_BITS = (8, 10, 12)
+DARK_HIGH_BYTE = 16  # 12 bits end below it
+BITS_PER_SAMPLE, MAX_SAMPLE_VALUE = 258, 281  # TIFF tags
+BRIGHTEST_UNIT_FLOAT = 1.5  # sharpening and resizing overshoot 1; a picture of 0 to 255 is brighter than this
+
+
+def declared_white(image: Image.Image) -> int | None:
+    """Return the number that means white in a TIFF of whole numbers, where the file itself says so."""
+    tags = getattr(image, "tag_v2", {})
+    if MAX_SAMPLE_VALUE in tags:
+        value = tags[MAX_SAMPLE_VALUE]
+        return int(max(value) if isinstance(value, tuple) else value) or None
+    bits = max(tags.get(BITS_PER_SAMPLE, (0,)))
+    return 2**bits - 1 if 8 < bits < 16 else None
+
+
+def to_8_bits(image: Image.Image, declared: int | None = None) -> tuple[np.ndarray, str | None]:
+    """Return the grey values of a picture in Pillow's modes I, I;16 or F as uint8 [H, W], and what was guessed.
+
+    Raises:
+        ValueError: numbers in no range that pictures use.
+    """
+    values = np.asarray(image)
+    if image.mode == "F":
+        return _from_floats(values)
+    white, note = _white(values, declared)
+    return _scaled(values, white), note
+
+
+def widen(high: Image.Image, low: np.ndarray) -> tuple[Image.Image, str | None]:
+    """Return an 8-bit picture from both bytes of every 16-bit number, if it needs no more than 12 bits of them.
+
+    Args:
+        high: what Pillow reads of a 16-bit picture in colour, which is the upper byte of every number.
+        low: the lower bytes, uint8 [H, W, C].
+    """
+    values = np.asarray(high).astype(np.uint16) << 8 | low
+    colours = values[..., :3] if high.mode in ("RGBA", "RGBX") else values
+    white, note = _white(colours, None)
+    if white == WHITE:
+        return high, None
+    pixels = np.asarray(high).copy()
+    if values.max() <= white:  # an alpha channel may have all 16 bits
+        colours = values
+    pixels[..., : colours.shape[-1]] = _scaled(colours, white)
+    narrow = Image.fromarray(pixels, high.mode) if high.mode == "CMYK" else Image.fromarray(pixels)
+    narrow.info = dict(high.info)
+    return narrow, note
+
+
+def low_bytes_mode(raw_mode: str) -> str | None:
+    """Return the raw mode that makes Pillow read the lower byte of every number; None for 8-bit pictures."""
+    if raw_mode == "LA;16B":
+        return "RGBA"  # grey, grey's lower byte, alpha, alpha's lower byte
+    kind, _, order = raw_mode.partition(";16")
+    if kind not in ("RGB", "RGBA", "RGBX", "CMYK") or order not in ("B", "L", "N"):
+        return None
+    lower_first = order == "L" or (order == "N" and sys.byteorder == "little")
+    return f"{kind};16{'B' if lower_first else 'L'}"
+
+
+def _from_floats(values: np.ndarray) -> tuple[np.ndarray, str | None]:
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite((low, high)).all():
+        raise ValueError("its numbers are not all finite")
+    if low >= -BRIGHTEST_UNIT_FLOAT / 3 and high <= BRIGHTEST_UNIT_FLOAT:
+        return _scaled(values.astype(np.float64), 1), None
+    if low >= -1 and high <= 256:
+        return _scaled(values.astype(np.float64), 255), "its floating-point numbers are taken as 0 to 255"
+    raise ValueError(f"its numbers run from {low:g} to {high:g}, neither 0 to 1 nor 0 to 255")
+
+
+def _white(values: np.ndarray, declared: int | None) -> tuple[int, str | None]:
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > WHITE:
+        raise ValueError(f"its numbers run from {low} to {high}, which is no picture of 16 bits")
+    if declared is not None and high <= declared:
+        return declared, None
+    # what was brought to 16 bits from fewer is a multiple of 16 or 257: then it is dark, not narrow
+    if high >= 2 ** GUESSED_BITS[-1] or not (values % 16).any() or not (values % 257).any():
+        return WHITE, None
+    bits = next(bits for bits in GUESSED_BITS if high < 2**bits)
+    return 2**bits - 1, f"taken as {bits} bits in a 16-bit file, as no value is above {high}"
+
+
+def _scaled(values: np.ndarray, white: int) -> np.ndarray:
+    return np.rint((values * (255.0 / white)).clip(0, 255)).astype(np.uint8)
