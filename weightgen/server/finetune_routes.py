@@ -21,6 +21,7 @@ from weightgen.server.photos import read_upload
 from weightgen.server.problems import Problem
 from weightgen.server.routes import BINARY, PROBLEMS, House, services
 from weightgen.server.schemas import EXAMPLE_PROMPT, JobEvent, JobStarted, Prompt
+from zoo.picture_files import nfc
 
 FEWEST_PAIRS = 2  # one to train on, one to test on
 PAIR_SIDES = (512, 1024)  # pixels of the short and the long side that are kept of a pair
@@ -145,7 +146,7 @@ def match_pairs(
 
 
 def stem(file: UploadFile) -> str:
-    return PurePosixPath((file.filename or "").replace("\\", "/")).stem
+    return nfc(PurePosixPath((file.filename or "").replace("\\", "/")).stem)
 
 
 def decode_pairs(
