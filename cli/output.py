@@ -31,7 +31,7 @@ def emit(result: Any, as_json: bool, lines: Iterable[str] = ()) -> None:
 
 
 def note(line: str) -> None:
-    """Print a line on stderr that is no result: what something was taken for, or what was left out."""
+    """Print a line on stderr that is neither a result nor a warning: what something was taken for."""
     typer.echo(line, err=True)
 
 

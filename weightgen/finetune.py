@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from weightgen.optimizing import pick_device
 from weightgen.prompt_notes import has_words
 from weightgen.stopping import stop_between_steps
 from zoo.config import to_dict
-from zoo.errors import WeightzooError
+from zoo.errors import WeightzooError, WeightzooWarning
 from zoo.files import sha256_file, write_json, write_text
 from zoo.gans import gan_name
 from zoo.pair_layouts import DIRECTIONS
@@ -95,6 +96,24 @@ class Finetuned:
     init_seconds: float
 
 
+@dataclass(frozen=True)
+class LoadedPairs:
+    """A user's pairs.
+
+    Attributes:
+        train, test: the pairs to train on and to measure on.
+        held_out: names of those that were held out of the training folder.
+        read_as: for each folder a line that says what was taken for the source.
+        notes: a line for everything that was left out, guessed, aligned or looks wrong.
+    """
+
+    train: list[Pair]
+    test: list[Pair]
+    held_out: list[str]
+    read_as: list[str]
+    notes: list[str]
+
+
 def finetune(
     pairs: str | Path,
     prompt: str | Sequence[str],
@@ -115,7 +134,7 @@ def finetune(
         test_pairs: another folder to measure on; without it 20 % of `pairs`, chosen by name, are held out.
         on_row: called with each evaluation's row.
         direction: which half of `pairs` and `test_pairs` is the source, one of `zoo.pair_layouts.DIRECTIONS`.
-        tell: called with each line about what the pairs were taken for, before the training.
+        tell: called with each line that says what the pairs were taken for, before the training.
 
     Returns:
         The content of `finetune.json`.
@@ -130,9 +149,12 @@ def finetune(
     if not wordings or not all(has_words(text) for text in wordings):
         raise WeightzooError('the prompt is empty; say what the edit does, e.g. "a charcoal drawing"')
     check_folder(out_dir, config.mode)
-    train, test, held_out, read_as = load_pairs(pairs, test_pairs, direction)
-    for line in read_as:
+    loaded = load_pairs(pairs, test_pairs, direction)
+    for line in loaded.read_as:
         tell(line)
+    for line in loaded.notes:
+        warnings.warn(line, WeightzooWarning, stacklevel=2)
+    train, test = loaded.train, loaded.test
     prepare(init, origins)
     rows: list[Row] = []
 
@@ -157,9 +179,10 @@ def finetune(
             "init": init,
             "pairs": len(train),
             "test_pairs": [name for name, _, _ in test],
-            "held_out": held_out,
+            "held_out": loaded.held_out,
             "direction": direction,
-            "read_as": read_as,
+            "read_as": loaded.read_as,
+            "notes": loaded.notes,
             **account_of(done, config),
         }
         save_network(out_dir, done, config.mode, summary)
@@ -204,21 +227,22 @@ def check_folder(out_dir: Path, mode: str) -> None:
 
 def load_pairs(
     pairs: str | Path, test_pairs: str | Path | None, direction: str = DIRECTIONS[0], fraction: float = 0.2
-) -> tuple[list[Pair], list[Pair], list[str], list[str]]:
-    """Training pairs, test pairs, the names of those that were held out, and lines about what was read as what."""
+) -> LoadedPairs:
+    """Reads the pairs to train on and those to measure on; without a folder for these some are held out."""
     read = read_pair_set(pairs, minimum=1, max_short_side=1024, direction=direction)
-    everything, told = read.pairs, [f"{pairs}: {line}" for line in (read.taken_as, *read.notes)]
+    everything, read_as = read.pairs, [f"{pairs}: {read.taken_as}"]
+    notes = [f"{pairs}: {line}" for line in read.notes]
     if test_pairs is not None:
         test = read_pair_set(test_pairs, minimum=1, max_short_side=1024, direction=direction)
-        told += [f"{test_pairs}: {line}" for line in (test.taken_as, *test.notes)]
-        return everything, test.pairs, [], told
+        notes += [f"{test_pairs}: {line}" for line in test.notes]
+        return LoadedPairs(everything, test.pairs, [], [*read_as, f"{test_pairs}: {test.taken_as}"], notes)
     if len(everything) == 1:
-        told.append(f"{pairs}: the only pair is trained on and measured on; give --test-pairs to measure on others")
-        return everything, everything, [], told
+        notes.append(f"{pairs}: the only pair is measured on as well; give --test-pairs to measure on others")
+        return LoadedPairs(everything, everything, [], read_as, notes)
     _, held_out = split_pairs([name for name, _, _ in everything], fraction)
     chosen = set(held_out)
     train, test_part = ([pair for pair in everything if (pair[0] in chosen) == held] for held in (False, True))
-    return train, test_part, held_out, told
+    return LoadedPairs(train, test_part, held_out, read_as, notes)
 
 
 def default_crops(pairs: Sequence[Pair], size: int) -> int:

@@ -175,7 +175,7 @@ def _unrelated(pairs: Sequence[Pair], found: Likeness) -> list[str]:
     """A warning about pairs whose pictures have nothing in common: all of them, or some among sound ones."""
     if not found.is_related():
         which = f"most of {counted(len(pairs), 'pair')} have" if len(pairs) > 1 else f"pair {pairs[0][0]} have"
-        return [f"warning: source and target of {which} nothing in common; {SAME_NAME}"]
+        return [f"source and target of {which} nothing in common; {SAME_NAME}"]
     if found.own - found.chance < CLEARLY_RELATED:
         return []  # an edit that leaves few edges: no pair stands out
     maps = [(name, edges(source), edges(target)) for name, source, target in pairs]
@@ -184,7 +184,7 @@ def _unrelated(pairs: Sequence[Pair], found: Likeness) -> list[str]:
         return []
     verb = "has" if len(apart) == 1 else "have"
     return [
-        f"warning: source and target of {len(apart)} of {counted(len(pairs), 'pair')} {verb} nothing in common: "
+        f"source and target of {len(apart)} of {counted(len(pairs), 'pair')} {verb} nothing in common: "
         f"{some(apart)}; {SAME_NAME}"
     ]
 

@@ -28,8 +28,8 @@ class Run:
 
     @property
     def error(self) -> str:
-        """The one line on stderr."""
-        lines = self.err.strip().splitlines()
+        """The one line on stderr, beside what pairs were taken for."""
+        lines = [line for line in self.err.strip().splitlines() if " is the source, " not in line]
         assert len(lines) == 1, self.err
         return lines[0]
 

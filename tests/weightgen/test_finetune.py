@@ -24,7 +24,7 @@ from weightgen.starts import find_best, find_models
 from zoo.apply import load_network
 from zoo.errors import Interrupted, WeightzooError, WeightzooWarning
 from zoo.lora import load_adapter, load_base, load_generator, save_base
-from zoo.pairs import pairs_to_tensors
+from zoo.pairs import pairs_to_tensors, write_pairs
 from zoo.peft_format import load_peft
 from zoo.train_gan import run_generators
 
@@ -105,7 +105,8 @@ def test_full_fine_tuning_end_to_end(origins, world, tmp_path):
     assert summary["held_out"] == summary["test_pairs"] and len(summary["held_out"]) == 1
     assert summary == json.loads((tmp_path / "finetune.json").read_text())
     generator = load_generator(tmp_path)
-    train, test, *_ = load_pairs(world[2], None)
+    loaded = load_pairs(world[2], None)
+    train, test = loaded.train, loaded.test
     assert len(train) == 5
     source, target = pairs_to_tensors(test, 16)
     with torch.no_grad():
@@ -216,7 +217,7 @@ def test_ctrl_c_leaves_the_network_as_it_is_then(origins, world, tmp_path, hears
     assert [row["step"] for row in rows(tmp_path)] == [0, 10, 11]
     assert json.loads((tmp_path / "finetune.json").read_text())["steps"] == 11
     start = make_start(str(tmp_path), [["dusk"]], origins, mode)
-    _, test, *_ = load_pairs(world[2], None)
+    test = load_pairs(world[2], None).test
     source, target = pairs_to_tensors(test, 16)
     with torch.no_grad():
         made = run_generators(start.generator, start.params, source).clamp(0, 1)
@@ -357,3 +358,23 @@ def test_a_name_of_a_start_goes_before_a_folder_of_that_name(origins, tmp_path, 
     assert all(torch.equal(named.params[name], value) for name, value in plain.params.items())
     with pytest.raises(WeightzooError, match=r"unknown --init '\./scratch'"):
         make_start("./scratch", [["dusk"]], origins)
+
+
+def test_one_pair_is_trained_on_and_what_it_was_taken_for_is_kept(origins, tmp_path):
+    images = torch.rand(2, 1, 3, 16, 16)
+    write_pairs(tmp_path / "pairs", ["only"], *images)
+    (tmp_path / "pairs" / "source" / "photo.heic").write_bytes(b"x")
+    for half, name in (("source", "before"), ("target", "after")):
+        (tmp_path / "pairs" / half).rename(tmp_path / "pairs" / name)
+    told: list[str] = []
+    config = replace(CONFIG, steps=2)
+    with pytest.warns(WeightzooWarning) as warned:
+        summary = finetune(
+            tmp_path / "pairs", "make it dark", "base", tmp_path / "out", origins, config,
+            direction="target-to-source", tell=told.append,
+        )  # fmt: skip
+    assert told == summary["read_as"] == [f"{tmp_path}/pairs: 1 pair: after/ is the source, before/ the target"]
+    assert [str(warning.message) for warning in warned] == summary["notes"]
+    assert any("before/photo.heic (HEIC" in note for note in summary["notes"])
+    assert summary["pairs"] == 1 and summary["test_pairs"] == ["only"] and summary["held_out"] == []
+    assert summary == json.loads((tmp_path / "out" / "finetune.json").read_text())

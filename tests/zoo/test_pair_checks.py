@@ -115,14 +115,14 @@ def test_a_pixel_or_two_of_size_are_cut_off_and_more_is_refused(tmp_path, photos
 def test_shuffled_pairs_are_warned_of(tmp_path, photos):
     targets = [edit(photo, RECIPES["invert"]) for photo in photos]
     (note,) = read_pair_set(save(tmp_path, list(zip(photos, targets[1:] + targets[:1], strict=True)))).notes
-    assert note.startswith("warning: source and target of most of 6 pairs have nothing in common")
+    assert note.startswith("source and target of most of 6 pairs have nothing in common")
 
 
 def test_single_wrong_pairs_are_named(tmp_path, photos):
     targets = [edit(photo, RECIPES["invert"]) for photo in photos]
     targets[4] = targets[0]
     (note,) = read_pair_set(save(tmp_path, list(zip(photos, targets, strict=True)))).notes
-    assert note.startswith("warning: source and target of 1 of 6 pairs has nothing in common: p4; check")
+    assert note.startswith("source and target of 1 of 6 pairs has nothing in common: p4; check")
 
 
 def test_pairs_have_the_limits_of_single_photographs(tmp_path, photos, monkeypatch):
