@@ -7,8 +7,8 @@
     more_concepts(8000)      train concepts beyond the catalogue
 
 A concept is one to three looks (`looks.py`, `moods.py`), their colours and a strength (`vocabulary.py`),
-combined by `plans.py` and worded by `wording.py`.
-Nothing is random but by a fixed seed or a hash of the concept's id:
+combined by `plans.py`, ordered by `coverage.py` and worded by `wording.py`.
+Nothing is random but by a fixed seed or a hash of the concept's id, and no decision hangs on a float's last bits:
 
 - `combination`: parts that train concepts have, but never together;
 - `value`: colours and strengths that no train concept has;  - `family`: whole families likewise;
@@ -22,19 +22,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
 
+from pipeline.coverage import coverage_order, listed_ids
 from pipeline.plans import Plan, combined_plans, family_plans, single_plans, stable_hash, value_plans
 from pipeline.vocabulary import COLOURS, ColourName
 from pipeline.wording import sentences, voice
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
+from zoo.metrics import decisive
 
 SEED = 20261121
 ZOO_POOL = 1000  # the first concepts of the order, among which validation is chosen
 TRAIN_PARAPHRASES, EVALUATION_PARAPHRASES = 12, 6
-PART_COUNTS = {1: 30.0, 2: 40.0, 3: 12.0}  # how often concepts of one, two and three looks are wanted
 TEST_SPLITS = ("combination", "value", "family")
 MEMBERS_AT_ONCE = 256  # zoo concepts whose targets are in memory while near duplicates are looked for
 
@@ -67,42 +67,6 @@ def _resolve(step: dict[str, Any], colours: tuple[ColourName, ...]) -> dict[str,
     }
 
 
-def _coverage_order(plans: list[Plan], first: int) -> list[Plan]:
-    """The plans so that any prefix spreads over looks, colours, strengths, families and part counts.
-
-    Greedy for the first `first`; the rest follow by a hash of the id.
-    """
-    plans = sorted(plans, key=lambda p: stable_hash("order " + p.id))
-    target: dict[str, float] = {}
-    rows: list[list[str]] = []
-    for plan in plans:
-        row = {
-            f"strength:{plan.strength.key}": 60.0 if plan.strength.key == "full" else 8.0,
-            f"parts:{len(plan.parts)}": PART_COUNTS[len(plan.parts)],
-        }
-        for part in plan.parts:
-            row |= {f"look:{part.look.key}": 1.0, f"family:{part.look.family}": 3.0}
-            row |= {f"colour:{c.key}": 1.0 for c in part.colours}
-        target |= row
-        rows.append(list(row))
-    index = {name: i for i, name in enumerate(sorted(target))}
-    has = np.zeros((len(plans), len(index)), np.float32)
-    for i, names in enumerate(rows):
-        has[i, [index[name] for name in names]] = 1
-    per_value = np.array([target[name] for name in sorted(target)], np.float32)
-    size = has.sum(1) ** 0.9
-    counts = np.zeros(len(index), np.float32)
-    left = np.ones(len(plans), bool)
-    chosen = []
-    for _ in range(min(first, len(plans))):
-        score = has @ (1 + counts / per_value) ** -1.5 / size
-        best = int(np.argmax(np.where(left, score, -1)))
-        left[best] = False
-        counts += has[best]
-        chosen.append(best)
-    return [plans[i] for i in chosen] + [p for i, p in enumerate(plans) if left[i]]
-
-
 @lru_cache(maxsize=1)
 def catalogue() -> tuple[Concept, ...]:
     """Every concept: train and validation in zoo order, then combination, value, family."""
@@ -115,7 +79,7 @@ def catalogue() -> tuple[Concept, ...]:
     pool = [p for p in singles + combined if not any(keys <= p.part_keys for keys in together)]
     seen = {key for p in pool for key in p.part_keys}
     held = [p for p in held if p.part_keys <= seen]
-    order = _coverage_order(pool, ZOO_POOL)
+    order = coverage_order(pool, ZOO_POOL, listed_ids())
     concepts = []
     for position, plan in enumerate(order):
         validation = position < ZOO_POOL and stable_hash("validation " + plan.id) % 20 == 0
@@ -184,15 +148,18 @@ class Neighbour:
 def near_duplicates(
     concepts: list[Concept], zoo: list[Concept], teacher: Any, sources: torch.Tensor, limit: float = 0.03
 ) -> tuple[list[Neighbour], list[Neighbour]]:
-    """(all nearest neighbours, those nearer than `limit`) of the concepts on sources [N, 3, H, W]."""
+    """(all nearest neighbours, those nearer than `limit`) of the concepts on sources [N, 3, H, W].
+
+    Distances have 4 decimals, so that the last bits of a sum decide nothing. The first of equally near concepts wins.
+    """
     wanted = torch.stack([teacher.edit(c, sources).flatten() for c in concepts])
     chunks = [zoo[start : start + MEMBERS_AT_ONCE] for start in range(0, len(zoo), MEMBERS_AT_ONCE)]
     edited = (torch.stack([teacher.edit(c, sources).flatten() for c in chunk]) for chunk in chunks)
     distances = torch.cat([torch.cdist(wanted, members, p=1) for members in edited], 1) / wanted.shape[1]
-    least, index = distances.min(1)
-    nearest = [
-        Neighbour(c.id, zoo[int(i)].id, float(d)) for c, i, d in zip(concepts, index, least, strict=True)
-    ]
+    nearest = []
+    for concept, row in zip(concepts, distances.tolist(), strict=True):
+        least, index = min((decisive(distance), index) for index, distance in enumerate(row))
+        nearest.append(Neighbour(concept.id, zoo[index].id, least))
     return nearest, [n for n in nearest if n.l1 < limit]
 
 

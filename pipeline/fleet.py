@@ -17,7 +17,7 @@ from pipeline.rendering import FleetImages, fleet_images, render_concept
 from pipeline.workbench import Workbench, load_studio, load_workbench
 from zoo.concepts import Concept
 from zoo.manifest import MAX_ABSOLUTE_WEIGHT
-from zoo.metrics import kid, l1, psnr
+from zoo.metrics import decisive, kid, l1, psnr
 from zoo.records import WeightRecord
 from zoo.train_gan import FleetResult, GanTrainConfig, run_generators, train_fleet
 
@@ -155,7 +155,8 @@ def _gate(
     if not all(math.isfinite(value) for value in metrics.values()):
         return "a metric is not finite"
     limit = config.gate_limit(metrics["l1_copy"])
-    return f"l1 {metrics['l1']:.4f} is above the gate {limit:.4f}" if metrics["l1"] > limit else None
+    above = decisive(metrics["l1"]) > decisive(limit)
+    return f"l1 {metrics['l1']:.4f} is above the gate {limit:.4f}" if above else None
 
 
 def _record(item: Trained, config: BuildConfig) -> WeightRecord:

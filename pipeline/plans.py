@@ -10,8 +10,6 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from pipeline.looks import MEDIA, TREATMENTS
 from pipeline.moods import HELD_OUT, MOODS
 from pipeline.vocabulary import COLOURS, SLOTS, STRENGTHS, ColourName, Look, Strength
@@ -106,8 +104,10 @@ def _plan(parts: Iterable[Part], strength: str = "full") -> Plan:
     return Plan(tuple(sorted(parts, key=lambda p: SLOTS.index(p.look.slot))), STRENGTH[strength])
 
 
-def _brightness(colour: ColourName) -> float:
-    return float(np.dot((0.299, 0.587, 0.114), colour.rgb))
+def _brightness(colour: ColourName) -> int:
+    """Return the luma in millionths, 0 to 1,000,000: whole numbers, so that no limit below hangs on a last bit."""
+    red, green, blue = (round(1000 * value) for value in colour.rgb)
+    return 299 * red + 587 * green + 114 * blue
 
 
 def _suits(look: Look, colours: tuple[ColourName, ...]) -> bool:
@@ -117,20 +117,20 @@ def _suits(look: Look, colours: tuple[ColourName, ...]) -> bool:
         gap = _brightness(second) - _brightness(first)
         if look.key in ("duotone", "split"):
             neutral = look.key == "split" and bool(NEUTRAL & {first.key, second.key})
-            return gap > (0.3 if look.key == "duotone" else 0.1) and not neutral
+            return gap > (300_000 if look.key == "duotone" else 100_000) and not neutral
         if look.key == "colour-stencil":
-            return abs(gap) > 0.35
+            return abs(gap) > 350_000
         return first.key != second.key and not NEUTRAL & {first.key, second.key}
     only = colours[0]
     if only.key in NEUTRAL:
         return only.key in TAKES_NEUTRAL.get(look.key, ())
     light = _brightness(only)
     if look.key == "colour-ink":
-        return light < 0.6
+        return light < 600_000
     if look.key == "colour-paper":
-        return light > 0.3
+        return light > 300_000
     if look.key in ("colour-neon", "leak-colour", "leak-colour-right", "glow-colour"):
-        return light > 0.25
+        return light > 250_000
     return True
 
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import WeightzooError
+from zoo.metrics import decisive
 
 Mixture = Callable[[Tensor], Tensor]  # text embeddings [K, D] -> mixing weights [K, N]
 Candidate = tuple[Mixture, dict[str, Any]]  # a mixture and its hyperparameters
@@ -183,7 +184,7 @@ def best(problem: Problem, candidates: Iterable[Candidate]) -> Candidate:
     if not problem.validation:
         return next(iter(candidates))
     scored = [(problem.score(mixture), mixture, choice) for mixture, choice in candidates]
-    r2, mixture, choice = max(scored, key=lambda item: item[0])
+    r2, mixture, choice = max(scored, key=lambda item: decisive(item[0]))  # the first of equally good ones
     return mixture, {**choice, "validation_r2": r2}
 
 
@@ -272,8 +273,8 @@ KERNELS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"rbf": rbf, "la
 def fit_kernel_ridge(problem: Problem) -> Candidate:
     """Kernel ridge regression; kernel, bandwidth, penalty and use of paraphrases by validation."""
     centres = problem.centres()
-    distances = torch.cdist(centres, centres)
-    median = float(distances[distances > 1e-9].median()) if problem.size > 1 else 1.0
+    distances = torch.pdist(centres)  # cdist's distance of a row to itself is rounding noise
+    median = float(distances[distances > 1e-6].median()) if problem.size > 1 else 1.0
 
     def on_means() -> Iterable[Candidate]:
         for name, factor in grid(problem, tuple(KERNELS), BANDWIDTHS):

@@ -21,6 +21,7 @@ from weightgen.plan import own_tasks, usable_rows
 from weightgen.starts import Starts
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json, write_json
+from zoo.metrics import decisive
 
 Key = tuple[str, str, int]  # start, mode, pairs
 
@@ -103,5 +104,5 @@ def choose(key: Key, tasks: Sequence[FinetuneTask]) -> dict[str, Any] | None:
     ]
     if not tried:
         return None
-    best = min(tried, key=lambda trial: trial["l1"])
+    best = min(tried, key=lambda trial: decisive(trial["l1"]))  # the first of equally good rates
     return {"init": key[0], "mode": key[1], "pairs": key[2], **best, "trials": tried}

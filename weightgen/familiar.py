@@ -55,13 +55,17 @@ class Familiar:
     encoder_name: str
 
     def score(self, prompts: Wordings) -> Tensor:
-        """Scores [K] of K concepts, each a list of wordings: 0 is usual, above 1 is unlike what was learned."""
+        """Scores [K] of K concepts, each a list of wordings: 0 is usual, above 1 is unlike what was learned.
+
+        They have 3 decimals: the limit of 1 decides what is said of a prompt, and last bits must not.
+        """
         low, high = self.scale
-        return (distances(self.rows, self.precision, self.embed(prompts)) - low) / (high - low)
+        scores = (distances(self.rows, self.precision, self.embed(prompts)) - low) / (high - low)
+        return scores.round(decimals=3)
 
     def nearest(self, prompts: Wordings) -> list[str]:
         """The prompt of the learned concept that is closest to each of K concepts."""
-        closest = (self.embed(prompts) @ self.rows.T).argmax(1)
+        closest = (self.embed(prompts) @ self.rows.T).round(decimals=4).argmax(1)  # the first of equally close ones
         return [self.texts[i] for i in closest.tolist()]
 
     def is_unfamiliar(self, prompts: Wordings) -> list[bool]:

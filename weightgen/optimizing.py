@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable
 
@@ -13,8 +14,12 @@ from zoo.errors import WeightzooError
 
 
 def step_seed(*numbers: int) -> int:
-    """A seed for one step: all randomness of step n is a function of (seed, n, ...)."""
-    return hash(numbers) & 0x7FFFFFFFFFFFFFFF
+    """Return a seed of 63 bits for one step: all randomness of step n is a function of (seed, n, ...).
+
+    It is the first 63 bits of the sha256 of the numbers in decimal, with spaces between them.
+    """
+    digest = hashlib.sha256(" ".join(map(str, numbers)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def share_done(step: int, steps: int, elapsed: float, seconds: float | None) -> float:

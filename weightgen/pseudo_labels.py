@@ -44,8 +44,9 @@ def fit(descriptors: Tensor, blocks: Tensor) -> Predict:
         raise WeightzooError(
             f"{len(descriptors)} edits for {len(blocks)} networks; give each network its edit, at least two"
         )
+    apart = torch.pdist(descriptors)  # cdist's distance of a row to itself is rounding noise
+    scale = BANDWIDTH * apart[apart > 1e-6].median().clamp_min(1e-6)
     distances = torch.cdist(descriptors, descriptors)
-    scale = BANDWIDTH * distances[distances > 0].median().clamp_min(1e-6)
     mean = blocks.mean(0)
     kernel = (-distances / scale).exp() + PENALTY * torch.eye(len(blocks))
     solution = torch.linalg.solve(kernel, (blocks - mean).flatten(1))

@@ -87,7 +87,8 @@ class TextEncoder:
         Raises:
             WeightzooError: an empty prompt.
         """
-        new = sorted({prompt for prompt in prompts if prompt not in self._cache}, key=len)
+        # in a fixed order: an embedding's last bits depend on what is in the batch beside it
+        new = sorted({prompt for prompt in prompts if prompt not in self._cache}, key=lambda p: (len(p), p))
         if any(not prompt.strip() for prompt in new):
             raise WeightzooError("the prompt is empty; say what the pictures should look like")
         starts = range(0, len(new), BATCH_SIZE)

@@ -268,9 +268,9 @@ class Training:
         }
         self.rows.append(row)
         write_rows(self.out_dir, self.rows)
-        if r2 > self.best or self.config.keep_last:
+        if row["r2"] > self.best or self.config.keep_last:
             save_tensors(self.out_dir / "checkpoints" / BEST, self.ema.state_dict(), row)
-        self.best = max(self.best, r2)
+        self.best = max(self.best, row["r2"])
         if on_log:
             on_log(row)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import random
 import re
 from collections import Counter
 
@@ -21,8 +22,10 @@ from pipeline.catalogue import (
     test_concepts,
     zoo_concepts,
 )
+from pipeline.coverage import coverage_order, listed_ids
 from pipeline.looks import MEDIA, TREATMENTS
 from pipeline.moods import HELD_OUT, MOODS
+from pipeline.plans import combined_plans, single_plans
 from pipeline.sources import crops, load_photos
 from pipeline.teachers.filters import FiltersTeacher
 from pipeline.vocabulary import COLOURS, STRENGTHS
@@ -131,6 +134,24 @@ def test_any_prefix_of_the_zoo_is_diverse(n: int) -> None:
     assert len(families) >= 15
     assert max(looks.values()) <= 2 + n / 30
     assert len({c.attributes["values"]["strength"] for c in zoo}) == 4
+
+
+def test_listed_plans_come_first_and_the_rule_spreads_the_rest() -> None:
+    rng, palette = random.Random(5), [c for c in COLOURS if not c.held_out]
+    plans = single_plans(rng, palette)[:400] + combined_plans(rng, palette, 200, 100)
+    listed = [plans[i].id for i in (3, 500, 1)]
+    order = coverage_order(plans, 80, [listed[0], "an id that is gone", *listed[1:]])
+    assert [p.id for p in order[:3]] == listed
+    assert sorted(p.id for p in order) == sorted(p.id for p in plans)
+    assert coverage_order(reversed(plans), 80, listed) == order
+    assert len({part.look.family for p in order[:80] for part in p.parts}) >= 15
+    assert max(Counter(part.look.key for p in order[:80] for part in p.parts).values()) <= 2 + 80 / 30
+    assert Counter(p.strength.key for p in order[:80])["full"] > 40
+    assert len({p.strength.key for p in order[:80]}) == 4
+
+
+def test_every_listed_concept_is_in_the_catalogue() -> None:
+    assert tuple(c.id for c in zoo_concepts(1000)) == listed_ids()
 
 
 def test_polishing_sees_two_thousand_concepts_beyond_the_zoo_and_no_test_concept() -> None:

@@ -393,6 +393,14 @@ def test_concepts_may_have_unequal_numbers_of_test_pairs(world, tmp_path):
     assert {row["n"] for row in results["final"]} == {2} and results["failures"] == []
 
 
+def test_last_bits_choose_no_learning_rate(tmp_path):
+    row = FinetuneRow("validation", 16, "full", ("base",), 1, 4, 4)
+    first, second = trial_tasks(str(tmp_path), row, "base", ["soft"])
+    for task, l1 in ((first, 0.1), (second, 0.1 - 1e-6)):
+        write_json(task.cell_path("soft"), {"l1": [l1], "diverged": False})
+    assert choose(("base", "full", 16), [first, second])["learning_rate"] == first.learning_rate
+
+
 def test_a_picture_that_is_not_finite_leaves_a_gap():
     cell = {"split": "value", "init": "base", "prompts": 1, "concepts": ["a", "b"], "l1": [0.1, None]}
     cell |= {"psnr": [20.0, None], "ssim": [0.9, None], "kid": None, "kid_interval": None}

@@ -201,7 +201,7 @@ def test_a_time_budget_includes_the_start_and_ends_training(origins, world, tmp_
     summary = finetune(world[2], "dusk", "base", tmp_path, origins, config)
     curve = rows(tmp_path)
     assert curve[0]["step"] == 0 and curve[-1]["step"] == summary["steps"]
-    assert 1.0 <= summary["seconds"] < 10 and len(curve) <= 12
+    assert summary["steps"] < config.steps and len(curve) <= 12
 
 
 @pytest.mark.parametrize("mode", ["full", "adapter"])

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -181,11 +180,9 @@ def test_a_folder_from_before_an_option_has_its_default(make_dataset, tmp_path):
 
 
 def test_seconds_limit(make_dataset, tmp_path):
-    started = time.monotonic()
     train(config(steps=10**6, checkpoint_every=50), make_dataset(), tmp_path, seconds=1.0)
-    assert time.monotonic() - started > 0.9
     rows = [json.loads(row) for row in open(tmp_path / "metrics.jsonl")]
-    assert load_model_folder(tmp_path).metadata["steps"] >= rows[-1]["step"] >= 1
+    assert 10**6 > load_model_folder(tmp_path).metadata["steps"] >= rows[-1]["step"] >= 1
 
 
 def test_a_loss_that_is_not_finite_stops(make_dataset, tmp_path):

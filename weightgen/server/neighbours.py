@@ -16,6 +16,7 @@ from torch import Tensor
 
 from weightgen.server.engine import Engine
 from weightgen.server.members import Member
+from zoo.metrics import decisive
 
 CHUNK = 16  # texts; between two chunks a visitor's prompt gets its turn
 
@@ -43,6 +44,5 @@ class Neighbours:
     def nearest(self, prompt: str, count: int) -> list[tuple[Member, float]]:
         """The `count` nearest members with their cosines, best first; the prompts must have been read."""
         cosines: Tensor = self.vectors @ self.engine.embed([prompt])[0]
-        best = cosines.topk(min(count, len(self.members)))
-        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        return [(self.members[index], round(value, 4)) for index, value in pairs]
+        pairs = list(zip(self.members, map(decisive, cosines.tolist()), strict=True))
+        return sorted(pairs, key=lambda pair: -pair[1])[:count]
