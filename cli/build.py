@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.choices import choose, given, refuse, require
-from cli.output import JsonOption, emit, quiet_progress
+from cli.output import JsonOption, emit, note, quiet_progress
 
 
 def build(
@@ -108,6 +108,10 @@ def build(
 
     chosen = with_own(changed(choose("preset", preset, PRESETS)(), config), photos, teacher)
     own = None if concepts is None else read_concepts(concepts)
+    from pipeline.workbench import source_notes
+
+    for line in source_notes(chosen, own or ()):
+        note(line)
     if dry_run:
         from pipeline.calibrate import calibrate
 

@@ -70,7 +70,9 @@ def photo_paths(where: str | Path) -> list[Path]:
 
 def photos_left_out(where: str | Path) -> list[str]:
     """One line for every reason why files of a folder of photographs are left out; none of an embedded split."""
-    return [] if where in ("train", "test") else left_out_lines(_sorted_files(Path(where)).left_out)
+    if where in ("train", "test") or not Path(where).is_dir():
+        return []
+    return [f"{where}: {line}" for line in left_out_lines(_sorted_files(Path(where)).left_out)]
 
 
 def _sorted_files(folder: Path) -> SortedFiles:

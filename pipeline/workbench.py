@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.build_config import BuildConfig
 from pipeline.places import read_config
-from pipeline.sources import crops, photo_sets
+from pipeline.sources import crops, photo_sets, photos_left_out
 from pipeline.teachers import TEACHERS, OwnPairs, Teacher
 from zoo.concepts import Concept
 from zoo.config import config_diff
@@ -83,6 +83,14 @@ def source_crops(config: BuildConfig) -> tuple[Tensor, Tensor]:
 def photographs(config: BuildConfig, part: str) -> list[Path]:
     """The photographs of ``part``, "train" or "test": none is in both, even where one folder holds them all."""
     return photo_sets(config.train_photos, config.test_photos)[("train", "test").index(part)]
+
+
+def source_notes(config: BuildConfig, concepts: Iterable[Concept]) -> list[str]:
+    """What a team's own pairs are taken for, and which files of its own pairs or photographs are left out."""
+    teacher = make_teacher(config.teacher, config.teacher_options)
+    own = teacher.notes(concepts) if isinstance(teacher, OwnPairs) else []
+    folders = dict.fromkeys((config.train_photos, config.test_photos))  # they may be one
+    return own + [line for folder in folders for line in photos_left_out(folder)]
 
 
 def photograph_hashes(config: BuildConfig) -> dict[str, dict[str, str]]:

@@ -13,6 +13,7 @@ carried to the photograph's size as a local affine map of colour (`zoo.local_aff
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from zoo.errors import WeightzooError
+from zoo.errors import WeightzooError, WeightzooWarning
 from zoo.files import PathLike, sha256_file
 from zoo.local_affine import fit_local_affine
 from zoo.lora import load_base, load_generator, merge
@@ -61,6 +62,8 @@ def apply_to_photo(weights: PathLike, photo: PathLike, out: PathLike, base: Path
         raise WeightzooError(f"{out} is the photograph itself; choose another name for the result")
     network = load_network(weights, base)
     source = read_photo(photo)
+    for line in source.notes:
+        warnings.warn(f"{photo}: {line}", WeightzooWarning, stacklevel=2)
     check_writable(out, (source.pixels.shape[1], source.pixels.shape[0]))  # before the work, not after it
     write_photo(out, edit_visible(network, source), source.alpha)
 

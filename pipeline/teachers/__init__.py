@@ -5,7 +5,7 @@ Adding one is one file with a class like FiltersTeacher and one line in TEACHERS
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -45,6 +45,9 @@ class OwnPairs(Protocol):
 
     def files(self, concept: Concept) -> dict[str, Path]:
         """The files that its pairs are read from, by a name that tells nothing of where they lie."""
+
+    def notes(self, concepts: Iterable[Concept]) -> list[str]:
+        """Lines that say what the pairs of concepts are taken for, and what is left out of them."""
 
     def pairs(self, concept: Concept, part: str, count: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
         """Sources and targets [count, 3, size, size] of ``part``, "train" or "test"."""

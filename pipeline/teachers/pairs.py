@@ -2,12 +2,16 @@
 
     DIR/<concept_id>/source/*.png   DIR/<concept_id>/target/*.png     (or any layout of `zoo.pair_layouts`)
 
+With `{"teacher_options": {"direction": "target-to-source"}}` in the build's config the inverse of the edits is learned.
+
 Nothing is edited: every concept brings its own photographs. One pair in five is kept to measure on. Pairs are
 aligned as those of `weightzoo finetune` are.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -50,12 +54,12 @@ class PairsTeacher:
         few = f"{concept.id} holds {counted(count, 'pair')}; give at least {LEAST_PAIRS}"
         return few if count < LEAST_PAIRS else None
 
-    def notes(self, concept: Concept) -> list[str]:
-        """What the pairs of `concept` are taken for and what is left out of them; nothing when it is refused."""
-        if self.refusal(concept):
-            return []
-        found = self._find(concept)
-        return [f"{concept.id}: {line}" for line in (found.taken_as, *found.left_out)]
+    def notes(self, concepts: Iterable[Concept]) -> list[str]:
+        """What the pairs of all concepts that have some are taken for, and what is left out of them."""
+        found = {concept.id: self._find(concept) for concept in concepts if self.refusal(concept) is None}
+        halves = Counter(pairs.taken_as.partition(": ")[2] for pairs in found.values())
+        taken_as = [f"pairs of {counted(number, 'concept')}: {what}" for what, number in halves.items()]
+        return taken_as + [f"{name}: {line}" for name, pairs in found.items() for line in pairs.left_out]
 
     def _find(self, concept: Concept) -> FoundPairs:
         return find_pairs(self.folder / concept.id, self.direction)

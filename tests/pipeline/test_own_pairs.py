@@ -24,10 +24,11 @@ from pipeline.teachers import TEACHERS
 from pipeline.teachers.filters import FiltersTeacher
 from pipeline.teachers.instruct_pix2pix import InstructPix2PixTeacher
 from pipeline.teachers.pairs import PairsTeacher
-from pipeline.workbench import Studio, load_studio, make_teacher
+from pipeline.workbench import Studio, load_studio, make_teacher, source_notes
 from zoo.concepts import Concept
 from zoo.errors import Interrupted, WeightzooError
 from zoo.manifest import read_rejected, verify_run
+from zoo.pair_layouts import DIRECTIONS
 from zoo.pairs import decode_pair, pairs_to_tensors, read_pairs, split_pairs, write_pairs
 
 from .conftest import micro_concepts, run_inline
@@ -157,6 +158,26 @@ def test_a_zoo_of_own_pairs(micro, tmp_path):
     reasons = {row["concept_id"]: row["reason"] for row in read_rejected(tmp_path / "run")}
     assert "holds 1 pair; give at least 2" in reasons["few"]
     assert "does not exist" in reasons["absent"] and len(reasons) == 2
+
+
+def test_own_pairs_are_read_in_every_layout_and_direction_and_told(micro, tmp_path):
+    concepts = concepts_of("one", "two", "absent")
+    for name in ("one", "two"):
+        write_inverted(tmp_path / name, 4)
+    for half, name in (("source", "A"), ("target", "B")):
+        (tmp_path / "two" / half).rename(tmp_path / "two" / name)
+    (tmp_path / "two" / "A" / "x.heic").write_bytes(b"x")
+    teachers = [PairsTeacher(str(tmp_path), direction) for direction in DIRECTIONS]
+    assert teachers[0].notes(concepts) == [
+        "pairs of 1 concept: source/ is the source, target/ the target",
+        "pairs of 1 concept: A/ is the source, B/ the target",
+        "two: 1 file is left out: A/x.heic (HEIC is not read here; convert to JPEG or PNG)",
+    ]
+    there, back = (teacher.pairs(concepts[1], "train", 3, 16, seed=0) for teacher in teachers)
+    assert torch.equal(there[0], back[1]) and torch.equal(there[1], back[0])
+    options = {"folder": str(tmp_path)}
+    config = replace(micro, teacher="pairs", teacher_options=options, train_photos=str(tmp_path / "two" / "A"))
+    assert source_notes(config, concepts)[-1].startswith(f"{config.train_photos}: 1 file is left out: x.heic")
 
 
 def test_one_folder_of_photographs_is_split_by_photograph(tmp_path):

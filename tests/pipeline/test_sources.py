@@ -12,7 +12,15 @@ import torch
 from PIL import Image
 
 from pipeline import sources
-from pipeline.sources import PHOTOS, attribution, crops, load_photos, photo_paths, read_photos
+from pipeline.sources import (
+    PHOTOS,
+    attribution,
+    crops,
+    load_photos,
+    photo_paths,
+    photos_left_out,
+    read_photos,
+)
 from zoo.errors import WeightzooError
 from zoo.photo_file import open_image
 
@@ -85,6 +93,20 @@ def test_photographs_are_decoded_as_pairs_are(tmp_path: Path) -> None:
     Image.new("RGBA", (20, 20), (255, 0, 0, 0)).save(tmp_path / "b.png")
     grey, hidden = load_photos(tmp_path)
     assert grey.getpixel((0, 0)) == (128, 128, 128) and hidden.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_photographs_have_every_suffix_and_what_is_left_out_is_named(tmp_path: Path) -> None:
+    for name in ("a.AVIF", "b.gif", "c.tga"):
+        Image.new("RGB", (20, 20), "red").save(tmp_path / name)
+    for name in ("d.heic", "e.cr2", "notes.txt", "Thumbs.db", ".hidden.png"):
+        (tmp_path / name).write_bytes(b"x")
+    assert [path.name for path in photo_paths(tmp_path)] == ["a.AVIF", "b.gif", "c.tga"]
+    assert len(load_photos(tmp_path)) == 3 and photos_left_out("train") == []
+    assert photos_left_out(tmp_path) == [
+        f"{tmp_path}: 1 file is left out: d.heic (HEIC is not read here; convert to JPEG or PNG)",
+        f"{tmp_path}: 1 file is left out: e.cr2 (camera raw is not read here; export as JPEG or TIFF)",
+        f"{tmp_path}: 1 file is left out: notes.txt (no picture)",
+    ]
 
 
 def test_a_picture_that_would_fill_the_memory_is_named(tmp_path: Path, monkeypatch) -> None:

@@ -17,7 +17,7 @@ from torch import nn
 from zoo import photo_file
 from zoo.apply import MARGIN, apply_to_photo, edit_photo, edit_small, load_network, resized, to_pixels
 from zoo.config import to_dict
-from zoo.errors import WeightzooError
+from zoo.errors import WeightzooError, WeightzooWarning
 from zoo.files import sha256_file, write_json
 from zoo.gans.e2gan import E2ganConfig
 from zoo.gans.pix2pix import Pix2pixConfig
@@ -198,6 +198,24 @@ def test_photographs_in_and_out(tmp_path):
         expected = on_white(pixels, back.alpha if back.alpha is not None else np.full((90, 120), 128, np.uint8))
         assert abs(np.asarray(back.on_white()).astype(int) - np.asarray(expected)).mean() < 4
         assert (back.alpha is None) == (suffix in (".jpg", ".JPEG"))
+
+
+def test_what_is_transparent_is_edited_as_white_and_frames_are_told(tmp_path):
+    save_base(tmp_path / "g.safetensors", generator())
+    pixels, alpha = photograph(60, 80), np.full((60, 80), 255, np.uint8)
+    alpha[:, 40:] = 0
+    for name, hidden in (("black", 0), ("green", (0, 255, 0))):
+        pixels[:, 40:] = hidden
+        write_photo(tmp_path / f"{name}.png", pixels, alpha)
+        for suffix in (".png", ".jpg"):
+            apply_to_photo(tmp_path / "g.safetensors", tmp_path / f"{name}.png", tmp_path / f"{name}-out{suffix}")
+    black, green = (read_photo(tmp_path / f"{name}-out.png") for name in ("black", "green"))
+    assert np.array_equal(black.pixels, green.pixels) and np.array_equal(black.alpha, alpha)
+    assert read_photo(tmp_path / "green-out.jpg").pixels[:, 56:].min() > 250
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
+    with pytest.warns(WeightzooWarning, match="film.gif: the first of 2 frames is used"):
+        apply_to_photo(tmp_path / "g.safetensors", tmp_path / "film.gif", tmp_path / "film.png")
 
 
 def swapped_profile() -> bytes:
