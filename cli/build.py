@@ -11,56 +11,65 @@ from cli.output import JsonOption, emit, note, quiet_progress
 
 def build(
     ctx: typer.Context,
-    preset: Annotated[str, typer.Option(help="tiny, small or paper.")] = "small",
+    preset: Annotated[str, typer.Option(help="Preset: tiny, small or paper.")] = "small",
     run_dir: Annotated[
         str | None,
-        typer.Option(help="Folder of the run, or s3://..., gs://..., hf://...  [default: runs/PRESET]"),
+        typer.Option(help="Run folder: a local one, or s3://..., gs://..., hf://...  [default: runs/PRESET]"),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="JSON file with the keys that differ from the preset.")
     ] = None,
-    concepts: Annotated[Path | None, typer.Option(help="Your own concepts, a JSONL file.")] = None,
+    concepts: Annotated[Path | None, typer.Option(help="Your own concepts, as a JSONL file.")] = None,
     photos: Annotated[
         Path | None,
-        typer.Option(help="Your own photographs: a folder, or one with train/ and test/ in it."),
+        typer.Option(help="Your own photographs: a folder of pictures, or one with train/ and test/ in it."),
     ] = None,
     teacher: Annotated[
         str | None,
-        typer.Option(help="filters, instruct_pix2pix or pairs (PHOTOS/CONCEPT_ID/{source,target})."),
+        typer.Option(
+            help="Teacher: filters, instruct_pix2pix, or pairs (PHOTOS/CONCEPT_ID/{source,target})."
+        ),
     ] = None,
     base_from: Annotated[
-        Path | None, typer.Option(help="`base` folder of another run, to share its base generator.")
+        Path | None,
+        typer.Option(help="The base/ folder of another run, whose base generator is used here too."),
     ] = None,
     extend: Annotated[
         str | None,
-        typer.Option(help="Add the --concepts to this finished run; its old shards stay as they are."),
+        typer.Option(help="Finished run to which --concepts are added; its old shards stay as they are."),
     ] = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Delete the shards that fail verification and make them again.")
     ] = False,
-    executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
+    executor: Annotated[str, typer.Option(help="Where fleets are trained: local or ray.")] = "local",
     address: Annotated[str, typer.Option(help="Ray cluster: local, auto or ray://HOST:PORT.")] = "local",
     workers: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Fleets trained side by side.  [default: one a core, or one on a GPU; of a cluster all it can run]",
+            help="Number of fleets trained at the same time.  [default: one for each core; one on a GPU; on a "
+            "cluster, as many as it can run]",
         ),
     ] = None,
     max_in_flight: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Ray: fleets submitted at a time.  [default: twice what the cluster can run]"
+            min=1,
+            help="Ray: number of fleets submitted at a time.  [default: twice what the cluster can run]",
         ),
     ] = None,
     gpus_per_fleet: Annotated[
-        float, typer.Option(min=0.0, help="Ray: share of a GPU for each fleet, such as 0.25.")
+        float, typer.Option(min=0.0, help="Ray: share of a GPU for each fleet, for example 0.25.")
     ] = 0.0,
     device: Annotated[
-        str | None, typer.Option(help="cpu or cuda.  [default: cuda with --gpus-per-fleet, else cpu]")
+        str | None,
+        typer.Option(help="Device: cpu or cuda.  [default: cuda with --gpus-per-fleet, otherwise cpu]"),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Train one calibration fleet and say what the build would cost.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Train one fleet to measure its speed, and print what the build would cost."
+        ),
     ] = False,
     json: JsonOption = False,
 ) -> None:
@@ -68,8 +77,9 @@ def build(
 
     Photographs -> teacher -> pairs -> fleets of GANs -> shards -> manifest.
 
-    The run folder is frozen with its config at the first launch. Stop the build whenever you like: the same
-    command does the missing shards only and ends with the same bytes as an uninterrupted build.
+    The first launch writes the config into the run folder, and it cannot be changed afterwards. You may stop the
+    build at any time: the same command then builds the missing shards only, and the result has the same bytes as
+    that of an uninterrupted build.
 
     \b
     Examples:
@@ -125,6 +135,8 @@ def build(
 
 def report(manifest: Any, folder: str, json: bool) -> None:
     """Say what a finished run folder holds."""
+    from zoo.words import plural
+
     counts = manifest.counts
     size = sum(shard.bytes for shard in manifest.shards)
     result = {
@@ -139,7 +151,7 @@ def report(manifest: Any, folder: str, json: bool) -> None:
     lines = [
         f"{folder}: {counts['ok']} of {counts['concepts']} concepts "
         f"({counts['rejected']} rejected, {counts['failed']} failed) "
-        f"in {len(manifest.shards)} shards, {size / 1e6:.1f} MB",
+        f"in {plural(len(manifest.shards), 'shard')}, {size / 1e6:.1f} MB",
         next_step(folder),
     ]
     return emit(result, json, lines)
@@ -148,7 +160,7 @@ def report(manifest: Any, folder: str, json: bool) -> None:
 def next_step(folder: str) -> str:
     """What to do with a finished run folder; the other commands read folders of this machine only."""
     if "://" in folder:
-        return f"next: copy {folder} to a folder here, such as zoo/; weightzoo inspect zoo --verify"
+        return f"next: copy {folder} to a local folder, for example zoo/; then weightzoo inspect zoo --verify"
     return f"next: weightzoo inspect {folder} --verify; weightzoo train --data {folder} -o model"
 
 
@@ -163,21 +175,30 @@ def check_combination(ctx: typer.Context, extend: bool, repair: bool, on_ray: bo
     frozen = ("config", "photos", "teacher", "base_from")
     if extend or repair:
         what = "--extend" if extend else "--repair"
-        refuse(ctx, what, "the run's own config.json holds", *frozen)
-        refuse(ctx, what, "it trains at once", "dry_run")
+        refuse(ctx, what, "the run keeps its own config.json", *frozen)
+        refuse(ctx, what, "it starts training at once", "dry_run")
     if extend:
-        refuse(ctx, "--extend", "a run is repaired first, with --run-dir RUN --repair", "repair")
-        refuse(ctx, "--extend", "it names the run by itself", "run_dir", "preset")
+        refuse(ctx, "--extend", "a run has to be repaired first, with --run-dir RUN --repair", "repair")
+        refuse(ctx, "--extend", "it names the run itself", "run_dir", "preset")
         if not given(ctx, "concepts"):
-            raise WeightzooError("--extend needs --concepts FILE.jsonl: what to add")
+            raise WeightzooError("--extend needs --concepts FILE.jsonl, the concepts to add")
     if repair:
         refuse(ctx, "--repair", "it adds nothing", "concepts")
         if given(ctx, "run_dir"):
             refuse(ctx, "--repair", "--run-dir names the run", "preset")
     if dry_run:
-        refuse(ctx, "--dry-run", "it runs on this machine and keeps nothing", "run_dir", "address", "max_in_flight")
+        refuse(
+            ctx,
+            "--dry-run",
+            "it runs on this machine and keeps nothing",
+            "run_dir",
+            "address",
+            "max_in_flight",
+        )
         if on_ray and not given(ctx, "workers"):
-            raise WeightzooError("--dry-run sees no cluster; say with --workers how many fleets it trains side by side")
+            raise WeightzooError(
+                "--dry-run does not see the cluster; give --workers, the number of fleets that it trains at a time"
+            )
     if not on_ray:
         require(ctx, "--executor ray", "address", "max_in_flight")
         if not dry_run:
@@ -200,7 +221,9 @@ def with_own(config: Any, photos: Path | None, teacher: str | None) -> Any:
         config = replace(config, teacher=teacher)
     if config.teacher == "pairs":
         if photos is None and "folder" not in config.teacher_options:
-            raise WeightzooError("--teacher pairs needs --photos DIR with DIR/CONCEPT_ID/{source,target}")
+            raise WeightzooError(
+                "--teacher pairs needs pairs; name their folder, with CONCEPT_ID/{source,target} in it, with --photos"
+            )
         options = {} if photos is None else {"folder": str(photos.resolve())}
         return replace(config, teacher_options=config.teacher_options | options)
     if photos is None:
@@ -225,7 +248,9 @@ def changed(preset: Any, path: Path | None) -> Any:
 
     given = read_json(path)
     if not isinstance(given, dict):
-        raise WeightzooError(f"{path} holds no JSON object; give keys and values as in a run's config.json")
+        raise WeightzooError(
+            f"{path} holds no JSON object; give keys and values as in a run's config.json"
+        )
     try:
         return from_dict(type(preset), merged(to_dict(preset), given))
     except WeightzooError as error:

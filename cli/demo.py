@@ -23,6 +23,7 @@ from cli.choices import choose
 from cli.embedded import model_folder, zoo_folder
 from cli.output import JsonOption, emit, quiet_progress
 from cli.tables import show
+from zoo.words import plural
 
 FRESH_CONCEPTS = 8
 
@@ -53,17 +54,21 @@ PRESETS = {
 
 
 def demo(
-    preset: Annotated[str, typer.Option(help="small: about 25 minutes; tiny: under 6.")] = "small",
+    preset: Annotated[
+        str, typer.Option(help="Preset: small takes about 25 minutes, tiny under 6.")
+    ] = "small",
     run_dir: Annotated[
-        Path | None, typer.Option(help="Folder of the demo.  [default: runs/demo-PRESET]")
+        Path | None, typer.Option(help="Folder for the demo.  [default: runs/demo-PRESET]")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Zoo to learn; the embedded one by default.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes.  [default: one a core]")] = None,
+    data: Annotated[str | None, typer.Option(help="Zoo to learn from.  [default: the embedded one]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Number of processes.  [default: one for each core]")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Run everything, on real photographs, and leave a report.
+    """Run every stage on real photographs and write a report.
 
-    Stop it whenever you like: the same command continues, and returns at once when everything is done.
+    You may stop it at any time: the same command continues, and returns at once when everything is done.
 
     \b
     Examples:
@@ -99,14 +104,14 @@ def run_demo(limits: DemoPreset, folder: Path, zoo: Path, workers: int | None = 
         models = folder / "models"
         generated = train_generator(models / "generated", zoo, fresh, limits.train_seconds)
         labelled = train_generator(models / "labelled", zoo, fresh, limits.label_seconds, pseudo_labels=True)
-    with stage(4, f"polishing it by pictures, {limits.polish_seconds:.0f} s"):
+    with stage(4, f"polishing it through pictures, {limits.polish_seconds:.0f} s"):
         polished = polish_generator(models / "polished", labelled, zoo, limits.polish_seconds)
-    with stage(5, "evaluating it beside the baselines"):
+    with stage(5, "comparing it with the baselines"):
         found = {"generated": generated, "polished": polished}
         if zoo == zoo_folder(None):  # what the same two stages give when they are not cut short
             found["embedded"] = model_folder(None)
         results = evaluate_models(folder / "evaluation", zoo, found, limits, workers)
-    with stage(6, "making the report"):
+    with stage(6, "writing the report"):
         from weightgen.report import write_report
 
         write_report(folder / "evaluation", report.parent)
@@ -137,7 +142,9 @@ def freeze(folder: Path, zoo: Path, limits: DemoPreset) -> None:
     if not path.is_file():
         return write_json(path, identity)
     if difference := config_diff(read_json(path), identity):
-        raise WeightzooError(f"{folder} is another demo ({difference}); remove it, or name another --run-dir")
+        raise WeightzooError(
+            f"{folder} holds a demo with other settings ({difference}); remove it, or give another --run-dir"
+        )
     return None
 
 
@@ -151,10 +158,12 @@ def verify(zoo: Path) -> str:
     from zoo.manifest import load_manifest, verify_run
 
     if problems := verify_run(zoo):
-        more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
+        more = f" (and {plural(len(problems) - 1, 'more problem')})" if len(problems) > 1 else ""
         raise WeightzooError(f"{zoo} is damaged: {problems[0]}{more}")
     manifest = load_manifest(zoo)
-    return f"{manifest.counts['ok']} trained GANs in {len(manifest.shards)} shards, verified"
+    return (
+        f"{plural(manifest.counts['ok'], 'trained GAN')} in {plural(len(manifest.shards), 'shard')}, verified"
+    )
 
 
 def build_fresh_fleet(run_dir: Path, zoo: Path, steps: int | None) -> Path:

@@ -41,6 +41,6 @@ def zoo_folder(data: str | None) -> Path:
     folder = find_zoo(EMBEDDED if data is None else data)
     if not (folder / "manifest.json").is_file():
         raise WeightzooError(
-            f"{folder} is no finished zoo (it has no manifest.json); finish it with `weightzoo build`"
+            f"{folder} is not a finished zoo (it has no manifest.json); finish it with `weightzoo build`"
         )
     return folder

@@ -14,38 +14,56 @@ from cli.tables import show
 
 def evaluate(
     ctx: typer.Context,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for cells, evaluation.json, the report.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Folder for the cells, evaluation.json and the report.")
+    ],
     model: Annotated[
         list[Path] | None,
-        typer.Option(help="Weight generator, or a folder of several; may be repeated; embedded by default."),
+        typer.Option(
+            help="Weight generator, or a folder of several; may be repeated.  [default: the embedded one]"
+        ),
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Zoo of the models; the embedded one by default.")] = None,
+    data: Annotated[str | None, typer.Option(help="Zoo of the models.  [default: the embedded one]")] = None,
     pairs: Annotated[
         list[Path] | None,
-        typer.Option(help="Held-out pairs; made from the catalogue (and external edits) when left out."),
+        typer.Option(help="Held-out pairs.  [default: made from the catalogue and the external edits]"),
     ] = None,
     split: Annotated[
-        list[str] | None, typer.Option(help="combination, value, family, external; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            help="Split: combination, value, family or external; may be repeated.  [default: the grid's]"
+        ),
     ] = None,
-    grid: Annotated[str, typer.Option(help="tiny, reduced or full.")] = "reduced",
-    full: Annotated[bool, typer.Option("--full", help="The same as --grid full: about four hours.")] = False,
-    zero_steps_only: Annotated[bool, typer.Option("--zero-steps-only", help="No fine-tuning.")] = False,
+    grid: Annotated[str, typer.Option(help="Grid: tiny, reduced or full.")] = "reduced",
+    full: Annotated[
+        bool, typer.Option("--full", help="The same as --grid full; it takes about four hours.")
+    ] = False,
+    zero_steps_only: Annotated[
+        bool, typer.Option("--zero-steps-only", help="Measure generated weights only, without fine-tuning.")
+    ] = False,
     rates: Annotated[
-        Path | None, typer.Option(help="Of an earlier --choose-rates, a JSON file.  [default: 4e-2; scratch 2e-2]")
+        Path | None,
+        typer.Option(
+            help="JSON file with the learning rates that --choose-rates found.  [default: 4e-2, from scratch 2e-2]"
+        ),
     ] = None,
     choose_rates: Annotated[
-        bool, typer.Option("--choose-rates", help="Choose learning rates on validation concepts first.")
+        bool, typer.Option("--choose-rates", help="First choose the learning rates on validation concepts.")
     ] = False,
-    seconds: Annotated[float | None, typer.Option(min=1.0, help="Leave out what would end later.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes.  [default: one a core]")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=1.0, help="Leave out the cells that would not be done by then.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Number of processes.  [default: one for each core]")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Compare generated weights with the baselines.
 
-    On concepts that the zoo has never seen: at zero steps, then while they are fine-tuned.
+    Both are measured on concepts that the zoo has never seen: at zero steps, then while they are fine-tuned.
 
-    Leaves evaluation.json and report/index.html in the folder. Stop it whenever you like: the same command
-    does the missing cells only.
+    The folder then holds evaluation.json and report/index.html. You may stop it at any time: the same command
+    computes the missing cells only.
 
     \b
     Examples:

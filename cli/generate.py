@@ -10,21 +10,30 @@ from cli.output import JsonOption, OverwriteOption, emit, quiet_progress
 
 
 def generate(
-    prompt: Annotated[list[str], typer.Argument(help="The concept in your own words.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Adapter folder to write (PEFT format).")],
-    model: Annotated[str | None, typer.Option(help="Weight generator; the embedded one by default.")] = None,
-    steps: Annotated[int, typer.Option(min=1, max=1000, help="Denoising steps.")] = 1,
-    guidance: Annotated[float, typer.Option(min=0.0, help="Guidance scale; 1 is off.")] = 1.0,
+    prompt: Annotated[list[str], typer.Argument(help="The edit in your own words, in quotes.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the adapter (PEFT format).")],
+    model: Annotated[
+        str | None, typer.Option(help="Weight generator: a folder or USER/NAME.  [default: the embedded one]")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, max=1000, help="Number of denoising steps.")] = 1,
+    guidance: Annotated[float, typer.Option(min=0.0, help="Guidance scale; 1 turns guidance off.")] = 1.0,
     strength: Annotated[
-        float, typer.Option(min=0.0, max=2.0, help="0 gives the mean of the zoo, 1 what was asked for.")
+        float,
+        typer.Option(
+            min=0.0,
+            max=2.0,
+            help="Strength of the edit: 0 gives the mean of the zoo, 1 what the prompt says.",
+        ),
     ] = 1.0,
     seed: Annotated[
         int | None,
-        typer.Option(help="Draw the noise with this seed.  [default: one step gives the mean, without noise; else 0]"),
+        typer.Option(help="Seed of the noise.  [default: no noise for a single step, 0 for several]"),
     ] = None,
     fallback: Annotated[
         str | None,
-        typer.Option(help="nearest: for a prompt unlike what the model has learned, its nearest concept."),
+        typer.Option(
+            help="For an unfamiliar prompt: nearest takes the closest concept that the model has learned."
+        ),
     ] = None,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
@@ -32,8 +41,8 @@ def generate(
     """Generate the weights of a GAN for a prompt.
 
     The folder is a PEFT adapter of the zoo's base generator: `weightzoo apply` uses it on photographs,
-    `weightzoo finetune --init FOLDER` trains it further on your own pairs. Several prompts are taken as
-    wordings of one concept and averaged.
+    `weightzoo finetune --init FOLDER` trains it further on your own pairs. Several prompts count as wordings of
+    one edit, and the weights for them are averaged.
 
     \b
     Examples:

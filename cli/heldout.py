@@ -48,7 +48,9 @@ def held_out_pairs(folder: Path, zoo: Path, grid: Any) -> HeldOutPairs:
     opened = open_zoo(zoo)
     config = read_config(zoo)
     if isinstance(make_teacher(config.teacher, config.teacher_options), OwnPairs):
-        raise WeightzooError(f"{zoo} was made from pairs, which its teacher makes no more of; give --pairs DIR")
+        raise WeightzooError(
+            f"{zoo} was built from pairs, and its teacher cannot make more; give held-out pairs with --pairs DIR"
+        )
     limits = {split: grid.concepts_per_split for split in grid.splits if split in TEST_SPLITS}
     members = {split: test_concepts(split) for split in limits}
     members["validation"], limits["validation"] = opened.concepts("validation"), grid.validation_concepts

@@ -15,20 +15,24 @@ Facts = dict[str, Any]
 
 def inspect(
     path: Annotated[
-        Path, typer.Argument(help="Zoo (or its name), shard, weight generator, adapter or GAN generator.")
+        Path,
+        typer.Argument(help="Zoo (a folder or its name), shard, weight generator, adapter or GAN generator."),
     ],
-    verify: Annotated[bool, typer.Option("--verify", help="Check hashes, layout and finiteness.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check hashes, layout, and that all values are finite.")
+    ] = False,
     rebuild: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Train this train shard of a zoo again here, and compare with the stored one."
+            min=0,
+            help="Train this shard of the train split again on this machine, and compare it with the stored one.",
         ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Show what a file or folder holds; check it with --verify.
+    """Show what a file or folder holds; --verify checks it.
 
-    Damage is listed line by line, and the exit code is then 1.
+    Each damage found is one line of the output, and the exit code is then 1.
 
     \b
     Examples:
@@ -107,7 +111,7 @@ def kind_of(path: Path) -> Kind:
         if kind.matches(path):
             return kind
     names = ", ".join(kind.name for kind in KINDS)
-    raise WeightzooError(f"{path} is nothing that weightzoo writes ({names}); check the path")
+    raise WeightzooError(f"{path} is not something that weightzoo writes ({names}); check the path")
 
 
 def _is_zoo(path: Path) -> bool:

@@ -43,7 +43,7 @@ def options(
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """A concept's prompt goes in, the weights of a trained image-to-image GAN come out."""
+    """Turn a prompt, or pairs of pictures, into the weights of a trained image-to-image GAN."""
 
 
 app.command("generate")(generate.generate)

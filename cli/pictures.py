@@ -116,7 +116,7 @@ class Studio:
         sources = self.crops[:DESCRIPTOR_CROPS]
         rows = [
             edit_descriptors(sources, self.teacher.edit(concept, sources)[None])
-            for concept in track(concepts, "edits of the catalogue")
+            for concept in track(concepts, "rendering the edits of the catalogue")
         ]
         return torch.cat(rows)
 
@@ -147,7 +147,7 @@ def open_studio(zoo: Path, seed: int = 0, more_concepts: int = 0) -> Studio:
     teacher = make_teacher(config.teacher, config.teacher_options)
     if isinstance(teacher, OwnPairs):
         raise WeightzooError(
-            f"the teacher {config.teacher!r} of {zoo} edits no other photographs, which --polish and --pseudo-labels "
+            f"the teacher {config.teacher!r} of {zoo} cannot edit other photographs, as --polish and --pseudo-labels "
             "need; leave them out, or use a zoo of another teacher"
         )
     opened = open_zoo(zoo)

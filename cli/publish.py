@@ -11,34 +11,37 @@ from cli.publish_model import is_model, publish_model
 
 
 def publish(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished zoo, or of a weight generator.")],
-    repo: Annotated[str, typer.Option("--repo", help="Repository USER/NAME; made if absent.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a finished zoo or of a weight generator.")],
+    repo: Annotated[
+        str, typer.Option("--repo", help="Repository USER/NAME; it is created if it does not exist.")
+    ],
     private: Annotated[
-        bool, typer.Option("--private", help="Make it private, or insist that it is.")
+        bool, typer.Option("--private", help="Create it as private; an existing repository must be private.")
     ] = False,
     pairs: Annotated[
         bool, typer.Option("--pairs", help="Publish the image pairs too, as USER/NAME-pairs.")
     ] = False,
     format: Annotated[
-        str | None, typer.Option(help="parquet or webdataset: convert the shards.  [default: as they are]")
+        str | None,
+        typer.Option(help="Convert the shards to parquet or webdataset.  [default: keep their format]"),
     ] = None,
     tag: Annotated[
-        str | None, typer.Option(help="A name for this state beside that of the format version, v1.")
+        str | None, typer.Option(help="Tag for this state, besides that of the format version (v1).")
     ] = None,
     evaluation: Annotated[
         Path | None,
         typer.Option(
-            help="Of a weight generator: what `weightzoo evaluate` has written, for the card's table."
+            help="For a weight generator: output folder of `weightzoo evaluate`, shown as a table in the card."
         ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
     """Publish a zoo as a dataset on the Hugging Face Hub, with its data card, or a weight generator as a model.
 
-    Only what the repository lacks is sent, the manifest last; run the same command again after an interruption.
-    A repository holds one format: publish another one beside it. What --format makes stays in RUN/.FORMAT, so that
-    a later publish converts new shards only. Names of your own photographs are published, where they lie is not.
-    Log in with `hf auth login` or set HF_TOKEN.
+    Only files that the repository lacks are sent, and the manifest comes last. After an interruption run the same
+    command again. A repository holds one format; publish another format to a repository of its own. Converted
+    shards are kept in RUN/.FORMAT, so that the next time only new ones are converted. The names of your own
+    photographs are published, but not where they lie. Log in with `hf auth login`, or set HF_TOKEN.
 
     \b
     Examples:
@@ -53,13 +56,13 @@ def publish(
             from zoo.errors import WeightzooError
 
             raise WeightzooError(
-                f"{run} is a weight generator, which has no pairs or shards; drop that option"
+                f"{run} is a weight generator, which has neither pairs nor shards; leave --pairs and --format out"
             )
         return publish_model(run, repo, private, tag, evaluation, json)
     if evaluation is not None:
         from zoo.errors import WeightzooError
 
-        raise WeightzooError(f"{run} is a zoo, --evaluation is of a weight generator; leave it out")
+        raise WeightzooError(f"{run} is a zoo, and --evaluation belongs to a weight generator; leave it out")
     from pipeline.pairs_card import pairs_card
     from pipeline.places import check_private
     from pipeline.publish import card_files
@@ -67,6 +70,7 @@ def publish(
     from zoo.hub import publish as run_publish
     from zoo.hub import publish_pairs
     from zoo.shards import FORMATS
+    from zoo.words import plural
 
     if format is not None:
         choose("format", format, FORMATS)
@@ -78,7 +82,7 @@ def publish(
     if pairs:
         done.append(publish_pairs(run, pairs_repo, {"README.md": card}, private, tag))
     lines = [
-        f"{each.url}: {each.files} files, {each.bytes / 1e6:.1f} MB sent in {each.commits} commits"
+        f"{each.url}: {plural(each.files, 'file')}, {each.bytes / 1e6:.1f} MB sent in {plural(each.commits, 'commit')}"
         if each.commits
         else f"{each.url}: already up to date"
         for each in done

@@ -10,31 +10,33 @@ from cli.embedded import model_source, zoo_folder
 
 def serve(
     model: Annotated[
-        str | None, typer.Option(help="Weight generator: a folder or user/name; the embedded one by default.")
+        str | None, typer.Option(help="Weight generator: a folder or USER/NAME.  [default: the embedded one]")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Zoo of that model; the embedded one by default.")] = None,
+    data: Annotated[str | None, typer.Option(help="Zoo of that model.  [default: the embedded one]")] = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; others than this machine's need a token.")
+        str, typer.Option(help="Address to listen on; one that other machines can reach needs a token.")
     ] = ("127.0.0.1"),
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
-    replicas: Annotated[int, typer.Option(min=1, help="Processes that answer (with Ray).")] = 1,
+    replicas: Annotated[int, typer.Option(min=1, help="Number of processes that answer (with Ray).")] = 1,
     token: Annotated[
         str | None,
         typer.Option(
             envvar="WEIGHTZOO_TOKEN",
-            help="What clients must send as Authorization: Bearer, 16 characters or more.",
+            help="Token that clients must send as Authorization: Bearer; at least 16 characters.",
         ),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(help="Another name of this server, e.g. that of a proxy; may be repeated."),
+        typer.Option(help="Another name of this server, for example that of a proxy; may be repeated."),
     ] = None,
-    ray: Annotated[bool, typer.Option("--ray/--no-ray", help="Ray Serve, or one plain process.")] = True,
+    ray: Annotated[
+        bool, typer.Option("--ray/--no-ray", help="Serve with Ray Serve, or from one plain process.")
+    ] = True,
 ) -> None:
-    """Serve a weight generator: a page at /, an API at /v1, figures at /metrics.
+    """Serve a weight generator: a page at /, an API at /v1, metrics at /metrics.
 
-    The API describes itself at /openapi.json. Ctrl-C lets running requests and fine-tuning jobs come to their
-    end.
+    The API describes itself at /openapi.json. After Ctrl-C the server finishes the running requests and
+    fine-tuning jobs before it stops.
 
     \b
     Examples:
@@ -47,7 +49,7 @@ def serve(
 
     check_binding(host, token)  # before anything is loaded
     if replicas > 1 and not ray:
-        raise WeightzooError("--no-ray is one process; leave out --replicas or --no-ray")
+        raise WeightzooError("--no-ray serves from one process; leave out --replicas or --no-ray")
     from weightgen.generate import open_model
     from weightgen.serve import run_ray, run_uvicorn
     from weightgen.server.limits import ServerSettings
@@ -74,5 +76,5 @@ def import_ray_serve() -> None:
 
     if find_spec("ray") is None:
         raise WeightzooError(
-            "Ray is not installed; run pip install 'weightzoo[serve]', or serve with --no-ray"
+            "Ray is not installed; run: pip install 'weightzoo[serve]', or serve with --no-ray"
         )

@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from cli.output import table
+from zoo.words import plural
 
 Row = dict[str, Any]
 
@@ -15,7 +16,7 @@ def show(results: Row, report: Path) -> None:
     """Print the tables of an ``evaluation.json`` and where the report lies."""
     zero = [row for row in results["zero_step"] if row["prompts"] == 1]
     network = results.get("feature_network", "feature network")
-    zero_step_table(zero, "l1", "L1 at 0 steps, 1 prompt never seen in training (lower is better)")
+    zero_step_table(zero, "l1", "L1 at 0 steps, with one prompt that was never seen in training (lower is better)")
     zero_step_table(zero, "kid", f"KID on {network} at 0 steps (lower is better)")
     headline = [row for row in results["speedup"] if (row["quality_at"], row["l1_factor"]) == (100, 1.0)]
     for group in unique((row["split"], row["pairs"], row["mode"]) for row in headline):
@@ -23,8 +24,8 @@ def show(results: Row, report: Path) -> None:
         speedup_table(rows)
     for row in results.get("cut", []):
         typer.echo(
-            f"only {row['concepts']} of {row['planned']} concepts of {row['split']} with {row['pairs']} pairs: "
-            "the time was up"
+            f"only {row['concepts']} of {plural(row['planned'], 'concept')} of {row['split']} with "
+            f"{plural(row['pairs'], 'pair')}: the time was up"
         )
     typer.echo(f"\nreport: {report}")
 
@@ -57,9 +58,9 @@ def speedup_table(rows: list[Row]) -> None:
         return [init, *times, reached, fixed(any_row["final_l1_ratio"])]
 
     table(
-        f"How much sooner fine-tuning reaches what scratch ends with: {first['split']}, "
-        f"{first['pairs']} pairs, mode {first['mode']}",
-        ["start", "over scratch", "over base", "reached by", "final L1 / scratch's"],
+        f"How much sooner fine-tuning is as good as training from scratch in the end: {first['split']}, "
+        f"{plural(first['pairs'], 'pair')}, mode {first['mode']}",
+        ["start", "than scratch", "than base", "reached by", "final L1 / scratch's"],
         [line(init) for init in unique(row["init"] for row in rows)],
     )
 

@@ -15,71 +15,88 @@ PRECISIONS: dict[str, Literal["float32", "bfloat16"]] = {"fp32": "float32", "bf1
 
 def train(
     ctx: typer.Context,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Model folder to write.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the model.")],
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="Zoo to learn: a folder, or USER/NAME[@REVISION] of the Hub; may be repeated.  [default: embedded]"
+            help="Zoo to learn from: a folder, or USER/NAME[@REVISION] on the Hub; may be repeated.  "
+            "[default: the embedded one]"
         ),
     ] = None,
-    preset: Annotated[str, typer.Option(help="tiny, small or paper.")] = "small",
-    denoiser: Annotated[str | None, typer.Option(help="transformer or unet1d.")] = None,
+    preset: Annotated[str, typer.Option(help="Preset: tiny, small or paper.")] = "small",
+    denoiser: Annotated[
+        str | None, typer.Option(help="Denoiser: transformer or unet1d.  [default: the preset's]")
+    ] = None,
     pseudo_labels: Annotated[
         bool,
         typer.Option(
             "--pseudo-labels",
-            help="Learn the rest of the catalogue too, with weights inferred from its edits.",
+            help="Learn the rest of the catalogue too, from weights that are inferred from its edits.",
         ),
     ] = False,
     more_concepts: Annotated[
         int,
-        typer.Option(min=0, help="With --pseudo-labels or --polish: so many concepts beyond the catalogue."),
+        typer.Option(
+            min=0, help="With --pseudo-labels or --polish: how many concepts beyond the catalogue to add."
+        ),
     ] = 0,
     polish: Annotated[
-        Path | None, typer.Option(help="Second stage: train this model on by pictures of the catalogue.")
+        Path | None,
+        typer.Option(help="Second stage: train this model further, through pictures of the catalogue."),
     ] = None,
     random_init: Annotated[
-        bool, typer.Option("--random-init", help="With --polish: pictures alone, without the first stage.")
+        bool,
+        typer.Option(
+            "--random-init", help="With --polish: start from random weights, without the first stage."
+        ),
     ] = False,
-    seconds: Annotated[float | None, typer.Option(min=1.0, help="Limit in seconds instead of steps.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps, other than the preset's.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=1.0, help="Train for this many seconds, in place of --steps.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Number of training steps.  [default: the preset's]")
+    ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="The highest one.  [default: the stage's own]")
+        float | None, typer.Option(help="Highest learning rate.  [default: the stage's own]")
     ] = None,
     accumulate: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Compute every batch in so many parts, to save memory.  [default: the preset's]"
+            min=1, help="Compute each batch in this many parts, to save memory.  [default: the preset's]"
         ),
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(help="fp32, or bf16 (autocast).  [default: bf16 on a GPU, fp32 elsewhere]"),
+        typer.Option(help="Precision: fp32, or bf16 (autocast).  [default: bf16 on a GPU, otherwise fp32]"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, batches and noise.")] = 0,
-    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint, or start anew.")] = True,
+    resume: Annotated[bool, typer.Option(help="Continue from the last checkpoint, or start again.")] = True,
     ray: Annotated[
         bool, typer.Option("--ray", help="Train with several processes on a Ray cluster.")
     ] = False,
     num_workers: Annotated[
-        int, typer.Option(min=0, help="Ray: processes that share every batch; 0 trains in this one.")
+        int,
+        typer.Option(min=0, help="Ray: number of processes that share each batch; 0 trains in this process."),
     ] = 2,
-    use_gpu: Annotated[bool, typer.Option("--use-gpu", help="Ray: a GPU for each of them.")] = False,
+    use_gpu: Annotated[
+        bool, typer.Option("--use-gpu", help="Ray: use one GPU for each of these processes.")
+    ] = False,
     storage: Annotated[
-        str | None, typer.Option(help="Ray: where checkpoints go: a folder that all nodes see, or a URI.")
+        str | None,
+        typer.Option(help="Ray: where to keep checkpoints: a folder that all nodes see, or a URI."),
     ] = None,
     address: Annotated[str, typer.Option(help="Ray cluster: local, auto or ray://HOST:PORT.")] = "local",
     loader_workers: Annotated[
-        int, typer.Option(min=0, help="Processes that read ahead, for each process that trains.")
+        int, typer.Option(min=0, help="Number of processes that read ahead for each process that trains.")
     ] = 0,
     json: JsonOption = False,
 ) -> None:
     """Train a weight generator on the weights of a zoo.
 
-    Stop it whenever you like: the same command goes on from the last checkpoint, and returns at once when the
-    model is finished. `--polish MODEL` is the second stage: it trains a model on through the pictures that
-    its weights make. It goes further from a model that knows the words of the whole catalogue, which
-    `--pseudo-labels` gives.
+    You may stop it at any time: the same command continues from the last checkpoint, and returns at once when the
+    model is finished. `--polish MODEL` is the second stage: it trains a model further, through the pictures that
+    its weights make. It gets further with a model that knows the words of the whole catalogue, as
+    `--pseudo-labels` makes it.
 
     \b
     Examples:
@@ -131,13 +148,14 @@ def train(
             cluster=Cluster(num_workers, use_gpu, storage, address) if ray and num_workers else None,
         )
     from zoo.files import read_json
+    from zoo.words import plural
 
     metadata = read_json(folder / "weightgen.json")["metadata"]
     stage = metadata["polish"] if polish is not None else metadata
     best = ", ".join(f"{key} {value:.3g}" for key, value in stage["best"].items() if isinstance(value, float))
     lines = [
-        f"{folder}: {metadata['stage']}, {metadata['concepts']} concepts, "
-        f"{stage['steps']} steps in {stage['seconds']:.0f} s ({best})",
+        f"{folder}: {metadata['stage']}, {plural(metadata['concepts'], 'concept')}, "
+        f"{plural(stage['steps'], 'step')} in {stage['seconds']:.0f} s ({best})",
         f'next: weightzoo generate "a charcoal drawing" --model {folder} -o charcoal',
     ]
     emit({"model": str(folder), **metadata}, json, lines)
@@ -155,14 +173,16 @@ def check_combination(
 
     rate = ctx.params["learning_rate"]
     if rate is not None and not 0 < rate < math.inf:
-        raise WeightzooError(f"--learning-rate {rate} must be a number above 0")
+        raise WeightzooError(f"--learning-rate {rate} is not a number above 0; give one such as 1e-3")
     if polish:
         refuse(ctx, "--polish", "train with it alone first, then polish that model", "pseudo_labels")
         refuse(ctx, "--polish", "it runs in one process", "ray")
         first = ("accumulate", "precision", "denoiser", "loader_workers", "preset")
         refuse(ctx, "--polish", "that is an option of the first stage", *first)
         if len(data) > 1:
-            raise WeightzooError("--polish takes one --data: the zoo whose teacher edits; leave the others out")
+            raise WeightzooError(
+                "--polish takes one --data, the zoo whose teacher edits the pictures; leave the others out"
+            )
     else:
         require(ctx, "--polish", "random_init")
         if not pseudo_labels and given(ctx, "more_concepts"):

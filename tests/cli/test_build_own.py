@@ -73,11 +73,11 @@ def test_extend_and_repair(build, run, tmp_path):
         (("--repair", "--run-dir", "r", "--preset", "tiny"), "--repair takes no --preset"),
         (("--dry-run", "--run-dir", "r"), "--dry-run takes no --run-dir"),
         (("--dry-run", "--executor", "ray", "--address", "auto"), "--dry-run takes no --address"),
-        (("--dry-run", "--executor", "ray"), "say with --workers how many fleets"),
+        (("--dry-run", "--executor", "ray"), "give --workers"),
         (("--address", "auto"), "--address is an option of --executor ray"),
         (("--gpus-per-fleet", "0.25"), "--gpus-per-fleet is an option of --executor ray"),
         (("--teacher", "painter"), "known: filters, instruct_pix2pix, pairs"),
-        (("--teacher", "pairs"), "needs --photos DIR"),
+        (("--teacher", "pairs"), "in it, with --photos"),
     ],
 )
 def test_options_that_do_not_go_together(run, options, text):
@@ -103,7 +103,7 @@ def test_workers_are_the_limit_on_a_cluster(build, monkeypatch, options, limit):
 
 def test_the_next_step_of_a_run_in_a_store():
     assert "--verify; weightzoo train --data runs/a " in next_step("runs/a")
-    assert next_step("s3://b/a").startswith("next: copy s3://b/a to a folder here")
+    assert next_step("s3://b/a").startswith("next: copy s3://b/a to a local folder")
 
 
 def test_own_photographs(build, tmp_path):

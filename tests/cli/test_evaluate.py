@@ -129,7 +129,7 @@ def test_demo_runs_once(run, toy, tmp_path, stages, inline, monkeypatch):
     again = run(*command, "--json")
     assert again.json["zero_step"] and stages == ["fleet", "train", "train", "polish"]
     other = run("demo", "--preset", "small", "--data", toy / "zoo", "--run-dir", tmp_path / "demo")
-    assert other.code == 2 and "is another demo" in other.error
+    assert other.code == 2 and "holds a demo with other settings" in other.error
 
 
 def test_demo_refuses_a_damaged_zoo(run, toy, tmp_path):

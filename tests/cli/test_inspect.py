@@ -116,4 +116,4 @@ def test_weights_that_are_not_finite(run, world, tmp_path):
 def test_what_is_not_ours(run, tmp_path):
     assert run("inspect", tmp_path / "nothing").code == 2
     result = run("inspect", tmp_path)
-    assert result.code == 2 and "nothing that weightzoo writes" in result.error
+    assert result.code == 2 and "not something that weightzoo writes" in result.error

@@ -52,4 +52,4 @@ def test_with_what_evaluate_has_measured(run, world, hub, tmp_path):
     absent = run("publish", model, "--repo", "user/model", "--evaluation", tmp_path / "nothing")
     assert absent.code == 2 and "nothing does not exist" in absent.error
     zoo = run("publish", world / "zoo", "--repo", "user/zoo", "--evaluation", tmp_path / "evaluation")
-    assert zoo.code == 2 and "--evaluation is of a weight generator" in zoo.error
+    assert zoo.code == 2 and "--evaluation belongs to a weight generator" in zoo.error

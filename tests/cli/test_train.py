@@ -93,7 +93,7 @@ def test_wrong_accumulation_precision_and_rate(train, tmp_path):
     assert "cannot be accumulated in 3 equal parts" in train("--accumulate", 3).error
     assert train("--accumulate", 0).code == 2
     for rate in (0, -1e-3, "nan", "inf"):
-        assert "must be a number above 0" in train("--learning-rate", rate).error
+        assert "is not a number above 0" in train("--learning-rate", rate).error
     among = train("--accumulate", 4, "--ray", "--num-workers", 2).error
     assert "a batch of 4 cannot be divided among 2 workers in 4 parts each" in among
     assert "--polish takes no --accumulate" in train("--accumulate", 2, "--polish", tmp_path).error

@@ -104,7 +104,7 @@ def test_no_test_photograph_is_polished_on_where_one_folder_holds_all(zoo, tmp_p
     assert len(seen) == 8 and not seen & measured
 
 
-@pytest.mark.parametrize(("teacher", "message"), [("pairs", "edits no other photographs"), ("refusing", "no train")])
+@pytest.mark.parametrize(("teacher", "message"), [("pairs", "cannot edit other photographs"), ("refusing", "no train")])
 def test_a_teacher_that_can_edit_nothing_else_is_named(zoo, tmp_path, monkeypatch, teacher, message):
     class Refusing(FiltersTeacher):
         def refusal(self, concept):
