@@ -22,14 +22,14 @@ from torch import Tensor
 
 from benchmarks.machine import spread, write_result
 from cli.pictures import open_studio
-from weightgen.data import WeightDataset, load_zoo
+from weightgen.evaluation.novelty import diversity
 from weightgen.generate import generate
 from weightgen.model_folder import ModelFolder, load_model_folder
 from weightgen.normalize import BlockStatistics
-from weightgen.novelty import diversity
-from weightgen.pictures import PictureBatch
-from weightgen.presets import small
-from weightgen.train import train
+from weightgen.training.data import WeightDataset, load_zoo
+from weightgen.training.picture_batch import PictureBatch
+from weightgen.training.presets import small
+from weightgen.training.weights import train
 from zoo.errors import WeightzooWarning
 from zoo.hub import find_zoo
 from zoo.layout import WeightLayout

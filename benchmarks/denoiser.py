@@ -27,11 +27,11 @@ from benchmarks.machine import (
     write_result,
 )
 from benchmarks.random_text import RandomText
-from weightgen.data import WeightBatch, load_zoo
 from weightgen.denoisers import NETWORKS
-from weightgen.presets import PRESETS
 from weightgen.text import TEXT_ENCODERS
-from weightgen.train import Training
+from weightgen.training.data import WeightBatch, load_zoo
+from weightgen.training.presets import PRESETS
+from weightgen.training.weights import Training
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -30,9 +30,9 @@ from torch import Tensor, nn
 
 from benchmarks.machine import interleave, matrix_rate, operations_of, ratio, spread, write_result
 from pipeline.build_config import BuildConfig
+from pipeline.executors.process import prepare_process
 from pipeline.presets import PRESETS
-from pipeline.process import prepare_process
-from weightgen.timing import naive_step_seconds, step_seconds
+from weightgen.evaluation.timing import naive_step_seconds, step_seconds
 from zoo.lora import initial_adapter, plain
 from zoo.peft_format import lora_layers, modules_to_save, peft_config
 from zoo.train_gan import GanTrainConfig

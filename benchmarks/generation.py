@@ -28,8 +28,8 @@ from weightgen.denoisers import NETWORKS
 from weightgen.model_folder import load_model_folder
 from weightgen.normalize import BlockStatistics
 from weightgen.objective import one_step
-from weightgen.presets import PRESETS
 from weightgen.text import MiniLMEncoder, TextEncoder, TextStates, load_text_encoder
+from weightgen.training.presets import PRESETS
 from zoo.errors import WeightzooError
 from zoo.layout import WeightLayout
 

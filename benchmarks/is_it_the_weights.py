@@ -9,8 +9,8 @@
 - `text_conditioned`: one GAN generator for every prompt, trained here for `--seconds`. The base's architecture with all
   its weights free, and a network of the weight generator's size that turns the prompt into every bias and norm affine
   (conditional normalisation). It is not a weight generator: it shares its convolutions among all prompts. As in
-  `weightgen.polish`, batches are rendered ahead, and the averaged weights are kept at which the mean of the last
-  `SMOOTHED` validations is lowest. Models are read when that training has ended: theirs may run beside it.
+  `weightgen.training.pictures`, batches are rendered ahead, and the averaged weights are kept at which the mean of
+  the last `SMOOTHED` validations is lowest. Models are read when that training has ended: theirs may run beside it.
 
 Prints mean L1 to the teacher at zero steps on held-out concepts, asked for by one wording never seen in training, and
 how the first model's compares (ratio of means, 95 % interval over concepts). Without `--seconds` no
@@ -36,17 +36,23 @@ from torch.nn import functional as F
 
 from benchmarks.machine import write_result
 from cli.pictures import Studio, open_studio
-from pipeline.catalogue import TEST_SPLITS, test_concepts
+from pipeline.concepts.catalogue import TEST_SPLITS, test_concepts
 from pipeline.sources import crops, load_photos
 from weightgen.denoisers.layers import TextConditioning, TextReader
+from weightgen.evaluation.intervals import paired_ratio
 from weightgen.generate import generate
-from weightgen.intervals import paired_ratio
 from weightgen.model_folder import load_model_folder
-from weightgen.optimizing import learning_rate_factor, make_optimizers, set_learning_rate, update, update_ema
-from weightgen.pictures import PictureBatch, picture_loss
-from weightgen.polish import SMOOTHED, PolishConfig
-from weightgen.prefetch import prefetch
 from weightgen.text import TextEncoder, TextStates, load_text_encoder
+from weightgen.training.optim import (
+    learning_rate_factor,
+    make_optimizers,
+    set_learning_rate,
+    update,
+    update_ema,
+)
+from weightgen.training.picture_batch import PictureBatch, picture_loss
+from weightgen.training.pictures import SMOOTHED, PolishConfig
+from weightgen.training.prefetch import prefetch
 from zoo.errors import WeightzooWarning
 from zoo.hub import find_zoo
 from zoo.lora import load_base, merge

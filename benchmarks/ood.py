@@ -5,7 +5,7 @@
 Every prompt is asked for in each of its evaluation wordings alone. `combination` concepts are new mixtures of what the
 zoo has, so a good score is low on them and high on whole families that it lacks, and on edits by other tools.
 AUROC .5 is chance; intervals are a bootstrap over concepts. A prompt is warned about above the 95th percentile of the
-validation prompts. `weightgen.familiar` keeps the first of the scores; the others are those that it was chosen from.
+validation prompts. `weightgen.ood` keeps the first of the scores; the others are those that it was chosen from.
 """
 
 import argparse
@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.machine import write_result
-from pipeline.catalogue import TEST_SPLITS, test_concepts
-from weightgen.baselines import embed
-from weightgen.data import WeightDataset, load_zoo
+from pipeline.concepts.catalogue import TEST_SPLITS, test_concepts
+from weightgen.finetuning.baselines import embed
 from weightgen.text import TextEncoder, load_text_encoder
+from weightgen.training.data import WeightDataset, load_zoo
 from zoo.hub import find_zoo
 
 Score = Callable[[Tensor], Tensor]

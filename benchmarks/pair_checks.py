@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipeline.catalogue import catalogue
+from pipeline.concepts.catalogue import catalogue
 from pipeline.sources import load_photos
 from pipeline.teachers.filters import FiltersTeacher
 from zoo.concepts import Concept

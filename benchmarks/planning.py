@@ -22,15 +22,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import write_result
-from pipeline.attempts import Outcome
 from pipeline.build import build
 from pipeline.build_config import BuildConfig
-from pipeline.calibrate import write_untrained_base
-from pipeline.executors import EXECUTORS
-from pipeline.fleet_files import FleetSummary, write_fleet
-from pipeline.plan import FleetTask
+from pipeline.executors.attempts import Outcome
+from pipeline.executors.process import peak_memory
+from pipeline.executors.ray import EXECUTORS
 from pipeline.presets import tiny
-from pipeline.process import peak_memory
+from pipeline.run_folder.fleet_files import FleetSummary, write_fleet
+from pipeline.run_folder.shard_plan import FleetTask
+from pipeline.upkeep.calibrate import write_untrained_base
 from zoo.concepts import Concept
 from zoo.errors import Interrupted
 from zoo.layout import WeightLayout

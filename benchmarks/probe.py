@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.base_gan import BaseConfig, train_base
-from pipeline.catalogue import zoo_concepts
+from pipeline.concepts.catalogue import zoo_concepts
+from pipeline.fleets.base_gan import BaseConfig, train_base
 from pipeline.sources import crops, load_photos
 from pipeline.teachers import TEACHERS
 from zoo.files import sha256_file, write_json

@@ -21,8 +21,8 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
-from weightgen.data import load_zoo
-from weightgen.stream import ShardStream
+from weightgen.training.data import load_zoo
+from weightgen.training.stream import ShardStream
 from zoo.files import sha256_file, write_bytes
 from zoo.hub import find_zoo
 from zoo.hub.remote import open_hub_zoo

@@ -29,11 +29,11 @@ from typing import Any
 from benchmarks.machine import spread, write_result
 from benchmarks.planning import concepts, config, no_fleet
 from pipeline.build import make_base, run_fleets
-from pipeline.calibrate import write_untrained_base
-from pipeline.executors import EXECUTORS, open_executor
-from pipeline.fleet_files import FleetSummary
-from pipeline.freeze import freeze
-from pipeline.plan import FleetTask, missing_fleets, plan_run
+from pipeline.executors.ray import EXECUTORS, open_executor
+from pipeline.run_folder.fleet_files import FleetSummary
+from pipeline.run_folder.freeze import freeze
+from pipeline.run_folder.shard_plan import FleetTask, missing_fleets, plan_run
+from pipeline.upkeep.calibrate import write_untrained_base
 
 
 def timed_fleet(task: FleetTask, seconds: float, gate: str, workers: int) -> FleetSummary:

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 from benchmarks.machine import write_result
-from pipeline.process import peak_memory
-from weightgen.stream import ShardStream
+from pipeline.executors.process import peak_memory
+from weightgen.training.stream import ShardStream
 from zoo.hub import find_zoo
 from zoo.manifest import ShardEntry, ZooManifest, load_manifest
 from zoo.records import WeightRecord, record_metadata
@@ -100,9 +100,9 @@ def read(folder: Path, batches: int) -> dict[str, Any]:
 
 def consume(denoiser: str, seconds: float) -> dict[str, Any]:
     """Train the small preset's denoiser on the embedded zoo; records a second that its steps consume."""
-    from weightgen.data import load_zoo
-    from weightgen.presets import small
-    from weightgen.train import Training
+    from weightgen.training.data import load_zoo
+    from weightgen.training.presets import small
+    from weightgen.training.weights import Training
 
     torch.set_num_threads(1)
     zoo = find_zoo("weightzoo-small")

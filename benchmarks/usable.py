@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import write_result
-from pipeline.catalogue import test_concepts
+from pipeline.concepts.catalogue import test_concepts
 from pipeline.heldout import write_held_out
-from pipeline.places import read_config
-from weightgen.heldout import stable_order
-from weightgen.intervals import censored_quantile
+from pipeline.run_folder.private_paths import read_config
+from weightgen.evaluation.heldout import stable_order
+from weightgen.evaluation.intervals import censored_quantile
 from zoo.concepts import Concept
 from zoo.hub import find_zoo
 

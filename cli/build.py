@@ -91,7 +91,7 @@ def build(
       weightzoo build --run-dir runs/ours --repair
     """
     quiet_progress(json)
-    from pipeline.executors import EXECUTORS
+    from pipeline.executors.ray import EXECUTORS
     from zoo.concepts import read_concepts
 
     choose("executor", executor, EXECUTORS)
@@ -110,7 +110,7 @@ def build(
 
         return report(add(folder, read_concepts(concepts or ""), **options), folder, json)
     if repair:
-        from pipeline.repair import repair as mend
+        from pipeline.upkeep.repair import repair as mend
 
         return report(mend(folder, **options), folder, json)
 
@@ -118,12 +118,12 @@ def build(
 
     chosen = with_own(changed(choose("preset", preset, PRESETS)(), config), photos, teacher)
     own = None if concepts is None else read_concepts(concepts)
-    from pipeline.workbench import source_notes
+    from pipeline.fleets.shared import source_notes
 
     for line in source_notes(chosen, own or ()):
         note(line)
     if dry_run:
-        from pipeline.calibrate import calibrate
+        from pipeline.upkeep.calibrate import calibrate
 
         plan = calibrate(chosen, own, workers, device, base_from is not None, gpus_per_fleet)
         return emit(plan, json, [f"{key}: {value}" for key, value in plan.items()])

@@ -112,7 +112,7 @@ def run_demo(limits: DemoPreset, folder: Path, zoo: Path, workers: int | None = 
             found["embedded"] = model_folder(None)
         results = evaluate_models(folder / "evaluation", zoo, found, limits, workers)
     with stage(6, "writing the report"):
-        from weightgen.report import write_report
+        from weightgen.report.report import write_report
 
         write_report(folder / "evaluation", report.parent)
     return results
@@ -171,8 +171,8 @@ def build_fresh_fleet(run_dir: Path, zoo: Path, steps: int | None) -> Path:
     from dataclasses import replace
 
     from pipeline.build import build
-    from pipeline.catalogue import polish_concepts
-    from pipeline.places import read_config
+    from pipeline.concepts.catalogue import polish_concepts
+    from pipeline.run_folder.private_paths import read_config
     from zoo.concepts import read_concepts
 
     config = read_config(zoo)
@@ -208,7 +208,7 @@ def evaluate_models(
 ) -> dict[str, Any]:
     """Evaluate the models beside the baselines; returns the content of ``evaluation.json``."""
     from cli.evaluate import run_evaluation
-    from weightgen.grid import GRIDS
+    from weightgen.evaluation.grid import GRIDS
     from zoo.files import read_json
 
     done = out / "evaluation.json"

@@ -75,7 +75,7 @@ def evaluate(
     from dataclasses import replace
 
     from cli.build import cores
-    from weightgen.grid import GRIDS
+    from weightgen.evaluation.grid import GRIDS
 
     if choose_rates:
         refuse(ctx, "--choose-rates", "it chooses them", "rates")
@@ -96,7 +96,7 @@ def evaluate(
         chosen = replace(chosen, finetune=())
     workers = workers or cores()
     results = run_evaluation(zoo, models, out, chosen, pairs, rates, seconds, workers, choose_rates)
-    from weightgen.report import write_report
+    from weightgen.report.report import write_report
 
     report = write_report(out)
     if json:
@@ -110,7 +110,7 @@ def all_models(folders: list[Path]) -> dict[str, Path]:
     Raises:
         WeightzooError: two of them have one name.
     """
-    from weightgen.starts import find_models
+    from weightgen.evaluation.methods import find_models
     from zoo.errors import WeightzooError
 
     models: dict[str, Path] = {}
@@ -139,10 +139,10 @@ def run_evaluation(
     """Make the pairs where they are absent and evaluate; returns the content of evaluation.json."""
     from dataclasses import replace
 
-    from pipeline.executors import run_local
-    from weightgen.bench import EvaluateConfig
-    from weightgen.evaluate import evaluate as run
-    from weightgen.grid import LearningRates
+    from pipeline.executors.ray import run_local
+    from weightgen.evaluation.context import EvaluateConfig
+    from weightgen.evaluation.evaluate import evaluate as run
+    from weightgen.evaluation.grid import LearningRates
 
     made = HeldOutPairs(tuple(pairs)) if pairs else held_out_pairs(out / "pairs", zoo, grid)
     config = EvaluateConfig(
@@ -155,7 +155,7 @@ def run_evaluation(
         pictures_dir=text(made.pictures),
     )
     if choose_rates:
-        from weightgen.choose_rates import choose_learning_rates
+        from weightgen.evaluation.choose_rates import choose_learning_rates
 
         trials = replace(config, learning_rates=LearningRates())
         choose_learning_rates(trials, out / "rates", run_local, workers)

@@ -68,9 +68,9 @@ def finetune(
     check_free(out, overwrite)
     from contextlib import nullcontext
 
-    from weightgen.finetune import FinetuneConfig
-    from weightgen.finetune import finetune as run
-    from weightgen.inits import Origins
+    from weightgen.finetuning.finetune import FinetuneConfig
+    from weightgen.finetuning.finetune import finetune as run
+    from weightgen.finetuning.starts import Origins
 
     config = FinetuneConfig(
         mode=mode,

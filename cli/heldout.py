@@ -19,7 +19,7 @@ EXTERNAL_PICTURE_SIZE = 512  # pixels of the short side
 
 @dataclass(frozen=True)
 class HeldOutPairs:
-    """What ``weightgen.evaluate`` reads."""
+    """What ``weightgen.evaluation.evaluate`` reads."""
 
     folders: tuple[Path, ...]
     near_duplicates: Path | None = None
@@ -31,17 +31,17 @@ def held_out_pairs(folder: Path, zoo: Path, grid: Any) -> HeldOutPairs:
 
     Args:
         zoo: its config says which teacher, photographs and image size.
-        grid: a ``weightgen.grid.Grid``.
+        grid: a ``weightgen.evaluation.grid.Grid``.
 
     Raises:
         WeightzooError: the zoo's teacher edits no other photographs, or the pairs could not be made.
     """
-    from pipeline.catalogue import TEST_SPLITS, test_concepts
+    from pipeline.concepts.catalogue import TEST_SPLITS, test_concepts
+    from pipeline.fleets.shared import make_teacher
     from pipeline.heldout import write_held_out, write_near_duplicates, write_pictures
-    from pipeline.places import read_config
+    from pipeline.run_folder.private_paths import read_config
     from pipeline.teachers import OwnPairs
-    from pipeline.workbench import make_teacher
-    from weightgen.heldout import read_ids, stable_order
+    from weightgen.evaluation.heldout import read_ids, stable_order
     from zoo.errors import WeightzooError
     from zoo.run import open_zoo
 
@@ -120,7 +120,7 @@ def write_external_pictures(out: Path, pairs: Path, count: int) -> None:
     """Write larger pairs of the first ``count`` external edits: a test photograph and the tool's result."""
     from PIL import Image
 
-    from weightgen.heldout import HeldOut
+    from weightgen.evaluation.heldout import HeldOut
     from zoo.files import atomic_path
 
     home = EXTERNAL_SCRIPT.parent

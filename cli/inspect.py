@@ -73,7 +73,7 @@ def named_zoo(name: Path) -> Path:
 
 def rebuilt(path: Path, shard: int) -> Facts:
     """Train one shard of a zoo again and say how far it is from the stored one."""
-    from pipeline.rebuild import rebuild_fleet
+    from pipeline.upkeep.rebuild import rebuild_fleet
 
     comparison = rebuild_fleet(path, shard)
     ratios, cosines = comparison.l1_ratio.values(), comparison.cosine.values()

@@ -83,7 +83,7 @@ class Studio:
 
         Each is judged by what the teacher makes of the same few train crops.
         """
-        from weightgen.pseudo_labels import held_out_r2, label
+        from weightgen.training.pseudo_labels import held_out_r2, label
         from zoo.concepts import Concept
         from zoo.progress import console
 
@@ -110,7 +110,7 @@ class Studio:
     def _descriptors(self, concepts: list[Any]) -> Any:
         import torch
 
-        from weightgen.pseudo_labels import edit_descriptors
+        from weightgen.training.pseudo_labels import edit_descriptors
         from zoo.progress import track
 
         sources = self.crops[:DESCRIPTOR_CROPS]
@@ -123,7 +123,7 @@ class Studio:
     def _batch(self, concepts: list[Any], prompts: list[str], picks: list[Any]) -> Any:
         import torch
 
-        from weightgen.pictures import PictureBatch
+        from weightgen.training.picture_batch import PictureBatch
 
         sources = torch.stack([self.crops[pick] for pick in picks])
         targets = [self.teacher.edit(c, source) for c, source in zip(concepts, sources, strict=True)]
@@ -136,10 +136,10 @@ def open_studio(zoo: Path, seed: int = 0, more_concepts: int = 0) -> Studio:
     Args:
         more_concepts: train concepts beyond the catalogue.
     """
-    from pipeline.places import read_config
+    from pipeline.fleets.shared import make_teacher, photographs
+    from pipeline.run_folder.private_paths import read_config
     from pipeline.sources import crops
     from pipeline.teachers import OwnPairs
-    from pipeline.workbench import make_teacher, photographs
     from zoo.errors import WeightzooError
     from zoo.run import open_zoo
 
@@ -171,7 +171,7 @@ def open_studio(zoo: Path, seed: int = 0, more_concepts: int = 0) -> Studio:
 
 def train_concepts(members: list[Any], validation: list[Any], more_concepts: int) -> list[Any]:
     """Return the catalogue's train concepts, those beyond it, and of the zoo's ``members`` what is neither."""
-    from pipeline import catalogue
+    from pipeline.concepts import catalogue
 
     concepts = [*catalogue.polish_concepts(), *catalogue.more_concepts(more_concepts)]
     known = {concept.id for concept in concepts}

@@ -63,9 +63,9 @@ def publish(
         from zoo.errors import WeightzooError
 
         raise WeightzooError(f"{run} is a zoo, and --evaluation belongs to a weight generator; leave it out")
-    from pipeline.pairs_card import pairs_card
-    from pipeline.places import check_private
-    from pipeline.publish import card_files
+    from pipeline.cards.pairs_card import pairs_card
+    from pipeline.cards.zoo_card import card_files
+    from pipeline.run_folder.private_paths import check_private
     from zoo.convert import in_format
     from zoo.hub import publish as run_publish
     from zoo.hub import publish_pairs

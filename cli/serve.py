@@ -44,15 +44,15 @@ def serve(
       weightzoo serve --model user/model --data zoo --replicas 4
       WEIGHTZOO_TOKEN=... weightzoo serve --host 0.0.0.0
     """
-    from weightgen.serve import check_binding
+    from weightgen.server.run import check_binding
     from zoo.errors import WeightzooError
 
     check_binding(host, token)  # before anything is loaded
     if replicas > 1 and not ray:
         raise WeightzooError("--no-ray serves from one process; leave out --replicas or --no-ray")
     from weightgen.generate import open_model
-    from weightgen.serve import run_ray, run_uvicorn
     from weightgen.server.limits import ServerSettings
+    from weightgen.server.run import run_ray, run_uvicorn
 
     if ray:
         import_ray_serve()

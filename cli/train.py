@@ -128,7 +128,7 @@ def train(
             resume=resume,
         )
     else:
-        from weightgen.ray_train import Cluster
+        from weightgen.training.ray import Cluster
 
         folder = train_on_weights(
             zoos,
@@ -225,15 +225,15 @@ def train_on_weights(
         zoos: folders, or opened zoos.
         steps, learning_rate, accumulate: the preset's unless given.
         precision: a key of ``PRECISIONS``; ``None`` chooses by device.
-        cluster: a ``weightgen.ray_train.Cluster``; ``None`` trains in this process.
+        cluster: a ``weightgen.training.ray.Cluster``; ``None`` trains in this process.
     """
     from dataclasses import replace
 
-    from weightgen.data import WeightDataset
-    from weightgen.presets import PRESETS, for_pseudo_labels
-    from weightgen.ray_train import train_on_ray
-    from weightgen.stream import open_source
-    from weightgen.train import train as run
+    from weightgen.training.data import WeightDataset
+    from weightgen.training.presets import PRESETS, for_pseudo_labels
+    from weightgen.training.ray import train_on_ray
+    from weightgen.training.stream import open_source
+    from weightgen.training.weights import train as run
     from zoo.errors import WeightzooError
     from zoo.run import Zoo, open_zoo
 
@@ -287,8 +287,8 @@ def train_by_pictures(
 ) -> Path:
     """Second stage: through the pictures of the catalogue's train concepts, edited by the zoo's teacher."""
     from cli.pictures import open_studio
-    from weightgen.polish import PolishConfig
-    from weightgen.polish import polish as run
+    from weightgen.training.pictures import PolishConfig
+    from weightgen.training.pictures import polish as run
 
     changes = {"steps": steps, "learning_rate": learning_rate}
     chosen: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}

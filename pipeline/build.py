@@ -17,22 +17,22 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline.attempts import Outcome
-from pipeline.base_run import train_base_of
 from pipeline.build_config import BuildConfig
-from pipeline.executors import Run, check_shared, open_executor
-from pipeline.fleet import run_fleet, run_teacher
-from pipeline.fleet_files import FleetSummary, record_failure
-from pipeline.fleet_progress import FleetProgress
-from pipeline.freeze import freeze, freeze_extension, one_line, refuse_part
-from pipeline.local_workers import run_local
-from pipeline.pair_shards import sources_path, targets_path, write_sources
-from pipeline.places import read_config
-from pipeline.plan import FleetTask, missing_fleets, plan_run
-from pipeline.publish import data_card
-from pipeline.storage import Store, Stored, local_copy
+from pipeline.cards.zoo_card import data_card
+from pipeline.executors.attempts import Outcome
+from pipeline.executors.local import run_local
+from pipeline.executors.ray import Run, check_shared, open_executor
+from pipeline.fleets.fleet import run_fleet, run_teacher
+from pipeline.fleets.progress import FleetProgress
+from pipeline.fleets.shared import make_teacher, source_crops
+from pipeline.fleets.train_base import train_base_of
+from pipeline.run_folder.fleet_files import FleetSummary, record_failure
+from pipeline.run_folder.freeze import freeze, freeze_extension, one_line, refuse_part
+from pipeline.run_folder.object_store import Store, Stored, local_copy
+from pipeline.run_folder.pair_shards import sources_path, targets_path, write_sources
+from pipeline.run_folder.private_paths import read_config
+from pipeline.run_folder.shard_plan import FleetTask, missing_fleets, plan_run
 from pipeline.teachers import Teacher
-from pipeline.workbench import make_teacher, source_crops
 from zoo.concepts import Concept
 from zoo.config import config_diff, to_dict
 from zoo.errors import Interrupted, WeightzooError
@@ -62,7 +62,7 @@ def build(
     """Build a zoo in ``run_dir``, or go on building it.
 
     Args:
-        run_dir: a folder, or a URI of :mod:`pipeline.storage`.
+        run_dir: a folder, or a URI of :mod:`pipeline.run_folder.object_store`.
         concepts: what to train, in the order that decides the shards; default: the catalogue's zoo concepts.
         options: of :func:`complete`.
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from pipeline.base_gan import BaseConfig
+from pipeline.fleets.base_gan import BaseConfig
 from zoo.config import from_dict
 from zoo.errors import WeightzooError
 from zoo.gans import GANS

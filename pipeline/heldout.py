@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from pipeline.build_config import BuildConfig
-from pipeline.catalogue import near_duplicates
+from pipeline.concepts.catalogue import near_duplicates
+from pipeline.fleets.shared import make_teacher, photographs, source_crops
 from pipeline.sources import crops, cut, draw_cuts, photo_sizes
 from pipeline.teachers import Teacher
-from pipeline.workbench import make_teacher, photographs, source_crops
 from zoo.concepts import Concept, concepts_text, read_concepts, write_concepts
 from zoo.config import config_diff
 from zoo.errors import WeightzooError

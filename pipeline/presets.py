@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from pipeline.base_gan import BaseConfig
 from pipeline.build_config import BuildConfig
+from pipeline.fleets.base_gan import BaseConfig
 from zoo.gans.patchgan import PatchGanConfig
 from zoo.train_gan import GanTrainConfig
 

@@ -14,21 +14,21 @@ from typing import Any
 
 import torch
 
-from pipeline.catalogue import catalogue, more_concepts, near_duplicates, zoo_concepts
-from pipeline.coverage import coverage_order
-from pipeline.plan import plan_fleets
-from pipeline.plans import combined_plans
+from pipeline.concepts.catalogue import catalogue, more_concepts, near_duplicates, zoo_concepts
+from pipeline.concepts.combinations import combined_plans
+from pipeline.concepts.coverage import coverage_order
+from pipeline.concepts.vocabulary import COLOURS
 from pipeline.presets import PRESETS
+from pipeline.run_folder.shard_plan import plan_fleets
 from pipeline.sources import crops, draw_cuts, load_photos
 from pipeline.teachers.filters import FiltersTeacher
-from pipeline.vocabulary import COLOURS
-from weightgen import baselines
-from weightgen.data import WeightDataset, batches, hold_out, load_zoo
-from weightgen.heldout import shuffled
+from weightgen.evaluation.heldout import shuffled
+from weightgen.finetuning import baselines
 from weightgen.objective import ObjectiveConfig, draw
-from weightgen.optimizing import step_seed
-from weightgen.stream import ShardStream
 from weightgen.text import TextEncoder
+from weightgen.training.data import WeightDataset, batches, hold_out, load_zoo
+from weightgen.training.optim import step_seed
+from weightgen.training.stream import ShardStream
 from zoo.concepts import concept_line
 from zoo.files import EMBEDDED_DIR
 from zoo.layout import GROUPINGS, WeightLayout

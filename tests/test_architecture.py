@@ -19,7 +19,7 @@ ARROWS = {
 }
 # third-party package -> the files (or folders) that may import it
 ONLY_IN = {
-    "ray": ("pipeline/executors.py", "weightgen/ray_train.py", "weightgen/serve.py"),
+    "ray": ("pipeline/executors/ray.py", "weightgen/training/ray.py", "weightgen/server/run.py"),
     "typer": ("cli/",),
     "diffusers": ("weightgen/", "pipeline/teachers/"),
     "kornia": ("pipeline/",),

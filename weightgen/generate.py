@@ -155,7 +155,7 @@ def judge(
         if fallback:
             raise WeightzooError(
                 f"{model.path} does not say what it has learned, so it has no fallback; leave it out, or add "
-                "the file with weightgen.familiar.add"
+                "the file with weightgen.ood.add"
             )
         return concepts, None, []
     ood, nearest = model.familiar.score(concepts), model.familiar.nearest(concepts)

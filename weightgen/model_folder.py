@@ -25,9 +25,9 @@ import torch
 from torch import nn
 
 from weightgen.denoisers import NETWORKS, class_names
-from weightgen.familiar import FILE as FAMILIAR
-from weightgen.familiar import Familiar, load_familiar
 from weightgen.normalize import BlockStatistics
+from weightgen.ood import FILE as FAMILIAR
+from weightgen.ood import Familiar, load_familiar
 from zoo.errors import WeightzooError
 from zoo.files import atomic_path, read_json, sha256_file, write_json
 from zoo.layout import WeightLayout

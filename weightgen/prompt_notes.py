@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from weightgen.colour_names import CODE, coded_colours
 
 if TYPE_CHECKING:
-    from weightgen.familiar import Familiar
+    from weightgen.ood import Familiar
     from weightgen.text import TextEncoder
 
 # Words that are frequent in a language and rare in an English request.

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from huggingface_hub import get_token
 
-from weightgen.familiar import FILE as FAMILIAR
 from weightgen.model_card import EVALUATION, keep_evaluation, model_card
+from weightgen.ood import FILE as FAMILIAR
 from zoo.errors import WeightzooError
 from zoo.files import sha256_file
 from zoo.hub.causes import LOG_IN

@@ -9,7 +9,7 @@ import torch
 from benchmarks.is_it_the_weights import train_text_conditioned
 from benchmarks.random_text import RandomText
 from tests.weightgen.tiny_world import GAN
-from weightgen.pictures import PictureBatch
+from weightgen.training.picture_batch import PictureBatch
 from zoo.lora import save_base
 
 PROMPTS = ["make it dark", "make it pale"]

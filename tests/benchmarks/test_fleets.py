@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from benchmarks import fleets
-from weightgen.timing import WARM_UP, naive_step_seconds, step_seconds
+from weightgen.evaluation.timing import WARM_UP, naive_step_seconds, step_seconds
 from zoo.train_gan import GanTrainConfig
 
 matplotlib.use("agg")

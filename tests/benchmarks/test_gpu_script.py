@@ -71,10 +71,10 @@ def test_every_option_exists(run_script, monkeypatch):
 def test_the_plan_is_asked_for_with_options_that_exist(run_script, monkeypatch):
     from typer.testing import CliRunner
 
-    import pipeline.calibrate
+    import pipeline.upkeep.calibrate
     from cli.main import app
 
-    monkeypatch.setattr(pipeline.calibrate, "calibrate", lambda *options: {"device": options[3]})
+    monkeypatch.setattr(pipeline.upkeep.calibrate, "calibrate", lambda *options: {"device": options[3]})
     (arguments,) = (call[2:] for call in run_script()[2] if call[1] == "cli.main")
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0 and "device: cuda" in result.output

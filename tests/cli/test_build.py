@@ -7,7 +7,7 @@ import pytest
 import pipeline.build
 import pipeline.presets
 import zoo.hub
-from pipeline.executors import EXECUTORS
+from pipeline.executors.ray import EXECUTORS
 from tests.pipeline.conftest import micro_concepts, micro_config, run_inline
 from zoo.concepts import write_concepts
 
@@ -114,9 +114,9 @@ def test_wrong_config_files(build, tmp_path, content, text):
 
 
 def test_dry_run_prints_the_plan(run, monkeypatch):
-    import pipeline.calibrate
+    import pipeline.upkeep.calibrate
 
-    monkeypatch.setattr(pipeline.calibrate, "run_local", run_inline)
+    monkeypatch.setattr(pipeline.upkeep.calibrate, "run_local", run_inline)
     result = run("build", "--preset", "tiny", "--dry-run", "--json")
     assert result.code == 0, result.err
     assert result.json["concepts"] == 6 and result.json["minutes"] >= 0
@@ -132,11 +132,11 @@ def test_dry_run_prints_the_plan(run, monkeypatch):
     ],
 )
 def test_workers_by_default(run, monkeypatch, options, workers):
-    import pipeline.calibrate
+    import pipeline.upkeep.calibrate
 
     asked = []
     monkeypatch.setattr("cli.build.cores", lambda: 3)
-    monkeypatch.setattr(pipeline.calibrate, "calibrate", lambda *given: asked.append(given[2]) or {})
+    monkeypatch.setattr(pipeline.upkeep.calibrate, "calibrate", lambda *given: asked.append(given[2]) or {})
     assert run("build", "--preset", "tiny", "--dry-run", *options).code == 0
     assert asked == [workers]
 

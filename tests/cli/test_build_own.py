@@ -8,8 +8,8 @@ import torch
 import pipeline.build
 import pipeline.presets
 from cli.build import next_step
-from pipeline.executors import EXECUTORS
-from pipeline.places import read_config
+from pipeline.executors.ray import EXECUTORS
+from pipeline.run_folder.private_paths import read_config
 from tests.pipeline.conftest import micro_concepts, micro_config, run_inline
 from tests.pipeline.fake_fleet import fake_concepts, fake_fleet, write_fake_base
 from zoo.concepts import Concept, write_concepts

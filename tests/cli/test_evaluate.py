@@ -5,13 +5,13 @@ import shutil
 import pytest
 
 import cli.demo
-import pipeline.executors
-import weightgen.grid
-import weightgen.report_pictures
+import pipeline.executors.ray
+import weightgen.evaluation.grid
+import weightgen.report.pictures
 from cli.tables import show
 from tests.pipeline.conftest import run_inline
-from tests.weightgen.toy_evaluation import make_world, thumbnails, toy_grid
-from weightgen.grid import FinetuneRow
+from tests.weightgen.evaluation.toy_evaluation import make_world, thumbnails, toy_grid
+from weightgen.evaluation.grid import FinetuneRow
 from zoo.manifest import collect_manifest, write_manifest
 
 
@@ -32,10 +32,10 @@ def small_grid():
 def inline(monkeypatch):
     """Cells run inside the test's process; KID is measured on thumbnails; pictures are not edited."""
     monkeypatch.setattr(
-        weightgen.report_pictures, "apply_to_photo", lambda w, photo, out: shutil.copy(photo, out)
+        weightgen.report.pictures, "apply_to_photo", lambda w, photo, out: shutil.copy(photo, out)
     )
-    monkeypatch.setattr(pipeline.executors, "run_local", run_inline)
-    monkeypatch.setitem(weightgen.grid.GRIDS, "tiny", small_grid)
+    monkeypatch.setattr(pipeline.executors.ray, "run_local", run_inline)
+    monkeypatch.setitem(weightgen.evaluation.grid.GRIDS, "tiny", small_grid)
     with thumbnails():
         yield
 

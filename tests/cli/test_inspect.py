@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import pipeline.rebuild
-from pipeline.rebuild import FleetComparison
+import pipeline.upkeep.rebuild
+from pipeline.upkeep.rebuild import FleetComparison
 from zoo.lora import initial_adapter, load_base
 from zoo.peft_format import save_peft
 
@@ -64,7 +64,7 @@ def test_unfinished_zoo(run, zoo):
 @pytest.mark.parametrize("in_common", [{"a": 1.04, "b": 0.9}, {}])
 def test_a_rebuilt_fleet_is_compared(run, zoo, monkeypatch, in_common):
     compared = FleetComparison("train-0", bool(in_common), True, True, False, in_common, dict.fromkeys(in_common, 0.99))
-    monkeypatch.setattr(pipeline.rebuild, "rebuild_fleet", lambda path, shard: compared)
+    monkeypatch.setattr(pipeline.upkeep.rebuild, "rebuild_fleet", lambda path, shard: compared)
     result = run("inspect", zoo, "--rebuild", "0", "--json")
     assert result.code == 1
     assert result.json["rebuilt"]["L1 ratio, largest"] == max(in_common.values(), default=None)

@@ -4,9 +4,9 @@ import shutil
 
 from huggingface_hub import constants
 
-from tests.weightgen.test_familiar import strict
+from tests.weightgen.test_ood import strict
 from tests.weightgen.test_publish_model import ROWS
-from weightgen.familiar import add
+from weightgen.ood import add
 from zoo.files import write_json
 
 

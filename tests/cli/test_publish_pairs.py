@@ -67,10 +67,10 @@ def digest(image):
 
 
 def test_real_pair_shards_are_read_by_plain_clients(run, hub, zoo, plain_reader, tmp_path):
-    from pipeline.pair_shards import read_targets
-    from pipeline.places import read_config
-    from pipeline.plan import plan_run
-    from pipeline.workbench import source_crops
+    from pipeline.fleets.shared import source_crops
+    from pipeline.run_folder.pair_shards import read_targets
+    from pipeline.run_folder.private_paths import read_config
+    from pipeline.run_folder.shard_plan import plan_run
 
     published = run("publish", zoo, "--repo", "user/own", "--pairs", "--json")
     assert published.code == 0, published.err

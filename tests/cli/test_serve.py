@@ -7,7 +7,7 @@ import pytest
 def served(monkeypatch):
     calls = []
     for name in ("run_uvicorn", "run_ray"):
-        monkeypatch.setattr(f"weightgen.serve.{name}", lambda *a, name=name: calls.append((name, *a)))
+        monkeypatch.setattr(f"weightgen.server.run.{name}", lambda *a, name=name: calls.append((name, *a)))
     return calls
 
 

@@ -5,8 +5,8 @@ from unittest.mock import MagicMock
 
 import pytest
 
-import weightgen.presets
-from weightgen.train import TrainConfig, Training
+import weightgen.training.presets
+from weightgen.training.weights import TrainConfig, Training
 from zoo.errors import WeightzooError
 
 
@@ -18,7 +18,7 @@ def toy_preset(monkeypatch):
             denoiser, options, steps=4, batch_size=4, validate_every=2, checkpoint_every=2, device="cpu"
         )
 
-    monkeypatch.setitem(weightgen.presets.PRESETS, "tiny", tiny)
+    monkeypatch.setitem(weightgen.training.presets.PRESETS, "tiny", tiny)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_polishing_is_as_asked_for(train, world, monkeypatch):
     def polish(model, batches, config, *rest, **more):
         raise WeightzooError(f"{config.steps} steps at {config.learning_rate}, random_init {config.random_init}")
 
-    monkeypatch.setattr("weightgen.polish.polish", polish)
+    monkeypatch.setattr("weightgen.training.pictures.polish", polish)
     monkeypatch.setattr("cli.pictures.open_studio", lambda *arguments: MagicMock())
     asked = ("--steps", 7, "--learning-rate", 2e-3, "--random-init")
     told = train("--polish", world / "models" / "generated", *asked, preset=None).error
@@ -120,9 +120,9 @@ def test_from_the_hub(run, world, hub, tmp_path):
 
 
 def test_a_zoo_that_is_too_large_for_memory_is_streamed(train, run, tmp_path, monkeypatch, world):
-    import weightgen.stream
+    import weightgen.training.stream
 
-    monkeypatch.setattr(weightgen.stream.open_source, "__defaults__", (1000,))
+    monkeypatch.setattr(weightgen.training.stream.open_source, "__defaults__", (1000,))
     first = train("--json")
     assert first.code == 0, first.err
     assert first.json["steps"] == 4 and first.json["concepts"] == 8

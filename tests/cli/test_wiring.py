@@ -13,16 +13,16 @@ from cli.embedded import zoo_folder
 from cli.heldout import FEWEST_PAIRS, held_out_pairs, pairs_needed
 from cli.pictures import CONCEPTS_PER_BATCH, CROPS_PER_CONCEPT, open_studio, train_concepts
 from pipeline.build import build
-from pipeline.catalogue import more_concepts, polish_concepts, test_concepts, zoo_concepts
-from pipeline.executors import EXECUTORS
-from pipeline.places import read_config
+from pipeline.concepts.catalogue import more_concepts, polish_concepts, test_concepts, zoo_concepts
+from pipeline.executors.ray import EXECUTORS
+from pipeline.fleets.shared import source_crops
+from pipeline.run_folder.private_paths import read_config
 from pipeline.teachers import TEACHERS
 from pipeline.teachers.filters import FiltersTeacher
-from pipeline.workbench import source_crops
 from tests.pipeline.conftest import micro_config, run_inline
-from weightgen.grid import FinetuneRow, Grid
-from weightgen.heldout import HeldOut
-from weightgen.train import TrainConfig, train
+from weightgen.evaluation.grid import FinetuneRow, Grid
+from weightgen.evaluation.heldout import HeldOut
+from weightgen.training.weights import TrainConfig, train
 from zoo.concepts import Concept, read_concepts
 from zoo.config import save_config
 from zoo.errors import WeightzooError
@@ -119,7 +119,7 @@ def test_a_teacher_that_can_edit_nothing_else_is_named(zoo, tmp_path, monkeypatc
 
 
 def test_pseudo_labels_for_the_rest_of_the_catalogue(studio, zoo):
-    from weightgen.data import load_zoo
+    from weightgen.training.data import load_zoo
 
     dataset = load_zoo(zoo, "train")
     few = replace(studio, concepts=studio.concepts[:12])
@@ -135,7 +135,7 @@ def test_pseudo_labels_for_the_rest_of_the_catalogue(studio, zoo):
 
 
 def test_train_polish(run, zoo, studio, tmp_path, monkeypatch):
-    from weightgen.data import load_zoo
+    from weightgen.training.data import load_zoo
 
     options = {"width": 16, "num_layers": 1, "num_heads": 2}
     config = TrainConfig("transformer", options, steps=2, batch_size=4, device="cpu")

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from pipeline.catalogue import catalogue
+from pipeline.concepts.catalogue import catalogue
 from tests.external import make_edits
 from zoo.concepts import read_concepts
 from zoo.metrics import l1

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 import pipeline.build
-from pipeline.attempts import Outcome
-from pipeline.base_gan import BaseConfig
 from pipeline.build import build
 from pipeline.build_config import BuildConfig
-from pipeline.executors import EXECUTORS
+from pipeline.executors.attempts import Outcome
+from pipeline.executors.ray import EXECUTORS
+from pipeline.fleets.base_gan import BaseConfig
 from pipeline.presets import tiny
 from pipeline.teachers import TEACHERS
 from pipeline.teachers.filters import FiltersTeacher

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 import zoo.files
-from pipeline.calibrate import write_untrained_base
-from pipeline.fleet_files import FleetSummary, row, write_fleet
-from pipeline.plan import FleetTask
+from pipeline.run_folder.fleet_files import FleetSummary, row, write_fleet
+from pipeline.run_folder.shard_plan import FleetTask
+from pipeline.upkeep.calibrate import write_untrained_base
 from zoo.concepts import Concept
 from zoo.layout import WeightLayout
 from zoo.records import WeightRecord

@@ -11,21 +11,20 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.attempts import Outcome
-from pipeline.base_gan import train_base
 from pipeline.build import build, make_base
-from pipeline.executors import EXECUTORS
-from pipeline.fleet import _gate
-from pipeline.freeze import freeze
-from pipeline.plan import plan_fleets
-from pipeline.process import prepare_process
+from pipeline.executors.attempts import Outcome
+from pipeline.executors.process import prepare_process
+from pipeline.executors.ray import EXECUTORS
+from pipeline.fleets.base_gan import train_base
+from pipeline.fleets.fleet import _gate
+from pipeline.run_folder.freeze import freeze
+from pipeline.run_folder.shard_plan import plan_fleets
+from tests.pipeline.conftest import micro_concepts, run_inline
 from zoo import files
 from zoo.concepts import Concept, write_concepts
 from zoo.errors import Interrupted, WeightzooError
 from zoo.manifest import MANIFEST_FILE, read_rejected, verify_run
 from zoo.run import open_zoo
-
-from .conftest import micro_concepts, run_inline
 
 
 def contents(run_dir):

@@ -9,32 +9,31 @@ import torch
 import webdataset
 from PIL import Image
 
-from pipeline import storage
 from pipeline.build import build
 from pipeline.build_config import BuildConfig
-from pipeline.executors import EXECUTORS
-from pipeline.freeze import freeze
-from pipeline.pair_shards import read_targets, targets_path, write_targets
-from pipeline.plan import plan_run
-from pipeline.rendering import fleet_images, render_concept
-from pipeline.repair import repair
+from pipeline.executors.ray import EXECUTORS
+from pipeline.fleets.rendering import fleet_images, render_concept
+from pipeline.fleets.shared import Studio, load_studio, make_teacher, source_notes
+from pipeline.run_folder import object_store as storage
+from pipeline.run_folder.freeze import freeze
+from pipeline.run_folder.object_store import Store
+from pipeline.run_folder.pair_shards import read_targets, targets_path, write_targets
+from pipeline.run_folder.shard_plan import plan_run
 from pipeline.sources import photo_sets
-from pipeline.storage import Store
 from pipeline.teachers import TEACHERS
 from pipeline.teachers.filters import FiltersTeacher
 from pipeline.teachers.instruct_pix2pix import InstructPix2PixTeacher
 from pipeline.teachers.pairs import PairsTeacher
-from pipeline.workbench import Studio, load_studio, make_teacher, source_notes
+from pipeline.upkeep.repair import repair
+from tests.pipeline.conftest import micro_concepts, run_inline
+from tests.pipeline.fake_fleet import fake_fleet, write_fake_base
+from tests.pipeline.test_build import contents
+from tests.pipeline.test_teachers import save_random_pipeline
 from zoo.concepts import Concept
 from zoo.errors import Interrupted, WeightzooError
 from zoo.manifest import read_rejected, verify_run
 from zoo.pair_layouts import DIRECTIONS
 from zoo.pairs import decode_pair, pairs_to_tensors, read_pairs, split_pairs, write_pairs
-
-from .conftest import micro_concepts, run_inline
-from .fake_fleet import fake_fleet, write_fake_base
-from .test_build import contents
-from .test_teachers import save_random_pipeline
 
 
 def concepts_of(*names):
@@ -242,7 +241,7 @@ def test_an_expensive_teacher_is_asked_once_and_its_pairs_are_kept(micro, stored
 
 
 def test_stored_pictures_are_those_that_a_fleet_reads(micro, stored, tmp_path):
-    from pipeline.freeze import freeze
+    from pipeline.run_folder.freeze import freeze
 
     freeze(tmp_path, replace(stored, teacher_options={"model": "absent"}), concepts_of("a", "b"))
     (task,) = plan_run(tmp_path)

@@ -16,17 +16,12 @@ from pathlib import Path
 import pytest
 
 import zoo.files
-from pipeline import attempts
 from pipeline.build import build
-from pipeline.executors import EXECUTORS, open_executor
-from pipeline.repair import repair
-from zoo.concepts import Concept
-from zoo.errors import WeightzooError
-from zoo.manifest import MANIFEST_FILE, read_rejected, shard_paths, verify_run
-from zoo.run import open_zoo
-
-from .conftest import micro_concepts, run_inline
-from .fake_fleet import (
+from pipeline.executors import attempts
+from pipeline.executors.ray import EXECUTORS, open_executor
+from pipeline.upkeep.repair import repair
+from tests.pipeline.conftest import micro_concepts, run_inline
+from tests.pipeline.fake_fleet import (
     chaos_folder,
     fake_concepts,
     fake_fleet,
@@ -34,7 +29,11 @@ from .fake_fleet import (
     spend,
     write_fake_base,
 )
-from .test_build import contents
+from tests.pipeline.test_build import contents
+from zoo.concepts import Concept
+from zoo.errors import WeightzooError
+from zoo.manifest import MANIFEST_FILE, read_rejected, shard_paths, verify_run
+from zoo.run import open_zoo
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,7 +112,7 @@ def test_our_packages_are_shipped_and_nothing_else(cluster, tmp_path):
     with open_executor("ray", 2, address=cluster.address) as run:
         (outcome,) = run([str(tmp_path)], shipped_files)
     shipped = outcome.result
-    assert {"pipeline/fleet.py", "pipeline/photos/photos.json", "zoo/shards/parquet.py"} <= set(shipped)
+    assert {"pipeline/fleets/fleet.py", "pipeline/photos/photos.json", "zoo/shards/parquet.py"} <= set(shipped)
     assert {path.split("/")[0] for path in shipped} == {"pipeline", "zoo"}
     assert not [path for path in shipped if "__pycache__" in path or path.startswith("zoo/embedded")]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from weightgen.data import WeightDataset
 from weightgen.text import load_text_encoder
+from weightgen.training.data import WeightDataset
 from zoo.layout import Slot, WeightLayout
 
 MEDIA = ["charcoal", "watercolour", "sepia", "neon", "pencil", "pastel", "winter", "sunset", "comic"]

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 import weightgen
-from pipeline.catalogue import catalogue
-from pipeline.vocabulary import COLOURS
+from pipeline.concepts.catalogue import catalogue
+from pipeline.concepts.vocabulary import COLOURS
 from weightgen.colour_names import NAMES, coded_colours, name_colours
-from weightgen.familiar import load_familiar
 from weightgen.generate import wordings
 from weightgen.model_folder import FAMILIAR
+from weightgen.ood import load_familiar
 from weightgen.prompt_notes import coded, foreign_evidence, has_words, measured, negated, notes
 from weightgen.text import MAX_LENGTH, load_text_encoder
 from zoo.errors import WeightzooError

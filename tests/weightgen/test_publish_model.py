@@ -9,9 +9,9 @@ from huggingface_hub import ModelCard
 
 from tests.weightgen.tiny_world import make_model, make_zoo
 from weightgen import WeightDiffusionPipeline
-from weightgen.familiar import add
 from weightgen.model_card import EVALUATION, keep_evaluation, model_card
 from weightgen.model_folder import denoiser_sha256
+from weightgen.ood import add
 from weightgen.publish_model import publish_model
 from weightgen.sampling import interpolate, scale_strength
 from zoo.errors import WeightzooError

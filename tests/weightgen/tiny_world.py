@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from weightgen.data import load_zoo
 from weightgen.denoisers import NETWORKS
 from weightgen.model_folder import save_model_folder
 from weightgen.normalize import BlockStatistics
 from weightgen.objective import ObjectiveConfig, make_scheduler
+from weightgen.training.data import load_zoo
 from zoo.concepts import Concept, write_concepts
 from zoo.files import sha256_file, write_json, write_text
 from zoo.gans.e2gan import E2ganConfig

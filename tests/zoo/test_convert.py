@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.zoo.test_hub import CARD, REPO, contents, extend
 from zoo.convert import in_format
 from zoo.errors import WeightzooError
 from zoo.hub import download, publish
@@ -15,8 +16,6 @@ from zoo.manifest import (
 )
 from zoo.run import open_zoo
 from zoo.shards import FORMATS, format_of, read_shard
-
-from .test_hub import CARD, REPO, contents, extend
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The server of `weightgen.serve`: one FastAPI app, run by uvicorn or as a Ray Serve deployment.
+"""The server of `weightgen.server.run`: one FastAPI app, run by uvicorn or as a Ray Serve deployment.
 
 limits.py      what one visitor may ask for         problems.py   errors as one line of JSON
 schemas.py     what goes in and out                 engine.py     prompts -> adapters -> edited photographs

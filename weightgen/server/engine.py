@@ -25,12 +25,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from weightgen.evaluation.methods import find_best
 from weightgen.generate import generate, mean_adapter, scale_strength
 from weightgen.model_folder import denoiser_sha256, load_model_folder
 from weightgen.prompt_notes import notes
 from weightgen.server.members import Members
 from weightgen.server.schemas import Recipe
-from weightgen.starts import find_best
 from weightgen.text import MAX_LENGTH, load_text_encoder
 from zoo.apply import edit_visible, load_network
 from zoo.errors import WeightzooError

@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from weightgen.finetune import FinetuneConfig, finetune
-from weightgen.inits import Origins
+from weightgen.evaluation.methods import find_best
+from weightgen.finetuning.finetune import FinetuneConfig, finetune
+from weightgen.finetuning.starts import Origins
 from weightgen.server.job_files import append_event, is_over
 from weightgen.server.schemas import JobEvent
-from weightgen.starts import find_best
 from zoo.errors import WeightzooError
 from zoo.files import read_json
 

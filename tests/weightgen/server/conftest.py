@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from tests.weightgen.tiny_world import make_model, make_zoo
-from weightgen.familiar import add
+from weightgen.ood import add
 from weightgen.server.app import create_app
 from weightgen.server.engine import Engine
 from weightgen.server.limits import Limits, ServerSettings

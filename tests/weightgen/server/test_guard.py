@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from tests.weightgen.server.conftest import picture
-from weightgen.serve import check_binding, is_loopback
 from weightgen.server.engine import Engine
+from weightgen.server.run import check_binding, is_loopback
 from zoo.errors import WeightzooError
 from zoo.lora import load_base, save_base
 

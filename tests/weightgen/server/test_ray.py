@@ -12,7 +12,7 @@ import pytest
 
 from tests.serving import free_port
 from tests.weightgen.server.conftest import picture
-from weightgen.serve import APP, ray_serve
+from weightgen.server.run import APP, ray_serve
 
 REPLICA = f"SERVE_REPLICA::{APP}#"
 WITHIN = 150  # seconds, for the new replica on a machine that is not idle; alone it takes about ten

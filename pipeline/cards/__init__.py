@@ -1,0 +1,1 @@
+"""The data cards that are published with a zoo and with its pairs."""

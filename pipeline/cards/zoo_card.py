@@ -1,0 +1,332 @@
+"""The data card of a zoo: README.md with a YAML header that ``datasets`` and the Hub read.
+
+:func:`data_card` fills ``data_cards/zoo.md`` from the manifest, the records and the frozen config; no figure
+in it is typed by hand. :func:`card_files` adds a picture of what some of the networks do.
+"""
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.build_config import BuildConfig
+from pipeline.cards.samples import SAMPLES_FILE, sample_picture
+from pipeline.fleets.shared import PHOTOGRAPHS_FILE
+from pipeline.run_folder.private_paths import read_config
+from pipeline.sources import attribution
+from zoo.concepts import Concept, read_concepts
+from zoo.files import PathLike, read_json
+from zoo.layout import WeightLayout
+from zoo.manifest import ZooManifest, load_manifest, read_rejected
+from zoo.records import METRICS, WeightRecord, arrow_schema
+from zoo.shards import read_shard
+
+TEMPLATES = Path(__file__).resolve().parents[2] / "data_cards"
+MAX_LISTED = 500  # concepts in the card; all of them are in concepts.jsonl
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+# of a record as WebDataset: declared, for a first shard without records tells a reader nothing
+TAR_FEATURES = """\
+  features:
+  - name: json
+    struct:
+    - name: attempt
+      dtype: int64
+    - name: attributes
+      dtype: string
+    - name: concept_id
+      dtype: string
+    - name: format_version
+      dtype: int64
+    - name: layout_id
+      dtype: string
+    - name: metrics
+      struct:
+      - name: kid
+        dtype: float64
+      - name: l1
+        dtype: float64
+      - name: l1_copy
+        dtype: float64
+      - name: psnr
+        dtype: float64
+    - name: paraphrases
+      list: string
+    - name: prompt
+      dtype: string
+    - name: seed
+      dtype: int64
+    - name: sha256
+      dtype: string
+    - name: split
+      dtype: string
+    - name: step
+      dtype: int64
+  - name: safetensors
+    dtype: binary
+  - name: __key__
+    dtype: string
+  - name: __url__
+    dtype: string
+"""
+METRIC_NAMES = {"l1": "L1", "l1_copy": "L1 of copy", "psnr": "PSNR (dB)", "kid": "KID"}
+
+
+def card_files(run_dir: PathLike, repo: str) -> dict[str, bytes]:
+    """Return what is published beside the files of the manifest: the card, and its picture where there is one."""
+    run_dir = Path(run_dir)
+    manifest = load_manifest(run_dir)
+    sample = sample_picture(run_dir, manifest)
+    if sample is None:
+        return {"README.md": data_card(run_dir, manifest, repo).encode()}
+    picture, names = sample
+    rows = "\n".join(f"{i}. `{name}`" for i, name in enumerate(names, 1))
+    shown = (
+        "First row: test photographs. Below, what networks of this dataset make of them, from a good one to a poor "
+        f"one by their L1:\n\n![photographs before and after]({SAMPLES_FILE})\n\n{rows}"
+    )
+    return {"README.md": data_card(run_dir, manifest, repo, pictures=shown).encode(), SAMPLES_FILE: picture}
+
+
+def data_card(
+    run_dir: Path, manifest: ZooManifest, repo: str | None = None, notes: str = "", pictures: str = ""
+) -> str:
+    """Return the card of a finished run folder.
+
+    Args:
+        manifest: its manifest (collected, not yet written).
+        repo: the Hub repository that the examples name; default: the zoo's name.
+        notes: more about the quality, such as own L1 against training from scratch; ends its section.
+        pictures: Markdown that shows some; ends the section of what is inside.
+    """
+    config = read_config(run_dir)
+    layout = WeightLayout.load(run_dir / "layout.json")
+    concepts = read_concepts(run_dir / "concepts.jsonl")
+    records = [_light(record) for entry in manifest.shards for record in read_shard(run_dir / entry.name)[0]]
+    rejected = read_rejected(run_dir)
+    fields = {
+        **_facts(manifest, config, layout),
+        "repo": repo or manifest.name,
+        "notes": notes,
+        "pictures": pictures,
+        "data_files": _data_files(manifest),
+        "features": _features(layout) if _is_parquet(manifest) else TAR_FEATURES,
+        "example": _example(manifest, layout, repo or manifest.name),
+        "split_info": _split_info(manifest),
+        "split_table": _split_table(manifest),
+        "examples": "; ".join(f'"{_one_line(concept.prompt)}"' for concept in concepts[:6]),
+        "concept_list": _concept_list(concepts),
+        "quality_table": _quality_table(records),
+        "histogram": _histogram([record.metrics["l1"] for record in records]),
+        "retried": sum(record.attempt > 1 for record in records),
+        "rejected_table": _rejected_table(concepts, rejected),
+        "reasons": _reasons(rejected),
+        **_photographs(read_json(run_dir / PHOTOGRAPHS_FILE), config),
+    }
+    text = Template((TEMPLATES / "zoo.md").read_text(encoding="utf-8")).substitute(fields)
+    return text.replace("\n\n\n", "\n\n")  # where a field is empty
+
+
+def _facts(manifest: ZooManifest, config: BuildConfig, layout: WeightLayout) -> dict[str, Any]:
+    """What config, layout and manifest say word for word."""
+    ok = manifest.counts["ok"]
+    return {
+        "name": manifest.name,
+        "pretty_name": json.dumps(manifest.name, ensure_ascii=False),
+        "licence": manifest.licence,
+        "licence_id": licence_id(manifest.licence),
+        "size_category": next((name for limit, name in SIZES if ok < limit), "n>1M"),
+        "ok": ok,
+        "gan": manifest.gan,
+        "teacher": manifest.teacher,
+        "base_sha256": manifest.base_sha256,
+        "feature_network": manifest.feature_network,
+        "layout_id": manifest.layout_id,
+        "format_version": manifest.format_version,
+        "num_values": layout.num_values,
+        "num_blocks": layout.num_blocks,
+        "block_size": layout.block_size,
+        "image_size": config.image_size,
+        "fleet_size": config.fleet_size,
+        "num_train_crops": config.num_train_crops,
+        "num_test_crops": config.num_test_crops,
+        "gate_factor": config.gate_factor,
+        "median_l1": config.median_l1,
+        "gate_limit": f"{config.gate_factor * config.median_l1:.4f}",
+        "base_concepts": config.base.num_concepts,
+        "base_steps": config.base.steps,
+        "steps": config.training.steps,
+        "batch_size": config.training.batch_size,
+        "learning_rate": config.training.learning_rate,
+        "adversarial_weight": config.training.adversarial_weight,
+        "seed": config.training.seed,
+        "torch_version": torch.__version__.split("+")[0],
+    }
+
+
+def licence_id(licence: str) -> str:
+    """What the Hub's list of licences has for it: an identifier as it is, ``other`` for words."""
+    return licence.lower() if re.fullmatch(r"[\w.-]+", licence) else "other"
+
+
+def _light(record: WeightRecord) -> WeightRecord:
+    """The record without its weights, so that a card of a large zoo fits in memory."""
+    values = {**vars(record), "blocks": record.blocks[:0].copy()}
+    return WeightRecord(**values)
+
+
+def _splits(manifest: ZooManifest) -> list[str]:
+    return list(dict.fromkeys(entry.split for entry in manifest.shards))
+
+
+def _data_files(manifest: ZooManifest) -> str:
+    suffix = Path(manifest.shards[0].name).suffix
+    lines = [f"  - split: {split}\n    path: weights/{split}-*{suffix}" for split in _splits(manifest)]
+    return "\n".join(lines)
+
+
+def _features(layout: WeightLayout) -> str:
+    """The columns in the Hub's YAML, from the Arrow schema itself."""
+    kinds = {"double": "float64", "fixed_size_binary": "fixed_size_binary"}
+    lines = ["  features:"]
+    for column in arrow_schema(layout):
+        lines.append(f"  - name: {column.name}")
+        kind = str(column.type)
+        if kind.startswith("struct"):
+            lines.append("    struct:")
+            lines += [
+                f"    - name: {item.name}\n      dtype: {kinds[str(item.type)]}" for item in column.type
+            ]
+        elif kind.startswith("list"):
+            lines.append(f"    list: {column.type.value_type}")
+        else:
+            lines.append(f"    dtype: {kind}")
+    return "\n".join(lines) + "\n"
+
+
+def _is_parquet(manifest: ZooManifest) -> bool:
+    return manifest.shards[0].name.endswith(".parquet")
+
+
+def _example(manifest: ZooManifest, layout: WeightLayout, repo: str) -> str:
+    """Code that reads the blocks without weightzoo."""
+    shape = f"{layout.num_blocks}, {layout.block_size}"
+    parquet = _is_parquet(manifest)
+    split = _splits(manifest)[0]
+    decode = (
+        f'np.frombuffer(row["blocks"], "<f2").reshape({shape})  # float16'
+        if parquet
+        else f'safetensors.numpy.load(row["safetensors"])["blocks"]  # float16 [{shape}]'
+    )
+    return (
+        f"import {'numpy as np' if parquet else 'safetensors.numpy'}\nfrom datasets import load_dataset\n\n"
+        f'for row in load_dataset("{repo}", "weights", split="{split}", streaming=True):\n    blocks = {decode}'
+    )
+
+
+def _one_line(text: str) -> str:
+    """Text of a concept as it may stand in Markdown."""
+    return " ".join(text.replace("`", "'").replace("|", "/").split())
+
+
+def _concept_list(concepts: Sequence[Concept]) -> str:
+    lines = [
+        f"- `{concept.id}` ({concept.split}): {_one_line(concept.prompt)}"
+        for concept in concepts[:MAX_LISTED]
+    ]
+    more = len(concepts) - MAX_LISTED
+    return "\n".join(lines + ([f"- and {more} more in `concepts.jsonl`"] if more > 0 else []))
+
+
+def _split_info(manifest: ZooManifest) -> str:
+    lines = []
+    for split in _splits(manifest):
+        entries = [entry for entry in manifest.shards if entry.split == split]
+        lines.append(f"  - name: {split}")
+        lines.append(f"    num_examples: {sum(entry.records for entry in entries)}")
+        lines.append(f"    num_bytes: {sum(entry.bytes for entry in entries)}")
+    return "\n".join(lines)
+
+
+def _split_table(manifest: ZooManifest) -> str:
+    lines = []
+    for split in _splits(manifest):
+        entries = [entry for entry in manifest.shards if entry.split == split]
+        megabytes = sum(entry.bytes for entry in entries) / 1e6
+        records = sum(entry.records for entry in entries)
+        lines.append(f"| {split} | {records} | {len(entries)} | {megabytes:.2f} |")
+    return "\n".join(lines)
+
+
+def _quality_table(records: Sequence[WeightRecord]) -> str:
+    lines = []
+    for key in METRICS if records else ():
+        values = np.quantile([record.metrics[key] for record in records], (0.1, 0.5, 0.9))
+        lines.append(f"| {METRIC_NAMES[key]} | " + " | ".join(f"{value:.4g}" for value in values) + " |")
+    return "\n".join(lines)
+
+
+def _histogram(values: Sequence[float], bins: int = 10, width: int = 40) -> str:
+    """A histogram in text, one line a bin."""
+    if not values:
+        return "(no record)"
+    counts, edges = np.histogram(values, bins=bins)
+    largest = counts.max()
+    return "\n".join(
+        f"{low:.3f} - {high:.3f} {count:6d} {'#' * round(width * count / largest)}".rstrip()
+        for count, low, high in zip(counts, edges[:-1], edges[1:], strict=True)
+    )
+
+
+def _rejected_table(concepts: Sequence[Concept], rejected: Sequence[dict[str, Any]]) -> str:
+    """Concepts by strength and fate; those whose strength is no number come last, in one row."""
+    status = {row["concept_id"]: row["status"] for row in rejected}
+    table: dict[float, Counter[str]] = {}
+    for concept in concepts:
+        table.setdefault(_strength(concept), Counter())[status.get(concept.id, "ok")] += 1
+    return "\n".join(
+        f"| {f'{strength:g}' if strength < math.inf else 'other'} | {row.total()} | {row['ok']} "
+        f"| {row['rejected']} | {row['failed']} |"
+        for strength, row in sorted(table.items())
+    )
+
+
+def _strength(concept: Concept) -> float:
+    """The strength of a concept; infinity where a team means something else by that name."""
+    try:
+        strength = float(concept.attributes.get("strength", 1.0))
+    except (TypeError, ValueError):
+        return math.inf
+    return strength if math.isfinite(strength) else math.inf
+
+
+def _reasons(rejected: Sequence[dict[str, Any]]) -> str:
+    """Up to ten rejected concepts with their reasons."""
+    lines = [f"- `{row['concept_id']}` ({row['status']}): {row['reason']}" for row in rejected[:10]]
+    more = [f"- and {len(rejected) - 10} more in `rejected/`"] if len(rejected) > 10 else []
+    return "\n".join(lines + more) or "Nothing was rejected."
+
+
+def _photographs(hashes: dict[str, dict[str, Any]], config: BuildConfig) -> dict[str, str]:
+    """What the card says of the photographs that were hashed; those of a team's own folder by name only."""
+    if own := hashes.get("pairs"):
+        files = sum(map(len, own.values()))
+        about = (
+            f"the makers' own pairs: {files} files of {len(own)} concepts, by name in `{PHOTOGRAPHS_FILE}`"
+        )
+        return {"photographs": f"  - {about}", "trained_on": "its makers' own pairs"}
+    known = {row["file"]: row for row in attribution()}
+    lines = []
+    for part, where in (("train", config.train_photos), ("test", config.test_photos)):
+        for name in hashes[part]:
+            row = known.get(f"{where}/{name}")
+            about = f"{row['title']}, {row['author']}, {row['licence']}" if row else name
+            lines.append(f"  - {part}: {about}")
+    count = len({*hashes["train"].items(), *hashes["test"].items()})
+    return {"photographs": "\n".join(lines), "trained_on": f"{count} photographs"}

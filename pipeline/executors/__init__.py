@@ -1,0 +1,1 @@
+"""Where fleets run: in processes of this machine or on a Ray cluster, and what is tried again."""

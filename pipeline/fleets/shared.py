@@ -1,0 +1,149 @@
+"""What the workers of a run share: photographs, teacher, base generator. Loaded once per process.
+
+A :class:`Studio` renders pairs; a :class:`Workbench` trains on them as well and so needs a base.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from pipeline.build_config import BuildConfig
+from pipeline.run_folder.private_paths import read_config
+from pipeline.sources import crops, photo_sets, photos_left_out
+from pipeline.teachers import TEACHERS, OwnPairs, Teacher
+from zoo.concepts import Concept
+from zoo.config import config_diff
+from zoo.errors import WeightzooError
+from zoo.features import load_features
+from zoo.files import read_json, sha256_file
+from zoo.layout import WeightLayout
+from zoo.lora import load_base
+from zoo.tensors import load_discriminator
+
+PHOTOGRAPHS_FILE = "photographs.json"
+
+
+@dataclass(frozen=True)
+class Studio:
+    """Photographs and who edits them; ``train_sources`` and ``test_sources`` are [N, 3, S, S]."""
+
+    config: BuildConfig
+    teacher: Teacher
+    train_sources: Tensor
+    test_sources: Tensor
+
+
+@dataclass(frozen=True)
+class Workbench(Studio):
+    """What all fleets of a run share."""
+
+    layout: WeightLayout
+    generator: nn.Module
+    discriminator: nn.Module
+    features: nn.Module
+
+
+def load_studio(run_dir: str, device: str = "cpu") -> Studio:
+    """Load what renders the pairs of a frozen run folder."""
+    config = read_config(run_dir)
+    check_photographs(Path(run_dir), config)
+    train, test = source_crops(config)
+    teacher = make_teacher(config.teacher, config.teacher_options)
+    if (
+        not teacher.expensive
+    ):  # an expensive one is loaded by those who render, not by those who read what it did
+        teacher.prepare(device)
+    return Studio(config, teacher, train.to(device), test.to(device))
+
+
+def load_workbench(run_dir: str, device: str = "cpu") -> Workbench:
+    """Load what all fleets of a frozen run folder with a base share."""
+    studio, folder = load_studio(run_dir, device), Path(run_dir)
+    return Workbench(
+        **vars(studio),
+        layout=WeightLayout.load(folder / "layout.json"),
+        generator=load_base(folder / "base" / "generator.safetensors").to(device),
+        discriminator=load_discriminator(folder / "base" / "discriminator.safetensors").to(device),
+        features=load_features(studio.config.feature_network).to(device),
+    )
+
+
+def source_crops(config: BuildConfig) -> tuple[Tensor, Tensor]:
+    """Source images to train on and to measure on, [N, 3, S, S] each, from different photographs."""
+    train, test = (photographs(config, part) for part in ("train", "test"))
+    return (
+        crops(train, config.num_train_crops, config.image_size, config.seed),
+        crops(test, config.num_test_crops, config.image_size, config.seed + 1),
+    )
+
+
+def photographs(config: BuildConfig, part: str) -> list[Path]:
+    """The photographs of ``part``, "train" or "test": none is in both, even where one folder holds them all."""
+    return photo_sets(config.train_photos, config.test_photos)[("train", "test").index(part)]
+
+
+def source_notes(config: BuildConfig, concepts: Iterable[Concept]) -> list[str]:
+    """What a team's own pairs are taken for, and which files of its own pairs or photographs are left out."""
+    teacher = make_teacher(config.teacher, config.teacher_options)
+    own = teacher.notes(concepts) if isinstance(teacher, OwnPairs) else []
+    folders = dict.fromkeys((config.train_photos, config.test_photos))  # they may be one
+    return own + [line for folder in folders for line in photos_left_out(folder)]
+
+
+def photograph_hashes(config: BuildConfig) -> dict[str, dict[str, str]]:
+    """sha256 of every source photograph by file name, for train and test."""
+    sets = photo_sets(config.train_photos, config.test_photos)
+    return {
+        key: {path.name: sha256_file(path) for path in paths}
+        for key, paths in zip(("train", "test"), sets, strict=True)
+    }
+
+
+def pair_hashes(teacher: Teacher, concepts: Iterable[Concept]) -> dict[str, dict[str, str]]:
+    """sha256 of every file that a team's own pairs consist of, by concept; nothing for other teachers."""
+    if not isinstance(teacher, OwnPairs):
+        return {}
+    return {
+        concept.id: {name: sha256_file(path) for name, path in teacher.files(concept).items()}
+        for concept in concepts
+    }
+
+
+def check_photographs(run_dir: Path, config: BuildConfig) -> None:
+    """Raise ``WeightzooError`` when the photographs are not those that the run was started with."""
+    frozen = read_json(run_dir / PHOTOGRAPHS_FILE)
+    _check_same(run_dir, {key: frozen.get(key, {}) for key in ("train", "test")}, photograph_hashes(config))
+
+
+def check_pairs(run_dir: Path, teacher: Teacher, concepts: Iterable[Concept]) -> None:
+    """Raise ``WeightzooError`` when a team's own pairs of ``concepts`` are not those that the run was started with."""
+    now = pair_hashes(teacher, concepts)
+    if not now:
+        return
+    frozen = read_json(run_dir / PHOTOGRAPHS_FILE).get("pairs", {})
+    _check_same(run_dir, {"pairs": {name: frozen.get(name, {}) for name in now}}, {"pairs": now})
+
+
+def _check_same(run_dir: Path, frozen: Any, now: Any) -> None:
+    if difference := config_diff(frozen, now):
+        raise WeightzooError(
+            f"the photographs differ from those that {run_dir} was started with: "
+            f"{difference.splitlines()[0].partition(':')[0]}; restore them or build into another folder"
+        )
+
+
+def make_teacher(name: str, options: dict[str, Any] | None = None) -> Teacher:
+    """Return the teacher called ``name``, made with ``options``.
+
+    Raises:
+        WeightzooError: unknown, or an option that it does not have.
+    """
+    if name not in TEACHERS:
+        raise WeightzooError(f"teacher {name!r} is unknown; use one of {', '.join(TEACHERS)}")
+    try:
+        return TEACHERS[name](**options or {})
+    except TypeError as error:
+        raise WeightzooError(f"teacher {name!r}: {error}; check teacher_options") from None

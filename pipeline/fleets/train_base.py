@@ -1,0 +1,56 @@
+"""Training the base of a frozen run folder, on the front concepts of its first generation."""
+
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pipeline.executors.process import prepare_process
+from pipeline.fleets.base_gan import train_base
+from pipeline.fleets.rendering import fleet_images
+from pipeline.fleets.shared import load_studio
+from pipeline.run_folder.shard_plan import plan_run
+from zoo.errors import WeightzooError
+from zoo.lora import save_base
+from zoo.tensors import save_discriminator
+
+
+def train_base_of(job: tuple[str, str]) -> float:
+    """Train and save the base of a frozen run folder; returns seconds. Runs inside a worker.
+
+    Args:
+        job: the folder, and the device that the fleets have.
+
+    Raises:
+        WeightzooError: the teacher can do none of the train concepts, or the training diverged.
+    """
+    started = time.perf_counter()
+    run_dir, device = job
+    if not torch.cuda.is_available():
+        device = "cpu"  # the driver of a cluster, which trains the base of a run in a store, may have no GPU
+    studio, folder = load_studio(run_dir, device), Path(run_dir)
+    config = studio.config
+    prepare_process(config.threads)
+    targets: list[Tensor] = []  # on the CPU: those of a large base are more than a GPU holds
+    sources: Tensor | list[Tensor] = []
+    for task in plan_run(folder, device):
+        if task.split == "train" and task.generation == 0:
+            images = fleet_images(studio, task)
+            targets += images.train_targets.cpu()
+            if images.train_sources.dim() == 4:
+                sources = images.train_sources.cpu()
+            elif isinstance(sources, list):
+                sources += images.train_sources.cpu()
+        if len(targets) >= config.base.num_concepts:
+            break
+    if not targets:
+        raise WeightzooError("no train concept that the teacher can do; the base needs some")
+    chosen = targets[: config.base.num_concepts]
+    generator, discriminator = train_base(
+        config.generator_config(), config.discriminator, sources, chosen, config.base, device
+    )
+    save_discriminator(folder / "base" / "discriminator.safetensors", discriminator)
+    save_base(folder / "base" / "generator.safetensors", generator)
+    return round(time.perf_counter() - started, 1)
+

@@ -1,0 +1,108 @@
+"""Learning rates for fine-tuning, chosen once per (start, mode) on validation concepts, with the grid's fewest pairs.
+
+    choose_learning_rates(config, "runs/rates")          # -> runs/rates/learning_rates.json
+
+Every start has equally many trials (`weightgen.evaluation.grid.TRIALS`). The lowest mean test L1 after the last step
+decides. The result is what `LearningRates.load` takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from weightgen.evaluation.cells import FinetuneTask
+from weightgen.evaluation.context import EvaluateConfig, bench_of, finite
+from weightgen.evaluation.evaluate import RunCells, freeze, make_starts, run_all, run_here
+from weightgen.evaluation.grid import TRIALS, FinetuneRow
+from weightgen.evaluation.methods import Starts
+from weightgen.evaluation.plan import own_tasks, usable_rows
+from zoo.errors import WeightzooError
+from zoo.files import PathLike, read_json, write_json
+from zoo.metrics import decisive
+
+Key = tuple[str, str, int]  # start, mode, pairs
+
+
+def choose_learning_rates(
+    config: EvaluateConfig, out_dir: PathLike, run_cells: RunCells = run_here, workers: int = 1
+) -> dict[str, Any]:
+    """Runs the trials of every row of the grid and writes `OUT/learning_rates.json`; resumable by cell.
+
+    Raises:
+        WeightzooError: there is no validation concept, or the folder holds another evaluation.
+    """
+    out_dir = Path(out_dir)
+    freeze(config, out_dir)
+    bench = bench_of(str(out_dir.resolve()))
+    starts = Starts(config.zoo_dir, config.models, config.seed)
+    grid = config.grid
+    members = bench.held_out.concepts("validation", grid.validation_concepts)
+    if not members:
+        raise WeightzooError(
+            f"{', '.join(config.pairs_dirs)}: no validation concept to choose learning rates on"
+        )
+    rows = validation_rows(usable_rows(bench, starts), len(members))
+    groups = {split: bench.held_out.concepts(split, grid.concepts_per_split) for split in grid.splits}
+    inits = sorted({init for row in rows for init in row.inits})
+    make_starts(bench, starts, inits, {**groups, "validation": members})
+    failures = []
+    if "own" in inits:
+        own = own_tasks(bench, {"validation": members})
+        failures += run_all(run_cells, workers, own, "own adapters")
+    ids = [concept.id for concept in members]
+    tasks = {
+        (init, row.mode, row.pairs): trial_tasks(str(bench.out_dir), row, init, ids)
+        for row in rows
+        for init in row.inits
+    }
+    everything = [task for group in tasks.values() for task in group]
+    failures += run_all(run_cells, workers, everything, "learning rates")
+    chosen = [choose(key, group) for key, group in tasks.items()]
+    result = {"chosen": [row for row in chosen if row is not None], "concepts": ids, "failures": failures}
+    write_json(out_dir / "learning_rates.json", finite(result))
+    return result
+
+
+def validation_rows(rows: Sequence[FinetuneRow], count: int) -> list[FinetuneRow]:
+    """One row per mode on the validation concepts: the grid's fewest pairs, with the starts of all its rows.
+
+    More pairs take over what was chosen (`LearningRates.of`): their trials alone would take longer than the grid.
+    """
+    chosen, rows = [], [row for row in rows if not row.budget]
+    for mode in dict.fromkeys(row.mode for row in rows):
+        fewest = min((row for row in rows if row.mode == mode), key=lambda row: row.pairs)
+        inits = dict.fromkeys(init for row in rows if row.mode == mode for init in row.inits)
+        chosen.append(replace(fewest, split="validation", concepts=count, inits=tuple(inits)))
+    return chosen
+
+
+def trial_tasks(out_dir: str, row: FinetuneRow, init: str, ids: Sequence[str]) -> list[FinetuneTask]:
+    """All trials of one start, each with all validation concepts as one fleet."""
+    steps, chunk = row.steps_of(init), tuple(ids)
+    return [
+        FinetuneTask(out_dir, "validation", row.pairs, row.mode, init, chunk, steps, rate, rate_trial=True)
+        for rate in TRIALS
+    ]
+
+
+def choose(key: Key, tasks: Sequence[FinetuneTask]) -> dict[str, Any] | None:
+    """The best trial of one start; a trial that diverged anywhere cannot win. None when nothing was finished."""
+    values: dict[float, list[float | None]] = {}
+    for task in tasks:
+        for concept_id in task.concepts:
+            path = task.cell_path(concept_id)
+            cell: dict[str, Any] = read_json(path) if path.exists() else {"diverged": True}
+            final = None if cell["diverged"] else cell["l1"][-1]
+            values.setdefault(task.learning_rate, []).append(final)
+    tried = [
+        {"learning_rate": rate, "l1": sum(finals) / len(finals)}
+        for rate, measured in values.items()
+        if len(finals := [value for value in measured if value is not None]) == len(measured)
+    ]
+    if not tried:
+        return None
+    best = min(tried, key=lambda trial: decisive(trial["l1"]))  # the first of equally good rates
+    return {"init": key[0], "mode": key[1], "pairs": key[2], **best, "trials": tried}

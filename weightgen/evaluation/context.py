@@ -1,0 +1,149 @@
+"""The bench of an evaluation: its frozen configuration, and what all of its cells share.
+
+bench = load_bench("runs/evaluation")      # reads OUT/config.json and everything that it names
+
+OUT/config.json                            frozen at the first launch
+OUT/starts/<init>-<prompts>.safetensors    weights that a start gives every held-out concept
+OUT/own/<concept>.safetensors              adapters trained like a zoo record
+OUT/cells/  OUT/rates/  OUT/networks/      see `weightgen.evaluation.cells`
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from weightgen.evaluation.grid import Grid, LearningRates
+from weightgen.evaluation.heldout import HeldOut, read_ids
+from zoo.config import from_dict, load_config
+from zoo.files import read_json
+from zoo.lora import load_base
+from zoo.run import Zoo, open_zoo
+from zoo.tensors import load_discriminator, write_tensors
+from zoo.train_gan import GanTrainConfig, Params
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What is evaluated, on what, and where the results go.
+
+    Args:
+        pairs_dirs: held-out pairs: a folder each, see `weightgen.evaluation.heldout`.
+        models: weight generators by name (`weightgen.evaluation.methods.find_models`); others are extra zero-step rows.
+        learning_rates: of fine-tuning; part of what is frozen, so all cells of an evaluation have the same ones.
+        near_duplicates: JSON list of concept ids that are reported apart.
+        pictures_dir: larger pairs for the report, `<concept_id>/{source,target}/`.
+        feature_network: of KID; None takes the zoo's own.
+        model_sha256: of the denoisers' weights; filled in when the config is frozen.
+    """
+
+    zoo_dir: str
+    pairs_dirs: tuple[str, ...]
+    models: dict[str, str]
+    grid: Grid
+    learning_rates: LearningRates = field(default_factory=LearningRates)
+    near_duplicates: str | None = None
+    pictures_dir: str | None = None
+    feature_network: str | None = None
+    seed: int = 0
+    model_sha256: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What all cells of one evaluation share, loaded once per process."""
+
+    out_dir: Path
+    config: EvaluateConfig
+    zoo: Zoo
+    held_out: HeldOut
+    near_duplicates: frozenset[str]
+    base: nn.Module
+    discriminator: nn.Module
+    own_training: GanTrainConfig
+    own_pairs: int
+    feature_network: str
+    starts_cache: dict[str, tuple[list[str], Tensor]] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        return int(self.base.config.image_size)
+
+    def cell(self, name: str) -> Path:
+        return self.out_dir / "cells" / f"{name}.json"
+
+    def start(self, init: str, ids: Sequence[str], prompts: int = 1) -> Params:
+        """The adapters that a start gives concepts, {name: [K, ...]}."""
+        if init == "own":
+            blocks = torch.stack(
+                [read_blocks(own_path(self.out_dir, concept_id))[1][0] for concept_id in ids]
+            )
+        else:
+            key = f"{init}-{prompts}"
+            if key not in self.starts_cache:
+                self.starts_cache[key] = read_blocks(start_path(self.out_dir, init, prompts))
+            names, stored = self.starts_cache[key]
+            blocks = stored[[names.index(concept_id) for concept_id in ids]]
+        return self.zoo.layout.from_blocks(blocks)
+
+
+def start_path(out_dir: Path, init: str, prompts: int) -> Path:
+    return out_dir / "starts" / f"{init}-{prompts}.safetensors"
+
+
+def own_path(out_dir: Path, concept_id: str) -> Path:
+    return out_dir / "own" / f"{concept_id}.safetensors"
+
+
+def write_blocks(path: Path, ids: Sequence[str], blocks: Tensor) -> None:
+    """Stores the blocks of concepts, [K, num_blocks, block_size]."""
+    write_tensors(path, {"blocks": blocks.float()}, {"concepts": ",".join(ids)})
+
+
+def read_blocks(path: Path) -> tuple[list[str], Tensor]:
+    """(concept ids, blocks [K, num_blocks, block_size])."""
+    with safe_open(str(path), "pt") as file:
+        return (file.metadata() or {}).get("concepts", "").split(","), file.get_tensor("blocks")
+
+
+def load_bench(out_dir: str) -> Bench:
+    """Opens everything that the frozen config of an evaluation names."""
+    folder = Path(out_dir)
+    config = load_config(EvaluateConfig, folder / "config.json")
+    zoo = open_zoo(config.zoo_dir)
+    build = read_json(zoo.path / "config.json")
+    base = load_base(zoo.base_path)
+    return Bench(
+        out_dir=folder,
+        config=config,
+        zoo=zoo,
+        held_out=HeldOut.open(config.pairs_dirs),
+        near_duplicates=read_ids(config.near_duplicates),
+        base=base,
+        discriminator=load_discriminator(zoo.discriminator_path),
+        own_training=from_dict(GanTrainConfig, build.get("training", {})),
+        own_pairs=int(build.get("num_train_crops", 256)),
+        feature_network=config.feature_network or zoo.manifest.feature_network,
+    )
+
+
+bench_of = lru_cache(maxsize=1)(load_bench)
+
+
+def finite(value: Any) -> Any:
+    """The same JSON with NaN and infinity as null."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,206 @@
+"""What the evaluation set out to show, each claim with its figure and whether it holds.
+
+    rows = goals(zero, kids, speedup_rows, curves)    # [{"claim", "value", "wanted", "holds", "n", ...}]
+
+A claim that the grid at hand says nothing about has no row. The report prints every row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from weightgen.evaluation.intervals import paired_ratio
+from weightgen.evaluation.speedup import Curve
+
+Zero = Mapping[tuple[str, str], Mapping[str, float]]  # (split, init) -> {concept: L1}, one prompt
+Row = dict[str, Any]
+EXTERNAL_RIVALS = ("copy", "base", "nearest", "kernel_ridge")
+
+
+def goals(
+    zero: Zero, kids: Mapping[tuple[str, str], float], speedup: Sequence[Row], curves: Iterable[Curve]
+) -> list[Row]:
+    """All claims of the evaluation, in the order of the report."""
+    rows: list[Row | None] = []
+    for split in ("combination", "value"):
+        rows.append(_ratio(zero, split, "generated", ("nearest", "ridge", "kernel_ridge"), below=1.0))
+        rows.append(_kid(kids, split, "generated", ("nearest", "ridge", "kernel_ridge")))
+        rows.append(_ratio(zero, split, "polished", ("generated",), below=1.0))
+        rows.append(_ratio(zero, split, "generated_unet1d", ("mean", "nearest"), below=1.0))
+        rows.append(_ratio(zero, split, "shuffled", ("polished",), above=1.25))
+    rows.append(_ratio(zero, "combination", "polished", ("own",), below=1.25))
+    rows += _time_to_quality(speedup)
+    rows.append(_ratio(zero, "external", "polished", EXTERNAL_RIVALS, below=0.9, whole_interval=True))
+    rows.append(_equal_seconds(list(curves)))
+    return [row for row in rows if row is not None]
+
+
+def _row(claim: str, wanted: str, value: float | None, holds: bool | None, n: int, **more: Any) -> Row:
+    return {"claim": claim, "wanted": wanted, "value": value, "holds": holds, "n": n, **more}
+
+
+def _ratio(
+    zero: Zero,
+    split: str,
+    init: str,
+    rivals: Sequence[str],
+    below: float | None = None,
+    above: float | None = None,
+    whole_interval: bool = False,
+) -> Row | None:
+    """L1 of a method over that of its best rival on the concepts that all of them have."""
+    present = [rival for rival in rivals if (split, rival) in zero]
+    if (split, init) not in zero or not present:
+        return None
+    ids = sorted(set.intersection(*(set(zero[split, name]) for name in (init, *present))))
+    if not ids:
+        return None
+    result = paired_ratio(
+        [zero[split, init][i] for i in ids], {r: [zero[split, r][i] for i in ids] for r in present}
+    )
+    if below is not None:
+        measured = result.high if whole_interval else result.ratio
+        wanted = "below 1" if below == 1 else f"at most {below:g}"
+        holds = measured < 1 if below == 1 else measured <= below
+    else:
+        assert above is not None
+        wanted, holds = f"above {above:g}", result.low > 1 and result.ratio > above
+    names = present[0] if len(present) == 1 else f"the best of {', '.join(present)}"
+    claim = f"zero steps, {split}: L1 of {init} over {names}"
+    if whole_interval:
+        wanted += ", the whole interval"
+    return _row(
+        claim,
+        wanted,
+        result.ratio,
+        bool(holds),
+        result.n,
+        interval=[result.low, result.high],
+        rival=result.rival,
+    )
+
+
+def _kid(kids: Mapping[tuple[str, str], float], split: str, init: str, rivals: Sequence[str]) -> Row | None:
+    present = {rival: kids[split, rival] for rival in rivals if (split, rival) in kids}
+    mine = kids.get((split, init))
+    if mine is None or not present or not np.isfinite([mine, *present.values()]).all():
+        return None
+    best = min(present, key=lambda rival: present[rival])
+    claim = f"zero steps, {split}: KID of {init} minus the best of {', '.join(present)}"
+    return _row(claim, "below 0", mine - present[best], mine < present[best], 0, rival=best)
+
+
+# (over, floor, goal) of the ratios with 16 pairs at 100 % of scratch's budget
+FLOORS = (("scratch", 10.0, 20.0), ("base", 2.0, 4.0))
+FINAL_FLOOR, FINAL_GOAL = 0.9, 0.8
+
+
+def _time_to_quality(speedup: Sequence[Row]) -> list[Row]:
+    rows = []
+    for over, floor, goal in FLOORS:
+        row = headline(speedup, "polished", over)
+        if row is None:
+            continue
+        claim = f"time to quality, 16 pairs: polished over {over}, in steps"
+        wanted = f"at least {floor:g} (goal {goal:g})"
+        extra = {
+            key: row[key]
+            for key in (
+                "iqr",
+                "reached",
+                "median_seconds",
+                "median_first_reach",
+                "lower_bounds",
+                "upper_bounds",
+            )
+        }
+        rows.append(
+            _row(
+                claim,
+                wanted,
+                row["median"],
+                row["median"] >= floor,
+                row["n"],
+                goal=row["median"] >= goal,
+                **extra,
+            )
+        )
+        if over == "scratch":
+            final = row["final_l1_ratio"]
+            rows.append(
+                _row(
+                    "final L1 of polished over scratch's, 16 pairs",
+                    f"at most {FINAL_FLOOR:g} (goal {FINAL_GOAL:g})",
+                    final,
+                    final <= FINAL_FLOOR,
+                    row["n"],
+                    interval=row["final_l1_ratio_interval"],
+                    goal=final <= FINAL_GOAL,
+                )
+            )
+    return rows
+
+
+def headline(
+    speedup: Sequence[Row],
+    init: str,
+    over: str,
+    split: str = "combination",
+    pairs: int = 16,
+    mode: str = "full",
+) -> Row | None:
+    """The row at 100 % of scratch's budget, or None."""
+    wanted = {
+        "init": init,
+        "over": over,
+        "split": split,
+        "pairs": pairs,
+        "mode": mode,
+        "quality_at": 100,
+        "l1_factor": 1.0,
+    }
+    return next((row for row in speedup if all(row[key] == value for key, value in wanted.items())), None)
+
+
+def _equal_seconds(curves: Sequence[Curve]) -> Row | None:
+    """External edits, 16 pairs: L1 of polished over base's after equal seconds, initialisation included."""
+    chosen = {
+        init: {
+            c.concept: c
+            for c in curves
+            if (c.split, c.mode, c.pairs, c.init) == ("external", "full", 16, init)
+        }
+        for init in ("polished", "base")
+    }
+    ids = sorted(set(chosen["polished"]) & set(chosen["base"]))
+    if not ids:
+        return None
+    shares = (0.25, 0.5, 1.0)
+    ratios = []
+    for share in shares:
+        mine, theirs = [], []
+        for i in ids:
+            base, polished = chosen["base"][i], chosen["polished"][i]
+            seconds = base.seconds(share * base.budget)
+            theirs.append(base.at(share * base.budget))
+            step = (
+                (seconds - polished.init_seconds) / polished.step_seconds
+                if polished.step_seconds
+                else base.budget
+            )
+            mine.append(polished.at(max(step, 0.0)))
+        ratios.append(paired_ratio(mine, {"base": theirs}))
+    worst = max(ratios, key=lambda r: r.ratio)
+    claim = "external, 16 pairs: L1 of polished over base's at 25, 50 and 100 % of base's seconds (the worst)"
+    return _row(
+        claim,
+        "below 1",
+        worst.ratio,
+        worst.ratio < 1,
+        len(ids),
+        interval=[worst.low, worst.high],
+        ratios={f"{share:.0%}": r.ratio for share, r in zip(shares, ratios, strict=True)},
+    )

@@ -1,0 +1,226 @@
+"""What an evaluation covers: which starts, splits, pairs and steps, and with which learning rates.
+
+    grid = GRIDS["reduced"]()                  # tiny | reduced | full
+    rates = LearningRates.load(path)           # or LearningRates(): the defaults
+    rates.of("polished", "full", 16)
+
+`full` is what README and LOG carry, `reduced` what the demo shows, `tiny` proves that everything runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from weightgen.finetuning.baselines import BASELINES
+from zoo.errors import WeightzooError
+from zoo.files import read_json_object
+
+TEST_SPLITS = ("combination", "value", "family", "external")
+NETWORK_INITS = ("generated", "generated_few_steps", "generated_unet1d", "polished", "shuffled")
+INITS = ("copy", "scratch", *BASELINES, *NETWORK_INITS, "own")
+PROMPTED = (
+    *(name for name in BASELINES if name not in ("base", "mean")),
+    *NETWORK_INITS,
+)  # the prompt matters
+HEADLINE_INITS = ("scratch", "base", "nearest", "kernel_ridge", "generated", "polished")
+EXTERNAL_INITS = ("scratch", "base", "kernel_ridge", "polished")
+RANDOM = ("scratch", "pix2pix_unet")  # know nothing of the zoo
+POINTS = (0, 10, 25, 50, 75, 100, 150, 200, 300, 400, 600, 1000, 1500)
+SCRATCH_STEPS = {16: 600, 64: 1000, 256: 1500, 1000: 1500}
+BUDGETS = (25, 50, 100)
+START_STEPS = {16: 300, 64: 300, 256: 400, 1000: 400}
+FEW_STEPS = 20  # DDIM steps of `generated_few_steps`
+
+
+@dataclass(frozen=True)
+class FinetuneRow:
+    """Fine-tuning of some concepts of one split from several starts, with equally many pairs.
+
+    Args:
+        steps: of every start but scratch; the same for all of them, so that their schedules are comparable.
+        budget: a training with a schedule for so many steps, as `weightzoo finetune --steps` does it, of which the end
+            is measured. It is reported apart, by its steps.
+    """
+
+    split: str
+    pairs: int
+    mode: str
+    inits: tuple[str, ...]
+    concepts: int
+    scratch_steps: int
+    steps: int
+    budget: bool = False
+
+    def steps_of(self, init: str) -> int:
+        return self.scratch_steps if init in RANDOM else self.steps
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A complete evaluation.
+
+    Args:
+        inits: the zero-step methods; `extra` models are added under their own names.
+        four_prompts: the methods that are also run with four paraphrases averaged.
+        test_images, kid_images: per concept, the same ones for every method.
+        concepts_per_split: None takes all held-out concepts.
+        own_splits, own_concepts: which concepts get an adapter trained like a zoo record; None: all of a split.
+        own_fleet, finetune_fleet: so many concepts are trained at once; their curves are those of training alone.
+        points: evaluation steps of fine-tuning (the last step is always one).
+        timed_steps: steps of the one-network-at-a-time timing.
+        fleet_sizes: K of the fleet throughput measurement.
+        picture_concepts: how many fine-tuned concepts the report shows pictures of.
+    """
+
+    name: str
+    inits: tuple[str, ...]
+    four_prompts: tuple[str, ...]
+    finetune: tuple[FinetuneRow, ...]
+    splits: tuple[str, ...] = TEST_SPLITS
+    test_images: int = 32
+    kid_images: int = 8
+    concepts_per_split: int | None = None
+    own_splits: tuple[str, ...] = TEST_SPLITS
+    own_concepts: int | None = None
+    own_fleet: int = 8
+    finetune_fleet: int = 8
+    points: tuple[int, ...] = POINTS
+    timed_steps: int = 12
+    fleet_sizes: tuple[int, ...] = (1, 8)
+    resamples: int = 2000
+    picture_concepts: int = 3
+    validation_concepts: int = 4
+
+    def points_of(self, steps: int) -> tuple[int, ...]:
+        """Evaluation points of a run of `steps` steps, its last one included."""
+        return (*(point for point in self.points if point < steps), steps)
+
+
+def full() -> Grid:
+    """The grid of README and LOG: about four hours on two cores, resumable."""
+    inits = tuple(init for init in INITS if init not in ("copy", "scratch"))
+    few_pairs = (
+        FinetuneRow(
+            "combination",
+            16,
+            "full",
+            ("scratch", *inits, "pix2pix_unet"),
+            16,
+            SCRATCH_STEPS[16],
+            START_STEPS[16],
+        ),
+        FinetuneRow("external", 16, "full", EXTERNAL_INITS, 24, SCRATCH_STEPS[16], START_STEPS[16]),
+        FinetuneRow("combination", 16, "adapter", inits, 16, SCRATCH_STEPS[16], START_STEPS[16]),
+    )
+    more_pairs = tuple(
+        FinetuneRow(
+            "combination", pairs, "full", HEADLINE_INITS, 8, SCRATCH_STEPS[pairs], START_STEPS[pairs]
+        )
+        for pairs in (64, 256, 1000)
+    )
+    budgets = tuple(
+        FinetuneRow("combination", 16, mode, HEADLINE_INITS, 16, steps, steps, budget=True)
+        for mode in ("full", "adapter")
+        for steps in BUDGETS
+    )
+    as_long_as_scratch = tuple(
+        FinetuneRow("combination", pairs, "full", inits, concepts, steps, steps, budget=True)
+        for pairs, steps, inits, concepts in (
+            (16, SCRATCH_STEPS[16], ("polished", "base"), 16),
+            (256, SCRATCH_STEPS[256], ("polished",), 8),
+        )
+    )
+    return Grid(
+        "full",
+        INITS,
+        PROMPTED,
+        few_pairs + more_pairs + budgets + as_long_as_scratch,
+        kid_images=32,
+        timed_steps=30,
+        picture_concepts=4,
+    )
+
+
+def reduced() -> Grid:
+    """The demo's grid: every held-out concept at zero steps, six concepts fine-tuned with 16 pairs."""
+    row = FinetuneRow("combination", 16, "full", HEADLINE_INITS, 6, SCRATCH_STEPS[16], 120)
+    return Grid(
+        "reduced",
+        INITS,
+        ("kernel_ridge", "generated", "polished"),
+        (row,),
+        kid_images=4,
+        own_splits=("combination",),
+        own_concepts=8,
+        finetune_fleet=3,
+        resamples=1000,
+    )
+
+
+def tiny() -> Grid:
+    """Everything once, in well under 90 seconds; its figures mean nothing."""
+    inits = ("copy", "scratch", "base", "mean", "nearest", "kernel_ridge", *NETWORK_INITS)
+    row = FinetuneRow("combination", 16, "full", ("scratch", "base", "generated", "polished"), 1, 40, 20)
+    return Grid(
+        "tiny",
+        inits,
+        ("generated", "polished"),
+        (row,),
+        test_images=4,
+        kid_images=2,
+        concepts_per_split=4,
+        own_concepts=0,
+        points=(0, 10, 20),
+        timed_steps=3,
+        fleet_sizes=(1, 4),
+        resamples=200,
+        picture_concepts=1,
+        validation_concepts=1,
+    )
+
+
+GRIDS: dict[str, Callable[[], Grid]] = {"tiny": tiny, "reduced": reduced, "full": full}
+
+
+TRIALS = (2e-2, 4e-2)  # what every (start, mode) is tried with on the validation concepts
+DEFAULT_RATES = {"scratch": 2e-2}
+DEFAULT_RATE = 4e-2  # of every other start; both are what the full grid's trials chose
+
+
+def default_rate(init: str) -> float:
+    """The learning rate of fine-tuning from a start that was not tried."""
+    return DEFAULT_RATES.get(init, DEFAULT_RATE)
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """Learning rates by "init/mode/pairs".
+
+    What was never tried falls back to the nearest tried number of pairs of that start, then to `default_rate`.
+    """
+
+    chosen: dict[str, float] = field(default_factory=dict)
+
+    def of(self, init: str, mode: str, pairs: int) -> float:
+        keys = {key: key.rsplit("/", 1) for key in self.chosen}
+        tried = {int(p): self.chosen[key] for key, (start, p) in keys.items() if start == f"{init}/{mode}"}
+        if tried:
+            return tried[min(tried, key=lambda p: abs(p - pairs))]
+        return default_rate(init)
+
+    @classmethod
+    def load(cls, path: Path | str) -> LearningRates:
+        """Reads `{"chosen": [{"init", "mode", "pairs", "learning_rate"}]}`."""
+        rows: list[dict[str, Any]] = read_json_object(path).get("chosen", [])
+        try:
+            return cls(
+                {f"{row['init']}/{row['mode']}/{int(row['pairs'])}": float(row["learning_rate"]) for row in rows}
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise WeightzooError(
+                f'{path}: each entry of "chosen" needs init, mode, pairs and learning_rate ({error!r}); '
+                "choose them again"
+            ) from None

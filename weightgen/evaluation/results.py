@@ -1,0 +1,186 @@
+"""From cells to `evaluation.json`: reads what the cells left behind and summarises it.
+
+    results = summarise_cells(bench, timing, zero_cells, finetune_tasks)
+
+Fine-tuning figures use the concepts for which every start of the row is finished, so that starts are compared
+on the same concepts; "cut" says where that is fewer than the grid asks for. Own adapters that diverged are the
+exception: their start lacks those concepts, and has a smaller "n".
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from safetensors.torch import load_file
+
+from weightgen.evaluation.cells import FinetuneTask, ZeroStepCell
+from weightgen.evaluation.context import Bench
+from weightgen.evaluation.goals import goals
+from weightgen.evaluation.intervals import mean_interval, pooled_kid
+from weightgen.evaluation.speedup import Curve, finals, mean_curves, speedups
+from weightgen.evaluation.zero_step import summarise, target_features
+from zoo.files import read_json
+
+FORMAT_VERSION = 1
+
+
+def summarise_cells(
+    bench: Bench, timing: dict[str, Any], zero: Sequence[ZeroStepCell], tasks: Sequence[FinetuneTask]
+) -> dict[str, Any]:
+    """The measured part of `evaluation.json`."""
+    cells = [read_json(cell.path) for cell in zero if cell.path.exists()]
+    short = [task for task in tasks if task.budget]
+    tasks = [task for task in tasks if not task.budget]
+    rows, apart = summarise(cells, bench.near_duplicates, bench.config.grid.resamples)
+    finished, cut = finished_concepts(tasks)
+    curves = [
+        curve_of(read_json(task.cell_path(c)), timing)
+        for task in tasks
+        for c in task.concepts
+        if c in finished[task.split, task.mode, task.pairs]
+    ]
+    speedup = speedups(curves)
+    single = {(c["split"], c["init"]): c for c in cells if c["prompts"] == 1}
+    zero_l1 = {
+        key: {
+            i: v
+            for i, v in zip(c["concepts"], c["l1"], strict=True)
+            if i not in bench.near_duplicates and v is not None
+        }
+        for key, c in single.items()
+    }
+    kids = {key: c["kid"] for key, c in single.items() if c["kid"] is not None}
+    return {
+        "format_version": FORMAT_VERSION,
+        "zero_step": rows,
+        "near_duplicates": apart,
+        "speedup": speedup,
+        "final": final_rows(bench, tasks, finished, curves),
+        "curves": mean_curves(curves),
+        "budgets": budget_rows(short, timing),
+        "fleet": timing.get("fleet", []),
+        "timing": {key: value for key, value in timing.items() if key != "fleet"},
+        "goals": goals(zero_l1, kids, speedup, curves),
+        "cut": cut,
+        "feature_network": bench.feature_network,
+        "image_size": bench.size,
+    }
+
+
+def finished_concepts(
+    tasks: Sequence[FinetuneTask],
+) -> tuple[dict[tuple[str, str, int], list[str]], list[dict[str, Any]]]:
+    """Per (split, mode, pairs) the concepts whose every start is done, and a row wherever some are not."""
+    wanted: dict[tuple[str, str, int], dict[str, bool]] = defaultdict(dict)
+    for task in tasks:
+        group = wanted[task.split, task.mode, task.pairs]
+        for concept_id in task.concepts:
+            group[concept_id] = group.get(concept_id, True) and task.cell_path(concept_id).exists()
+    finished = {
+        key: [concept_id for concept_id, done in group.items() if done] for key, group in wanted.items()
+    }
+    cut = [
+        {
+            "split": key[0],
+            "mode": key[1],
+            "pairs": key[2],
+            "concepts": len(finished[key]),
+            "planned": len(group),
+        }
+        for key, group in wanted.items()
+        if len(finished[key]) < len(group)
+    ]
+    return finished, cut
+
+
+def curve_of(cell: dict[str, Any], timing: dict[str, Any]) -> Curve:
+    """A cell with its seconds: those of one network at a time, never those of a fleet."""
+    steps = timing["step_seconds"]
+    mode = "full" if cell["init"] == "scratch" else cell["mode"]
+    return Curve(
+        concept=cell["concept"],
+        init=cell["init"],
+        mode=cell["mode"],
+        pairs=cell["pairs"],
+        split=cell["split"],
+        steps=tuple(cell["steps"]),
+        l1=tuple(float("nan") if v is None else v for v in cell["l1"]),
+        init_seconds=timing["init_seconds"].get(cell["init"], {}).get("total", 0.0),
+        step_seconds=steps.get(cell["init"], steps.get(mode, 0.0)),
+    )
+
+
+def budget_rows(tasks: Sequence[FinetuneTask], timing: dict[str, Any]) -> list[dict[str, Any]]:
+    """What every start is after a few steps, on the concepts for which all starts of a mode are done."""
+    rows = []
+    groups: dict[tuple[str, str, int, int], list[FinetuneTask]] = defaultdict(list)
+    for task in tasks:
+        groups[task.split, task.mode, task.pairs, task.steps].append(task)
+    for (split, mode, pairs, steps), members in groups.items():
+        finished, _ = finished_concepts(members)
+        concepts = finished[split, mode, pairs]
+        for init in dict.fromkeys(task.init for task in members):
+            own = [task for task in members if task.init == init]
+            cells = [read_json(task.cell_path(c)) for task in own for c in task.concepts if c in concepts]
+            if not cells:
+                continue
+            curves = [curve_of(cell, timing) for cell in cells]
+            l1 = [curve.final for curve in curves]
+            rows.append(
+                {
+                    "split": split,
+                    "mode": mode,
+                    "pairs": pairs,
+                    "steps": steps,
+                    "init": init,
+                    "seconds": curves[0].seconds(steps),
+                    "l1": float(np.mean(l1)),
+                    "l1_interval": list(mean_interval(l1)),
+                    "n": len(l1),
+                }
+            )
+    return rows
+
+
+def final_rows(
+    bench: Bench,
+    tasks: Sequence[FinetuneTask],
+    finished: dict[tuple[str, str, int], list[str]],
+    curves: Sequence[Curve],
+) -> list[dict[str, Any]]:
+    """`speedup.finals` with PSNR, the KID of all final images pooled, and how many concepts diverged."""
+    cells: dict[tuple[str, str, int, str], list[tuple[str, FinetuneTask]]] = defaultdict(list)
+    for task in tasks:
+        for concept_id in task.concepts:
+            if concept_id in finished[task.split, task.mode, task.pairs]:
+                cells[task.split, task.mode, task.pairs, task.init].append((concept_id, task))
+    rows = finals(curves)
+    for row in rows:
+        members = sorted(
+            cells[row["split"], row["mode"], row["pairs"], row["init"]], key=lambda member: member[0]
+        )
+        read = [read_json(task.cell_path(concept_id)) for concept_id, task in members]
+        paths = [task.cell_path(concept_id).with_suffix(".safetensors") for concept_id, task in members]
+        stored = [load_file(path)["features"].numpy() for path in paths]
+        count = min(map(len, stored))  # concepts with fewer test pairs have fewer
+        mine = np.stack([own[:count] for own in stored])
+        truth = [
+            target_features(bench.feature_network, bench.held_out, (c,), bench.size, count, count)[0]
+            for c, _ in members
+        ]
+        kid, interval = pooled_kid(
+            mine, np.stack(truth), resamples=max(50, bench.config.grid.resamples // 10)
+        )
+        psnr = [cell["psnr"][-1] for cell in read]
+        row |= {
+            "psnr": None if None in psnr else float(np.mean(psnr)),
+            "kid": kid,
+            "kid_interval": list(interval),
+            "feature_network": bench.feature_network,
+            "diverged": sum(cell["diverged"] for cell in read),
+            "learning_rate": read[0]["learning_rate"],
+        }
+    return rows

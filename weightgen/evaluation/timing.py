@@ -1,0 +1,181 @@
+"""Honest seconds: what a step, an initialisation and a fleet cost, measured one at a time on one thread.
+
+Quality curves may come from fleets and from several processes at once; their seconds never do. They are
+`init_seconds + step x step_seconds`, both measured here, with nothing else of ours running.
+
+    timing = measure_timing(bench, starts, inits, concept)       # a JSON-able dict, see `measure_timing`
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from weightgen.evaluation.cells import FinetuneTask, starting_point, training_of
+from weightgen.evaluation.context import Bench
+from weightgen.evaluation.methods import Starts
+from zoo.concepts import Concept
+from zoo.lora import adapter_names, initial_adapter, load_adapter
+from zoo.train_gan import GanTrainConfig, Params, clock, train_fleet
+
+WARM_UP = 2
+
+
+def step_seconds(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    sources: Tensor,
+    targets: Tensor,
+    training: GanTrainConfig,
+    steps: int,
+    initial: Params | None = None,
+    on_warm: Callable[[], None] = lambda: None,
+) -> float:
+    """Median seconds of one training step (of all K concepts together), after a warm-up.
+
+    Args:
+        on_warm: called once, before the first step that counts.
+    """
+    marks: list[float] = []
+    config = replace(training, steps=steps + WARM_UP)
+
+    def on_step(step: int, spent: float, _: Params) -> None:
+        if step == WARM_UP:
+            on_warm()
+        marks.append(spent)
+
+    train_fleet(generator, discriminator, sources, targets, config, initial, on_step=on_step)
+    return statistics.median(b - a for a, b in zip(marks[WARM_UP:], marks[WARM_UP + 1 :], strict=False))
+
+
+def measure_timing(
+    bench: Bench, starts: Starts, inits: Iterable[str], modes: Iterable[str], concept: Concept
+) -> dict[str, Any]:
+    """Everything about time that the report needs.
+
+    Returns:
+        `{"step_seconds": {mode or "pix2pix_unet": s}, "init_seconds": {init: {"load", ...}}, "how": text}`
+    """
+    torch.set_num_threads(1)
+    grid = bench.config.grid
+    sources, targets = bench.held_out.stacked(
+        (concept.id,), "train", bench.size, bench.own_training.batch_size
+    )
+    steps: dict[str, float] = {}
+    inits = list(inits)
+    names = [("base", mode) for mode in modes] + [(init, "full") for init in inits if init == "pix2pix_unet"]
+    for init, mode in names:
+        task = FinetuneTask(
+            str(bench.out_dir), concept.split, 0, mode, init, (concept.id,), grid.timed_steps, 1e-4
+        )
+        start = starting_point(bench, task)
+        training = training_of(bench, task)
+        key = init if init == "pix2pix_unet" else mode
+        steps[key] = step_seconds(
+            start.generator, start.discriminator, sources, targets, training, grid.timed_steps, start.params
+        )
+    seconds = {init: starts.seconds(init, concept) for init in inits if init != "own"}
+    if "own" in inits and "adapter" in steps:
+        trained = bench.own_training.steps * steps["adapter"]
+        seconds["own"] = {
+            "load": 0.0,
+            "text": 0.0,
+            "generate": trained,
+            "merge": seconds["base"]["merge"],
+            "total": trained + seconds["base"]["total"],
+        }
+    how = (
+        f"one network at a time on one thread, median of {grid.timed_steps} steps; initialisation is "
+        "loading, text, generation and merging for one concept, imports not counted; a curve's seconds "
+        "are initialisation + steps x seconds per step, evaluation not counted"
+    )
+    return {"step_seconds": steps, "init_seconds": seconds, "how": how}
+
+
+def fleet_throughput(
+    bench: Bench, concepts: Sequence[str], sizes: Sequence[int], steps: int
+) -> list[dict[str, Any]]:
+    """Concepts per minute of adapter training for each K, and of the naive loop over one network at a time.
+
+    The rows of "fleet": `k` is None for the naive loop. All run on one thread, one after the other.
+    """
+    torch.set_num_threads(1)
+    training = bench.own_training
+    count = bench.held_out.smallest(list(concepts), "train", 32)
+    rows: list[dict[str, Any]] = []
+    for k in sizes:
+        ids = [concepts[i % len(concepts)] for i in range(k)]
+        sources, targets = bench.held_out.stacked(ids, "train", bench.size, count)
+        seconds = step_seconds(bench.base, bench.discriminator, sources[0], targets, training, steps)
+        rows.append(
+            {"k": k, "concepts_per_minute": 60 * k / (seconds * training.steps), "step_seconds": seconds}
+        )
+    sources, targets = bench.held_out.stacked(concepts[:1], "train", bench.size, count)
+    generator = load_adapter(bench.base, initial_adapter(bench.base)).requires_grad_(False)
+    names = set(adapter_names(generator))
+    for name, parameter in generator.named_parameters():
+        parameter.requires_grad_(name in names)
+    seconds = naive_step_seconds(
+        generator, bench.discriminator.config.build(), sources[0], targets[0], training, steps
+    )
+    rows.append({"k": None, "concepts_per_minute": 60 / (seconds * training.steps), "step_seconds": seconds})
+    return [{**row, "steps_per_concept": training.steps} for row in rows]
+
+
+def naive_step_seconds(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    sources: Tensor,
+    targets: Tensor,
+    training: GanTrainConfig,
+    steps: int,
+    warm_up: int = WARM_UP,
+    on_warm: Callable[[], None] = lambda: None,
+) -> float:
+    """Median seconds of a step of the textbook pix2pix loop: one module, autograd, two Adam optimisers.
+
+    Args:
+        generator: what of it requires gradients is trained.
+        sources, targets: [N, 3, S, S].
+        training: with `precision` bfloat16 forward passes and losses are under autocast, as in a fleet.
+        on_warm: called once, before the first step that counts.
+    """
+    trained = [parameter for parameter in generator.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=training.learning_rate, betas=(0.5, 0.99))
+    judge = torch.optim.Adam(
+        discriminator.parameters(), lr=training.discriminator_learning_rate, betas=(0.5, 0.99)
+    )
+    # one context for each pass: autocast keeps its copies of the weights until it is left
+    autocast = partial(
+        torch.autocast, sources.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"
+    )
+    marks = []
+    for step in range(steps + warm_up):
+        if step == warm_up:
+            on_warm()
+        index = torch.arange(step * training.batch_size, (step + 1) * training.batch_size) % len(sources)
+        source, target = sources[index], targets[index]
+        started = clock(sources.device)
+        with autocast():
+            fake = generator(source)
+            loss = F.l1_loss(fake, target)
+            loss = loss + training.adversarial_weight * (discriminator(source, fake) - 1).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, training.clip_norm)
+        optimizer.step()
+        with autocast():
+            real, fooled = discriminator(source, target), discriminator(source, fake.detach())
+            judged = 0.5 * ((real - 1).square().mean() + fooled.square().mean())
+        judge.zero_grad()
+        judged.backward()
+        judge.step()
+        marks.append(clock(sources.device) - started)
+    return statistics.median(marks[warm_up:])

@@ -1,0 +1,1 @@
+"""Training one GAN on pairs, from generated weights or from any other start."""

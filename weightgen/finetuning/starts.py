@@ -1,0 +1,297 @@
+"""Where fine-tuning starts: weights generated for the prompt, a baseline's, the base's, random, a file's.
+
+    origins = Origins(zoo="runs/small", model="models/")
+    start = make_start("polished", [["a charcoal drawing"]], origins, mode="full")
+    result = train_fleet(start.generator, start.discriminator, sources, targets, config, start.params)
+
+In full mode the adapter is merged into the base and every weight is free; in adapter mode the base stays.
+Training from scratch knows nothing of the zoo: its generator and its discriminator are random.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from weightgen.evaluation.grid import RANDOM
+from weightgen.evaluation.methods import adapter_blocks, find_models, text_encoder_of
+from weightgen.finetuning import baselines
+from weightgen.finetuning.baselines import Fitted
+from weightgen.generate import generate
+from weightgen.model_folder import ModelFolder, load_model_folder
+from weightgen.text import load_text_encoder
+from weightgen.training.data import load_zoo
+from zoo.errors import WeightzooError, WeightzooWarning
+from zoo.files import sha256_file
+from zoo.gans.patchgan import PatchGanConfig
+from zoo.gans.pix2pix import Pix2pixConfig
+from zoo.lora import Adapter, initial_adapter, load_base, load_generator, merge, plain_config
+from zoo.peft_format import find_base, is_peft, load_peft, merge_peft, read_metadata
+from zoo.run import Zoo, open_zoo
+from zoo.tensors import load_discriminator
+from zoo.train_gan import Params, stack
+
+Prompts = Sequence[Sequence[str]]
+MODES = ("full", "adapter")
+
+
+@dataclass(frozen=True)
+class Start:
+    """K networks that are about to be trained.
+
+    Args:
+        generator: the architecture and, in adapter mode, the frozen base.
+        params: what is trained, {name: [K, ...]}.
+        discriminator: each network starts with a copy of it.
+        base: file of the base generator that an adapter belongs to.
+    """
+
+    generator: nn.Module
+    params: Params
+    discriminator: nn.Module
+    base: Path | None = None
+
+    def to(self, device: torch.device) -> Start:
+        """The same start on another device; the networks that it came from stay where they are."""
+        if device.type == "cpu":
+            return self
+        generator, discriminator = (
+            copy.deepcopy(network).to(device) for network in (self.generator, self.discriminator)
+        )
+        params = {name: value.to(device) for name, value in self.params.items()}
+        return replace(self, generator=generator, params=params, discriminator=discriminator)
+
+
+class Origins:
+    """What starts are made from: a zoo and one or several weight generators, loaded when they are needed."""
+
+    def __init__(self, zoo: str | Path | None = None, model: str | Path | None = None, seed: int = 0) -> None:
+        """
+        Args:
+            zoo: a finished zoo folder, for the base, the discriminator and the baselines.
+            model: a model folder, or a folder of several (`polished/`, `generated/`, `generated_unet1d/`).
+            seed: of random initialisations.
+        """
+        self.zoo_path, self.model_path, self.seed = zoo, model, seed
+        self.baselines: dict[str, Fitted] = {}
+
+    @cached_property
+    def zoo(self) -> Zoo:
+        if self.zoo_path is None:
+            raise WeightzooError("this start needs a zoo; name its folder with --data")
+        return open_zoo(self.zoo_path)
+
+    @cached_property
+    def base_path(self) -> Path:
+        return self.zoo.base_path
+
+    @cached_property
+    def base(self) -> nn.Module:
+        return load_base(self.base_path)
+
+    @cached_property
+    def discriminator(self) -> nn.Module:
+        """The base's discriminator; without a zoo a random one."""
+        if self.zoo_path is None:
+            return self.random_discriminator()
+        return load_discriminator(self.zoo.discriminator_path)
+
+    def random_discriminator(self) -> nn.Module:
+        config = PatchGanConfig() if self.zoo_path is None else self.discriminator.config
+        return seeded(config.build, self.seed)
+
+    def model(self, name: str) -> ModelFolder:
+        """The weight generator `name`; its base takes the zoo's place.
+
+        Raises:
+            WeightzooError: there is no such model, or it belongs to another base than the zoo.
+        """
+        if self.model_path is None:
+            raise WeightzooError(f"--init {name} needs a weight generator; name its folder with --model")
+        found = find_models(self.model_path)
+        if name not in found:
+            held = ", ".join(found)
+            raise WeightzooError(f"{self.model_path} holds {held}, not {name}; choose another --init")
+        model = load_model_folder(found[name])
+        if self.zoo_path is not None and sha256_file(self.zoo.base_path) != model.base_sha256:
+            raise WeightzooError(
+                f"the model {found[name]} and the zoo {self.zoo_path} have different bases; "
+                "give the zoo that the model was trained on"
+            )
+        self.base_path = model.base_generator_path
+        return model
+
+    def baseline(self, name: str) -> Fitted:
+        """A baseline fitted on the zoo, its hyperparameters chosen on the validation split."""
+        if name not in self.baselines:
+            train, validation = load_zoo(self.zoo.path, "train"), load_zoo(self.zoo.path, "validation")
+            base_blocks = adapter_blocks(self.zoo.layout, initial_adapter(self.base))
+            models = {} if self.model_path is None else find_models(self.model_path)
+            encoder = load_text_encoder(text_encoder_of(models))  # as in an evaluation
+            self.baselines[name] = baselines.fit(name, train, encoder, validation, base_blocks)
+        return self.baselines[name]
+
+
+Made = list[Adapter] | list[nn.Module]  # adapters of the base, or whole plain networks
+
+
+def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """Builds a network with its own seed, leaving torch's random state alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def split(adapters: dict[str, Tensor], count: int) -> list[Adapter]:
+    """{name: [K, ...]} -> K adapters."""
+    return [{name: value[k] for name, value in adapters.items()} for k in range(count)]
+
+
+def from_base(origins: Origins, prompts: Prompts) -> Made:
+    """The base's own adapter, whatever the prompt."""
+    return [initial_adapter(origins.base) for _ in prompts]
+
+
+def from_baseline(name: str) -> Callable[[Origins, Prompts], Made]:
+    """A baseline of `weightgen.finetuning.baselines`."""
+
+    def make(origins: Origins, prompts: Prompts) -> Made:
+        blocks = origins.baseline(name)(prompts).float()
+        return split(origins.zoo.layout.from_blocks(blocks), len(prompts))
+
+    return make
+
+
+def from_model(name: str) -> Callable[[Origins, Prompts], Made]:
+    """The weights that a weight generator gives for the prompts in one step."""
+
+    def make(origins: Origins, prompts: Prompts) -> Made:
+        return split(generate(origins.model(name), list(prompts)).adapters, len(prompts))
+
+    return make
+
+
+def from_scratch(origins: Origins, prompts: Prompts) -> Made:
+    """The base's architecture without LoRA, at random."""
+    config = plain_config(origins.base.config)
+    return [seeded(config.build, origins.seed) for _ in prompts]
+
+
+def from_unet(origins: Origins, prompts: Prompts) -> Made:
+    """The classic pix2pix U-Net, at random."""
+    config = classic_unet(origins.base.config.image_size)
+    return [seeded(config.build, origins.seed) for _ in prompts]
+
+
+def classic_unet(image_size: int) -> Pix2pixConfig:
+    """The U-Net that starts are compared with."""
+    return Pix2pixConfig(image_size=image_size, filters=32, dropout=0.0)
+
+
+INITS: dict[str, Callable[[Origins, Prompts], Made]] = {
+    "polished": from_model("polished"),
+    "generated": from_model("generated"),
+    "generated_unet1d": from_model("generated_unet1d"),
+    "base": from_base,
+    "scratch": from_scratch,
+    "mean": from_baseline("mean"),
+    "nearest": from_baseline("nearest"),
+    "knn": from_baseline("knn"),
+    "ridge": from_baseline("ridge"),
+    "kernel_ridge": from_baseline("kernel_ridge"),
+    "pix2pix_unet": from_unet,
+}
+
+
+def prepare(init: str, origins: Origins) -> None:
+    """Does what is no part of a start's time: fitting a baseline to the zoo, once."""
+    if init in baselines.BASELINES and init != "base":
+        origins.baseline(init)
+
+
+def make_start(init: str, prompts: Prompts, origins: Origins, mode: str = "full") -> Start:
+    """The start `init` for K concepts.
+
+    Args:
+        init: a name of `INITS` or of one of the weight generators (`labelled`, `control`; see `find_models`), or the
+            path of an adapter folder, a generator folder or a generator file. A name goes before a path.
+        prompts: the wordings of each concept, K lists.
+        mode: "full" (LoRA merged, all weights free) or "adapter".
+
+    Raises:
+        WeightzooError: unknown init or mode, or a start that has no adapter in adapter mode.
+    """
+    if mode not in MODES:
+        raise WeightzooError(f"unknown mode {mode!r}; use one of {', '.join(MODES)}")
+    known = dict.fromkeys([*INITS, *model_names(origins)])
+    if init not in known and not Path(init).exists():
+        raise WeightzooError(f"unknown --init {init!r}: no such path, and none of {', '.join(known)}")
+    if init not in known:
+        return start_from_path(Path(init), len(prompts), origins, mode)
+    if Path(init).exists():
+        warnings.warn(
+            f"--init {init} is the start of that name; for the file or folder here write --init ./{init}",
+            WeightzooWarning,
+            stacklevel=2,
+        )
+    make = INITS.get(init) or from_model(init)
+    if init in RANDOM and mode == "adapter":
+        raise WeightzooError(f"--init {init} has no base to adapt; use --mode full")
+    made = make(origins, prompts)
+    judge = origins.random_discriminator() if init in RANDOM else origins.discriminator
+    if mode == "adapter":
+        params = {name: torch.stack([adapter[name] for adapter in made]) for name in made[0]}  # type: ignore[union-attr, index]
+        return Start(origins.base, params, judge, origins.base_path)
+    networks = [item if isinstance(item, nn.Module) else merge(origins.base, item) for item in made]
+    return full_start(networks, judge)
+
+
+def model_names(origins: Origins) -> list[str]:
+    """What the weight generators at hand are called."""
+    return list(find_models(origins.model_path)) if origins.model_path is not None else []
+
+
+def full_start(networks: Sequence[nn.Module], discriminator: nn.Module) -> Start:
+    """Whole plain networks of one architecture, all weights free."""
+    tensors = [dict(network.named_parameters()) for network in networks]
+    params = {name: torch.stack([own[name].detach() for own in tensors]) for name in tensors[0]}
+    return Start(networks[0], params, discriminator)
+
+
+def start_from_path(path: Path, count: int, origins: Origins, mode: str) -> Start:
+    """A PEFT folder or a generator on disk, the same for all concepts."""
+    if not is_peft(path):
+        if mode == "adapter":
+            raise WeightzooError(f"{path} is a whole generator, not an adapter; use --mode full")
+        return full_start([merge(load_generator(path))] * count, origins.discriminator)
+    base_path = base_of_adapter(path, origins)
+    base = load_base(base_path)
+    if mode == "full":
+        return full_start([merge_peft(path, base)] * count, origins.discriminator)
+    adapter, _ = load_peft(path, base)
+    return Start(base, stack(adapter, count), origins.discriminator, base_path)
+
+
+def base_of_adapter(path: Path, origins: Origins) -> Path:
+    """The zoo's base, or without a zoo the one that the adapter names.
+
+    Raises:
+        WeightzooError: the adapter names another base than the zoo's, or one that is not at hand.
+    """
+    metadata = read_metadata(path)
+    if origins.zoo_path is None:
+        return find_base(metadata, path)
+    wanted = metadata.get("base_sha256")
+    if wanted and wanted != sha256_file(origins.base_path):
+        raise WeightzooError(
+            f"{path} is an adapter of another base (sha256 {wanted[:12]}...) than that of the zoo {origins.zoo_path}; "
+            "name the zoo that it was made with as --data"
+        )
+    return origins.base_path

@@ -1,0 +1,71 @@
+"""What a first stage of training is: its config, and the denoiser that it needs; see `weightgen.training.presets`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import nn
+
+from weightgen.objective import ObjectiveConfig
+from weightgen.training.data import WeightSource
+from zoo.errors import WeightzooError
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a weight generator is trained; see `weightgen.training.presets`.
+
+    Attributes:
+        denoiser: key of DENOISERS; denoiser_options: its constructor arguments beside sizes of the data.
+        steps: training steps, unless a limit in seconds is given.
+        batch_size: of one optimiser step, over all processes.
+        accumulate: parts that each process computes its share of a batch in, one after the other, to save memory.
+        precision: of the forward pass; "auto" is bfloat16 (autocast) on a GPU, float32 elsewhere.
+        optimizer: see `weightgen.training.optim.make_optimizers`. Muon is quicker, and quicker to overfit: on some
+            hundred networks AdamW generalises better.
+        warmup: share of the training over which the learning rate rises; then it falls as a cosine to zero.
+        ema_decay: of the averaged weights that are validated and saved (lower in the first steps).
+        validate_every, checkpoint_every: in steps. A validated best model is kept beside the checkpoints.
+        keep_last: keep the last averaged weights instead of those with the best R2: where R2 varies more from one
+            validation to the next than it rises, it cannot choose.
+        device: "auto" takes a GPU when there is one.
+    """
+
+    denoiser: str = "transformer"
+    denoiser_options: dict[str, Any] = field(default_factory=dict)
+    text_encoder: str = "minilm"
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    steps: int = 1100
+    batch_size: int = 32
+    accumulate: int = 1
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.05
+    clip_norm: float = 1.0
+    ema_decay: float = 0.99
+    validate_every: int = 50
+    checkpoint_every: int = 100
+    keep_checkpoints: int = 2
+    keep_last: bool = False
+    seed: int = 0
+    device: str = "auto"
+
+
+def make_denoiser(config: TrainConfig, source: WeightSource, text_width: int) -> nn.Module:
+    """The config's denoiser with the data's sizes, as a diffusers model.
+
+    Raises:
+        WeightzooError: unknown denoiser or option.
+    """
+    from weightgen.denoisers import DENOISERS
+
+    if config.denoiser not in DENOISERS:
+        raise WeightzooError(f"unknown denoiser {config.denoiser!r}; known: {', '.join(DENOISERS)}")
+    sizes = {"num_blocks": source.layout.num_blocks, "block_size": source.layout.block_size}
+    try:
+        return DENOISERS[config.denoiser](**sizes, text_width=text_width, **config.denoiser_options)
+    except TypeError as error:
+        raise WeightzooError(f"denoiser {config.denoiser}: {error}; check denoiser_options") from error

@@ -1,0 +1,94 @@
+"""Making training batches ahead: in a thread of this process, or in loader processes that share the slots.
+
+    with closing(load(source, batch_size=32, seed=0, start_step=0, workers=2)) as stream:
+        for batch in stream: ...
+
+The batches are those of `source.feed`, whatever the number of workers: each loader process makes some of the
+slots of every batch, and they are put together here. One thread is enough unless the network is very fast: see
+`benchmarks/stream.py`.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Generator, Iterable, Iterator
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from weightgen.training.data import WeightBatch, WeightSource
+from weightgen.training.prefetch import prefetch
+from zoo.errors import WeightzooError
+from zoo.memory import keep_freed_memory
+
+
+def load(
+    source: WeightSource,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    slots: range | None = None,
+    workers: int = 0,
+    prepare: Callable[[WeightBatch], None] = lambda batch: None,
+) -> Generator[WeightBatch]:
+    """Yields the batches of `source.feed`, made a few ahead; closing the generator ends threads and processes.
+
+    Args:
+        slots: the rows of the whole batch that are wanted; all by default.
+        workers: loader processes; 0 makes the batches in a thread.
+        prepare: called with every batch in the thread that reads ahead.
+    """
+    slots = range(batch_size) if slots is None else slots
+    if workers:
+        rows: Iterable[WeightBatch] = _from_processes(source, batch_size, seed, start_step, slots, workers)
+    else:
+        rows = source.feed(batch_size, seed, start_step, slots)
+
+    def prepared() -> Iterator[WeightBatch]:
+        for batch in rows:
+            prepare(batch)
+            yield batch
+
+    yield from prefetch(prepared())
+
+
+def divide(slots: range, parts: int) -> list[range]:
+    """Cuts slots into contiguous parts, as equal as they can be; parts beyond the number of slots are left out."""
+    count = min(parts, len(slots))
+    ends = [slots.start + len(slots) * i // count for i in range(count + 1)]
+    return [range(start, stop) for start, stop in zip(ends, ends[1:], strict=False)]
+
+
+class _Slots(IterableDataset):
+    """In loader process i: the rows of part i of every batch, or the error that ended them."""
+
+    def __init__(
+        self, source: WeightSource, batch_size: int, seed: int, start_step: int, parts: list[range]
+    ) -> None:
+        self.source, self.parts = source, parts
+        self.arguments = (batch_size, seed, start_step)
+
+    def __iter__(self) -> Iterator[WeightBatch | WeightzooError]:
+        torch.set_num_threads(1)
+        keep_freed_memory()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells every process; the one that trains decides
+        try:
+            yield from self.source.feed(*self.arguments, self.parts[get_worker_info().id])
+        except WeightzooError as error:
+            yield error
+
+
+def _from_processes(
+    source: WeightSource, batch_size: int, seed: int, start_step: int, slots: range, workers: int
+) -> Generator[WeightBatch]:
+    parts = divide(slots, workers)
+    dataset = _Slots(source, batch_size, seed, start_step, parts)
+    loader = DataLoader(dataset, None, num_workers=len(parts), multiprocessing_context="spawn")
+    rows = iter(loader)  # takes an item of each process in turn
+    while True:
+        made = [next(rows) for _ in parts]
+        for item in made:
+            if isinstance(item, WeightzooError):
+                raise item
+        texts = [text for part in made for text in part.texts]
+        yield WeightBatch(made[0].step, torch.cat([part.blocks for part in made]), texts)

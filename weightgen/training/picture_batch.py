@@ -1,0 +1,61 @@
+"""Batches of pictures: prompts, photographs, what the teacher makes of them, and the loss against that.
+
+    batch = PictureBatch(["a charcoal drawing"], sources, targets)
+    loss = picture_loss(images, batch.targets)
+
+Who renders them is not decided here: the command line wires a teacher to `weightgen.training.pictures`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from zoo.errors import WeightzooError
+
+
+@dataclass(frozen=True)
+class PictureBatch:
+    """P concepts with n photographs each.
+
+    Args:
+        prompts: one wording of each concept, P texts.
+        sources: [P, n, 3, S, S], or [n, 3, S, S] shared by all concepts; RGB in [0, 1].
+        targets: the teacher's edits, [P, n, 3, S, S].
+    """
+
+    prompts: list[str]
+    sources: Tensor
+    targets: Tensor
+
+
+Batches = Iterable[PictureBatch] | Callable[[int], Iterable[PictureBatch]]
+
+
+def picture_loss(images: Tensor, targets: Tensor, edge_weight: float = 0.0) -> Tensor:
+    """Mean L1 of [P, n, 3, S, S], plus `edge_weight` times the L1 of horizontal and vertical differences."""
+    loss = (images - targets).abs().mean()
+    if edge_weight > 0:
+        for dim in (-1, -2):
+            loss = loss + edge_weight * (images.diff(dim=dim) - targets.diff(dim=dim)).abs().mean()
+    return loss
+
+
+def check_batch(batch: PictureBatch) -> None:
+    """Raises WeightzooError when prompts, sources and targets do not belong together."""
+    count, targets, sources = len(batch.prompts), batch.targets.shape, batch.sources.shape
+    if len(targets) != 5 or targets[0] != count or tuple(targets)[5 - len(sources) :] != tuple(sources):
+        raise WeightzooError(
+            f"a batch of {count} prompts has sources {list(sources)} and targets {list(targets)}; "
+            "give [prompts, crops, 3, S, S] each"
+        )
+
+
+def batches_from(batches: Batches, step: int) -> Iterator[PictureBatch]:
+    """The batches from number `step` on."""
+    if callable(batches):
+        return iter(batches(step))
+    return itertools.islice(batches, step, None)

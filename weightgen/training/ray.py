@@ -1,0 +1,303 @@
+"""Training on a Ray cluster: `weightgen.training.weights` in several processes, on one machine or many, that survive.
+
+    cluster = Cluster(num_workers=8, use_gpu=True, storage="s3://bucket/runs", address="auto")
+    train_on_ray(presets.paper(), source, "model", validation, cluster=cluster)
+
+Every worker makes its rows of each batch (`weightgen.training.team`) and gradients are averaged; the result is that
+of one process with the whole batch. Checkpoints go to `storage`: what all nodes see. A worker or node that dies takes
+the others with it; all begin again at the last checkpoint, and the same call after the driver's death does so too. Data
+that is in memory goes through the object store; shards are read by the workers, from a folder that all nodes see or
+from the Hub.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from weightgen.training.config import TrainConfig
+from weightgen.training.data import WeightDataset, WeightSource
+from weightgen.training.progress import training_progress
+from weightgen.training.run_folder import RAY_RUN, clear, finish, freeze, write_rows
+from weightgen.training.tensorboard import curves
+from weightgen.training.weights import Diverged, Log, Training, with_validation
+from zoo.errors import WeightzooError
+from zoo.files import read_json_object, sha256_file, write_json
+
+MAX_FAILURES = 8  # of workers, in one launch
+SHOWN_EVERY = 0.5  # seconds between two messages about the progress
+SHIPPED, NOT_SHIPPED = ("weightgen", "zoo"), ["__pycache__", "embedded"]
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where the workers run.
+
+    Attributes:
+        num_workers: must divide the config's batch size.
+        use_gpu: one GPU for each worker.
+        storage: where checkpoints go: a folder that all nodes see, or a URI such as s3://bucket/runs; by default a
+            folder in the model folder, which does for one machine.
+        address: "local", "auto" or "ray://HOST:PORT".
+    """
+
+    num_workers: int = 2
+    use_gpu: bool = False
+    storage: str | None = None
+    address: str = "local"
+
+
+def train_on_ray(
+    config: TrainConfig,
+    source: WeightSource,
+    out_dir: str | Path,
+    validation: WeightDataset | None = None,
+    seconds: float | None = None,
+    resume: bool = True,
+    on_log: Log | None = None,
+    loader_workers: int = 0,
+    cluster: Cluster = Cluster(),
+) -> Path:
+    """As `weightgen.training.weights.train`, in several processes; `out_dir` is on the driver's disk.
+
+    Raises:
+        WeightzooError: as `train`; Ray is not installed, there is no cluster at the address, a batch that cannot
+            be divided, or workers that fail again and again.
+    """
+    out_dir = Path(out_dir)
+    if cluster.num_workers < 1 or config.batch_size % (cluster.num_workers * config.accumulate):
+        parts = f" in {config.accumulate} parts each" if config.accumulate > 1 else ""
+        raise WeightzooError(
+            f"a batch of {config.batch_size} cannot be divided among {cluster.num_workers} workers{parts}; "
+            "choose numbers that divide it"
+        )
+    source, validation = with_validation(source, validation)
+    with ray_cluster(cluster) as ray:
+        storage = cluster.storage or str(out_dir.resolve() / "ray")
+        if not resume:
+            clear(out_dir)
+        if freeze(out_dir, config, seconds, source):
+            return out_dir
+        name = run_name(out_dir)
+        if not resume:
+            _forget(storage, name)
+        options = {
+            "config": config,
+            "data": ray.put((source, validation)),
+            "seconds": seconds,
+            "loader_workers": loader_workers,
+            "device": "cuda" if cluster.use_gpu else "cpu",
+        }
+        with redirect_stdout(sys.stderr):  # Ray prints what it does to stdout, which belongs to results
+            _fit(options, cluster, out_dir, storage, name, on_log)
+    finish(out_dir, config, source, validation)
+    if cluster.storage is None:  # not before: what `finish` needs may fail, and the same command goes on from there
+        shutil.rmtree(storage, ignore_errors=True)
+    return out_dir
+
+
+def run_name(out_dir: Path) -> str:
+    """What Ray knows the run by: the hash of its config when it began, wherever it is continued.
+
+    The name is kept, since a later version adds its new options to the config.
+    """
+    path = out_dir / RAY_RUN
+    if not path.exists():
+        write_json(path, {"name": "train-" + sha256_file(out_dir / "config.json")[:12]})
+    return str(read_json_object(path).get("name"))
+
+
+def _fit(
+    options: dict[str, Any], cluster: Cluster, out_dir: Path, storage: str, name: str, on_log: Log | None
+) -> None:
+    """Runs the workers to the end; the last checkpoint is in `out_dir` then."""
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.util.queue import Queue
+
+    config: TrainConfig = options["config"]
+    channel = Queue(actor_options={"num_cpus": 0})
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={**options, "channel": channel},
+        torch_config=TorchConfig(backend="nccl" if cluster.use_gpu else "gloo"),
+        scaling_config=ScalingConfig(num_workers=cluster.num_workers, use_gpu=cluster.use_gpu),
+        run_config=RunConfig(
+            name=name,
+            storage_path=storage,
+            failure_config=FailureConfig(max_failures=MAX_FAILURES),
+            checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints),
+        ),
+    )
+    with _listening(channel, out_dir, config, on_log) as errors:
+        try:
+            result = trainer.fit()
+        except TrainingFailedError as error:
+            raise WeightzooError(
+                f"the workers failed ({_reason(error)}); mend it and run the same command again: it goes on at "
+                f"the last checkpoint in {storage}"
+            ) from error
+    if errors:
+        raise errors[0]
+    with result.checkpoint.as_directory() as folder:
+        shutil.copytree(folder, out_dir / "checkpoints", dirs_exist_ok=True)
+
+
+def _worker(options: dict[str, Any]) -> None:
+    """What each worker does: trains from the last checkpoint to the end, and reports every checkpoint."""
+    import ray
+    from ray import train
+    from ray.train.torch import get_device
+
+    torch.set_num_threads(1)
+    if options["device"] == "cuda":
+        torch.cuda.set_device(get_device())
+    source, validation = ray.get(options["data"])
+    channel, leads, last = options["channel"], train.get_context().get_world_rank() == 0, 0.0
+
+    def show(progress: float, step: int, **values: float) -> None:
+        nonlocal last
+        if leads and time.monotonic() - last > SHOWN_EVERY:
+            last = time.monotonic()
+            channel.put_nowait((progress, step, values))
+
+    def report() -> None:
+        checkpoint = train.Checkpoint.from_directory(folder / "checkpoints") if leads else None
+        train.report({"step": training.step}, checkpoint)
+
+    with tempfile.TemporaryDirectory(prefix="weightzoo-") as name:
+        folder = Path(name)
+        if (found := train.get_checkpoint()) is not None:
+            with found.as_directory() as saved:
+                shutil.copytree(saved, folder / "checkpoints")
+        training = Training(
+            replace(options["config"], keep_checkpoints=1),  # here; more of them are kept in the storage
+            source, validation, folder,
+            options["seconds"], options["device"], options["loader_workers"],
+        )  # fmt: skip
+        training.restore()
+        try:
+            training.run(channel.put_nowait, show, report)
+        except (
+            Diverged
+        ) as error:  # another attempt would end like this: all workers return, none is restarted
+            if leads:
+                channel.put(error)
+
+
+@contextmanager
+def _listening(
+    channel: Any, out_dir: Path, config: TrainConfig, on_log: Log | None
+) -> Iterator[list[WeightzooError]]:
+    """Shows and writes what the leading worker says while the context lasts; yields the errors that it says."""
+    from ray.util.queue import Empty
+
+    over = threading.Event()
+    errors: list[WeightzooError] = []
+    rows: dict[int, dict[str, Any]] = {}
+
+    def listen(show: Callable[..., None], log: Log) -> None:
+        while True:
+            try:
+                message = channel.get(timeout=SHOWN_EVERY)
+            except Empty:
+                if over.is_set():
+                    return
+                continue
+            except Exception:  # the cluster is gone: what ended it is reported by the driver
+                return
+            if isinstance(message, WeightzooError):
+                errors.append(message)
+                continue
+            if isinstance(message, tuple):
+                progress, step, values = message
+                show(progress, step, **values)
+                continue
+            rows[message["step"]] = message  # after a failure some come again
+            write_rows(out_dir, [rows[step] for step in sorted(rows)])
+            log(message)
+            if on_log:
+                on_log(message)
+
+    with curves(out_dir) as log, training_progress(config.denoiser, config.batch_size) as show:
+        thread = threading.Thread(target=listen, args=(show, log), name="listen", daemon=True)
+        thread.start()
+        try:
+            yield errors
+        finally:
+            over.set()
+            thread.join(timeout=10)
+
+
+@contextmanager
+def ray_cluster(cluster: Cluster) -> Iterator[Any]:
+    """Yields `ray`, connected; an existing connection is used and left as it is.
+
+    Raises:
+        WeightzooError: Ray is not installed, or there is no cluster at the address.
+    """
+    try:
+        import ray
+        import ray.train.torch
+    except ImportError:
+        raise WeightzooError("training on a cluster needs Ray; pip install 'weightzoo[train]'") from None
+    if ray.is_initialized():
+        yield ray
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    root = Path(__file__).resolve().parents[2]
+    options: dict[str, Any] = {}
+    if cluster.address == "local":
+        paths = os.pathsep.join([str(root), *(entry for entry in sys.path if entry)])
+        runtime_env: dict[str, Any] = {"env_vars": ENVIRONMENT | {"PYTHONPATH": paths}}
+        options = {"num_cpus": cluster.num_workers + 1, "include_dashboard": False}
+    else:  # the nodes have the dependencies installed, not weightzoo
+        packages = [str(root / package) for package in SHIPPED]
+        runtime_env = {"env_vars": ENVIRONMENT, "py_modules": packages, "excludes": NOT_SHIPPED}
+    try:
+        ray.init(
+            address=cluster.address,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            runtime_env=runtime_env,
+            **options,
+        )
+    except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
+        raise WeightzooError(
+            f"no Ray cluster at {cluster.address!r} ({str(error).splitlines()[0]}); start one with "
+            "`ray start --head`, check the address and RAY_AUTH_TOKEN, or use --address local"
+        ) from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _forget(storage: str, name: str) -> None:
+    """Removes the checkpoints of an earlier run."""
+    from pyarrow import fs
+
+    system, path = fs.FileSystem.from_uri(storage if "://" in storage else Path(storage).resolve().as_uri())
+    folder = f"{path}/{name}"
+    if system.get_file_info(folder).type == fs.FileType.Directory:
+        system.delete_dir(folder)
+
+
+def _reason(error: Exception) -> str:
+    """The line that says why: our own error where there is one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    ours = [line.partition("WeightzooError: ")[2] for line in lines if "WeightzooError: " in line]
+    return ours[0] if ours else lines[-1] if lines else type(error).__name__

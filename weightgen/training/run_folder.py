@@ -1,0 +1,101 @@
+"""The folder of a training run: its identity, its metrics, and what makes it a model folder at the end.
+
+    OUT/config.json  metrics.jsonl  checkpoints/{step-00001100,best}.safetensors  tensorboard/
+
+`model_index.json` comes last (see `weightgen.model_folder`): with it the folder is finished.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from weightgen.model_folder import save_model_folder
+from weightgen.objective import make_scheduler
+from weightgen.ood import MOST, fit
+from weightgen.text import load_text_encoder
+from weightgen.training.checkpoint import load_checkpoint, load_tensors
+from weightgen.training.config import TrainConfig, make_denoiser
+from weightgen.training.data import WeightDataset, WeightSource
+from zoo.config import config_diff, from_dict, save_config, to_dict
+from zoo.errors import WeightzooError
+from zoo.files import read_json, write_text
+
+BEST = "best.safetensors"
+RAY_RUN = "ray_run.json"  # the name of the run on Ray
+
+
+def freeze(out_dir: Path, config: TrainConfig, seconds: float | None, source: WeightSource) -> bool:
+    """Writes the run's identity, or checks that it is the same; True if the folder is already finished.
+
+    Raises:
+        WeightzooError: the folder was started with another config or other data.
+    """
+    rest = {"seconds": seconds, "data": source.fingerprint}
+    return begin(out_dir, "train", config, rest, "config or other data")
+
+
+def begin(out_dir: Path, stage: str, config: Any, rest: Mapping[str, Any], what: str) -> bool:
+    """Writes the identity of a run of either stage, or checks that it is the same; True if it is already finished.
+
+    Args:
+        config: a dataclass, stored as `stage`.
+        rest: what else makes the run what it is, JSON-able.
+        what: "started with another <what>", for the error.
+
+    Raises:
+        WeightzooError: the folder was started with another identity.
+    """
+    identity = {stage: to_dict(config), **rest}
+    path = out_dir / "config.json"
+    if path.exists():
+        stored = read_json(path)
+        if isinstance(stored, dict) and stage in stored:  # options that came later have their defaults
+            stored[stage] = to_dict(from_dict(type(config), stored[stage]))
+        if difference := config_diff(stored, identity):
+            raise WeightzooError(
+                f"{out_dir} was started with another {what} "
+                f"({difference.replace(chr(10), '; ')}); use a new folder, or start anew with --no-resume"
+            )
+    save_config(path, identity)
+    return (out_dir / "model_index.json").exists()
+
+
+def clear(out_dir: Path) -> None:
+    """Removes what an earlier run left, checkpoints included (the index first: then it is unfinished)."""
+    for name in ("model_index.json", "config.json", "metrics.jsonl", "evaluation.json", RAY_RUN):
+        (out_dir / name).unlink(missing_ok=True)
+    for path in (out_dir / "checkpoints").glob("*.safetensors"):
+        path.unlink()
+
+
+def finish(out_dir: Path, config: TrainConfig, source: WeightSource, validation: WeightDataset) -> Path:
+    """Turns a trained folder into a model folder: the best (or last) averaged weights of its checkpoints."""
+    found = load_checkpoint(out_dir / "checkpoints")
+    assert found, f"{out_dir} has no checkpoint"
+    _, state = found
+    encoder = load_text_encoder(config.text_encoder)
+    denoiser = make_denoiser(config, source, encoder.width)
+    weights, row = load_tensors(out_dir / "checkpoints" / BEST)
+    denoiser.load_state_dict(weights)
+    write_rows(out_dir, state["rows"])
+    metadata = {
+        "stage": "generated",
+        "zoo": source.name,
+        "concepts": len(source),
+        "steps": state["step"],
+        "seconds": round(state["elapsed"], 1),
+        "best": row,
+        "config": to_dict(config),
+    }
+    return save_model_folder(
+        out_dir, denoiser, make_scheduler(config.objective), source.layout, source.statistics(),
+        source.base_generator, encoder.name, metadata, familiar=fit(source.wordings(MOST), validation, encoder),
+    )  # fmt: skip
+
+
+def write_rows(out_dir: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes metrics.jsonl."""
+    write_text(out_dir / "metrics.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
