@@ -20,8 +20,7 @@ from torch import Tensor
 
 from benchmarks.machine import write_result
 from pipeline.concepts.catalogue import TEST_SPLITS, test_concepts
-from weightgen.finetuning.baselines import embed
-from weightgen.text import TextEncoder, load_text_encoder
+from weightgen.text import TextEncoder, embed, load_text_encoder
 from weightgen.training.data import WeightDataset, load_zoo
 from zoo.hub import find_zoo
 

@@ -272,3 +272,21 @@ def load_text_encoder(name: str, **options: str) -> TextEncoder:
     if kind not in TEXT_ENCODERS:
         raise WeightzooError(f"unknown text encoder {name!r}; known: {', '.join(TEXT_ENCODERS)}")
     return TEXT_ENCODERS[kind](**({"path": path} if path else {}), **options)
+
+
+def embed(encoder: TextEncoder, prompts: Sequence[Sequence[str]]) -> Tensor:
+    """Return the unit text embeddings of concepts, [K, D], double precision: each the mean over its paraphrases.
+
+    Raises:
+        WeightzooError: a concept without a wording, or an empty one.
+    """
+    flat = [text for texts in prompts for text in texts]
+    if not all(prompts) or not all(text.strip() for text in flat):
+        raise WeightzooError("empty prompt; say in words what the edit should do")
+    pooled = unit(encoder.encode(flat).pooled.double())
+    return unit(torch.stack([part.mean(0) for part in pooled.split([len(texts) for texts in prompts])]))
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Return the vectors [..., D] at unit length."""
+    return F.normalize(vectors, dim=-1)

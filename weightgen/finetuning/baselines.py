@@ -21,7 +21,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from weightgen.text import TextEncoder, embed, unit
 from zoo.errors import WeightzooError
+from zoo.layout import WeightLayout
+from zoo.lora import Adapter
 from zoo.metrics import decisive
 
 Mixture = Callable[[Tensor], Tensor]  # text embeddings [K, D] -> mixing weights [K, N]
@@ -29,14 +32,6 @@ Candidate = tuple[Mixture, dict[str, Any]]  # a mixture and its hyperparameters
 PENALTIES = tuple(10.0 ** (i / 2) for i in range(-8, 5))
 KNN_COUNTS, KNN_TEMPERATURES = (2, 4, 8, 16, 32), (0.02, 0.05, 0.1, 0.2)
 BANDWIDTHS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
-
-
-class PooledEncoder(Protocol):
-    """What a baseline needs of a text encoder."""
-
-    def encode(self, prompts: list[str]) -> Any:
-        """Returns text states with `pooled` [B, D]."""
-        ...
 
 
 class ZooWeights(Protocol):
@@ -98,7 +93,7 @@ class Fitted:
     """
 
     name: str
-    encoder: PooledEncoder
+    encoder: TextEncoder
     origin: Tensor  # what a mixture of zeros gives, [num_blocks, block_size]
     deviations: Tensor  # the zoo's networks minus their mean, [N, num_blocks, block_size]
     mixture: Mixture | None
@@ -114,7 +109,7 @@ class Fitted:
 def fit(
     name: str,
     train: ZooWeights,
-    encoder: PooledEncoder,
+    encoder: TextEncoder,
     validation: ZooWeights | None = None,
     base_blocks: Tensor | None = None,
 ) -> Fitted:
@@ -137,7 +132,12 @@ def fit(
     return Fitted(name, encoder, mean, train.blocks - mean, mixture, choice)
 
 
-def build_problem(train: ZooWeights, encoder: PooledEncoder, validation: ZooWeights | None) -> Problem:
+def adapter_blocks(layout: WeightLayout, adapter: Adapter) -> Tensor:
+    """Return one adapter as blocks [num_blocks, block_size]."""
+    return layout.to_blocks({name: value[None] for name, value in adapter.items()})[0]
+
+
+def build_problem(train: ZooWeights, encoder: TextEncoder, validation: ZooWeights | None) -> Problem:
     """Embeds every wording and reduces the weights to inner products."""
     if len(train.blocks) == 0:
         raise WeightzooError("the zoo has no train concepts; build or download one first")
@@ -156,27 +156,14 @@ def build_problem(train: ZooWeights, encoder: PooledEncoder, validation: ZooWeig
 
 
 def held_out_prompts(prompts: Sequence[Sequence[str]]) -> Iterable[list[list[str]]]:
-    """The ways in which held-out concepts are asked for: each paraphrase alone, then up to four together.
+    """Yield the wordings that held-out concepts are prompted with: each paraphrase alone, then up to four together.
 
     A concept's first wording is its canonical prompt; evaluation uses the others, its paraphrases.
     """
-    asked = [list(texts[1:5]) or list(texts[:1]) for texts in prompts]
-    for i in range(max(map(len, asked))):
-        yield [[texts[i % len(texts)]] for texts in asked]
-    yield asked
-
-
-def embed(encoder: PooledEncoder, prompts: Sequence[Sequence[str]]) -> Tensor:
-    """Unit text embedding of each concept (mean over its paraphrases), [K, D], double precision."""
-    flat = [text for texts in prompts for text in texts]
-    if not all(prompts) or not all(text.strip() for text in flat):
-        raise WeightzooError("empty prompt; say in words what the edit should do")
-    pooled = unit(encoder.encode(flat).pooled.double())
-    return unit(torch.stack([part.mean(0) for part in pooled.split([len(texts) for texts in prompts])]))
-
-
-def unit(x: Tensor) -> Tensor:
-    return torch.nn.functional.normalize(x, dim=-1)
+    chosen = [list(texts[1:5]) or list(texts[:1]) for texts in prompts]
+    for i in range(max(map(len, chosen))):
+        yield [[texts[i % len(texts)]] for texts in chosen]
+    yield chosen
 
 
 def best(problem: Problem, candidates: Iterable[Candidate]) -> Candidate:

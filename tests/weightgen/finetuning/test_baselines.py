@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from weightgen.finetuning.baselines import BASELINES, fit, unit
+from weightgen.finetuning.baselines import BASELINES, fit
+from weightgen.text import unit
 from zoo.errors import WeightzooError
 
 WIDTH, NUM_BLOCKS, BLOCK_SIZE = 12, 3, 8
