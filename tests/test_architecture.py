@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,35 @@ def test_imports_follow_the_arrows(path: Path) -> None:
             )
     assert path.name != "utils.py"
     assert ast.get_docstring(tree), f"{relative} opens with what it is, what it gives, how to run it"
+
+
+def module_graph(packages: tuple[str, ...]) -> dict[str, set[str]]:
+    """Return, for every module of ``packages``, those of their modules that it imports anywhere, functions included."""
+    paths = [path for path in source_files() if path.relative_to(ROOT).parts[0] in packages]
+    trees = {module_name(path): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+    graph = {}
+    for name, tree in trees.items():
+        found = set(imports(tree))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):  # a name may be a module of the package that it comes from
+                found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        graph[name] = found & trees.keys() - {name}
+    return graph
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_there_is_no_import_circle() -> None:
+    TopologicalSorter(module_graph(PACKAGES)).prepare()  # raises CycleError, which names the modules of a circle
+
+
+def test_the_product_stands_without_its_evaluation() -> None:
+    rooms = ("weightgen.evaluation", "weightgen.report")
+    for name, imported in module_graph(("weightgen",)).items():
+        if not name.startswith(rooms):
+            assert not (wrong := [other for other in imported if other.startswith(rooms)]), f"{name} imports {wrong}"
 
 
 def loaded_modules(code: str) -> set[str]:

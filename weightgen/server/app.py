@@ -5,15 +5,12 @@ app = create_app(Engine(model, zoo), ServerSettings(model, zoo, state, token=Non
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
@@ -21,15 +18,11 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from weightgen.server import finetune_routes, routes
-from weightgen.server.adapters import Adapters
-from weightgen.server.admission import Admission
 from weightgen.server.engine import Engine
 from weightgen.server.guard import Guard
-from weightgen.server.jobs import Jobs
 from weightgen.server.limits import ServerSettings
-from weightgen.server.measures import Measures
-from weightgen.server.neighbours import Neighbours
 from weightgen.server.problems import add_handlers
+from weightgen.server.services import Services
 
 PAGE = Path(__file__).parent / "page"
 DESCRIPTION = (
@@ -38,41 +31,8 @@ DESCRIPTION = (
 )
 
 
-class Services:
-    """What the routes share."""
-
-    def __init__(self, engine: Engine, settings: ServerSettings) -> None:
-        limits = settings.limits
-        self.engine, self.settings, self.limits = engine, settings, limits
-        self.measures = Measures()
-        self.admission = Admission(limits.inside, self.measures.inside.set)
-        # weights: one thread, so that a prompt's bits never depend on the machine; photographs: what torch may use
-        self.weights = ThreadPoolExecutor(1, "weights", torch.set_num_threads, (1,))
-        workers = max(1, (os.cpu_count() or 1) // 2)
-        threads = max(1, torch.get_num_threads() // workers)
-        self.photos = ThreadPoolExecutor(workers, "photos", torch.set_num_threads, (threads,))
-        self.jobs = Jobs(settings, self._count_jobs)
-        self.adapters = Adapters(
-            engine, self.jobs, self.weights, limits.adapters, limits.batch, self.measures
-        )
-        self.neighbours = Neighbours(engine)
-        self.pictures: dict[tuple[str, str, int], bytes] = {}  # thumbnails, oldest first
-
-    def _count_jobs(self, waiting: int, running: int) -> None:
-        self.measures.jobs.labels("waiting").set(waiting)
-        self.measures.jobs.labels("running").set(running)
-
-    async def close(self) -> None:
-        """Nothing new comes in, what runs comes to its end."""
-        self.admission.closed = True
-        self.neighbours.stopped = True
-        await self.jobs.close()
-        self.weights.shutdown()
-        self.photos.shutdown()
-
-
 def create_app(engine: Engine, settings: ServerSettings) -> FastAPI:
-    """The app; its state has the `services`."""
+    """Return the app; its state has the `services`."""
     services = Services(engine, settings)
 
     @asynccontextmanager

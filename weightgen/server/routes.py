@@ -36,7 +36,7 @@ from weightgen.server.schemas import (
 from zoo.errors import WeightzooError
 
 if TYPE_CHECKING:
-    from weightgen.server.app import Services
+    from weightgen.server.services import Services
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Error, "description": text}
