@@ -110,7 +110,7 @@ def all_models(folders: list[Path]) -> dict[str, Path]:
     Raises:
         WeightzooError: two of them have one name.
     """
-    from weightgen.evaluation.methods import find_models
+    from weightgen.model_folder import find_models
     from zoo.errors import WeightzooError
 
     models: dict[str, Path] = {}

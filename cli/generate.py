@@ -73,7 +73,7 @@ def generate(
     loaded = time.perf_counter()
     noise = None if seed is None else torch.Generator().manual_seed(seed)
     output = library.generate(opened, [prompt], steps, guidance, noise, fallback=fallback, warn=False)
-    said += notes(prompt, load_text_encoder(opened.text_encoder_name), opened.familiar)
+    said += notes(prompt, load_text_encoder(opened.text_encoder_name), opened.ood_score)
     if strength != 1:
         stronger = library.scale_strength(output.adapter(), library.mean_adapter(opened), strength)
         output = replace(output, adapters={name: value[None] for name, value in stronger.items()})

@@ -118,10 +118,10 @@ def generate(
         raise WeightzooError("the numbers of steps and of networks must be at least 1")
     encoder = load_text_encoder(model.text_encoder_name)
     if warn:
-        familiar = None if fallback else model.familiar
-        for note in (note for texts in concepts for note in notes(texts, encoder, familiar)):
+        ood_score = None if fallback else model.ood_score
+        for note in (note for texts in concepts for note in notes(texts, encoder, ood_score)):
             warnings.warn(note, WeightzooWarning, stacklevel=3)
-    concepts, ood, nearest = judge(model, concepts, fallback)
+    concepts, ood, nearest = check_prompts(model, concepts, fallback)
     noise = draw_noise(model, num_networks, generator, still=num_inference_steps == num_networks == 1)
     text = encoder.encode([t for texts in concepts for t in texts]).trim()
     own = next(model.denoiser.parameters())
@@ -145,22 +145,26 @@ def generate(
     return WeightDiffusionOutput(model.layout.from_blocks(blocks), blocks, prompts, ood, tuple(nearest))
 
 
-def judge(
+def check_prompts(
     model: ModelFolder, concepts: list[list[str]], fallback: str | None
 ) -> tuple[list[list[str]], Tensor | None, list[str]]:
-    """The concepts to generate for, the scores of those that were asked for, and the learned ones nearest to them."""
+    """Return the concepts to generate for, the scores of the requested ones, and the learned ones nearest to them.
+
+    Raises:
+        WeightzooError: an unknown fallback, or a model that does not say what it has learned.
+    """
     if fallback not in (None, "nearest"):
         raise WeightzooError(f"unknown fallback {fallback!r}; known: nearest")
-    if model.familiar is None:
+    if model.ood_score is None:
         if fallback:
             raise WeightzooError(
-                f"{model.path} does not say what it has learned, so it has no fallback; leave it out, or add "
-                "the file with weightgen.ood.add"
+                f"{model.path} does not say what it has learned, so it has no fallback; leave it out, or train "
+                "the model again"
             )
         return concepts, None, []
-    ood, nearest = model.familiar.score(concepts), model.familiar.nearest(concepts)
+    ood, nearest = model.ood_score.score(concepts), model.ood_score.nearest(concepts)
     if fallback:
-        strange = model.familiar.is_unfamiliar(concepts)
+        strange = model.ood_score.is_unfamiliar(concepts)
         concepts = [[known] if far else texts for texts, far, known in zip(concepts, strange, nearest, strict=True)]
     return concepts, ood, nearest
 

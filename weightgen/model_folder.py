@@ -3,13 +3,14 @@
     DIR/model_index.json      diffusers: which class loads which component
     DIR/denoiser/{config.json, diffusion_pytorch_model.safetensors}
     DIR/scheduler/scheduler_config.json
-    DIR/weightgen.json        format version, text encoder, target, layout id, base sha256, metadata
+    DIR/weightgen.json        format version, text encoder, target, layout id, base sha256, metadata with the role
     DIR/layout.json  DIR/statistics.safetensors  DIR/base_generator.safetensors
     DIR/familiar.safetensors  optional: the learned prompts, for the out-of-distribution score
 
 `save_model_folder` writes it, `load_model_folder` reads it back without importing diffusers (diffusers alone
 takes several seconds to import, the folder a fraction of one), so that one-step generation starts fast.
-`WeightDiffusionPipeline.from_pretrained(DIR)` reads the same folder the diffusers way.
+`WeightDiffusionPipeline.from_pretrained(DIR)` reads the same folder the diffusers way. `find_models` names the
+models in a folder by their roles.
 """
 
 from __future__ import annotations
@@ -26,10 +27,9 @@ from torch import nn
 
 from weightgen.denoisers import NETWORKS, class_names
 from weightgen.normalize import BlockStatistics
-from weightgen.ood import FILE as FAMILIAR
-from weightgen.ood import Familiar, load_familiar
+from weightgen.ood import OOD_FILE, OutOfDistributionScore, load_ood_score
 from zoo.errors import WeightzooError
-from zoo.files import atomic_path, read_json, sha256_file, write_json
+from zoo.files import PathLike, atomic_path, read_json_object, sha256_file, write_json
 from zoo.layout import WeightLayout
 from zoo.tensors import build_to_fit, read_finite, read_header, write_tensors
 
@@ -39,6 +39,13 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
 NEEDED = ("layout_id", "base_sha256", "text_encoder", "target", "metadata")  # of weightgen.json
+ROLES = {  # what a model stands for beside others
+    "generated": "trained on the zoo's weights",
+    "generated_unet1d": "the same with the per-block 1-D UNet",
+    "labelled": "trained on the zoo's weights and on pseudo-labels",
+    "polished": "trained on by pictures",
+    "control": "trained by pictures from random initialisation",
+}
 
 
 @dataclass(frozen=True)
@@ -49,8 +56,8 @@ class ModelFolder:
         denoiser: plain torch network in float32 and eval mode (`weightgen.denoisers.NETWORKS`).
         denoiser_name: key of NETWORKS and DENOISERS, e.g. "transformer".
         target: what the denoiser predicts, "x0" or "v".
-        metadata: what the training wrote down (stage "generated" or "polished", steps, R2, zoo, ...).
-        familiar: what the model has learned, in words; None in a folder without it.
+        metadata: what the training wrote down (its role and stage, steps, R2, zoo, ...).
+        ood_score: how far a prompt is from what the model has learned; None in a folder without it.
     """
 
     path: Path
@@ -63,10 +70,10 @@ class ModelFolder:
     text_encoder_name: str
     target: str = "x0"
     metadata: dict[str, Any] = field(default_factory=dict)
-    familiar: Familiar | None = None
+    ood_score: OutOfDistributionScore | None = None
 
     def scheduler(self) -> SchedulerMixin:
-        """The diffusers scheduler stored in the folder (imports diffusers)."""
+        """Return the diffusers scheduler stored in the folder (imports diffusers)."""
         from diffusers import DDPMScheduler
 
         return DDPMScheduler.from_pretrained(self.path, subfolder="scheduler")
@@ -82,9 +89,9 @@ def save_model_folder(
     text_encoder_name: str,
     metadata: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
-    familiar: Familiar | None = None,
+    ood_score: OutOfDistributionScore | None = None,
 ) -> Path:
-    """Writes a complete model folder; `model_index.json` comes last and marks the folder as complete.
+    """Write a complete model folder; `model_index.json` comes last and marks the folder as complete.
 
     Args:
         denoiser: a network of `NETWORKS` or its diffusers twin of `DENOISERS`.
@@ -101,8 +108,8 @@ def save_model_folder(
     write_json(out_dir / "scheduler" / "scheduler_config.json", _scheduler_config(scheduler))
     layout.save(out_dir / "layout.json")
     statistics.save(out_dir / "statistics.safetensors")
-    if familiar is not None:
-        familiar.save(out_dir / FAMILIAR)
+    if ood_score is not None:
+        ood_score.save(out_dir / OOD_FILE)
     base_path = out_dir / "base_generator.safetensors"
     if not base_path.exists() or not base_path.samefile(base_generator_path):
         with atomic_path(base_path) as path:
@@ -131,16 +138,16 @@ def save_model_folder(
 
 
 def copy_half(path: str | Path, out_dir: str | Path) -> Path:
-    """Copies a model folder with the denoiser's weights as float16: how the embedded model is stored."""
+    """Copy a model folder with the denoiser's weights as float16: how the embedded model is stored."""
     model = load_model_folder(path)
     return save_model_folder(
         out_dir, model.denoiser, model.scheduler(), model.layout, model.statistics,
-        model.base_generator_path, model.text_encoder_name, model.metadata, torch.float16, model.familiar,
+        model.base_generator_path, model.text_encoder_name, model.metadata, torch.float16, model.ood_score,
     )  # fmt: skip
 
 
 def load_model_folder(path: str | Path) -> ModelFolder:
-    """Opens a model folder and checks that its parts belong together.
+    """Open a model folder and check that its parts belong together.
 
     Raises:
         WeightzooError: not a model folder, a newer format, or parts that do not belong together.
@@ -150,8 +157,7 @@ def load_model_folder(path: str | Path) -> ModelFolder:
         raise WeightzooError(
             f"{path} is not a weight generator's folder (no model_index.json); train one with `weightzoo train`"
         )
-    info = read_json(path / "weightgen.json")
-    info = info if isinstance(info, dict) else {}
+    info = read_json_object(path / "weightgen.json")
     if info.get("format_version") != FORMAT_VERSION:
         raise WeightzooError(
             f"{path} has model format {info.get('format_version')}, this weightzoo reads {FORMAT_VERSION}; "
@@ -192,20 +198,82 @@ def load_model_folder(path: str | Path) -> ModelFolder:
         text_encoder_name=info["text_encoder"],
         target=info["target"],
         metadata=info["metadata"],
-        familiar=load_familiar(path / FAMILIAR) if (path / FAMILIAR).is_file() else None,
+        ood_score=load_ood_score(path / OOD_FILE) if (path / OOD_FILE).is_file() else None,
     )
 
 
 def denoiser_sha256(folder: str | Path) -> str:
-    """What tells one model's weights from another's."""
+    """Return the hash of the denoiser's weights, which tells one model from another."""
     return sha256_file(Path(folder) / "denoiser" / WEIGHTS_NAME)
 
 
-def load_network(folder: str | Path) -> tuple[str, nn.Module]:
-    """Loads `denoiser/` as a plain torch network (float32, eval); gives (name in NETWORKS, network)."""
+def find_models(folder: PathLike) -> dict[str, Path]:
+    """Return the models in a folder by role, or by the folder's name where two have the same role.
+
+    Args:
+        folder: a model folder, or a folder of several (`polished/`, `generated/`, ...).
+
+    Raises:
+        WeightzooError: there is none, or one whose role this weightzoo does not know.
+    """
     folder = Path(folder)
-    config = read_json(folder / "config.json")
-    config = config if isinstance(config, dict) else {}
+    found: dict[str, Path] = {}
+    for path in [folder, *sorted(path for path in folder.glob("*") if path.is_dir())]:
+        if (path / "model_index.json").is_file():
+            role = read_role(path)
+            found[path.name if role in found else role] = path
+    if not found:
+        raise WeightzooError(f"{folder} holds no weight generator (no model_index.json); train one first")
+    return found
+
+
+def find_best(folder: PathLike) -> tuple[str, Path]:
+    """Return the model to use where only one can be: the folder itself, or of several in it the polished one.
+
+    Raises:
+        WeightzooError: there is none, or one whose role this weightzoo does not know.
+    """
+    found = find_models(folder)
+    first = next(iter(found))
+    name = first if found[first] == Path(folder) else "polished" if "polished" in found else first
+    return name, found[name]
+
+
+def read_role(folder: Path) -> str:
+    """Return the key of `ROLES` that training wrote into a model's metadata.
+
+    Folders from before roles were written are told by their name, else by what their training noted.
+
+    Raises:
+        WeightzooError: a role that this weightzoo does not know.
+    """
+    metadata = read_json_object(folder / "weightgen.json").get("metadata", {})
+    if "role" in metadata:
+        if (role := str(metadata["role"])) not in ROLES:
+            raise WeightzooError(f"{folder} has the unknown role {role!r}; upgrade weightzoo, or train the model again")
+        return role
+    if folder.name in ("generated", "generated_unet1d", "polished"):
+        return folder.name
+    if metadata.get("polish", {}).get("config", {}).get("random_init"):
+        return "control"
+    if metadata.get("stage") == "polished":
+        return "polished"
+    if "pseudo-labels" in metadata.get("zoo", ""):
+        return "labelled"
+    unet = "UNet" in str(read_json_object(folder / "denoiser" / "config.json").get("_class_name"))
+    return "generated_unet1d" if unet else "generated"
+
+
+def text_encoder_of(models: Mapping[str, Path]) -> str:
+    """Return the text encoder that reads for these models, and so for the baselines beside them."""
+    infos = [read_json_object(path / "weightgen.json") for path in models.values()]
+    return infos[0]["text_encoder"] if infos else "minilm"
+
+
+def load_network(folder: str | Path) -> tuple[str, nn.Module]:
+    """Load `denoiser/` as a plain torch network (float32, eval) and return (name in NETWORKS, network)."""
+    folder = Path(folder)
+    config = read_json_object(folder / "config.json")
     by_class = {class_name: name for name, class_name in class_names().items()}
     name = by_class.get(str(config.get("_class_name")))
     if name is None:
@@ -228,7 +296,7 @@ def load_network(folder: str | Path) -> tuple[str, nn.Module]:
 
 
 def _check_layers(path: Path, settings: Mapping[str, Any], tensors: int) -> None:
-    """Raises WeightzooError for a config with more layers than there are tensors: making them takes for ever."""
+    """Raise WeightzooError for a config with more layers than there are tensors: making them takes for ever."""
     for key, value in settings.items():
         if key.endswith("_layers") and not (isinstance(value, int) and 0 <= value <= tensors):
             raise WeightzooError(

@@ -1,8 +1,8 @@
 """How far a prompt is from what a model has learned: an out-of-distribution score for every generated network.
 
-    familiar = fit(train.wordings(MOST), validation, load_text_encoder("minilm"))
-    familiar.score([["a charcoal drawing"], ["asdf"]])          # [2]; above 1: unlike the prompts of the zoo
-    familiar.nearest([["a charcoal drawing"]])                  # the learned concept that is closest, in words
+    ood_score = fit_ood_score(train.wordings(MOST), texts, load_text_encoder("minilm"))
+    ood_score.score([["a charcoal drawing"], ["asdf"]])         # [2]; above 1: unlike the prompts of the zoo
+    ood_score.nearest([["a charcoal drawing"]])                 # the learned concept that is closest, in words
 
 The score is the Mahalanobis distance of a prompt's embedding from those of the learned concepts: a direction in
 which they hardly differ counts for much. It is 0 at the median of the validation prompts and 1 at their 95th
@@ -20,13 +20,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from weightgen.finetuning.baselines import embed, unit
-from weightgen.text import TextEncoder, load_text_encoder
-from weightgen.training.data import WeightDataset, load_zoo
+from weightgen.text import TextEncoder, embed, load_text_encoder, unit
 from zoo.errors import WeightzooError
 from zoo.tensors import read_tensors, write_tensors
 
-FILE = "familiar.safetensors"
+OOD_FILE = "familiar.safetensors"  # in a model folder
 MOST = 512  # concepts that are kept
 WORDINGS = 4  # of each that are read: encoding takes some 5 ms a text
 SHRINKAGE = 1e-3  # added to every variance, which is about as much on average
@@ -37,8 +35,8 @@ Wordings = Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True, eq=False)
-class Familiar:
-    """What a model has learned, in words.
+class OutOfDistributionScore:
+    """The learned concepts of a model, in words, and the distance at which a prompt is unlike all of them.
 
     Attributes:
         texts: the prompt of each learned concept, N.
@@ -55,7 +53,7 @@ class Familiar:
     encoder_name: str
 
     def score(self, prompts: Wordings) -> Tensor:
-        """Scores [K] of K concepts, each a list of wordings: 0 is usual, above 1 is unlike what was learned.
+        """Return the scores [K] of K concepts, each a list of wordings; above 1 is unlike what was learned.
 
         They have 3 decimals: the limit of 1 decides what is said of a prompt, and last bits must not.
         """
@@ -64,7 +62,7 @@ class Familiar:
         return scores.round(decimals=3)
 
     def nearest(self, prompts: Wordings) -> list[str]:
-        """The prompt of the learned concept that is closest to each of K concepts."""
+        """Return the prompt of the learned concept that is closest to each of K concepts."""
         closest = (self.embed(prompts) @ self.rows.T).round(decimals=4).argmax(1)  # the first of equally close ones
         return [self.texts[i] for i in closest.tolist()]
 
@@ -77,46 +75,46 @@ class Familiar:
         return ((self.score(prompts) > 1) & far).tolist()
 
     def embed(self, prompts: Wordings) -> Tensor:
-        """Unit embeddings [K, D] of K concepts."""
+        """Return the unit embeddings [K, D] of K concepts."""
         return embed(load_text_encoder(self.encoder_name), prompts).float()
 
     def save(self, path: str | Path) -> None:
-        """Writes a safetensors file, atomically."""
+        """Write a safetensors file, atomically."""
         tensors = {"rows": self.rows.half(), "scale": self.scale}
         write_tensors(path, tensors, {"texts": json.dumps(self.texts), "encoder": self.encoder_name})
 
 
 def distances(rows: Tensor, precision: Tensor, embedding: Tensor) -> Tensor:
-    """Mahalanobis distances [K] of embeddings [K, D] from the mean of `rows`."""
+    """Return the Mahalanobis distances [K] of embeddings [K, D] from the mean of `rows`."""
     deviation = embedding - rows.mean(0)
     return (deviation @ precision * deviation).sum(1).clamp_min(0).sqrt()
 
 
 def precision_of(rows: Tensor) -> Tensor:
-    """The inverse of the rows' covariance, shrunken so that it exists."""
+    """Return the inverse of the rows' covariance, shrunken so that it exists."""
     centred = rows - rows.mean(0)
     covariance = centred.T @ centred / max(len(rows) - 1, 1)
     return torch.linalg.inv(covariance + SHRINKAGE * torch.eye(rows.shape[1]))
 
 
-def fit(learned: Wordings, validation: WeightDataset, encoder: TextEncoder) -> Familiar:
-    """Calibrates on single wordings of the validation concepts.
+def fit_ood_score(learned: Wordings, validation: Sequence[str], encoder: TextEncoder) -> OutOfDistributionScore:
+    """Fit the score on the learned concepts and calibrate it on single wordings of other ones.
 
     Args:
         learned: of each concept its prompt, then its paraphrases; the first `WORDINGS` count.
+        validation: wordings of concepts that were held out; the share `LIMIT` of them scores below 1.
     """
     read = [texts[:WORDINGS] for texts in learned]
     rows = unit(embed(encoder, read).half().float())  # as they will be when the file is read again
     precision = precision_of(rows)
-    texts, _ = validation.evaluation_prompts()
-    found = distances(rows, precision, embed(encoder, [[text] for text in texts]).float())
+    found = distances(rows, precision, embed(encoder, [[text] for text in validation]).float())
     low, high = found.quantile(torch.tensor([0.5, LIMIT]))
     scale = torch.stack([low, torch.maximum(high, low + 1e-6)])
-    return Familiar(tuple(texts[0] for texts in learned), rows, precision, scale, encoder.name)
+    return OutOfDistributionScore(tuple(texts[0] for texts in learned), rows, precision, scale, encoder.name)
 
 
-def load_familiar(path: str | Path) -> Familiar:
-    """Reads what `Familiar.save` wrote.
+def load_ood_score(path: str | Path) -> OutOfDistributionScore:
+    """Read what `OutOfDistributionScore.save` wrote.
 
     Raises:
         WeightzooError: unreadable or another file.
@@ -132,15 +130,4 @@ def load_familiar(path: str | Path) -> Familiar:
     if not texts or rows.dim() != 2 or tensors["scale"].shape != (2,):
         raise WeightzooError(f"{path} does not hold a model's learned prompts; copy the model folder again")
     rows = unit(rows)
-    return Familiar(texts, rows, precision_of(rows), tensors["scale"], metadata["encoder"])
-
-
-def add(model: str | Path, zoo: str | Path) -> Path:
-    """Gives a model folder the file of a model that was trained without one; returns its path."""
-    from weightgen.model_folder import load_model_folder
-
-    opened = load_model_folder(model)
-    encoder = load_text_encoder(opened.text_encoder_name)
-    path = opened.path / FILE
-    fit(load_zoo(zoo).wordings(MOST), load_zoo(zoo, "validation"), encoder).save(path)
-    return path
+    return OutOfDistributionScore(texts, rows, precision_of(rows), tensors["scale"], metadata["encoder"])

@@ -1,6 +1,6 @@
 """What a person should know about a prompt: the words of it that the model does not read or does not understand.
 
-    notes(["not a charcoal drawing"], encoder, model.familiar)
+    notes(["not a charcoal drawing"], encoder, model.ood_score)
     # ['"not" is not understood: ...']
 
 The commands, the API and the page all show these notes. A prompt with a note is used all the same.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from weightgen.colour_names import CODE, coded_colours
 
 if TYPE_CHECKING:
-    from weightgen.ood import Familiar
+    from weightgen.ood import OutOfDistributionScore
     from weightgen.text import TextEncoder
 
 # Words that are frequent in a language and rare in an English request.
@@ -64,21 +64,21 @@ def has_words(text: str) -> bool:
     return any(character.isalnum() or unicodedata.category(character) == "So" for character in text)
 
 
-def notes(texts: Sequence[str], encoder: TextEncoder, familiar: Familiar | None = None) -> list[str]:
+def notes(texts: Sequence[str], encoder: TextEncoder, ood_score: OutOfDistributionScore | None = None) -> list[str]:
     """Return the notes on a prompt, one sentence each; an empty list where all is well.
 
     Args:
         texts: the wordings of one concept.
         encoder: of the model, which says how far it reads.
-        familiar: what the model has learned; without it no prompt counts as unfamiliar.
+        ood_score: what the model has learned; without it no prompt counts as unfamiliar.
     """
-    strange = familiar is not None and familiar.is_unfamiliar([texts])[0]
+    strange = ood_score is not None and ood_score.is_unfamiliar([texts])[0]
     found = [unread(text, encoder) for text in texts]
     foreign = [text for text in texts if foreign_evidence(text) > (0 if strange else 1)]
     found += [f"{shown(text)} does not look like English; the model reads English prompts only" for text in foreign]
     found += [note(text) for text in texts for note in (coded, negated, measured)]
-    if strange and not foreign and familiar is not None:
-        [score], [known] = familiar.score([texts]).tolist(), familiar.nearest([texts])
+    if strange and not foreign and ood_score is not None:
+        [score], [known] = ood_score.score([texts]).tolist(), ood_score.nearest([texts])
         found.append(
             f"{shown(texts[0])} is unlike the English prompts that the model has learned (out-of-distribution score "
             f"{score:.1f}, above 1 is unusual); the nearest that it knows is {shown(known)}"

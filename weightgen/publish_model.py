@@ -15,7 +15,7 @@ from pathlib import Path
 from huggingface_hub import get_token
 
 from weightgen.model_card import EVALUATION, keep_evaluation, model_card
-from weightgen.ood import FILE as FAMILIAR
+from weightgen.ood import OOD_FILE
 from zoo.errors import WeightzooError
 from zoo.files import sha256_file
 from zoo.hub.causes import LOG_IN
@@ -33,7 +33,7 @@ REQUIRED = (
     "base_generator.safetensors",
     "model_index.json",
 )
-OPTIONAL = (FAMILIAR, EVALUATION)
+OPTIONAL = (OOD_FILE, EVALUATION)
 
 
 @dataclass(frozen=True)

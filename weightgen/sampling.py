@@ -148,7 +148,7 @@ class WeightDiffusionPipeline(DiffusionPipeline):
             model.text_encoder_name,
             model.metadata,
             dtype=self.denoiser.dtype,
-            familiar=model.familiar,
+            ood_score=model.ood_score,
         )
         if (evaluation := model.path / EVALUATION).is_file():
             write_bytes(Path(save_directory) / EVALUATION, evaluation.read_bytes())

@@ -6,13 +6,13 @@ from huggingface_hub import constants
 
 from tests.weightgen.test_ood import strict
 from tests.weightgen.test_publish_model import ROWS
-from weightgen.ood import add
+from tests.weightgen.tiny_world import add_ood_score
 from zoo.files import write_json
 
 
 def test_publish_a_model_and_generate_from_it(run, world, hub, tmp_path):
     model = shutil.copytree(world / "models" / "generated", tmp_path / "model")
-    strict(add(model, world / "zoo"))
+    strict(add_ood_score(model, world / "zoo"))
     published = run("publish", model, "--repo", "user/model", "--private", "--json")
     assert published.code == 0, published.err
     (report,) = published.json["published"]

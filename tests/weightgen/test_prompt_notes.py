@@ -10,8 +10,7 @@ from pipeline.concepts.catalogue import catalogue
 from pipeline.concepts.vocabulary import COLOURS
 from weightgen.colour_names import NAMES, coded_colours, name_colours
 from weightgen.generate import wordings
-from weightgen.model_folder import FAMILIAR
-from weightgen.ood import load_familiar
+from weightgen.ood import OOD_FILE, load_ood_score
 from weightgen.prompt_notes import coded, foreign_evidence, has_words, measured, negated, notes
 from weightgen.text import MAX_LENGTH, load_text_encoder
 from zoo.errors import WeightzooError
@@ -44,8 +43,8 @@ def encoder():
 
 
 @pytest.fixture(scope="module")
-def familiar():
-    return load_familiar(MODEL / FAMILIAR)
+def ood_score():
+    return load_ood_score(MODEL / OOD_FILE)
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +53,8 @@ def catalogued():
 
 
 @pytest.mark.parametrize("text", LANGUAGES)
-def test_another_language_is_told_to_be_english(encoder, familiar, text):
-    [note] = notes([text], encoder, familiar)
+def test_another_language_is_told_to_be_english(encoder, ood_score, text):
+    [note] = notes([text], encoder, ood_score)
     assert "English" in note and "unlike" not in note
 
 
@@ -66,8 +65,8 @@ def test_no_wording_of_the_catalogue_passes_for_another_language_a_number_or_a_c
 
 
 @pytest.mark.parametrize("text", ["a charcoal drawing", "golden hour", "black and white", "a watercolour, at 50 %"])
-def test_what_the_zoo_knows_has_no_note(encoder, familiar, text):
-    assert notes([text], encoder, familiar) == []
+def test_what_the_zoo_knows_has_no_note(encoder, ood_score, text):
+    assert notes([text], encoder, ood_score) == []
 
 
 @pytest.mark.parametrize(
@@ -84,8 +83,8 @@ def test_what_the_zoo_knows_has_no_note(encoder, familiar, text):
         ("hello world", "is unlike the English prompts that the model has learned"),
     ],
 )
-def test_what_is_not_understood_is_told(encoder, familiar, text, words):
-    [note] = [note for note in notes([text], encoder, familiar) if words in note]
+def test_what_is_not_understood_is_told(encoder, ood_score, text, words):
+    [note] = [note for note in notes([text], encoder, ood_score) if words in note]
     assert "\n" not in note
 
 

@@ -7,11 +7,10 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 
-from tests.weightgen.tiny_world import make_model, make_zoo
+from tests.weightgen.tiny_world import add_ood_score, make_model, make_zoo
 from weightgen import WeightDiffusionPipeline
 from weightgen.model_card import EVALUATION, keep_evaluation, model_card
 from weightgen.model_folder import denoiser_sha256
-from weightgen.ood import add
 from weightgen.publish_model import publish_model
 from weightgen.sampling import interpolate, scale_strength
 from zoo.errors import WeightzooError
@@ -34,7 +33,7 @@ def measured(model, rows):
 def folder(tmp_path_factory):
     zoo = make_zoo(tmp_path_factory.mktemp("zoo"))
     model = make_model(tmp_path_factory.mktemp("model"), zoo)
-    add(model, zoo)
+    add_ood_score(model, zoo)
     measured(model, ROWS)
     return model
 

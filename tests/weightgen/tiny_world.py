@@ -10,6 +10,8 @@ from weightgen.denoisers import NETWORKS
 from weightgen.model_folder import save_model_folder
 from weightgen.normalize import BlockStatistics
 from weightgen.objective import ObjectiveConfig, make_scheduler
+from weightgen.ood import OOD_FILE, fit_ood_score
+from weightgen.text import load_text_encoder
 from weightgen.training.data import load_zoo
 from zoo.concepts import Concept, write_concepts
 from zoo.files import sha256_file, write_json, write_text
@@ -86,6 +88,13 @@ def make_model(path: Path, zoo: Path, denoiser: str = "transformer", stage: str 
         "minilm",
         {"stage": stage},
     )
+
+
+def add_ood_score(model: Path, zoo: Path) -> Path:
+    """Gives a model of `make_model` the file of what it has learned, and returns its path."""
+    texts, _ = load_zoo(zoo, "validation").evaluation_prompts()
+    fit_ood_score(load_zoo(zoo).prompts, texts, load_text_encoder("minilm")).save(model / OOD_FILE)
+    return model / OOD_FILE
 
 
 def randomise(network: nn.Module) -> None:

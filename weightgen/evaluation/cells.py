@@ -25,7 +25,6 @@ import torch
 from torch import Tensor, nn
 
 from weightgen.evaluation.context import Bench, bench_of, finite, own_path, write_blocks
-from weightgen.evaluation.grid import RANDOM
 from weightgen.evaluation.zero_step import (
     ZeroStepTask,
     evaluate_networks,
@@ -35,7 +34,7 @@ from weightgen.evaluation.zero_step import (
 )
 from weightgen.finetuning.finetune import EMA, KERNEL_RATE
 from weightgen.finetuning.measure import render
-from weightgen.finetuning.starts import Start, classic_unet, full_start, seeded, split
+from weightgen.finetuning.starts import RANDOM, Start, classic_unet, full_start, seeded, split
 from zoo.errors import WeightzooError
 from zoo.files import read_json, write_json
 from zoo.lora import merge, save_base

@@ -2,7 +2,7 @@
 
     choose_learning_rates(config, "runs/rates")          # -> runs/rates/learning_rates.json
 
-Every start has equally many trials (`weightgen.evaluation.grid.TRIALS`). The lowest mean test L1 after the last step
+Every start has equally many trials (`TRIALS`). The lowest mean test L1 after the last step
 decides. The result is what `LearningRates.load` takes.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 from weightgen.evaluation.cells import FinetuneTask
 from weightgen.evaluation.context import EvaluateConfig, bench_of, finite
 from weightgen.evaluation.evaluate import RunCells, freeze, make_starts, run_all, run_here
-from weightgen.evaluation.grid import TRIALS, FinetuneRow
+from weightgen.evaluation.grid import FinetuneRow
 from weightgen.evaluation.methods import Starts
 from weightgen.evaluation.plan import own_tasks, usable_rows
 from zoo.errors import WeightzooError
@@ -24,6 +24,7 @@ from zoo.files import PathLike, read_json, write_json
 from zoo.metrics import decisive
 
 Key = tuple[str, str, int]  # start, mode, pairs
+TRIALS = (2e-2, 4e-2)  # what every (start, mode) is tried with on the validation concepts
 
 
 def choose_learning_rates(

@@ -37,7 +37,7 @@ class EvaluateConfig:
 
     Args:
         pairs_dirs: held-out pairs: a folder each, see `weightgen.evaluation.heldout`.
-        models: weight generators by name (`weightgen.evaluation.methods.find_models`); others are extra zero-step rows.
+        models: weight generators by name (`weightgen.model_folder.find_models`); others are extra zero-step rows.
         learning_rates: of fine-tuning; part of what is frozen, so all cells of an evaluation have the same ones.
         near_duplicates: JSON list of concept ids that are reported apart.
         pictures_dir: larger pairs for the report, `<concept_id>/{source,target}/`.

@@ -28,8 +28,8 @@ from weightgen.evaluation.context import (
     start_path,
     write_blocks,
 )
-from weightgen.evaluation.grid import FinetuneRow, LearningRates
-from weightgen.evaluation.methods import MODEL_NAMES, Starts
+from weightgen.evaluation.grid import NETWORK_INITS, FinetuneRow, LearningRates
+from weightgen.evaluation.methods import Starts
 from weightgen.evaluation.novelty import diversity, novelty
 from weightgen.evaluation.plan import PROMPT_COUNTS, finetune_tasks, own_tasks, usable_rows, zero_tasks
 from weightgen.evaluation.results import summarise_cells
@@ -178,7 +178,7 @@ def freeze(config: EvaluateConfig, out_dir: Path) -> None:
 
 def all_inits(config: EvaluateConfig) -> list[str]:
     """The grid's zero-step methods and the extra models under their own names."""
-    return [*config.grid.inits, *(name for name in config.models if name not in MODEL_NAMES)]
+    return [*config.grid.inits, *(name for name in config.models if name not in NETWORK_INITS)]
 
 
 def make_starts(bench: Bench, starts: Starts, inits: Sequence[str], groups: dict[str, list[Concept]]) -> None:

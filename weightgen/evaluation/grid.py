@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from weightgen.finetuning.baselines import BASELINES
+from weightgen.finetuning.rates import default_rate
+from weightgen.finetuning.starts import RANDOM
 from zoo.errors import WeightzooError
 from zoo.files import read_json_object
 
@@ -27,7 +29,6 @@ PROMPTED = (
 )  # the prompt matters
 HEADLINE_INITS = ("scratch", "base", "nearest", "kernel_ridge", "generated", "polished")
 EXTERNAL_INITS = ("scratch", "base", "kernel_ridge", "polished")
-RANDOM = ("scratch", "pix2pix_unet")  # know nothing of the zoo
 POINTS = (0, 10, 25, 50, 75, 100, 150, 200, 300, 400, 600, 1000, 1500)
 SCRATCH_STEPS = {16: 600, 64: 1000, 256: 1500, 1000: 1500}
 BUDGETS = (25, 50, 100)
@@ -183,16 +184,6 @@ def tiny() -> Grid:
 
 
 GRIDS: dict[str, Callable[[], Grid]] = {"tiny": tiny, "reduced": reduced, "full": full}
-
-
-TRIALS = (2e-2, 4e-2)  # what every (start, mode) is tried with on the validation concepts
-DEFAULT_RATES = {"scratch": 2e-2}
-DEFAULT_RATE = 4e-2  # of every other start; both are what the full grid's trials chose
-
-
-def default_rate(init: str) -> float:
-    """The learning rate of fine-tuning from a start that was not tried."""
-    return DEFAULT_RATES.get(init, DEFAULT_RATE)
 
 
 @dataclass(frozen=True)

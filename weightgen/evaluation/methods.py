@@ -20,83 +20,23 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from weightgen.evaluation.grid import FEW_STEPS, RANDOM
+from weightgen.evaluation.grid import FEW_STEPS
 from weightgen.evaluation.heldout import shuffled, wordings
 from weightgen.finetuning import baselines
-from weightgen.finetuning.baselines import BASELINES, Fitted
+from weightgen.finetuning.baselines import BASELINES, Fitted, adapter_blocks
+from weightgen.finetuning.starts import RANDOM
 from weightgen.generate import generate
-from weightgen.model_folder import ModelFolder, load_model_folder
+from weightgen.model_folder import ModelFolder, load_model_folder, text_encoder_of
 from weightgen.normalize import BlockStatistics
 from weightgen.text import TextEncoder, load_text_encoder
 from weightgen.training.data import WeightDataset, load_zoo
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json
-from zoo.layout import WeightLayout
-from zoo.lora import Adapter, initial_adapter, load_base, merge
+from zoo.lora import initial_adapter, load_base, merge
 from zoo.run import Zoo, open_zoo
 
 T = TypeVar("T")
-MODEL_NAMES = ("generated", "generated_unet1d", "polished")
-
-
-def find_models(folder: PathLike) -> dict[str, Path]:
-    """The weight generators in a folder: a pipeline, or a folder of them (`polished/`, `generated/`, ...).
-
-    Raises:
-        WeightzooError: there is none.
-    """
-    folder = Path(folder)
-    found: dict[str, Path] = {}
-    for path in [folder, *sorted(path for path in folder.glob("*") if path.is_dir())]:
-        if (path / "model_index.json").is_file():
-            name = model_name(path)
-            found[path.name if name in found else name] = path
-    if not found:
-        raise WeightzooError(f"{folder} holds no weight generator (no model_index.json); train one first")
-    return found
-
-
-def find_best(folder: PathLike) -> tuple[str, Path]:
-    """The weight generator to use where only one can be: the folder itself, or of several in it the polished one.
-
-    Raises:
-        WeightzooError: there is none.
-    """
-    found = find_models(folder)
-    first = next(iter(found))
-    name = first if found[first] == Path(folder) else "polished" if "polished" in found else first
-    return name, found[name]
-
-
-def model_name(folder: Path) -> str:
-    """What a pipeline folder stands for: its own name if that is one of ours, else what training noted.
-
-    `control` is a network that was trained by pictures from random initialisation, `labelled` one that was trained
-    on pseudo-labels too.
-    """
-    if folder.name in MODEL_NAMES:
-        return folder.name
-    metadata = read_json(folder / "weightgen.json").get("metadata", {})
-    if metadata.get("polish", {}).get("config", {}).get("random_init"):
-        return "control"
-    if metadata.get("stage") == "polished":
-        return "polished"
-    if "pseudo-labels" in metadata.get("zoo", ""):
-        return "labelled"
-    unet = "UNet" in str(read_json(folder / "denoiser" / "config.json").get("_class_name"))
-    return "generated_unet1d" if unet else "generated"
-
-
-def text_encoder_of(models: Mapping[str, Path]) -> str:
-    """The text encoder that reads for these weight generators, and so for the baselines beside them."""
-    infos = [read_json(path / "weightgen.json") for path in models.values()]
-    return infos[0]["text_encoder"] if infos else "minilm"
-
-
-def adapter_blocks(layout: WeightLayout, adapter: Adapter) -> Tensor:
-    """One adapter as blocks [num_blocks, block_size]."""
-    return layout.to_blocks({name: value[None] for name, value in adapter.items()})[0]
 
 
 class Starts:

@@ -13,9 +13,10 @@ import torch
 
 from weightgen.evaluation.cells import FinetuneTask, OwnTask, ZeroStepCell
 from weightgen.evaluation.context import Bench, own_path, write_blocks
-from weightgen.evaluation.grid import PROMPTED, RANDOM, FinetuneRow, LearningRates
+from weightgen.evaluation.grid import PROMPTED, FinetuneRow, LearningRates
 from weightgen.evaluation.methods import Starts
 from weightgen.evaluation.zero_step import ZeroStepTask
+from weightgen.finetuning.starts import RANDOM
 from zoo.concepts import Concept
 
 PROMPT_COUNTS = (1, 4)

@@ -25,8 +25,8 @@ from typing import Any
 
 import torch
 
-from weightgen.evaluation.grid import default_rate
 from weightgen.finetuning.measure import Measure, PairTensors, Row
+from weightgen.finetuning.rates import default_rate
 from weightgen.finetuning.starts import Origins, Start, make_start, prepare
 from weightgen.prompt_notes import has_words
 from weightgen.training.optim import pick_device
@@ -59,7 +59,7 @@ class FinetuneConfig:
     Args:
         mode: "full" trains all weights (adapter merged), "adapter" the adapter only.
         steps: training steps; with `seconds` a wall-clock budget (initialisation included) takes their place.
-        learning_rate: None takes `weightgen.evaluation.grid.default_rate`.
+        learning_rate: None takes `weightgen.finetuning.rates.default_rate`.
         eval_every: steps between evaluations; None takes `POINTS`, or `SHARES` of a time budget.
         crops: training squares per pair; None: one where the pairs are hardly larger than the training size,
             otherwise as many as make about 256.

@@ -20,12 +20,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from weightgen.evaluation.grid import RANDOM
-from weightgen.evaluation.methods import adapter_blocks, find_models, text_encoder_of
 from weightgen.finetuning import baselines
-from weightgen.finetuning.baselines import Fitted
+from weightgen.finetuning.baselines import Fitted, adapter_blocks
 from weightgen.generate import generate
-from weightgen.model_folder import ModelFolder, load_model_folder
+from weightgen.model_folder import ModelFolder, find_models, load_model_folder, text_encoder_of
 from weightgen.text import load_text_encoder
 from weightgen.training.data import load_zoo
 from zoo.errors import WeightzooError, WeightzooWarning
@@ -40,6 +38,7 @@ from zoo.train_gan import Params, stack
 
 Prompts = Sequence[Sequence[str]]
 MODES = ("full", "adapter")
+RANDOM = ("scratch", "pix2pix_unet")  # know nothing of the zoo
 
 
 @dataclass(frozen=True)

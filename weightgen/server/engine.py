@@ -25,9 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from weightgen.evaluation.methods import find_best
 from weightgen.generate import generate, mean_adapter, scale_strength
-from weightgen.model_folder import denoiser_sha256, load_model_folder
+from weightgen.model_folder import denoiser_sha256, find_best, load_model_folder
 from weightgen.prompt_notes import notes
 from weightgen.server.members import Members
 from weightgen.server.schemas import Recipe
@@ -52,7 +51,7 @@ class Engine:
         name: of the start that this model is in fine-tuning ("polished", "generated").
         fingerprint: 8 hexadecimal digits that stand for the model in adapter ids.
         members: the zoo's concepts.
-        familiar: what the model has learned, in words; None where its folder does not say.
+        ood_score: how far a prompt is from what the model has learned; None where its folder does not say.
         notes: what a visitor should know about a prompt (`weightgen.prompt_notes`), a list of sentences.
     """
 
@@ -63,9 +62,9 @@ class Engine:
         """
         self.name, folder = find_best(model)
         opened = load_model_folder(folder)
-        self.familiar = opened.familiar
+        self.ood_score = opened.ood_score
         # prompts are scored where a visitor is told of it, not in every batch with its filler
-        self.model = replace(opened, familiar=None)
+        self.model = replace(opened, ood_score=None)
         self.model_path, self.zoo_path = folder, Path(zoo)
         self.members = Members(zoo)
         if sha256_file(self.members.zoo.base_path) != self.model.base_sha256:
@@ -125,7 +124,7 @@ class Engine:
 
     def _notes(self, prompt: str) -> list[str]:
         with self.text_lock:
-            found = notes([prompt], self.encoder, self.familiar)
+            found = notes([prompt], self.encoder, self.ood_score)
             self.encoder.forget()
             return found
 

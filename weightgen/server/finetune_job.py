@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from weightgen.evaluation.methods import find_best
 from weightgen.finetuning.finetune import FinetuneConfig, finetune
 from weightgen.finetuning.starts import Origins
+from weightgen.model_folder import find_best
 from weightgen.server.job_files import append_event, is_over
 from weightgen.server.schemas import JobEvent
 from zoo.errors import WeightzooError

@@ -50,6 +50,8 @@ class WeightSource(Protocol):
     def name(self) -> str: ...
     @property
     def fingerprint(self) -> str: ...
+    @property
+    def has_pseudo_labels(self) -> bool: ...
     def __len__(self) -> int: ...
 
     def statistics(self) -> BlockStatistics:
@@ -80,6 +82,7 @@ class WeightDataset:
         name: the zoos that the records come from.
         origin: of a derived dataset, what its weights are a function of (their last bits may depend on the number
             of threads); "" for records as stored.
+        has_pseudo_labels: some of the weights were inferred from edits (`weightgen.training.pseudo_labels`).
     """
 
     concept_ids: tuple[str, ...]
@@ -91,6 +94,7 @@ class WeightDataset:
     base_sha256: str
     name: str = ""
     origin: str = ""
+    has_pseudo_labels: bool = False
 
     def __len__(self) -> int:
         return len(self.concept_ids)

@@ -296,6 +296,7 @@ class Polishing:
         model = self.model
         metadata = {
             **model.metadata,
+            "role": "control" if self.config.random_init else "polished",
             "stage": "polished",
             "polish": {
                 "steps": self.step,
@@ -306,7 +307,7 @@ class Polishing:
         }
         return save_model_folder(
             self.out_dir, self.ema, model.scheduler(), model.layout, model.statistics,
-            model.base_generator_path, model.text_encoder_name, metadata, familiar=model.familiar,
+            model.base_generator_path, model.text_encoder_name, metadata, ood_score=model.ood_score,
         )  # fmt: skip
 
 

@@ -91,4 +91,4 @@ def label(
         name="pseudo-labels",
     )
     origin = f"{dataset.fingerprint} {BANDWIDTH} {PENALTY} {tuple(others.shape)}"
-    return replace(merge([dataset, labelled]), origin=origin)
+    return replace(merge([dataset, labelled]), origin=origin, has_pseudo_labels=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from weightgen.model_folder import save_model_folder
 from weightgen.objective import make_scheduler
-from weightgen.ood import MOST, fit
+from weightgen.ood import MOST, fit_ood_score
 from weightgen.text import load_text_encoder
 from weightgen.training.checkpoint import load_checkpoint, load_tensors
 from weightgen.training.config import TrainConfig, make_denoiser
@@ -81,7 +81,9 @@ def finish(out_dir: Path, config: TrainConfig, source: WeightSource, validation:
     weights, row = load_tensors(out_dir / "checkpoints" / BEST)
     denoiser.load_state_dict(weights)
     write_rows(out_dir, state["rows"])
+    role = "generated_unet1d" if config.denoiser == "unet1d" else "generated"
     metadata = {
+        "role": "labelled" if source.has_pseudo_labels else role,
         "stage": "generated",
         "zoo": source.name,
         "concepts": len(source),
@@ -90,9 +92,10 @@ def finish(out_dir: Path, config: TrainConfig, source: WeightSource, validation:
         "best": row,
         "config": to_dict(config),
     }
+    texts, _ = validation.evaluation_prompts()
     return save_model_folder(
         out_dir, denoiser, make_scheduler(config.objective), source.layout, source.statistics(),
-        source.base_generator, encoder.name, metadata, familiar=fit(source.wordings(MOST), validation, encoder),
+        source.base_generator, encoder.name, metadata, ood_score=fit_ood_score(source.wordings(MOST), texts, encoder),
     )  # fmt: skip
 
 

@@ -112,6 +112,10 @@ class ShardStream:
         return self.zoo.name
 
     @property
+    def has_pseudo_labels(self) -> bool:
+        return False
+
+    @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that name the shards by their content."""
         words = f"{self.layout.id} {self.base_sha256} {self.window} {[entry.sha256 for entry in self.shards]}"

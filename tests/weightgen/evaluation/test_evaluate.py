@@ -11,17 +11,19 @@ import torch
 
 from tests.weightgen.evaluation.toy_evaluation import config_of, make_world, thumbnails, toy_grid
 from weightgen.evaluation import cells
-from weightgen.evaluation.choose_rates import choose, choose_learning_rates, trial_tasks
+from weightgen.evaluation.choose_rates import TRIALS, choose, choose_learning_rates, trial_tasks
 from weightgen.evaluation.context import bench_of, own_path
 from weightgen.evaluation.evaluate import evaluate
 from weightgen.evaluation.goals import goals
-from weightgen.evaluation.grid import GRIDS, TRIALS, FinetuneRow, LearningRates, default_rate
+from weightgen.evaluation.grid import GRIDS, FinetuneRow, LearningRates
 from weightgen.evaluation.heldout import HeldOut, shuffled, wordings
 from weightgen.evaluation.intervals import censored_quantile, paired_ratio, pooled_kid
-from weightgen.evaluation.methods import Starts, find_models
+from weightgen.evaluation.methods import Starts
 from weightgen.evaluation.novelty import diversity, novelty
 from weightgen.evaluation.speedup import Curve, mean_curves, reach, speedups
 from weightgen.evaluation.zero_step import scratch_networks, summarise
+from weightgen.finetuning.rates import default_rate
+from weightgen.model_folder import find_models
 from weightgen.normalize import BlockStatistics
 from weightgen.report.report import cards, problems
 from weightgen.report.tables import tables

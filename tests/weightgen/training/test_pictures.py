@@ -51,7 +51,7 @@ def test_learns_from_pictures(model_dir, tmp_path):
     curve = [row["l1"] for row in rows(tmp_path)]
     assert min(curve) < 0.8 * curve[0]
     result = load_model_folder(tmp_path)
-    assert result.metadata["stage"] == "polished"
+    assert result.metadata["stage"] == result.metadata["role"] == "polished"
     held = batch(-1)
     images = run_generators(
         load_base(result.base_generator_path), generate(result, held.prompts).adapters, held.sources
@@ -136,8 +136,9 @@ def test_ctrl_c_changes_nothing_wherever_it_comes(
 def test_random_init_is_another_network_and_seconds_end_it(model_dir, tmp_path):
     config = replace(CONFIG, random_init=True)
     polish(model_dir, batches, config, tmp_path, seconds=0.2)
-    done = load_model_folder(tmp_path).metadata["polish"]
-    assert done["config"]["random_init"] and done["seconds"] >= 0.2
+    metadata = load_model_folder(tmp_path).metadata
+    done = metadata["polish"]
+    assert metadata["role"] == "control" and done["config"]["random_init"] and done["seconds"] >= 0.2
     original = load_model_folder(model_dir).denoiser.state_dict()
     one, other = (Polishing(load_model_folder(model_dir), config, tmp_path, None, []) for _ in range(2))
     fresh = one.denoiser.state_dict()

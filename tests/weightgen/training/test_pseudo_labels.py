@@ -50,6 +50,7 @@ def test_labelled_concepts_come_after_the_records(tmp_path):
     assert both.concept_ids == (*zoo.concept_ids, "new")
     assert torch.equal(both.blocks[: len(zoo)], zoo.blocks)
     assert both.prompts[-1] == ("a new edit", "another wording") and both.name.endswith("+pseudo-labels")
+    assert both.has_pseudo_labels and not zoo.has_pseudo_labels
     assert both.fingerprint != zoo.fingerprint
     again = label(zoo, descriptors, names, prompts, descriptors[:2] * (1 + 1e-7))
     assert again.fingerprint == both.fingerprint  # a resumed training may have other last bits

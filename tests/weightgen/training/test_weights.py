@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from weightgen.model_folder import WEIGHTS_NAME, copy_half, load_model_folder
+from weightgen.model_folder import WEIGHTS_NAME, copy_half, load_model_folder, read_role
 from weightgen.normalize import BlockStatistics
 from weightgen.objective import ObjectiveConfig, one_step
 from weightgen.text import load_text_encoder
@@ -57,6 +57,7 @@ def test_learns_held_out_weights(make_dataset, tmp_path, denoiser, steps):
     train(chosen, train_set, tmp_path, validation)
     model = load_model_folder(tmp_path)
     assert model.denoiser_name == denoiser and model.metadata["best"]["r2"] > 0.3
+    assert model.metadata["role"] == {"transformer": "generated", "unet1d": "generated_unet1d"}[denoiser]
     texts, records = validation.evaluation_prompts()
     text = load_text_encoder("minilm").encode(texts)
     with torch.no_grad():
@@ -148,6 +149,11 @@ def test_time_that_runs_out_in_a_validation_leaves_a_checkpoint(make_dataset, tm
     train(chosen, make_dataset(), tmp_path, seconds=3600)
     model = load_model_folder(tmp_path)
     assert model.metadata["steps"] == model.metadata["best"]["step"] == 2
+
+
+def test_a_model_of_pseudo_labels_is_labelled(make_dataset, tmp_path):
+    folder = train(config(steps=1), replace(make_dataset(), has_pseudo_labels=True), tmp_path)
+    assert load_model_folder(folder).metadata["role"] == read_role(folder) == "labelled"
 
 
 def test_finished_returns_at_once_and_another_config_or_data_is_refused(make_dataset, tmp_path, monkeypatch):
