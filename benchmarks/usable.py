@@ -23,7 +23,7 @@ from benchmarks.machine import write_result
 from pipeline.concepts.catalogue import test_concepts
 from pipeline.heldout import write_held_out
 from pipeline.run_folder.private_paths import read_config
-from weightgen.evaluation.heldout import stable_order
+from weightgen.evaluation.held_out_pairs import stable_order
 from weightgen.evaluation.intervals import censored_quantile
 from zoo.concepts import Concept
 from zoo.hub import find_zoo

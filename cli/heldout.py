@@ -41,7 +41,7 @@ def held_out_pairs(folder: Path, zoo: Path, grid: Any) -> HeldOutPairs:
     from pipeline.heldout import write_held_out, write_near_duplicates, write_pictures
     from pipeline.run_folder.private_paths import read_config
     from pipeline.teachers import OwnPairs
-    from weightgen.evaluation.heldout import read_ids, stable_order
+    from weightgen.evaluation.held_out_pairs import read_ids, stable_order
     from zoo.errors import WeightzooError
     from zoo.run import open_zoo
 
@@ -120,7 +120,7 @@ def write_external_pictures(out: Path, pairs: Path, count: int) -> None:
     """Write larger pairs of the first ``count`` external edits: a test photograph and the tool's result."""
     from PIL import Image
 
-    from weightgen.evaluation.heldout import HeldOut
+    from weightgen.evaluation.held_out_pairs import HeldOut
     from zoo.files import atomic_path
 
     home = EXTERNAL_SCRIPT.parent

@@ -33,7 +33,7 @@ ROW = {"init", "split", "prompts", "l1", "n"}  # what the table reads of a row
 
 
 def keep_evaluation(folder: str | Path, evaluation: str | Path) -> None:
-    """Copies an evaluation into the model's folder, where cards are made from it, with the name it gave the model.
+    """Copy an evaluation into the model's folder, where cards are made from it, with the name it gave the model.
 
     Args:
         evaluation: the output folder of `weightzoo evaluate`, or its `evaluation.json`.
@@ -63,7 +63,7 @@ def keep_evaluation(folder: str | Path, evaluation: str | Path) -> None:
 
 
 def model_card(folder: str | Path, repo: str) -> str:
-    """Returns the card of the model in `folder`, to be published as `repo`.
+    """Return the card of the model in `folder`, to be published as `repo`.
 
     Raises:
         WeightzooError: the folder is not a model's.
@@ -103,7 +103,7 @@ def model_card(folder: str | Path, repo: str) -> str:
 
 
 def _datasets(zoo: str) -> str:
-    """The card's link to the dataset, where the zoo's name is that of a repository."""
+    """Return the card's link to the dataset, where the zoo's name is that of a repository."""
     return f"datasets:\n- {zoo}\n" if zoo.count("/") == 1 else ""
 
 
@@ -116,7 +116,7 @@ def _polish(polish: dict[str, Any]) -> str:
 
 
 def _evaluation(results: dict[str, Any], model: ModelFolder) -> str:
-    """The zero-step table: one line a method, one column a split."""
+    """Return the zero-step table: one line a method, one column a split."""
     rows = [row for row in results["zero_step"] if row["prompts"] == 1 and row["l1"] is not None]
     splits = list(dict.fromkeys(row["split"] for row in rows))
     counts = {split: max(row["n"] for row in rows if row["split"] == split) for split in splits}
@@ -125,7 +125,7 @@ def _evaluation(results: dict[str, Any], model: ModelFolder) -> str:
     head = "| method | " + " | ".join(f"{split} ({counts[split]})" for split in splits) + " |"
     lines = [
         "Mean L1 of the edited photographs (RGB in [0, 1], lower is better) before any training, with its 95 % "
-        "interval; in brackets after a split: how many concepts. Each is asked for in words that no zoo concept was "
+        "interval; in brackets after a split: how many concepts. Each is prompted with words that no zoo concept was "
         "described with. `copy` leaves the photograph as it is, `own` was trained for the concept.",
         "",
         head,

@@ -53,7 +53,7 @@ def publish_model(
     tag: str | None = None,
     evaluation: str | Path | None = None,
 ) -> PublishedModel:
-    """Publishes the model folder with its card.
+    """Publish the model folder with its card.
 
     Args:
         repo_id: USER/NAME; made if it does not exist.

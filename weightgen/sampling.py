@@ -67,7 +67,7 @@ class WeightDiffusionPipeline(DiffusionPipeline):
         denoiser: nn.Module | None = None,
         scheduler: SchedulerMixin | None = None,
     ) -> WeightDiffusionPipeline:
-        """Opens a local model folder, or downloads a repository of the Hub when there is no such folder.
+        """Open a local model folder, or download a repository of the Hub when there is no such folder.
 
         Args:
             denoiser, scheduler: in place of the folder's; the DDIM steps of a call follow the scheduler's noise
@@ -102,24 +102,24 @@ class WeightDiffusionPipeline(DiffusionPipeline):
         num_networks: int = 1,
         fallback: str | None = None,
     ) -> WeightDiffusionOutput:
-        """Generates the weights of prompts x num_networks networks; see `weightgen.generate.generate`."""
+        """Generate the weights of prompts x num_networks networks; see `weightgen.generate.generate`."""
         return generate(
             self.model, prompt, num_inference_steps, guidance_scale, generator, num_networks, fallback,
             self.scheduler,
         )  # fmt: skip
 
     def base_generator(self) -> nn.Module:
-        """The base generator that the adapters belong to, frozen."""
+        """Return the base generator that the adapters belong to, frozen."""
         return load_base(self.model.base_generator_path)
 
     def mean_adapter(self) -> Adapter:
-        """The mean of the zoo: what `scale_strength` scales about."""
+        """Return the mean of the zoo: what `scale_strength` scales about."""
         return mean_adapter(self.model)
 
     def save_adapter(
         self, folder: str | Path, output: WeightDiffusionOutput, index: int = 0, prompt: str | None = None
     ) -> None:
-        """Writes one of the generated networks as a PEFT folder."""
+        """Write one of the generated networks as a PEFT folder."""
         save_adapter(self.model, folder, output, index, prompt)
 
     def save_pretrained(  # type: ignore[override]
@@ -130,7 +130,7 @@ class WeightDiffusionPipeline(DiffusionPipeline):
         push_to_hub: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Writes the complete model folder; with `push_to_hub`, also uploads it to `repo_id`.
+        """Write the complete model folder; with `push_to_hub`, also upload it to `repo_id`.
 
         Raises:
             WeightzooError: asked for pickles (`safe_serialization=False`) or for a variant.
@@ -158,7 +158,7 @@ class WeightDiffusionPipeline(DiffusionPipeline):
     def push_to_hub(  # type: ignore[override]
         self, repo_id: str, private: bool = False, tag: str | None = None
     ) -> str:
-        """Publishes the model with its card as a model repository of the Hub; returns its page.
+        """Publish the model with its card as a model repository of the Hub and return its page.
 
         Raises:
             WeightzooError: no account, no right to write, or the Hub cannot be reached.

@@ -21,7 +21,7 @@ from pipeline.teachers import TEACHERS
 from pipeline.teachers.filters import FiltersTeacher
 from tests.pipeline.conftest import micro_config, run_inline
 from weightgen.evaluation.grid import FinetuneRow, Grid
-from weightgen.evaluation.heldout import HeldOut
+from weightgen.evaluation.held_out_pairs import HeldOut
 from weightgen.training.weights import TrainConfig, train
 from zoo.concepts import Concept, read_concepts
 from zoo.config import save_config

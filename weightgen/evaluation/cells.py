@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from weightgen.evaluation.context import Bench, bench_of, finite, own_path, write_blocks
+from weightgen.evaluation.context import EvaluationContext, finite, load_context, own_path, write_blocks
 from weightgen.evaluation.zero_step import (
     ZeroStepTask,
     evaluate_networks,
@@ -44,7 +44,7 @@ from zoo.train_gan import GanTrainConfig, train_fleet
 
 @dataclass(frozen=True)
 class ZeroStepCell:
-    """A zero-step cell of the evaluation in `out_dir`."""
+    """A zero-step cell of the evaluation in `out_dir`: one method on concepts of one split."""
 
     out_dir: str
     task: ZeroStepTask
@@ -126,7 +126,7 @@ Task = ZeroStepCell | OwnTask | FinetuneTask
 
 
 def is_done(task: Task) -> bool:
-    """Whether all files that the task leaves are there, and for the concepts that it has now."""
+    """Return whether all files that the task leaves are there, and for the concepts that it has now."""
     if not all(path.exists() for path in task.paths):
         return False
     # an own adapter that was lost for the machine's reasons may be there by now
@@ -135,114 +135,114 @@ def is_done(task: Task) -> bool:
 
 
 def run_cell(task: Task) -> str:
-    """Does one task; returns "done", "kept" (its files were there) or "skipped" (past the deadline)."""
+    """Do one task and return "done", "kept" (its files were there) or "skipped" (past the deadline)."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     if is_done(task):
         return "kept"
-    bench = bench_of(task.out_dir)
+    context = load_context(task.out_dir)
     if isinstance(task, OwnTask):
-        train_own(bench, task)
+        train_own(context, task)
     elif isinstance(task, ZeroStepCell):
-        write_json(task.path, finite(zero_step(bench, task)))
+        write_json(task.path, finite(zero_step(context, task)))
     else:
         if task.deadline is not None and time.time() > task.deadline:
             return "skipped"
-        finetune_concepts(bench, task)
+        finetune_concepts(context, task)
     return "done"
 
 
-def zero_step(bench: Bench, cell: ZeroStepCell) -> dict[str, Any]:
-    """Per-concept quality of a method without training."""
+def zero_step(context: EvaluationContext, cell: ZeroStepCell) -> dict[str, Any]:
+    """Measure the quality of a method without training on each concept of a cell."""
     task = cell.task
 
     def outputs(ids: Sequence[str], sources: Tensor) -> Tensor:
         if task.init == "copy":
             return sources
         if task.init == "scratch":
-            random = full_start(scratch_networks(bench.base, ids, bench.config.seed), bench.discriminator)
+            random = full_start(scratch_networks(context.base, ids, context.config.seed), context.discriminator)
             return render(random.generator, random.params, sources)
-        return render(bench.base, bench.start(task.init, ids, task.prompts), sources)
+        return render(context.base, context.start(task.init, ids, task.prompts), sources)
 
     return evaluate_networks(
         task,
         cell.concepts,
-        bench.near_duplicates,
+        context.near_duplicates,
         outputs,
-        bench.held_out,
-        bench.config.grid,
-        bench.size,
-        bench.feature_network,
+        context.held_out,
+        context.config.grid,
+        context.size,
+        context.feature_network,
     )
 
 
-def train_own(bench: Bench, task: OwnTask) -> None:
-    """Trains adapters as the zoo's were: same base, discriminator, config and pairs (or all there are).
+def train_own(context: EvaluationContext, task: OwnTask) -> None:
+    """Train adapters as the zoo's were: same base, discriminator, config and pairs (or all there are).
 
     Raises:
         WeightzooError: some diverged; all others are there.
     """
-    count = bench.held_out.smallest(task.concepts, "train", bench.own_pairs)
-    sources, targets = bench.held_out.stacked(task.concepts, "train", bench.size, count)
-    result = train_fleet(bench.base, bench.discriminator, sources, targets, bench.own_training)
-    blocks = bench.zoo.layout.to_blocks(result.params).half().float()
+    count = context.held_out.smallest(task.concepts, "train", context.own_pairs)
+    sources, targets = context.held_out.stacked(task.concepts, "train", context.size, count)
+    result = train_fleet(context.base, context.discriminator, sources, targets, context.own_training)
+    blocks = context.zoo.layout.to_blocks(result.params).half().float()
     for k, concept_id in enumerate(task.concepts):
         if not bool(result.diverged[k]):
-            write_blocks(own_path(bench.out_dir, concept_id), [concept_id], blocks[k : k + 1])
+            write_blocks(own_path(context.out_dir, concept_id), [concept_id], blocks[k : k + 1])
     lost = [f"{concept_id} ({why})" for concept_id, why in zip(task.concepts, result.reasons, strict=True) if why]
     if lost:
         raise WeightzooError(f"own adapters that diverged: {', '.join(lost)}; evaluated without them")
 
 
-def starting_point(bench: Bench, task: FinetuneTask) -> Start:
-    """What a fine-tuning begins with; `weightgen.finetuning.starts` says what full and adapter mode mean.
+def starting_point(context: EvaluationContext, task: FinetuneTask) -> Start:
+    """Return what a fine-tuning begins with; `weightgen.finetuning.starts` says what full and adapter mode mean.
 
     Training from scratch knows nothing of the zoo: generator and discriminator are random.
     """
-    ids, seed = task.concepts, bench.config.seed
+    ids, seed = task.concepts, context.config.seed
     if task.init in RANDOM:
-        judge = seeded(bench.discriminator.config.build, seed)
+        judge = seeded(context.discriminator.config.build, seed)
         if task.init == "scratch":
-            return full_start(scratch_networks(bench.base, ids, seed), judge)
-        return full_start([seeded(classic_unet(bench.size).build, seed)] * len(ids), judge)
-    adapters = bench.start(task.init, ids)
+            return full_start(scratch_networks(context.base, ids, seed), judge)
+        return full_start([seeded(classic_unet(context.size).build, seed)] * len(ids), judge)
+    adapters = context.start(task.init, ids)
     if task.mode == "adapter":
-        return Start(bench.base, adapters, bench.discriminator)
-    merged = [merge(bench.base, adapter) for adapter in split(adapters, len(ids))]
-    return full_start(merged, bench.discriminator)
+        return Start(context.base, adapters, context.discriminator)
+    merged = [merge(context.base, adapter) for adapter in split(adapters, len(ids))]
+    return full_start(merged, context.discriminator)
 
 
-def training_of(bench: Bench, task: FinetuneTask) -> GanTrainConfig:
-    """How the task is trained: as `weightgen.finetuning.finetune` does it, with the zoo's discriminator and batches."""
+def training_of(context: EvaluationContext, task: FinetuneTask) -> GanTrainConfig:
+    """Return the task's training: that of `weightgen.finetuning.finetune`, with the zoo's discriminator and batches."""
     return GanTrainConfig(
         steps=task.steps,
         learning_rate=task.learning_rate,
         mode="full" if task.init in RANDOM else task.mode,
-        batch_size=bench.own_training.batch_size,
-        discriminator_learning_rate=bench.own_training.discriminator_learning_rate,
-        adversarial_weight=bench.own_training.adversarial_weight,
-        seed=bench.config.seed,
+        batch_size=context.own_training.batch_size,
+        discriminator_learning_rate=context.own_training.discriminator_learning_rate,
+        adversarial_weight=context.own_training.adversarial_weight,
+        seed=context.config.seed,
         ema=EMA,
         kernel_rate=KERNEL_RATE,
     )
 
 
-def finetune_concepts(bench: Bench, task: FinetuneTask) -> None:
-    """Trains and measures; writes one cell per concept."""
-    start = starting_point(bench, task)
-    sources, targets = bench.held_out.stacked(task.concepts, "train", bench.size, task.pairs)
-    curve = QualityCurve.of(bench, task, start.generator)
+def finetune_concepts(context: EvaluationContext, task: FinetuneTask) -> None:
+    """Train and measure the concepts of a task, and write one cell for each."""
+    start = starting_point(context, task)
+    sources, targets = context.held_out.stacked(task.concepts, "train", context.size, task.pairs)
+    curve = QualityCurve.of(context, task, start.generator)
     result = train_fleet(
-        start.generator, start.discriminator, sources, targets, training_of(bench, task), start.params, on_step=curve
+        start.generator, start.discriminator, sources, targets, training_of(context, task), start.params, on_step=curve
     )
     if not (task.rate_trial or task.budget):
-        final = features(bench.feature_network, curve.images[:, : bench.config.grid.kid_images])
+        final = features(context.feature_network, curve.images[:, : context.config.grid.kid_images])
         for k, concept_id in enumerate(task.concepts):
             path = task.cell_path(concept_id).with_suffix(".safetensors")
             write_tensors(path, {"features": torch.from_numpy(np.array(final[k]))})
             if concept_id in task.keep:
-                path = bench.out_dir / "networks" / f"{task.cell_name(concept_id)}.safetensors"
-                keep_network(path, bench, task, start.generator, {n: v[k] for n, v in result.params.items()})
+                path = context.out_dir / "networks" / f"{task.cell_name(concept_id)}.safetensors"
+                keep_network(path, context, task, start.generator, {n: v[k] for n, v in result.params.items()})
     for k, concept_id in enumerate(task.concepts):
         cell = {
             "concept": concept_id,
@@ -255,13 +255,13 @@ def finetune_concepts(bench: Bench, task: FinetuneTask) -> None:
             "diverged": bool(result.diverged[k]),
             "fleet": len(task.concepts),
             "fleet_seconds": result.seconds,
-            "feature_network": bench.feature_network,
+            "feature_network": context.feature_network,
         }
         write_json(task.cell_path(concept_id), finite(cell))
 
 
 class QualityCurve:
-    """What `train_fleet` calls at each step: the test quality of all concepts at the grid's points."""
+    """The test quality of all concepts at the grid's points; `train_fleet` calls it at each step."""
 
     def __init__(self, generator: nn.Module, sources: Tensor, targets: Tensor, points: Sequence[int]) -> None:
         self.generator, self.sources, self.targets, self.points = generator, sources, targets, points
@@ -271,10 +271,10 @@ class QualityCurve:
         self.images = targets  # the last outputs, [K, N, 3, S, S]
 
     @classmethod
-    def of(cls, bench: Bench, task: FinetuneTask, generator: nn.Module) -> QualityCurve:
-        count = bench.held_out.smallest(task.concepts, "test", bench.config.grid.test_images)
-        sources, targets = bench.held_out.stacked(task.concepts, "test", bench.size, count)
-        points = (task.steps,) if task.rate_trial or task.budget else bench.config.grid.points_of(task.steps)
+    def of(cls, context: EvaluationContext, task: FinetuneTask, generator: nn.Module) -> QualityCurve:
+        count = context.held_out.smallest(task.concepts, "test", context.config.grid.test_images)
+        sources, targets = context.held_out.stacked(task.concepts, "test", context.size, count)
+        points = (task.steps,) if task.rate_trial or task.budget else context.config.grid.points_of(task.steps)
         return cls(generator, sources, targets, points)
 
     def __call__(self, step: int, _: float, params: Mapping[str, Tensor]) -> None:
@@ -296,11 +296,11 @@ class QualityCurve:
 
 
 def keep_network(
-    path: Path, bench: Bench, task: FinetuneTask, generator: nn.Module, params: Mapping[str, Tensor]
+    path: Path, context: EvaluationContext, task: FinetuneTask, generator: nn.Module, params: Mapping[str, Tensor]
 ) -> None:
-    """Stores a fine-tuned generator, merged, so that `zoo.lora.load_generator` reads it."""
+    """Store a fine-tuned generator, merged, so that `zoo.lora.load_generator` reads it."""
     if task.mode == "adapter" and task.init not in RANDOM:
-        network = merge(bench.base, params)
+        network = merge(context.base, params)
     else:
         network = generator.config.build()
         network.load_state_dict(dict(params))

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from weightgen.evaluation.cells import FinetuneTask
-from weightgen.evaluation.context import EvaluateConfig, bench_of, finite
-from weightgen.evaluation.evaluate import RunCells, freeze, make_starts, run_all, run_here
+from weightgen.evaluation.context import EvaluateConfig, finite, load_context
+from weightgen.evaluation.evaluate import RunCells, freeze_config, run_all, run_here, write_starts
 from weightgen.evaluation.grid import FinetuneRow
-from weightgen.evaluation.methods import Starts
 from weightgen.evaluation.plan import own_tasks, usable_rows
+from weightgen.evaluation.zero_step_methods import ZeroStepMethods
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json, write_json
 from zoo.metrics import decisive
@@ -30,32 +30,32 @@ TRIALS = (2e-2, 4e-2)  # what every (start, mode) is tried with on the validatio
 def choose_learning_rates(
     config: EvaluateConfig, out_dir: PathLike, run_cells: RunCells = run_here, workers: int = 1
 ) -> dict[str, Any]:
-    """Runs the trials of every row of the grid and writes `OUT/learning_rates.json`; resumable by cell.
+    """Run the trials of every row of the grid and write `OUT/learning_rates.json`; resumable by cell.
 
     Raises:
         WeightzooError: there is no validation concept, or the folder holds another evaluation.
     """
     out_dir = Path(out_dir)
-    freeze(config, out_dir)
-    bench = bench_of(str(out_dir.resolve()))
-    starts = Starts(config.zoo_dir, config.models, config.seed)
+    freeze_config(config, out_dir)
+    context = load_context(str(out_dir.resolve()))
+    methods = ZeroStepMethods(config.zoo_dir, config.models, config.seed)
     grid = config.grid
-    members = bench.held_out.concepts("validation", grid.validation_concepts)
+    members = context.held_out.concepts("validation", grid.validation_concepts)
     if not members:
         raise WeightzooError(
             f"{', '.join(config.pairs_dirs)}: no validation concept to choose learning rates on"
         )
-    rows = validation_rows(usable_rows(bench, starts), len(members))
-    groups = {split: bench.held_out.concepts(split, grid.concepts_per_split) for split in grid.splits}
+    rows = validation_rows(usable_rows(context, methods), len(members))
+    groups = {split: context.held_out.concepts(split, grid.concepts_per_split) for split in grid.splits}
     inits = sorted({init for row in rows for init in row.inits})
-    make_starts(bench, starts, inits, {**groups, "validation": members})
+    write_starts(context, methods, inits, {**groups, "validation": members})
     failures = []
     if "own" in inits:
-        own = own_tasks(bench, {"validation": members})
+        own = own_tasks(context, {"validation": members})
         failures += run_all(run_cells, workers, own, "own adapters")
     ids = [concept.id for concept in members]
     tasks = {
-        (init, row.mode, row.pairs): trial_tasks(str(bench.out_dir), row, init, ids)
+        (init, row.mode, row.pairs): trial_tasks(str(context.out_dir), row, init, ids)
         for row in rows
         for init in row.inits
     }
@@ -68,7 +68,7 @@ def choose_learning_rates(
 
 
 def validation_rows(rows: Sequence[FinetuneRow], count: int) -> list[FinetuneRow]:
-    """One row per mode on the validation concepts: the grid's fewest pairs, with the starts of all its rows.
+    """Return one row per mode on the validation concepts: the grid's fewest pairs, the starts of all its rows.
 
     More pairs take over what was chosen (`LearningRates.of`): their trials alone would take longer than the grid.
     """
@@ -81,7 +81,7 @@ def validation_rows(rows: Sequence[FinetuneRow], count: int) -> list[FinetuneRow
 
 
 def trial_tasks(out_dir: str, row: FinetuneRow, init: str, ids: Sequence[str]) -> list[FinetuneTask]:
-    """All trials of one start, each with all validation concepts as one fleet."""
+    """Return all trials of one start, each with all validation concepts as one fleet."""
     steps, chunk = row.steps_of(init), tuple(ids)
     return [
         FinetuneTask(out_dir, "validation", row.pairs, row.mode, init, chunk, steps, rate, rate_trial=True)
@@ -90,7 +90,7 @@ def trial_tasks(out_dir: str, row: FinetuneRow, init: str, ids: Sequence[str]) -
 
 
 def choose(key: Key, tasks: Sequence[FinetuneTask]) -> dict[str, Any] | None:
-    """The best trial of one start; a trial that diverged anywhere cannot win. None when nothing was finished."""
+    """Return the best trial of one start, None when nothing was finished; one that diverged anywhere cannot win."""
     values: dict[float, list[float | None]] = {}
     for task in tasks:
         for concept_id in task.concepts:

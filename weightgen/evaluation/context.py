@@ -1,6 +1,6 @@
-"""The bench of an evaluation: its frozen configuration, and what all of its cells share.
+"""The context of an evaluation: its frozen configuration, and what all of its cells share.
 
-bench = load_bench("runs/evaluation")      # reads OUT/config.json and everything that it names
+context = load_context("runs/evaluation")      # reads OUT/config.json and everything that it names
 
 OUT/config.json                            frozen at the first launch
 OUT/starts/<init>-<prompts>.safetensors    weights that a start gives every held-out concept
@@ -22,7 +22,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from weightgen.evaluation.grid import Grid, LearningRates
-from weightgen.evaluation.heldout import HeldOut, read_ids
+from weightgen.evaluation.held_out_pairs import HeldOut, read_ids
 from zoo.config import from_dict, load_config
 from zoo.files import read_json
 from zoo.lora import load_base
@@ -36,7 +36,7 @@ class EvaluateConfig:
     """What is evaluated, on what, and where the results go.
 
     Args:
-        pairs_dirs: held-out pairs: a folder each, see `weightgen.evaluation.heldout`.
+        pairs_dirs: held-out pairs: a folder each, see `weightgen.evaluation.held_out_pairs`.
         models: weight generators by name (`weightgen.model_folder.find_models`); others are extra zero-step rows.
         learning_rates: of fine-tuning; part of what is frozen, so all cells of an evaluation have the same ones.
         near_duplicates: JSON list of concept ids that are reported apart.
@@ -58,7 +58,7 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class Bench:
+class EvaluationContext:
     """What all cells of one evaluation share, loaded once per process."""
 
     out_dir: Path
@@ -81,7 +81,7 @@ class Bench:
         return self.out_dir / "cells" / f"{name}.json"
 
     def start(self, init: str, ids: Sequence[str], prompts: int = 1) -> Params:
-        """The adapters that a start gives concepts, {name: [K, ...]}."""
+        """Return the adapters that a start gives concepts, {name: [K, ...]}."""
         if init == "own":
             blocks = torch.stack(
                 [read_blocks(own_path(self.out_dir, concept_id))[1][0] for concept_id in ids]
@@ -104,24 +104,25 @@ def own_path(out_dir: Path, concept_id: str) -> Path:
 
 
 def write_blocks(path: Path, ids: Sequence[str], blocks: Tensor) -> None:
-    """Stores the blocks of concepts, [K, num_blocks, block_size]."""
+    """Store the blocks of concepts, [K, num_blocks, block_size]."""
     write_tensors(path, {"blocks": blocks.float()}, {"concepts": ",".join(ids)})
 
 
 def read_blocks(path: Path) -> tuple[list[str], Tensor]:
-    """(concept ids, blocks [K, num_blocks, block_size])."""
+    """Return what `write_blocks` stored: (concept ids, blocks [K, num_blocks, block_size])."""
     with safe_open(str(path), "pt") as file:
         return (file.metadata() or {}).get("concepts", "").split(","), file.get_tensor("blocks")
 
 
-def load_bench(out_dir: str) -> Bench:
-    """Opens everything that the frozen config of an evaluation names."""
+@lru_cache(maxsize=1)
+def load_context(out_dir: str) -> EvaluationContext:
+    """Open everything that the frozen config of an evaluation names, once per process."""
     folder = Path(out_dir)
     config = load_config(EvaluateConfig, folder / "config.json")
     zoo = open_zoo(config.zoo_dir)
     build = read_json(zoo.path / "config.json")
     base = load_base(zoo.base_path)
-    return Bench(
+    return EvaluationContext(
         out_dir=folder,
         config=config,
         zoo=zoo,
@@ -135,11 +136,8 @@ def load_bench(out_dir: str) -> Bench:
     )
 
 
-bench_of = lru_cache(maxsize=1)(load_bench)
-
-
 def finite(value: Any) -> Any:
-    """The same JSON with NaN and infinity as null."""
+    """Return the same JSON with NaN and infinity as null."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

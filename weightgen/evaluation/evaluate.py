@@ -20,20 +20,20 @@ import torch
 
 from weightgen.evaluation.cells import Task, is_done, run_cell
 from weightgen.evaluation.context import (
-    Bench,
     EvaluateConfig,
-    bench_of,
+    EvaluationContext,
     finite,
+    load_context,
     own_path,
     start_path,
     write_blocks,
 )
 from weightgen.evaluation.grid import NETWORK_INITS, FinetuneRow, LearningRates
-from weightgen.evaluation.methods import Starts
 from weightgen.evaluation.novelty import diversity, novelty
 from weightgen.evaluation.plan import PROMPT_COUNTS, finetune_tasks, own_tasks, usable_rows, zero_tasks
 from weightgen.evaluation.results import summarise_cells
 from weightgen.evaluation.timing import fleet_throughput, measure_timing
+from weightgen.evaluation.zero_step_methods import ZeroStepMethods
 from weightgen.model_folder import denoiser_sha256
 from zoo.concepts import Concept
 from zoo.config import config_diff, load_config, save_config, to_dict
@@ -53,13 +53,14 @@ class CellOutcome:
     error: str | None = None
 
 
+Splits = dict[str, list[Concept]]
 RunCells = Callable[..., Iterator[Any]]  # (tasks, function, workers) -> outcomes with task, result, error
 
 
 def run_here(
     tasks: Iterable[Task], function: Callable[[Task], str], workers: int = 1
 ) -> Iterator[CellOutcome]:
-    """Runs cells one after the other in this process."""
+    """Run cells one after the other in this process."""
     del workers
     for task in tasks:
         try:
@@ -75,7 +76,7 @@ def evaluate(
     workers: int = 1,
     seconds: float | None = None,
 ) -> dict[str, Any]:
-    """Runs a grid and returns the content of `evaluation.json`.
+    """Run a grid and return the content of `evaluation.json`.
 
     Args:
         seconds: wall-clock budget; fine-tuning that would not end in time is left out, and the results say
@@ -86,36 +87,36 @@ def evaluate(
     """
     started = time.time()
     out_dir = Path(out_dir)
-    freeze(config, out_dir)
-    bench = bench_of(str(out_dir.resolve()))
-    starts = Starts(config.zoo_dir, config.models, config.seed)
-    inits = [init for init in all_inits(config) if starts.available(init)]
-    rows = usable_rows(bench, starts)
-    splits = held_out_concepts(bench)
-    groups = {**splits, "validation": bench.held_out.concepts("validation", config.grid.validation_concepts)}
+    freeze_config(config, out_dir)
+    context = load_context(str(out_dir.resolve()))
+    methods = ZeroStepMethods(config.zoo_dir, config.models, config.seed)
+    inits = [init for init in all_inits(config) if methods.available(init)]
+    rows = usable_rows(context, methods)
+    splits = held_out_concepts(context)
+    groups = {**splits, "validation": context.held_out.concepts("validation", config.grid.validation_concepts)}
     say(f"evaluating {sum(map(len, splits.values()))} concepts ({config.grid.name} grid)")
-    make_starts(bench, starts, sorted({*inits, *(init for row in rows for init in row.inits)}), groups)
-    timing = timed(bench, starts, rows, splits)
+    write_starts(context, methods, sorted({*inits, *(init for row in rows for init in row.inits)}), groups)
+    timing = timed(context, methods, rows, splits)
 
-    own = own_tasks(bench, splits)
-    zero = zero_tasks(bench, [init for init in inits if init != "own"], splits)
+    own = own_tasks(context, splits)
+    zero = zero_tasks(context, [init for init in inits if init != "own"], splits)
     failures = run_all(run_cells, workers, [*own, *zero], "zero-step cells")
     if "own" in inits:
-        own_zero = zero_tasks(bench, ["own"], splits)
+        own_zero = zero_tasks(context, ["own"], splits)
         failures += run_all(run_cells, workers, own_zero, "own adapters")
         zero += own_zero
     rates = config.learning_rates
     deadline = None if seconds is None else started + seconds
-    tasks = finetune_tasks(bench, rows, rates, timing, deadline)
+    tasks = finetune_tasks(context, rows, rates, timing, deadline)
     failures += run_all(run_cells, workers, tasks, "fine-tuning cells")
 
-    results = summarise_cells(bench, timing, zero, tasks) | {
+    results = summarise_cells(context, timing, zero, tasks) | {
         "grid": to_dict(config.grid),
         "models": sorted(config.models),
         "absent": [init for init in all_inits(config) if init not in inits],
         "failures": failures,
-        "novelty": distances(bench, starts, splits),
-        "diversity": spread_of_samples(bench, starts, splits),
+        "novelty": distances(context, methods, splits),
+        "diversity": spread_of_samples(context, methods, splits),
         "learning_rates": used_rates(rates, rows),
         "seconds": time.time() - started,
     }
@@ -125,7 +126,7 @@ def evaluate(
 
 
 def used_rates(rates: LearningRates, rows: Sequence[FinetuneRow]) -> list[dict[str, Any]]:
-    """The rows of "learning_rates"."""
+    """Return the rows of "learning_rates": what each start of each row was trained with."""
     keys = [(init, row.mode, row.pairs) for row in rows for init in row.inits]
     return [
         {"init": init, "mode": mode, "pairs": pairs, "learning_rate": rates.of(init, mode, pairs)}
@@ -133,15 +134,15 @@ def used_rates(rates: LearningRates, rows: Sequence[FinetuneRow]) -> list[dict[s
     ]
 
 
-def held_out_concepts(bench: Bench) -> dict[str, list[Concept]]:
-    """The grid's splits with their concepts, those that have any.
+def held_out_concepts(context: EvaluationContext) -> Splits:
+    """Return the grid's splits that have held-out concepts, with these concepts.
 
     Raises:
         WeightzooError: there is none.
     """
-    config = bench.config
+    config = context.config
     found = {
-        split: bench.held_out.concepts(split, config.grid.concepts_per_split) for split in config.grid.splits
+        split: context.held_out.concepts(split, config.grid.concepts_per_split) for split in config.grid.splits
     }
     found = {split: concepts for split, concepts in found.items() if concepts}
     if not found:
@@ -152,12 +153,12 @@ def held_out_concepts(bench: Bench) -> dict[str, list[Concept]]:
 
 
 def say(line: str) -> None:
-    """One line for a person, on stderr."""
+    """Print one line for a person, on stderr."""
     console.print(line, highlight=False)
 
 
-def freeze(config: EvaluateConfig, out_dir: Path) -> None:
-    """Writes `config.json` with the hashes of the models, or checks that it is the same as before."""
+def freeze_config(config: EvaluateConfig, out_dir: Path) -> None:
+    """Write `config.json` with the hashes of the models, or check that it is the same as before."""
     hashes = {name: denoiser_sha256(path) for name, path in config.models.items()}
     config = replace(config, model_sha256=hashes)
     path = out_dir / "config.json"
@@ -177,40 +178,42 @@ def freeze(config: EvaluateConfig, out_dir: Path) -> None:
 
 
 def all_inits(config: EvaluateConfig) -> list[str]:
-    """The grid's zero-step methods and the extra models under their own names."""
+    """Return the grid's zero-step methods and the extra models under their own names."""
     return [*config.grid.inits, *(name for name in config.models if name not in NETWORK_INITS)]
 
 
-def make_starts(bench: Bench, starts: Starts, inits: Sequence[str], groups: dict[str, list[Concept]]) -> None:
-    """Computes every start for every concept, once; `shuffled` trades places within a split."""
+def write_starts(
+    context: EvaluationContext, methods: ZeroStepMethods, inits: Sequence[str], groups: Splits
+) -> None:
+    """Store the weights that every method gives every concept, once; `shuffled` trades places within a split."""
     concepts = [concept for members in groups.values() for concept in members]
     wanted = [
         (init, prompts)
         for init in inits
         if init not in ("copy", "scratch", "own", "pix2pix_unet")
         for prompts in PROMPT_COUNTS
-        if prompts == 1 or init in bench.config.grid.four_prompts
+        if prompts == 1 or init in context.config.grid.four_prompts
     ]
-    todo = [pair for pair in wanted if not start_path(bench.out_dir, *pair).exists()]
+    todo = [pair for pair in wanted if not start_path(context.out_dir, *pair).exists()]
     for init, prompts in track(todo, "starts"):
-        blocks = torch.cat([starts.blocks(init, members, prompts) for members in groups.values() if members])
-        write_blocks(start_path(bench.out_dir, init, prompts), [c.id for c in concepts], blocks)
+        blocks = torch.cat([methods.blocks(init, members, prompts) for members in groups.values() if members])
+        write_blocks(start_path(context.out_dir, init, prompts), [c.id for c in concepts], blocks)
 
 
 def timed(
-    bench: Bench, starts: Starts, rows: Sequence[FinetuneRow], splits: dict[str, list[Concept]]
+    context: EvaluationContext, methods: ZeroStepMethods, rows: Sequence[FinetuneRow], splits: Splits
 ) -> dict[str, Any]:
-    """Seconds of steps, initialisations and fleets, measured once, before any worker starts."""
-    path = bench.out_dir / "timing.json"
+    """Return the seconds of steps, initialisations and fleets, measured once, before any worker starts."""
+    path = context.out_dir / "timing.json"
     if not path.exists():
         say("timing one network at a time")
         inits = sorted({"base", *(init for row in rows for init in row.inits)})
         modes = sorted({row.mode for row in rows} | {"adapter", "full"})
         concepts = next(iter(splits.values()))
-        timing = measure_timing(bench, starts, inits, modes, concepts[0])
-        grid = bench.config.grid
+        timing = measure_timing(context, methods, inits, modes, concepts[0])
+        grid = context.config.grid
         ids = [concept.id for concept in concepts]
-        timing["fleet"] = fleet_throughput(bench, ids, grid.fleet_sizes, grid.timed_steps)
+        timing["fleet"] = fleet_throughput(context, ids, grid.fleet_sizes, grid.timed_steps)
         write_json(path, finite(timing))
     return read_json(path)
 
@@ -218,7 +221,7 @@ def timed(
 def run_all(
     run_cells: RunCells, workers: int, tasks: Sequence[Task], description: str
 ) -> list[dict[str, str]]:
-    """Runs what is not done yet; returns the failures as rows."""
+    """Run what is not done yet and return the failures as rows."""
     todo = [task for task in tasks if not is_done(task)]
     failures = []
     for outcome in track(run_cells(todo, run_cell, workers), description, total=len(todo)):
@@ -229,33 +232,33 @@ def run_all(
 
 
 def spread_of_samples(
-    bench: Bench, starts: Starts, splits: dict[str, list[Concept]]
+    context: EvaluationContext, methods: ZeroStepMethods, splits: Splits
 ) -> dict[str, float] | None:
-    """How far networks sampled for the same prompt are apart; None where nothing is sampled in few steps."""
-    if not start_path(bench.out_dir, "generated_few_steps", 1).exists():
+    """Return how far apart networks for the same prompt are; None where nothing is sampled in few steps."""
+    if not start_path(context.out_dir, "generated_few_steps", 1).exists():
         return None
-    path = bench.out_dir / "diversity.json"
+    path = context.out_dir / "diversity.json"
     if not path.exists():
         concepts = next(iter(splits.values()))[:SAMPLED_PROMPTS]
-        samples = starts.samples(concepts, SAMPLES)
-        write_json(path, finite(diversity(samples, starts.train.blocks, starts.block_statistics)))
+        samples = methods.samples(concepts, SAMPLES)
+        write_json(path, finite(diversity(samples, methods.train.blocks, methods.block_statistics)))
     return read_json(path)
 
 
-def distances(bench: Bench, starts: Starts, splits: dict[str, list[Concept]]) -> list[dict[str, Any]]:
-    """The rows of "novelty", for all held-out concepts together."""
+def distances(context: EvaluationContext, methods: ZeroStepMethods, splits: Splits) -> list[dict[str, Any]]:
+    """Return the rows of "novelty", for all held-out concepts together."""
     ids = [concept.id for concepts in splits.values() for concept in concepts]
-    statistics = starts.block_statistics
+    statistics = methods.block_statistics
     names = [
         n
         for n in ("nearest", "kernel_ridge", "generated", "generated_few_steps", "polished")
-        if starts.available(n)
+        if methods.available(n)
     ]
     networks = {}
     for name in names:
-        if start_path(bench.out_dir, name, 1).exists():
-            networks[name] = bench.zoo.layout.to_blocks(bench.start(name, ids))
-    owned = [i for i in ids if own_path(bench.out_dir, i).exists()]
+        if start_path(context.out_dir, name, 1).exists():
+            networks[name] = context.zoo.layout.to_blocks(context.start(name, ids))
+    owned = [i for i in ids if own_path(context.out_dir, i).exists()]
     if owned:
-        networks["own"] = bench.zoo.layout.to_blocks(bench.start("own", owned))
-    return novelty(starts.train.blocks, networks, statistics)
+        networks["own"] = context.zoo.layout.to_blocks(context.start("own", owned))
+    return novelty(methods.train.blocks, networks, statistics)

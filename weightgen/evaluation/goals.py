@@ -23,7 +23,7 @@ EXTERNAL_RIVALS = ("copy", "base", "nearest", "kernel_ridge")
 def goals(
     zero: Zero, kids: Mapping[tuple[str, str], float], speedup: Sequence[Row], curves: Iterable[Curve]
 ) -> list[Row]:
-    """All claims of the evaluation, in the order of the report."""
+    """Return all claims of the evaluation, in the order of the report."""
     rows: list[Row | None] = []
     for split in ("combination", "value"):
         rows.append(_ratio(zero, split, "generated", ("nearest", "ridge", "kernel_ridge"), below=1.0))
@@ -51,7 +51,7 @@ def _ratio(
     above: float | None = None,
     whole_interval: bool = False,
 ) -> Row | None:
-    """L1 of a method over that of its best rival on the concepts that all of them have."""
+    """Claim something of the L1 of a method over that of its best rival, on the concepts that all of them have."""
     present = [rival for rival in rivals if (split, rival) in zero]
     if (split, init) not in zero or not present:
         return None
@@ -152,7 +152,7 @@ def headline(
     pairs: int = 16,
     mode: str = "full",
 ) -> Row | None:
-    """The row at 100 % of scratch's budget, or None."""
+    """Return the row at 100 % of scratch's budget, or None."""
     wanted = {
         "init": init,
         "over": over,
@@ -166,7 +166,7 @@ def headline(
 
 
 def _equal_seconds(curves: Sequence[Curve]) -> Row | None:
-    """External edits, 16 pairs: L1 of polished over base's after equal seconds, initialisation included."""
+    """Claim that after equal seconds, initialisation included, polished beats base on external edits with 16 pairs."""
     chosen = {
         init: {
             c.concept: c

@@ -96,12 +96,12 @@ class Grid:
     validation_concepts: int = 4
 
     def points_of(self, steps: int) -> tuple[int, ...]:
-        """Evaluation points of a run of `steps` steps, its last one included."""
+        """Return the evaluation points of a run of `steps` steps, its last one included."""
         return (*(point for point in self.points if point < steps), steps)
 
 
 def full() -> Grid:
-    """The grid of README and LOG: about four hours on two cores, resumable."""
+    """Return the grid of README and LOG: about four hours on two cores, resumable."""
     inits = tuple(init for init in INITS if init not in ("copy", "scratch"))
     few_pairs = (
         FinetuneRow(
@@ -146,7 +146,7 @@ def full() -> Grid:
 
 
 def reduced() -> Grid:
-    """The demo's grid: every held-out concept at zero steps, six concepts fine-tuned with 16 pairs."""
+    """Return the demo's grid: every held-out concept at zero steps, six concepts fine-tuned with 16 pairs."""
     row = FinetuneRow("combination", 16, "full", HEADLINE_INITS, 6, SCRATCH_STEPS[16], 120)
     return Grid(
         "reduced",
@@ -162,7 +162,7 @@ def reduced() -> Grid:
 
 
 def tiny() -> Grid:
-    """Everything once, in well under 90 seconds; its figures mean nothing."""
+    """Return a grid with everything once, in well under 90 seconds; its figures mean nothing."""
     inits = ("copy", "scratch", "base", "mean", "nearest", "kernel_ridge", *NETWORK_INITS)
     row = FinetuneRow("combination", 16, "full", ("scratch", "base", "generated", "polished"), 1, 40, 20)
     return Grid(
@@ -204,7 +204,7 @@ class LearningRates:
 
     @classmethod
     def load(cls, path: Path | str) -> LearningRates:
-        """Reads `{"chosen": [{"init", "mode", "pairs", "learning_rate"}]}`."""
+        """Read `{"chosen": [{"init", "mode", "pairs", "learning_rate"}]}`."""
         rows: list[dict[str, Any]] = read_json_object(path).get("chosen", [])
         try:
             return cls(

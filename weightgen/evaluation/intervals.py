@@ -21,7 +21,7 @@ RESAMPLES = 2000
 
 
 def mean_interval(values: Sequence[float], resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean over concepts."""
+    """Return the 95 % bootstrap interval of the mean over concepts."""
     array = np.asarray(values, dtype=np.float64)
     draw = np.random.default_rng(seed).integers(0, array.size, (resamples, array.size))
     low, high = np.quantile(array[draw].mean(axis=1), [0.025, 0.975])
@@ -48,8 +48,9 @@ def paired_ratio(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> PairedRatio:
-    """Ratio of mean(values) to the lowest mean among `rivals`; each list has one value per concept, same
-    order.
+    """Return the ratio of mean(values) to the lowest mean among `rivals`, with its interval.
+
+    Each list has one value per concept, in the same order.
 
     Raises:
         ValueError: the lists are empty or differ in length.
@@ -68,8 +69,7 @@ def paired_ratio(
 
 
 def censored_quantile(values: Sequence[float], q: float) -> float:
-    """Quantile of values some of which may be infinite (censored): linear between order statistics, never
-    NaN.
+    """Return a quantile of values of which some may be infinite (censored): linear between neighbours, never NaN.
 
     An infinite neighbour with weight makes the quantile infinite: a median needs more than half reached. It holds for
     either sign, so times (censored above) and their inverses (censored below) agree on it.
@@ -92,7 +92,7 @@ def censored_quantile(values: Sequence[float], q: float) -> float:
 def pooled_kid(
     features: np.ndarray, targets: np.ndarray, resamples: int = 200
 ) -> tuple[float, tuple[float, float]]:
-    """KID of all concepts' images pooled, with its bootstrap interval over concepts and photographs.
+    """Return the KID of all concepts' images pooled, with its bootstrap interval over concepts and photographs.
 
     The paired estimate: an image is not compared with its own target, so a perfect method has 0.
 

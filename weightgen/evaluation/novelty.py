@@ -19,18 +19,18 @@ from weightgen.normalize import BlockStatistics
 
 
 def flatten(blocks: Tensor, statistics: BlockStatistics) -> Tensor:
-    """Blocks [K, num_blocks, block_size] -> normalised weights [K, D] whose Euclidean distance is the RMS."""
+    """Return blocks [K, num_blocks, block_size] as normalised weights [K, D] whose Euclidean distance is the RMS."""
     normalised = statistics.normalize(blocks.float())[:, statistics.mask]
     return normalised / normalised.shape[1] ** 0.5
 
 
 def cosines(rows: Tensor, others: Tensor) -> Tensor:
-    """Cosines between deviations from the zoo mean, [K, N]."""
+    """Return the cosines between deviations from the zoo mean, [K, N]."""
     return torch.nn.functional.normalize(rows, dim=1) @ torch.nn.functional.normalize(others, dim=1).T
 
 
 def novelty(zoo: Tensor, networks: Mapping[str, Tensor], statistics: BlockStatistics) -> list[dict[str, Any]]:
-    """One row per method; what the zoo's members are to each other stands beside it.
+    """Return one row per method; what the zoo's members are to each other stands beside it.
 
     A network near the zoo mean is near to everything; its direction tells a copy (cosine 1) from something new.
 
@@ -72,7 +72,7 @@ def novelty(zoo: Tensor, networks: Mapping[str, Tensor], statistics: BlockStatis
 
 
 def diversity(samples: Tensor, zoo: Tensor, statistics: BlockStatistics) -> dict[str, float]:
-    """How far networks that were sampled for the same prompt are apart, against members of the zoo.
+    """Return how far apart networks that were sampled for the same prompt are, and members of the zoo.
 
     Args:
         samples: [prompts, networks, num_blocks, block_size].

@@ -1,6 +1,6 @@
 """The plan of an evaluation: which cells a grid consists of, given the starts, concepts and pairs at hand.
 
-tasks = zero_tasks(bench, inits, splits) + finetune_tasks(bench, rows, rates, timing)
+tasks = zero_tasks(context, inits, splits) + finetune_tasks(context, rows, rates, timing)
 """
 
 from __future__ import annotations
@@ -12,99 +12,101 @@ from typing import Any
 import torch
 
 from weightgen.evaluation.cells import FinetuneTask, OwnTask, ZeroStepCell
-from weightgen.evaluation.context import Bench, own_path, write_blocks
+from weightgen.evaluation.context import EvaluationContext, own_path, write_blocks
 from weightgen.evaluation.grid import PROMPTED, FinetuneRow, LearningRates
-from weightgen.evaluation.methods import Starts
 from weightgen.evaluation.zero_step import ZeroStepTask
+from weightgen.evaluation.zero_step_methods import ZeroStepMethods
 from weightgen.finetuning.starts import RANDOM
 from zoo.concepts import Concept
 
 PROMPT_COUNTS = (1, 4)
 
 
-def usable_rows(bench: Bench, starts: Starts) -> list[FinetuneRow]:
-    """The fine-tuning rows with the starts that there are and at least one concept that has enough pairs."""
+def usable_rows(context: EvaluationContext, methods: ZeroStepMethods) -> list[FinetuneRow]:
+    """Return the fine-tuning rows with the starts at hand and at least one concept that has enough pairs."""
     rows = []
-    for row in bench.config.grid.finetune:
+    for row in context.config.grid.finetune:
         possible = [init for init in row.inits if row.mode == "full" or init not in RANDOM]
-        row = replace(row, inits=tuple(init for init in possible if starts.available(init)))
-        if row_concepts(bench, row):
+        row = replace(row, inits=tuple(init for init in possible if methods.available(init)))
+        if row_concepts(context, row):
             rows.append(row)
     return rows
 
 
-def row_concepts(bench: Bench, row: FinetuneRow) -> list[Concept]:
-    """The first concepts in the order of the hash that have enough pairs and are no near-duplicates."""
-    members = [c for c in bench.held_out.concepts(row.split) if c.id not in bench.near_duplicates]
-    return [c for c in members if bench.held_out.count(c.id, "train") >= row.pairs][: row.concepts]
+def row_concepts(context: EvaluationContext, row: FinetuneRow) -> list[Concept]:
+    """Return the first concepts in the order of the hash that have enough pairs and are no near-duplicates."""
+    members = [c for c in context.held_out.concepts(row.split) if c.id not in context.near_duplicates]
+    return [c for c in members if context.held_out.count(c.id, "train") >= row.pairs][: row.concepts]
 
 
-def own_members(bench: Bench, concepts: Sequence[Concept]) -> list[Concept]:
-    """The concepts of a split that get their own adapter: all, or the first that are no near-duplicates.
+def own_members(context: EvaluationContext, concepts: Sequence[Concept]) -> list[Concept]:
+    """Return the concepts of a split that get their own adapter: all, or the first that are no near-duplicates.
 
     Validation concepts have them too, for the choice of learning rates.
     """
-    grid = bench.config.grid
+    grid = context.config.grid
     concepts = [concept for concept in concepts if concept.split in (*grid.own_splits, "validation")]
     if grid.own_concepts is None:
         return concepts
-    return [concept for concept in concepts if concept.id not in bench.near_duplicates][: grid.own_concepts]
+    return [concept for concept in concepts if concept.id not in context.near_duplicates][: grid.own_concepts]
 
 
-def own_tasks(bench: Bench, splits: dict[str, list[Concept]]) -> list[OwnTask]:
-    """Fleets that train the concepts' own adapters; what the zoo has stored already is taken from there."""
-    grid, tasks = bench.config.grid, []
+def own_tasks(context: EvaluationContext, splits: dict[str, list[Concept]]) -> list[OwnTask]:
+    """Return fleets that train the concepts' own adapters; what the zoo has stored already is taken from there."""
+    grid, tasks = context.config.grid, []
     for split, concepts in splits.items():
-        members = own_members(bench, concepts)
+        members = own_members(context, concepts)
         wanted = {concept.id for concept in members}
-        for record in bench.zoo.records(split):
-            path = own_path(bench.out_dir, record.concept_id)
+        for record in context.zoo.records(split):
+            path = own_path(context.out_dir, record.concept_id)
             if record.concept_id in wanted and not path.exists():
                 write_blocks(path, [record.concept_id], torch.tensor(record.blocks.astype("float32"))[None])
-        missing = [c.id for c in members if not own_path(bench.out_dir, c.id).exists()]
-        tasks += [OwnTask(str(bench.out_dir), chunk) for chunk in chunks(missing, grid.own_fleet)]
+        missing = [c.id for c in members if not own_path(context.out_dir, c.id).exists()]
+        tasks += [OwnTask(str(context.out_dir), chunk) for chunk in chunks(missing, grid.own_fleet)]
     return tasks
 
 
-def zero_tasks(bench: Bench, inits: Sequence[str], splits: dict[str, list[Concept]]) -> list[ZeroStepCell]:
-    """The zero-step cells; methods that do not read the prompt have one, not one per number of prompts.
+def zero_tasks(
+    context: EvaluationContext, inits: Sequence[str], splits: dict[str, list[Concept]]
+) -> list[ZeroStepCell]:
+    """Return the zero-step cells; methods that do not read the prompt have one, not one per number of prompts.
 
     Those of `own` cover the concepts whose own adapter is there: plan them once these are trained.
     """
-    grid, tasks = bench.config.grid, []
+    grid, tasks = context.config.grid, []
     for split, concepts in splits.items():
         for init in inits:
-            members = own_members(bench, concepts) if init == "own" else concepts
-            ids = startable(bench, init, [concept.id for concept in members])
+            members = own_members(context, concepts) if init == "own" else concepts
+            ids = startable(context, init, [concept.id for concept in members])
             if not ids:
                 continue
             counts = PROMPT_COUNTS if init in PROMPTED and init in grid.four_prompts else (1,)
             tasks += [
-                ZeroStepCell(str(bench.out_dir), ZeroStepTask(split, init, count), ids) for count in counts
+                ZeroStepCell(str(context.out_dir), ZeroStepTask(split, init, count), ids) for count in counts
             ]
     return tasks
 
 
-def startable(bench: Bench, init: str, ids: Sequence[str]) -> tuple[str, ...]:
-    """The concepts that a start has weights for: an own adapter that diverged is not there."""
-    return tuple(i for i in ids if init != "own" or own_path(bench.out_dir, i).exists())
+def startable(context: EvaluationContext, init: str, ids: Sequence[str]) -> tuple[str, ...]:
+    """Return the concepts that a start has weights for: an own adapter that diverged is not there."""
+    return tuple(i for i in ids if init != "own" or own_path(context.out_dir, i).exists())
 
 
 def finetune_tasks(
-    bench: Bench,
+    context: EvaluationContext,
     rows: Sequence[FinetuneRow],
     rates: LearningRates,
     timing: dict[str, Any],
     deadline: float | None = None,
 ) -> list[FinetuneTask]:
-    """All fine-tuning cells, a few concepts at once, all starts of these before the next few."""
+    """Return all fine-tuning cells, a few concepts at once, all starts of these before the next few."""
     tasks = []
     for row in rows:
-        ids = [concept.id for concept in row_concepts(bench, row)]
-        shown = tuple(ids[: bench.config.grid.picture_concepts])
-        for chunk in chunks(ids, bench.config.grid.finetune_fleet):
+        ids = [concept.id for concept in row_concepts(context, row)]
+        shown = tuple(ids[: context.config.grid.picture_concepts])
+        for chunk in chunks(ids, context.config.grid.finetune_fleet):
             for init in row.inits:
-                members = startable(bench, init, chunk)
+                members = startable(context, init, chunk)
                 if not members:
                     continue
                 steps = row.steps_of(init)
@@ -113,7 +115,7 @@ def finetune_tasks(
                 needed = len(members) * steps * alone
                 tasks.append(
                     FinetuneTask(
-                        str(bench.out_dir),
+                        str(context.out_dir),
                         row.split,
                         row.pairs,
                         row.mode,
@@ -130,5 +132,5 @@ def finetune_tasks(
 
 
 def chunks(ids: Sequence[str], size: int) -> list[tuple[str, ...]]:
-    """The ids in tuples of at most `size`."""
+    """Split the ids into tuples of at most `size`."""
     return [tuple(ids[i : i + size]) for i in range(0, len(ids), size)]

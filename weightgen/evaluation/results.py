@@ -1,6 +1,6 @@
 """From cells to `evaluation.json`: reads what the cells left behind and summarises it.
 
-    results = summarise_cells(bench, timing, zero_cells, finetune_tasks)
+    results = summarise_cells(context, timing, zero_cells, finetune_tasks)
 
 Fine-tuning figures use the concepts for which every start of the row is finished, so that starts are compared
 on the same concepts; "cut" says where that is fewer than the grid asks for. Own adapters that diverged are the
@@ -17,7 +17,7 @@ import numpy as np
 from safetensors.torch import load_file
 
 from weightgen.evaluation.cells import FinetuneTask, ZeroStepCell
-from weightgen.evaluation.context import Bench
+from weightgen.evaluation.context import EvaluationContext
 from weightgen.evaluation.goals import goals
 from weightgen.evaluation.intervals import mean_interval, pooled_kid
 from weightgen.evaluation.speedup import Curve, finals, mean_curves, speedups
@@ -28,13 +28,13 @@ FORMAT_VERSION = 1
 
 
 def summarise_cells(
-    bench: Bench, timing: dict[str, Any], zero: Sequence[ZeroStepCell], tasks: Sequence[FinetuneTask]
+    context: EvaluationContext, timing: dict[str, Any], zero: Sequence[ZeroStepCell], tasks: Sequence[FinetuneTask]
 ) -> dict[str, Any]:
-    """The measured part of `evaluation.json`."""
+    """Return the measured part of `evaluation.json`."""
     cells = [read_json(cell.path) for cell in zero if cell.path.exists()]
     short = [task for task in tasks if task.budget]
     tasks = [task for task in tasks if not task.budget]
-    rows, apart = summarise(cells, bench.near_duplicates, bench.config.grid.resamples)
+    rows, apart = summarise(cells, context.near_duplicates, context.config.grid.resamples)
     finished, cut = finished_concepts(tasks)
     curves = [
         curve_of(read_json(task.cell_path(c)), timing)
@@ -48,7 +48,7 @@ def summarise_cells(
         key: {
             i: v
             for i, v in zip(c["concepts"], c["l1"], strict=True)
-            if i not in bench.near_duplicates and v is not None
+            if i not in context.near_duplicates and v is not None
         }
         for key, c in single.items()
     }
@@ -58,22 +58,22 @@ def summarise_cells(
         "zero_step": rows,
         "near_duplicates": apart,
         "speedup": speedup,
-        "final": final_rows(bench, tasks, finished, curves),
+        "final": final_rows(context, tasks, finished, curves),
         "curves": mean_curves(curves),
         "budgets": budget_rows(short, timing),
         "fleet": timing.get("fleet", []),
         "timing": {key: value for key, value in timing.items() if key != "fleet"},
         "goals": goals(zero_l1, kids, speedup, curves),
         "cut": cut,
-        "feature_network": bench.feature_network,
-        "image_size": bench.size,
+        "feature_network": context.feature_network,
+        "image_size": context.size,
     }
 
 
 def finished_concepts(
     tasks: Sequence[FinetuneTask],
 ) -> tuple[dict[tuple[str, str, int], list[str]], list[dict[str, Any]]]:
-    """Per (split, mode, pairs) the concepts whose every start is done, and a row wherever some are not."""
+    """Return per (split, mode, pairs) the concepts whose every start is done, and a row wherever some are not."""
     wanted: dict[tuple[str, str, int], dict[str, bool]] = defaultdict(dict)
     for task in tasks:
         group = wanted[task.split, task.mode, task.pairs]
@@ -97,7 +97,7 @@ def finished_concepts(
 
 
 def curve_of(cell: dict[str, Any], timing: dict[str, Any]) -> Curve:
-    """A cell with its seconds: those of one network at a time, never those of a fleet."""
+    """Return a cell's curve with its seconds: those of one network at a time, never those of a fleet."""
     steps = timing["step_seconds"]
     mode = "full" if cell["init"] == "scratch" else cell["mode"]
     return Curve(
@@ -114,7 +114,7 @@ def curve_of(cell: dict[str, Any], timing: dict[str, Any]) -> Curve:
 
 
 def budget_rows(tasks: Sequence[FinetuneTask], timing: dict[str, Any]) -> list[dict[str, Any]]:
-    """What every start is after a few steps, on the concepts for which all starts of a mode are done."""
+    """Return what every start is after a few steps, on the concepts for which all starts of a mode are done."""
     rows = []
     groups: dict[tuple[str, str, int, int], list[FinetuneTask]] = defaultdict(list)
     for task in tasks:
@@ -146,12 +146,12 @@ def budget_rows(tasks: Sequence[FinetuneTask], timing: dict[str, Any]) -> list[d
 
 
 def final_rows(
-    bench: Bench,
+    context: EvaluationContext,
     tasks: Sequence[FinetuneTask],
     finished: dict[tuple[str, str, int], list[str]],
     curves: Sequence[Curve],
 ) -> list[dict[str, Any]]:
-    """`speedup.finals` with PSNR, the KID of all final images pooled, and how many concepts diverged."""
+    """Return `speedup.finals` with PSNR, the KID of all final images pooled, and how many concepts diverged."""
     cells: dict[tuple[str, str, int, str], list[tuple[str, FinetuneTask]]] = defaultdict(list)
     for task in tasks:
         for concept_id in task.concepts:
@@ -168,18 +168,18 @@ def final_rows(
         count = min(map(len, stored))  # concepts with fewer test pairs have fewer
         mine = np.stack([own[:count] for own in stored])
         truth = [
-            target_features(bench.feature_network, bench.held_out, (c,), bench.size, count, count)[0]
+            target_features(context.feature_network, context.held_out, (c,), context.size, count, count)[0]
             for c, _ in members
         ]
         kid, interval = pooled_kid(
-            mine, np.stack(truth), resamples=max(50, bench.config.grid.resamples // 10)
+            mine, np.stack(truth), resamples=max(50, context.config.grid.resamples // 10)
         )
         psnr = [cell["psnr"][-1] for cell in read]
         row |= {
             "psnr": None if None in psnr else float(np.mean(psnr)),
             "kid": kid,
             "kid_interval": list(interval),
-            "feature_network": bench.feature_network,
+            "feature_network": context.feature_network,
             "diverged": sum(cell["diverged"] for cell in read),
             "learning_rate": read[0]["learning_rate"],
         }

@@ -3,7 +3,7 @@
     entries = speedups(curves)          # curves: one Curve per concept, init, mode and number of pairs
 
 Definitions (also printed in the report):
-- The quality asked for is scratch's test L1 at `quality_at` % of its own budget, times `l1_factor`. Over
+- The wanted quality is scratch's test L1 at `quality_at` % of its own budget, times `l1_factor`. Over
   `pix2pix_unet`, the classic U-Net from scratch (the paper's baseline), it is that network's own.
 - A curve reaches it where its L1 first falls to it, linearly interpolated between evaluation points.
 - The ratio over scratch (or over the U-Net) is its budget (its steps at `quality_at`) over the start's steps;
@@ -15,7 +15,7 @@ Definitions (also printed in the report):
 - Whoever is already there at step 0 is counted with the first evaluation point after 0, and a rival that never
   gets there with its whole budget. `lower_bounds` counts the ratios that this makes too small, `upper_bounds`
   those that it makes too large.
-- `final_l1_ratio` is the final L1 over that of the network whose quality is asked for.
+- `final_l1_ratio` is the final L1 over that of the network whose quality is wanted.
 - Seconds are initialisation + steps x the seconds a step takes for one network alone on one thread.
 """
 
@@ -48,7 +48,7 @@ class Curve:
     split: str = "combination"
 
     def seconds(self, step: float) -> float:
-        """Wall-clock seconds at `step`: initialisation and training, evaluation excluded."""
+        """Return the wall-clock seconds at `step`: initialisation and training, evaluation excluded."""
         return self.init_seconds + step * self.step_seconds
 
     @property
@@ -60,7 +60,7 @@ class Curve:
         return self.l1[-1]
 
     def at(self, step: float) -> float:
-        """L1 at `step`, linear between evaluation points and constant beyond them."""
+        """Return the L1 at `step`, linear between evaluation points and constant beyond them."""
         return float(np.interp(step, self.steps, self.l1))
 
 
@@ -73,7 +73,7 @@ class Reach:
 
 
 def reach(steps: Sequence[int], l1: Sequence[float], threshold: float) -> Reach:
-    """First step at which `l1` is at most `threshold`; NaN never counts as reached."""
+    """Return the first step at which `l1` is at most `threshold`; NaN never counts as reached."""
     if l1[0] <= threshold:
         return Reach(0.0, at_start=True)
     for i in range(1, len(steps)):
@@ -85,19 +85,19 @@ def reach(steps: Sequence[int], l1: Sequence[float], threshold: float) -> Reach:
 
 
 def _spent(curve: Curve, found: Reach) -> tuple[float, float]:
-    """(steps, seconds) that a quality costs; those of the first evaluation point if it was there at 0."""
+    """Return (steps, seconds) that a quality costs; those of the first evaluation point if it was there at 0."""
     first = float(curve.steps[1]) if len(curve.steps) > 1 else 1.0
     step = first if found.at_start else found.step
     return step, curve.seconds(step) if np.isfinite(step) else float("inf")
 
 
 def _ratio(rival: float, mine: float) -> float:
-    """How many times sooner; 0 when the start never gets there."""
+    """Return how many times sooner a start gets there than its rival; 0 when it never does."""
     return 0.0 if np.isinf(mine) else rival / mine
 
 
 def _quantile(ratios: list[float], q: float) -> float:
-    """Quantile of ratios of which 0 is censored: there is nothing halfway between never and 3 times sooner."""
+    """Return a quantile of ratios; 0 is censored: nothing is halfway between never and 3 times sooner."""
     return max(0.0, censored_quantile([ratio or -np.inf for ratio in ratios], q))
 
 
@@ -152,7 +152,7 @@ def _entry(
     quality_at: int,
     l1_factor: float,
 ) -> dict[str, Any] | None:
-    """The starts of one init against their rivals at one quality; None when no concept has all curves."""
+    """Summarise the curves of one start against their rivals at one quality; None when no concept has all curves."""
     found = [
         _compare(curve, references[curve.concept], rivals[curve.concept], quality_at, l1_factor)
         for curve in starts
@@ -187,7 +187,7 @@ def _entry(
 
 
 def group(curves: Iterable[Curve]) -> dict[tuple[str, str, int, str], list[Curve]]:
-    """Curves by (split, mode, pairs, init), each list sorted by concept."""
+    """Group curves by (split, mode, pairs, init), each list sorted by concept."""
     groups: dict[tuple[str, str, int, str], list[Curve]] = defaultdict(list)
     for curve in sorted(curves, key=lambda c: (c.split, c.mode, c.pairs, c.init, c.concept)):
         groups[(curve.split, curve.mode, curve.pairs, curve.init)].append(curve)
@@ -197,7 +197,7 @@ def group(curves: Iterable[Curve]) -> dict[tuple[str, str, int, str], list[Curve
 def speedups(
     curves: Iterable[Curve], qualities: Sequence[tuple[int, float]] = QUALITIES
 ) -> list[dict[str, Any]]:
-    """All rows of "speedup" in `evaluation.json`."""
+    """Return all rows of "speedup" in `evaluation.json`."""
     groups = group(curves)
     rows = []
     for (split, mode, pairs, init), starts in groups.items():
@@ -221,7 +221,7 @@ def speedups(
 
 
 def finals(curves: Iterable[Curve]) -> list[dict[str, Any]]:
-    """Mean final L1 per (split, mode, pairs, init), with an interval and the ratio to scratch's."""
+    """Return the mean final L1 per (split, mode, pairs, init), with an interval and the ratio to scratch's."""
     groups = group(curves)
     rows = []
     for (split, mode, pairs, init), starts in groups.items():
@@ -249,7 +249,7 @@ def finals(curves: Iterable[Curve]) -> list[dict[str, Any]]:
 
 
 def mean_curves(curves: Iterable[Curve]) -> list[dict[str, Any]]:
-    """Mean curve per (split, mode, pairs, init): all curves of a group share their evaluation steps."""
+    """Return the mean curve per (split, mode, pairs, init): all curves of a group share their evaluation steps."""
     rows = []
     for (split, mode, pairs, init), members in group(curves).items():
         steps = list(members[0].steps)

@@ -3,7 +3,7 @@
 Quality curves may come from fleets and from several processes at once; their seconds never do. They are
 `init_seconds + step x step_seconds`, both measured here, with nothing else of ours running.
 
-    timing = measure_timing(bench, starts, inits, concept)       # a JSON-able dict, see `measure_timing`
+    timing = measure_timing(context, methods, inits, concept)       # a JSON-able dict, see `measure_timing`
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weightgen.evaluation.cells import FinetuneTask, starting_point, training_of
-from weightgen.evaluation.context import Bench
-from weightgen.evaluation.methods import Starts
+from weightgen.evaluation.context import EvaluationContext
+from weightgen.evaluation.zero_step_methods import ZeroStepMethods
 from zoo.concepts import Concept
 from zoo.lora import adapter_names, initial_adapter, load_adapter
 from zoo.train_gan import GanTrainConfig, Params, clock, train_fleet
@@ -38,7 +38,7 @@ def step_seconds(
     initial: Params | None = None,
     on_warm: Callable[[], None] = lambda: None,
 ) -> float:
-    """Median seconds of one training step (of all K concepts together), after a warm-up.
+    """Return the median seconds of one training step (of all K concepts together), after a warm-up.
 
     Args:
         on_warm: called once, before the first step that counts.
@@ -56,34 +56,34 @@ def step_seconds(
 
 
 def measure_timing(
-    bench: Bench, starts: Starts, inits: Iterable[str], modes: Iterable[str], concept: Concept
+    context: EvaluationContext, methods: ZeroStepMethods, inits: Iterable[str], modes: Iterable[str], concept: Concept
 ) -> dict[str, Any]:
-    """Everything about time that the report needs.
+    """Measure everything about time that the report needs.
 
     Returns:
         `{"step_seconds": {mode or "pix2pix_unet": s}, "init_seconds": {init: {"load", ...}}, "how": text}`
     """
     torch.set_num_threads(1)
-    grid = bench.config.grid
-    sources, targets = bench.held_out.stacked(
-        (concept.id,), "train", bench.size, bench.own_training.batch_size
+    grid = context.config.grid
+    sources, targets = context.held_out.stacked(
+        (concept.id,), "train", context.size, context.own_training.batch_size
     )
     steps: dict[str, float] = {}
     inits = list(inits)
     names = [("base", mode) for mode in modes] + [(init, "full") for init in inits if init == "pix2pix_unet"]
     for init, mode in names:
         task = FinetuneTask(
-            str(bench.out_dir), concept.split, 0, mode, init, (concept.id,), grid.timed_steps, 1e-4
+            str(context.out_dir), concept.split, 0, mode, init, (concept.id,), grid.timed_steps, 1e-4
         )
-        start = starting_point(bench, task)
-        training = training_of(bench, task)
+        start = starting_point(context, task)
+        training = training_of(context, task)
         key = init if init == "pix2pix_unet" else mode
         steps[key] = step_seconds(
             start.generator, start.discriminator, sources, targets, training, grid.timed_steps, start.params
         )
-    seconds = {init: starts.seconds(init, concept) for init in inits if init != "own"}
+    seconds = {init: methods.seconds(init, concept) for init in inits if init != "own"}
     if "own" in inits and "adapter" in steps:
-        trained = bench.own_training.steps * steps["adapter"]
+        trained = context.own_training.steps * steps["adapter"]
         seconds["own"] = {
             "load": 0.0,
             "text": 0.0,
@@ -100,30 +100,30 @@ def measure_timing(
 
 
 def fleet_throughput(
-    bench: Bench, concepts: Sequence[str], sizes: Sequence[int], steps: int
+    context: EvaluationContext, concepts: Sequence[str], sizes: Sequence[int], steps: int
 ) -> list[dict[str, Any]]:
-    """Concepts per minute of adapter training for each K, and of the naive loop over one network at a time.
+    """Measure concepts per minute of adapter training for each K, and of the naive loop over one network at a time.
 
     The rows of "fleet": `k` is None for the naive loop. All run on one thread, one after the other.
     """
     torch.set_num_threads(1)
-    training = bench.own_training
-    count = bench.held_out.smallest(list(concepts), "train", 32)
+    training = context.own_training
+    count = context.held_out.smallest(list(concepts), "train", 32)
     rows: list[dict[str, Any]] = []
     for k in sizes:
         ids = [concepts[i % len(concepts)] for i in range(k)]
-        sources, targets = bench.held_out.stacked(ids, "train", bench.size, count)
-        seconds = step_seconds(bench.base, bench.discriminator, sources[0], targets, training, steps)
+        sources, targets = context.held_out.stacked(ids, "train", context.size, count)
+        seconds = step_seconds(context.base, context.discriminator, sources[0], targets, training, steps)
         rows.append(
             {"k": k, "concepts_per_minute": 60 * k / (seconds * training.steps), "step_seconds": seconds}
         )
-    sources, targets = bench.held_out.stacked(concepts[:1], "train", bench.size, count)
-    generator = load_adapter(bench.base, initial_adapter(bench.base)).requires_grad_(False)
+    sources, targets = context.held_out.stacked(concepts[:1], "train", context.size, count)
+    generator = load_adapter(context.base, initial_adapter(context.base)).requires_grad_(False)
     names = set(adapter_names(generator))
     for name, parameter in generator.named_parameters():
         parameter.requires_grad_(name in names)
     seconds = naive_step_seconds(
-        generator, bench.discriminator.config.build(), sources[0], targets[0], training, steps
+        generator, context.discriminator.config.build(), sources[0], targets[0], training, steps
     )
     rows.append({"k": None, "concepts_per_minute": 60 / (seconds * training.steps), "step_seconds": seconds})
     return [{**row, "steps_per_concept": training.steps} for row in rows]
@@ -139,7 +139,7 @@ def naive_step_seconds(
     warm_up: int = WARM_UP,
     on_warm: Callable[[], None] = lambda: None,
 ) -> float:
-    """Median seconds of a step of the textbook pix2pix loop: one module, autograd, two Adam optimisers.
+    """Return the median seconds of a step of the textbook pix2pix loop: one module, autograd, two Adam optimisers.
 
     Args:
         generator: what of it requires gradients is trained.
@@ -149,7 +149,7 @@ def naive_step_seconds(
     """
     trained = [parameter for parameter in generator.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=training.learning_rate, betas=(0.5, 0.99))
-    judge = torch.optim.Adam(
+    discriminator_optimizer = torch.optim.Adam(
         discriminator.parameters(), lr=training.discriminator_learning_rate, betas=(0.5, 0.99)
     )
     # one context for each pass: autocast keeps its copies of the weights until it is left
@@ -173,9 +173,9 @@ def naive_step_seconds(
         optimizer.step()
         with autocast():
             real, fooled = discriminator(source, target), discriminator(source, fake.detach())
-            judged = 0.5 * ((real - 1).square().mean() + fooled.square().mean())
-        judge.zero_grad()
-        judged.backward()
-        judge.step()
+            discriminator_loss = 0.5 * ((real - 1).square().mean() + fooled.square().mean())
+        discriminator_optimizer.zero_grad()
+        discriminator_loss.backward()
+        discriminator_optimizer.step()
         marks.append(clock(sources.device) - started)
     return statistics.median(marks[warm_up:])

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from weightgen.evaluation.grid import Grid
-from weightgen.evaluation.heldout import HeldOut, stable_order
+from weightgen.evaluation.held_out_pairs import HeldOut, stable_order
 from weightgen.evaluation.intervals import mean_interval, pooled_kid
 from weightgen.finetuning.starts import seeded
 from zoo.features import load_features
@@ -30,7 +30,7 @@ from zoo.metrics import l1, psnr, ssim
 
 @dataclass(frozen=True)
 class ZeroStepTask:
-    """One cell: which concepts, by which method, asked for with how many paraphrases."""
+    """What is measured in one cell: which split, by which method, prompted with how many paraphrases."""
 
     split: str
     init: str
@@ -42,20 +42,20 @@ class ZeroStepTask:
 
 
 def scratch_networks(generator: nn.Module, ids: Sequence[str], seed: int = 0) -> list[nn.Module]:
-    """Networks of the same architecture from random initialisation, one per concept, seeded by its id."""
+    """Return networks of the same architecture from random initialisation, one per concept, seeded by its id."""
     config = plain_config(generator.config)
     return [seeded(config.build, seed + int(stable_order(name)[:8], 16)) for name in ids]
 
 
 def quality(output: Tensor, targets: Tensor) -> tuple[list[float], list[float]]:
-    """Mean L1 and PSNR of each network over its images; both [K, N, 3, H, W]."""
+    """Return mean L1 and PSNR of each network over its images; both [K, N, 3, H, W]."""
     pairs = list(zip(output, targets, strict=True))
     return [float(l1(a, b).mean()) for a, b in pairs], [float(psnr(a, b).mean()) for a, b in pairs]
 
 
 @torch.no_grad()
 def features(network: str, images: Tensor) -> np.ndarray:
-    """Perceptual features of images [K, N, 3, H, W] as float16 [K, N, D]."""
+    """Return perceptual features of images [K, N, 3, H, W] as float16 [K, N, D]."""
     flat = load_features(network)(images.flatten(0, 1))
     return flat.unflatten(0, images.shape[:2]).half().numpy()
 
@@ -71,7 +71,7 @@ def evaluate_networks(
     feature_name: str,
     chunk: int = 8,
 ) -> dict[str, Any]:
-    """Runs a method on the test images of concepts and measures it.
+    """Run a method on the test images of concepts and measure it.
 
     Args:
         outputs: (concept ids, sources [K, N, 3, S, S]) -> edited images [K, N, 3, S, S] in [0, 1].
@@ -116,14 +116,14 @@ def evaluate_networks(
 def target_features(
     name: str, held_out: HeldOut, ids: tuple[str, ...], size: int, images: int, count: int
 ) -> np.ndarray:
-    """Features of the targets of some concepts: the same for every method."""
+    """Return the features of the targets of some concepts, which are the same for every method."""
     return features(name, held_out.stacked(ids, "test", size, images)[1][:, :count])
 
 
 def summarise(
     cells: Iterable[Mapping[str, Any]], near_duplicates: frozenset[str], resamples: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of "zero_step" without the near-duplicates, and rows of those alone (without KID)."""
+    """Return the rows of "zero_step" without the near-duplicates, and rows of those alone (without KID)."""
     rows: list[dict[str, Any]] = []
     apart: list[dict[str, Any]] = []
     for cell in cells:

@@ -1,6 +1,6 @@
 """The pictures of the report: photographs edited at their own size by every method, through `zoo.apply`.
 
-    stories = make_pictures(bench)          # OUT/pictures/<concept>/<stage>-<init>.png, made once
+    stories = make_pictures(context)          # OUT/pictures/<concept>/<stage>-<init>.png, made once
     write_mosaic(stories, "docs/images/demo.jpg")
 
 A story is one held-out concept: the photograph, the teacher's edit, every method at 0 steps and, where the
@@ -17,8 +17,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from weightgen.evaluation.cells import FinetuneTask
-from weightgen.evaluation.context import Bench
-from weightgen.evaluation.heldout import wordings
+from weightgen.evaluation.context import EvaluationContext
+from weightgen.evaluation.held_out_pairs import wordings
 from zoo.apply import apply_to_photo
 from zoo.concepts import Concept
 from zoo.files import PathLike, atomic_path, read_json
@@ -53,52 +53,52 @@ class Story:
 
     @property
     def words(self) -> str:
-        """What the concept was asked for with."""
+        """What the concept was prompted with."""
         return wordings(self.concept, 1)[0]
 
 
-def make_pictures(bench: Bench) -> list[Story]:
+def make_pictures(context: EvaluationContext) -> list[Story]:
     """Edits one photograph per concept with every method; fine-tuned concepts come first."""
-    grid = bench.config.grid
+    grid = context.config.grid
     chosen: list[Concept] = []
     for split in grid.splits:
         tuned = any(row.split == split and row.mode == "full" for row in grid.finetune)
         count = grid.picture_concepts if tuned else min(CONCEPTS_OF_A_SPLIT, grid.picture_concepts)
         chosen += [
             c
-            for c in bench.held_out.concepts(split, grid.concepts_per_split)
-            if c.id not in bench.near_duplicates
+            for c in context.held_out.concepts(split, grid.concepts_per_split)
+            if c.id not in context.near_duplicates
         ][:count]
-    stories = [story for concept in track(chosen, "pictures") if (story := tell(bench, concept)) is not None]
+    stories = [story for concept in track(chosen, "pictures") if (story := tell(context, concept)) is not None]
     return sorted(stories, key=lambda story: not story.after)
 
 
-def tell(bench: Bench, concept: Concept) -> Story | None:
+def tell(context: EvaluationContext, concept: Concept) -> Story | None:
     """The story of one concept; None when there is no picture of it."""
-    folder = bench.out_dir / "pictures" / concept.id
-    pair = photograph(bench, concept, folder)
+    folder = context.out_dir / "pictures" / concept.id
+    pair = photograph(context, concept, folder)
     if pair is None:
         return None
     story = Story(concept, *pair)
     for init in SHOWN:
-        if not (bench.out_dir / "starts" / f"{init}-1.safetensors").exists():
+        if not (context.out_dir / "starts" / f"{init}-1.safetensors").exists():
             continue
         picture = folder / f"zero-{init}.png"
         if not picture.exists():
             weights = folder / f"zero-{init}.safetensors"
-            adapter = {name: value[0] for name, value in bench.start(init, [concept.id]).items()}
-            save_base(weights, merge(bench.base, adapter))
+            adapter = {name: value[0] for name, value in context.start(init, [concept.id]).items()}
+            save_base(weights, merge(context.base, adapter))
             apply_to_photo(weights, story.source, picture)
             weights.unlink()
         story.zero.append((init, picture))
-        path = bench.cell(f"zero-{concept.split}-{init}-1")
+        path = context.cell(f"zero-{concept.split}-{init}-1")
         cell = read_json(path) if path.exists() else {"concepts": []}  # it failed: a line of the report says so
         if concept.id in cell["concepts"]:
             story.l1["zero", init] = cell["l1"][cell["concepts"].index(concept.id)]
-    pairs = min((row.pairs for row in bench.config.grid.finetune if row.split == concept.split), default=0)
+    pairs = min((row.pairs for row in context.config.grid.finetune if row.split == concept.split), default=0)
     for init in FINETUNED:
-        task = FinetuneTask(str(bench.out_dir), concept.split, pairs, "full", init, (concept.id,), 0, 0.0)
-        network = bench.out_dir / "networks" / f"{task.cell_name(concept.id)}.safetensors"
+        task = FinetuneTask(str(context.out_dir), concept.split, pairs, "full", init, (concept.id,), 0, 0.0)
+        network = context.out_dir / "networks" / f"{task.cell_name(concept.id)}.safetensors"
         if network.exists() and task.cell_path(concept.id).exists():
             picture = folder / f"after-{init}.png"
             if not picture.exists():
@@ -110,11 +110,11 @@ def tell(bench: Bench, concept: Concept) -> Story | None:
     return story
 
 
-def photograph(bench: Bench, concept: Concept, folder: Path) -> tuple[Path, Path] | None:
+def photograph(context: EvaluationContext, concept: Concept, folder: Path) -> tuple[Path, Path] | None:
     """(source, target) of at least `SMALLEST` pixels: a larger picture, else a test pair, enlarged."""
-    given = bench.config.pictures_dir
+    given = context.config.pictures_dir
     roots = [Path(given) / concept.id] if given else []
-    roots.append(bench.held_out.folders[concept.id] / "test")
+    roots.append(context.held_out.folders[concept.id] / "test")
     for root in roots:
         there = (root / "source").is_dir()
         found = find_pairs(root).files if there else []

@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-from weightgen.evaluation.context import bench_of
+from weightgen.evaluation.context import load_context
 from weightgen.evaluation.goals import headline
 from weightgen.report.chart import Line, chart
 from weightgen.report.html import number, page, picture, pictures, spread, table
@@ -37,7 +37,7 @@ def write_report(out_dir: PathLike, report_dir: PathLike | None = None) -> Path:
     """
     out_dir = Path(out_dir)
     results = read_json(out_dir / "evaluation.json")
-    stories = make_pictures(bench_of(str(out_dir.resolve())))
+    stories = make_pictures(load_context(str(out_dir.resolve())))
     body = [
         *opening(results),
         *cards(results),

@@ -12,16 +12,16 @@ import torch
 from tests.weightgen.evaluation.toy_evaluation import config_of, make_world, thumbnails, toy_grid
 from weightgen.evaluation import cells
 from weightgen.evaluation.choose_rates import TRIALS, choose, choose_learning_rates, trial_tasks
-from weightgen.evaluation.context import bench_of, own_path
+from weightgen.evaluation.context import load_context, own_path
 from weightgen.evaluation.evaluate import evaluate
 from weightgen.evaluation.goals import goals
 from weightgen.evaluation.grid import GRIDS, FinetuneRow, LearningRates
-from weightgen.evaluation.heldout import HeldOut, shuffled, wordings
+from weightgen.evaluation.held_out_pairs import HeldOut, shuffled, wordings
 from weightgen.evaluation.intervals import censored_quantile, paired_ratio, pooled_kid
-from weightgen.evaluation.methods import Starts
 from weightgen.evaluation.novelty import diversity, novelty
 from weightgen.evaluation.speedup import Curve, mean_curves, reach, speedups
 from weightgen.evaluation.zero_step import scratch_networks, summarise
+from weightgen.evaluation.zero_step_methods import ZeroStepMethods
 from weightgen.finetuning.rates import default_rate
 from weightgen.model_folder import find_models
 from weightgen.normalize import BlockStatistics
@@ -479,20 +479,20 @@ def test_shuffled_moves_everyone(world):
 
 def test_starts_of_another_zoo_are_refused(world, tmp_path):
     info = read_json(world / "models" / "polished" / "weightgen.json")
-    assert Starts(world / "zoo", {"polished": world / "models" / "polished"}).available("shuffled")
+    assert ZeroStepMethods(world / "zoo", {"polished": world / "models" / "polished"}).available("shuffled")
     folder = tmp_path / "polished"
     write_json(folder / "weightgen.json", {**info, "base_sha256": "0" * 64})
     with pytest.raises(WeightzooError, match="another zoo"):
-        Starts(world / "zoo", {"polished": folder})
+        ZeroStepMethods(world / "zoo", {"polished": folder})
     with pytest.raises(WeightzooError, match="no weight generator"):
         find_models(tmp_path / "nothing")
 
 
 def test_scratch_depends_on_the_concept_only(evaluated):
     _, out = evaluated
-    bench = bench_of(str(out.resolve()))
-    both = scratch_networks(bench.base, ["a", "b"])
-    (alone,) = scratch_networks(bench.base, ["b"])
+    context = load_context(str(out.resolve()))
+    both = scratch_networks(context.base, ["a", "b"])
+    (alone,) = scratch_networks(context.base, ["b"])
     for own, other, same in zip(*(network.parameters() for network in (*both, alone)), strict=True):
         assert torch.equal(other, same) and (own.ndim == 1 or not torch.equal(own, other))
 

@@ -1,8 +1,11 @@
-"""The starts that evaluation compares: the weights that every method gives held-out concepts for their words.
+"""The zero-step methods that an evaluation compares: what turns a held-out concept's words into weights at once.
 
-    makers = Starts(zoo_dir, {"generated": dir, "polished": dir})
-    blocks = makers.blocks("kernel_ridge", concepts, prompts=1)      # [K, num_blocks, block_size]
-    seconds = makers.seconds("polished", concept)        # {"load", "text", "generate", "merge", "total"}
+    methods = ZeroStepMethods(zoo_dir, {"generated": dir, "polished": dir})
+    blocks = methods.blocks("kernel_ridge", concepts, prompts=1)      # [K, num_blocks, block_size]
+    seconds = methods.seconds("polished", concept)        # {"load", "text", "generate", "merge", "total"}
+
+A method is a baseline (`weightgen.finetuning.baselines`) or a weight generator by its role. Its weights are measured
+as they come (`weightgen.evaluation.zero_step`), and fine-tuning starts from them.
 
 With several prompts the baselines average the text embeddings and the denoisers the predicted weights; the
 words are the same for every method. `copy`, `scratch` and `own` have no weights here: see `weightgen.evaluation.cells`.
@@ -21,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from weightgen.evaluation.grid import FEW_STEPS
-from weightgen.evaluation.heldout import shuffled, wordings
+from weightgen.evaluation.held_out_pairs import shuffled, wordings
 from weightgen.finetuning import baselines
 from weightgen.finetuning.baselines import BASELINES, Fitted, adapter_blocks
 from weightgen.finetuning.starts import RANDOM
@@ -39,8 +42,8 @@ from zoo.run import Zoo, open_zoo
 T = TypeVar("T")
 
 
-class Starts:
-    """Everything that turns words into weights, loaded once and when it is needed."""
+class ZeroStepMethods:
+    """All methods that turn words into weights, each loaded once and when it is needed."""
 
     def __init__(self, zoo_dir: PathLike, models: Mapping[str, PathLike], seed: int = 0) -> None:
         self.zoo: Zoo = open_zoo(zoo_dir)
@@ -70,7 +73,7 @@ class Starts:
 
     @cached_property
     def block_statistics(self) -> BlockStatistics:
-        """Of the zoo's train records."""
+        """The statistics of the zoo's train records."""
         return BlockStatistics.from_blocks(self.train.blocks, self.zoo.layout.mask)
 
     @cached_property
@@ -83,16 +86,16 @@ class Starts:
 
     @cache  # noqa: B019 - one object lives as long as the evaluation
     def baseline(self, name: str) -> Fitted:
-        """The baseline, fitted on the zoo, its hyperparameters chosen on the validation split."""
+        """Fit a baseline on the zoo, its hyperparameters chosen on the validation split."""
         return baselines.fit(name, self.train, self.encoder, self.validation, self.base_blocks)
 
     @cache  # noqa: B019
     def model(self, name: str) -> ModelFolder:
-        """The weight generator of that name."""
+        """Open the weight generator of that name."""
         return load_model_folder(self.models[name])
 
     def recipe(self, init: str) -> tuple[str, int] | None:
-        """(model, denoising steps) of an init that comes from a weight generator; None if that is absent."""
+        """Return (model, denoising steps) of an init that comes from a weight generator; None if that is absent."""
         names = {
             "generated_few_steps": "generated",
             "shuffled": "polished" if "polished" in self.models else "generated",
@@ -101,19 +104,19 @@ class Starts:
         return (name, FEW_STEPS if init == "generated_few_steps" else 1) if name in self.models else None
 
     def available(self, init: str) -> bool:
-        """Whether this init can be evaluated with the models at hand."""
+        """Return whether this init can be evaluated with the models at hand."""
         return init in ("copy", "scratch", "own", "pix2pix_unet", *BASELINES) or self.recipe(init) is not None
 
     def blocks(self, init: str, concepts: Sequence[Concept], prompts: int = 1) -> Tensor:
-        """Weights for concepts by `init`, [K, num_blocks, block_size] float32."""
-        asked = shuffled(concepts) if init == "shuffled" else list(concepts)
-        words = [wordings(concept, prompts) for concept in asked]
+        """Return the weights for concepts by `init`, [K, num_blocks, block_size] float32."""
+        read = shuffled(concepts) if init == "shuffled" else concepts
+        words = [wordings(concept, prompts) for concept in read]
         if init in BASELINES:
             return self.baseline(init)(words).float()
         return self.generate(init, words)
 
     def generate(self, init: str, words: list[list[str]]) -> Tensor:
-        """Weights from a denoiser; the wordings of a concept give one prediction each, which are averaged."""
+        """Return weights from a denoiser; the wordings of a concept give one prediction each, which are averaged."""
         recipe = self.recipe(init)
         if recipe is None:
             raise WeightzooError(
@@ -127,14 +130,14 @@ class Starts:
         return made.blocks.float()
 
     def samples(self, concepts: Sequence[Concept], networks: int) -> Tensor:
-        """Several networks per concept by `generated` in few steps: [K, networks, num_blocks, block_size]."""
+        """Sample several networks per concept by `generated` in few steps: [K, networks, num_blocks, block_size]."""
         words = [wordings(concept, 1) for concept in concepts]
         noise = torch.Generator().manual_seed(self.seed)
         output = generate(self.model("generated"), words, FEW_STEPS, generator=noise, num_networks=networks, warn=False)
         return output.blocks.float().unflatten(0, (len(concepts), networks))
 
     def seconds(self, init: str, concept: Concept, repeats: int = 3) -> dict[str, float]:
-        """What this start costs before the first training step, for one concept, measured on fresh objects.
+        """Measure what a method costs before the first training step, for one concept, on fresh objects.
 
         Loading is the base generator, the text encoder and the model. Imports are not counted (every start
         needs torch), nor is fitting a baseline, which happens once per zoo. Generation and merging are
@@ -167,7 +170,7 @@ class Starts:
 
 
 def clock(action: Callable[[], T]) -> tuple[float, T]:
-    """(seconds, result) of one call."""
+    """Return (seconds, result) of one call."""
     started = time.perf_counter()
     result = action()
     return time.perf_counter() - started, result

@@ -35,7 +35,7 @@ class HeldOut:
 
     @classmethod
     def open(cls, roots: Iterable[PathLike]) -> HeldOut:
-        """Reads `concepts.jsonl` of every root.
+        """Read `concepts.jsonl` of every root.
 
         Raises:
             WeightzooError: a root without concepts, a concept in two roots, or one without pairs or wordings.
@@ -48,9 +48,7 @@ class HeldOut:
                     where = f"{folders[concept.id].parent} and {root}"
                     raise WeightzooError(f"concept {concept.id!r} is in both {where}; rename one")
                 if not concept.paraphrases:
-                    raise WeightzooError(
-                        f"{root}: concept {concept.id!r} has no paraphrase to be asked for with"
-                    )
+                    raise WeightzooError(f"{root}: concept {concept.id!r} has no paraphrase; add one to prompt it with")
                 if not (root / concept.id / "test").is_dir():
                     raise WeightzooError(
                         f"{root / concept.id / 'test'} does not exist; materialise the pairs again"
@@ -60,12 +58,12 @@ class HeldOut:
         return cls(folders, tuple(concepts))
 
     def concepts(self, split: str, count: int | None = None) -> list[Concept]:
-        """The concepts of `split`, or the first `count` of them, in the order of a hash of the id."""
+        """Return the concepts of `split`, or the first `count` of them, in the order of a hash of the id."""
         members = sorted((c for c in self.all_concepts if c.split == split), key=lambda c: stable_order(c.id))
         return members if count is None else members[:count]
 
     def pairs(self, concept_id: str, part: str, size: int, count: int | None = None) -> tuple[Tensor, Tensor]:
-        """Sources and targets of one concept, [N, 3, size, size] each, in the order of their names.
+        """Return sources and targets of one concept, [N, 3, size, size] each, in the order of their names.
 
         Args:
             part: "train" or "test".
@@ -83,39 +81,39 @@ class HeldOut:
         return pairs_to_tensors([decode_pair(pair) for pair in files[:count]], size)
 
     def count(self, concept_id: str, part: str) -> int:
-        """How many pairs a concept has, without reading them."""
+        """Count the pairs of a concept without reading them."""
         folder = self.folders[concept_id] / part
         return len(find_pairs(folder).files) if (folder / "source").is_dir() else 0
 
     def stacked(self, ids: Sequence[str], part: str, size: int, count: int) -> tuple[Tensor, Tensor]:
-        """The first `count` pairs of each of several concepts, [K, count, 3, size, size] each."""
+        """Return the first `count` pairs of each of several concepts, [K, count, 3, size, size] each."""
         both = torch.stack([_cached_pairs(self, concept_id, part, size, count) for concept_id in ids])
         sources, targets = (both.float() / 255).unbind(1)
         return sources, targets
 
     def smallest(self, ids: Sequence[str], part: str, count: int) -> int:
-        """`count`, or the number of pairs of the concept that has fewest, if that is less."""
+        """Return `count`, or the number of pairs of the concept that has fewest, if that is less."""
         return min(count, *(self.count(concept_id, part) for concept_id in ids))
 
 
 @lru_cache(maxsize=256)
 def _cached_pairs(held_out: HeldOut, concept_id: str, part: str, size: int, count: int) -> Tensor:
-    """Decoded once per process: uint8 [2, count, 3, size, size]."""
+    """Decode the pairs of a concept once per process: uint8 [2, count, 3, size, size]."""
     return (torch.stack(held_out.pairs(concept_id, part, size, count)) * 255).round().byte()
 
 
 def stable_order(concept_id: str) -> str:
-    """A hash that orders concepts without regard to how they are named."""
+    """Return a hash that orders concepts without regard to how they are named."""
     return hashlib.sha256(f"evaluation/{concept_id}".encode()).hexdigest()
 
 
 def wordings(concept: Concept, prompts: int) -> list[str]:
-    """What a concept is asked for with: its first `prompts` paraphrases, never its own prompt."""
+    """Return what a concept is prompted with: its first `prompts` paraphrases, never its own prompt."""
     return list(concept.paraphrases[:prompts])
 
 
 def shuffled(concepts: Sequence[Concept]) -> list[Concept]:
-    """The same concepts, each in the place of another one (half a turn in the order of the hash)."""
+    """Return the same concepts, each in the place of another one (half a turn in the order of the hash)."""
     order = sorted(range(len(concepts)), key=lambda i: stable_order(concepts[i].id))
     shift = len(order) // 2
     result = list(concepts)
@@ -125,5 +123,5 @@ def shuffled(concepts: Sequence[Concept]) -> list[Concept]:
 
 
 def read_ids(path: PathLike | None) -> frozenset[str]:
-    """Concept ids of a JSON list (or of the keys of a JSON object); none without a path."""
+    """Return the concept ids of a JSON list (or the keys of a JSON object); none without a path."""
     return frozenset() if path is None else frozenset(read_json(path))
