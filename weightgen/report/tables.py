@@ -1,266 +1,113 @@
-"""The tables of the report: zero steps, time to quality, after fine-tuning, copies, fleets, seconds, words.
+"""The rows of the report's tables, from the content of evaluation.json.
 
-html = tables(results)           # results: the content of evaluation.json; a list of pieces of HTML
+    tables(results)      # {"zero": [(split, rows)], "speed": [(over, rows)], ...}: what report.html shows
+
+Rows stay those of evaluation.json; what a table shows beside them ("≥ 12", "1 of 2") is added under a key of its own.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from html import escape
 from typing import Any
 
-from weightgen.report.html import number, spread, table
-
 Row = dict[str, Any]
-OURS = "polished"
-SPLIT_WORDS = {
-    "combination": "new combinations of things the zoo has",
-    "value": "colours, strengths and settings that the zoo lacks",
-    "family": "whole kinds of edits that the zoo lacks",
-    "external": "edits by other tools on other photographs, asked for in free text",
-}
-WORDS = {
-    "copy": "the source image itself",
-    "scratch": "the same architecture from random initialisation, with a random discriminator",
-    "base": "the base generator under all adapters; in full mode its adapter is merged, all weights free",
-    "mean, nearest, knn, ridge, kernel_ridge": "baselines on the zoo's weights, from the text embedding; "
-    "their hyperparameters are chosen on the validation split",
-    "generated": "the weight generator trained on weights alone, one step; <i>few_steps</i>: 20 DDIM steps; "
-    "<i>unet1d</i>: the per-block 1-D UNet",
-    "polished": "the same network after the second training, by pictures",
-    "shuffled": "the same weight generator with the prompts of other concepts",
-    "own": "an adapter trained for the concept as the zoo's were (external edits: on their 16 pairs)",
-    "L1, PSNR": "on RGB in [0, 1] at the training size, mean over concepts; [95 % bootstrap over concepts]",
-    "KID": "unbiased polynomial-kernel distance, all concepts of a split pooled, the same images for every "
-    "method, no image compared with its own target; lower is better",
-    "times fewer steps": "median over concepts of scratch's budget (or base's steps) over the start's steps; "
-    "≥: some of the ratios are lower bounds",
-    "reached": "concepts that get to the quality at all; the others count with a ratio of 0",
-}
+Tables = list[tuple[str, list[Row]]]  # (caption, rows)
 
 
-def tables(results: Row) -> list[str]:
-    """All tables, in order."""
-    return [
-        *zero_section(results),
-        *speed_section(results["speedup"]),
-        *final_section(results["final"]),
-        *budget_section(results.get("budgets", [])),
-        *novelty_section(results["novelty"], results["diversity"]),
-        *fleet_section(results["fleet"]),
-        *seconds_section(results["timing"]),
-        "<h2>Words</h2>",
-        table(["", ""], [[f"<b>{name}</b>", text] for name, text in WORDS.items()]),
-    ]
+def tables(results: Row) -> dict[str, Any]:
+    """Return the rows of all tables by the name of their section."""
+    speed = [with_words(row) for row in results["speedup"]]
+    is_main = [(row["quality_at"], row["l1_factor"]) == (100, 1.0) for row in speed]
+    return {
+        "zero": zero_tables(results["zero_step"]),
+        "speed": speed_tables([row for row, main in zip(speed, is_main, strict=True) if main]),
+        "other_speed": [row for row, main in zip(speed, is_main, strict=True) if not main],
+        "final": final_tables(results["final"]),
+        "budgets": budget_tables(results.get("budgets", [])),
+        "seconds": [{"init": init, **parts} for init, parts in results["timing"]["init_seconds"].items()],
+    }
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """Return a figure for people: three significant digits, a dash for what is absent."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
+    return str(value)
+
+
+def plural(count: int, noun: str) -> str:
+    """Return the number with its noun."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def by_l1(row: Row) -> float:
-    return float("inf") if row["l1"] is None else row["l1"]
+    """Return what rows are sorted by; those that diverged come last."""
+    return math.inf if row["l1"] is None else row["l1"]
 
 
-def zero_section(results: Row) -> list[str]:
-    """The zero-step table of every split."""
-    lines = [
-        "<h2>Zero steps</h2>",
-        "<p>Weights as they come, before any training. 1 prompt is one paraphrase in words that no zoo "
-        "concept was described with; 4 prompts are four of them averaged.</p>",
-    ]
-    columns = ["start", "L1", "sd", "PSNR", "SSIM", "KID", "concepts", "L1, 4 prompts"]
-    for split in dict.fromkeys(row["split"] for row in results["zero_step"]):
-        rows = [row for row in results["zero_step"] if row["split"] == split]
-        four = {row["init"]: row["l1"] for row in rows if row["prompts"] == 4}
-        cells = [
-            [
-                *(r["init"], spread(r, "l1"), r["l1_sd"], r["psnr"], r["ssim"], spread(r, "kid"), r["n"]),
-                four.get(r["init"]),
-            ]
-            for r in sorted(rows, key=by_l1)
-            if r["prompts"] == 1
-        ]
-        lines += [f"<h3>{split}: {SPLIT_WORDS.get(split, '')}</h3>", table(columns, cells, mark=OURS)]
-    apart = [
-        [f"{row['split']}, {row['init']}", row["l1"], row["psnr"], row["n"]]
-        for row in results["near_duplicates"]
-        if row["prompts"] == 1
-    ]
-    if apart:
-        title = "Near-duplicates of zoo concepts, not counted above"
-        lines.append(folded(title, table(["split, start", "L1", "PSNR", "concepts"], apart)))
-    return lines
+def grouped(rows: list[Row], *keys: str) -> dict[tuple[Any, ...], list[Row]]:
+    """Return the rows by the values of some keys."""
+    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[tuple(row[key] for key in keys)].append(row)
+    return groups
 
 
-def folded(title: str, content: str) -> str:
-    return f"<details><summary>{title}</summary>{content}</details>"
+def zero_tables(rows: list[Row]) -> Tables:
+    """Return the methods of every split by their L1 with one prompt, that with four beside it."""
+    found = []
+    for (split,), members in grouped(rows, "split").items():
+        four = {row["init"]: row["l1"] for row in members if row["prompts"] == 4}
+        one = sorted((row for row in members if row["prompts"] == 1), key=by_l1)
+        found.append((split, [row | {"four": four.get(row["init"])} for row in one]))
+    return found
 
 
-def speed_section(rows: list[Row]) -> list[str]:
-    """The time-to-quality tables: scratch's final quality first, other qualities folded away."""
-    if not rows:
-        return []
-    lines = [
-        "<h2>Time to quality</h2>",
-        "<p>How many times sooner a start has the test L1 that training from scratch has at the end of its "
-        "budget; over pix2pix_unet, the classic U-Net from scratch, the one that this has. Concepts that never get "
-        "there count with a ratio of 0.</p>",
-    ]
-    columns = ["start", "split", "pairs", "mode", "times fewer steps", "IQR", "times less time"]
-    columns += ["scratch's first reach", "reached", "lower bounds", "upper bounds", "steps needed"]
-    main = [row for row in rows if (row["quality_at"], row["l1_factor"]) == (100, 1.0)]
-    for over in ("scratch", "base", "pix2pix_unet"):
-        chosen = [row for row in main if row["over"] == over]
-        if not chosen:
-            continue
-        chosen.sort(key=lambda row: (row["split"], row["pairs"], row["mode"], -(row["median"] or 0)))
-        lines.append(table(columns, map(speed_cells, chosen), caption=f"over {over}", mark=OURS))
-    other = [
-        [
-            *(
-                row[key]
-                for key in ("init", "over", "split", "pairs", "mode", "quality_at", "l1_factor", "median")
-            ),
-            row["median_seconds"],
-            reached(row),
-        ]
-        for row in rows
-        if row not in main
-    ]
-    if other:
-        columns = ["start", "over", "split", "pairs", "mode", "at % of scratch's budget", "x its L1"]
-        columns += ["times fewer steps", "times less time", "reached"]
-        lines.append(folded("Other qualities", table(columns, other, mark=OURS)))
-    return lines
+def speed_tables(rows: list[Row]) -> Tables:
+    """Return the ratios at scratch's final quality, one table for each rival."""
+    rows = sorted(rows, key=lambda row: (row["split"], row["pairs"], row["mode"], -(row["median"] or 0)))
+    found = {over: members for (over,), members in grouped(rows, "over").items()}
+    return [(f"over {over}", found[over]) for over in ("scratch", "base", "pix2pix_unet") if over in found]
 
 
-def speed_cells(row: Row) -> list[Any]:
-    return [
-        *(row[key] for key in ("init", "split", "pairs", "mode")),
-        f"{bound(row)}{number(row['median'])}",
-        f"{number(row['iqr'][0])} – {number(row['iqr'][1])}",
-        row["median_seconds"],
-        row["median_first_reach"],
-        reached(row),
-        row["lower_bounds"],
-        row["upper_bounds"],
-        row["median_steps"],
-    ]
+def with_words(row: Row) -> Row:
+    """Return a row of "speedup" with its ratio, its spread and its count of concepts in words."""
+    return row | {
+        "times": f"{bound(row)}{number(row['median'])}",
+        "spread": f"{number(row['iqr'][0])} – {number(row['iqr'][1])}",
+        "who": f"{row['reached_count']} of {row['n']}",
+    }
 
 
 def bound(row: Row) -> str:
-    """What stands before a ratio some of whose members are bounds only."""
+    """Return what stands before a ratio some of whose members are bounds only."""
     lower, upper = row["lower_bounds"] > 0, row["upper_bounds"] > 0
     return {(True, False): "≥ ", (False, True): "≤ ", (True, True): "about "}.get((lower, upper), "")
 
 
-def reached(row: Row) -> str:
-    return f"{row['reached_count']} of {row['n']}"
+def final_tables(rows: list[Row]) -> Tables:
+    """Return the starts by their L1 at the end of fine-tuning, one table for each kind of fine-tuning."""
+    return [
+        (f"{split}, {pairs} pairs, {mode} mode", sorted(members, key=by_l1))
+        for (split, mode, pairs), members in grouped(rows, "split", "mode", "pairs").items()
+    ]
 
 
-def final_section(rows: list[Row]) -> list[str]:
-    """Quality at the end of fine-tuning."""
-    lines = ["<h2>After fine-tuning</h2>"] if rows else []
-    columns = ["start", "L1", "over scratch", "PSNR", "KID", "steps", "seconds", "of them start-up"]
-    columns += ["learning rate", "concepts"]
-    for split, mode, pairs in dict.fromkeys((row["split"], row["mode"], row["pairs"]) for row in rows):
-        members = [r for r in rows if (r["split"], r["mode"], r["pairs"]) == (split, mode, pairs)]
+def budget_tables(rows: list[Row]) -> list[tuple[str, list[tuple[str, str]], list[Row]]]:
+    """Return (caption, columns, rows) with a column for each length of training, the worst start first."""
+    rows = sorted(rows, key=lambda row: row["steps"])
+    found = []
+    for (mode, pairs, split, n), members in grouped(rows, "mode", "pairs", "split", "n").items():
+        titles = dict.fromkeys(f"{row['steps']} steps" for row in members)
+        starts = sorted(grouped(members, "init").items(), key=lambda item: by_l1(item[1][0]), reverse=True)
         cells = [
-            [
-                *(row["init"], spread(row, "l1"), row["l1_over_scratch"], row["psnr"], spread(row, "kid")),
-                *(row[key] for key in ("steps", "seconds", "init_seconds", "learning_rate", "n")),
-            ]
-            for row in sorted(members, key=by_l1)
+            {"init": init, **dict.fromkeys(titles, "")}
+            | {f"{row['steps']} steps": f"{number(row['l1'])} in {number(row['seconds'])} s" for row in own}
+            for (init,), own in starts
         ]
-        lines.append(table(columns, cells, caption=f"{split}, {pairs} pairs, {mode} mode", mark=OURS))
-    return lines
-
-
-def budget_section(rows: list[Row]) -> list[str]:
-    """What there is at the end of trainings of several lengths, by start."""
-    if not rows:
-        return []
-    lines = [
-        "<h2>With so much time</h2>",
-        "<p>Test L1 after a training whose schedule ends there, as <code>weightzoo finetune --steps</code> does "
-        "it. Seconds are of one network alone, start-up included.</p>",
-    ]
-    groups: dict[tuple[str, int, str, int], list[Row]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: int(row["steps"])):
-        groups[row["mode"], row["pairs"], row["split"], row["n"]].append(row)
-    for (mode, pairs, split, n), own in groups.items():
-        budgets = sorted({row["steps"] for row in own})
-        cells: dict[str, dict[int, Row]] = defaultdict(dict)
-        for row in own:
-            cells[row["init"]][row["steps"]] = row
-        body = []
-        for init in sorted(cells, key=lambda i: by_l1(next(iter(cells[i].values()))), reverse=True):
-            mine = [cells[init].get(steps) for steps in budgets]
-            body.append([init, *(f"{number(r['l1'])} in {number(r['seconds'])} s" if r else "" for r in mine)])
-        columns = ["start", *(f"{steps} steps" for steps in budgets)]
-        caption = f"{mode}, {pairs} pairs, {n} concepts of {split}"
-        lines.append(table(columns, body, caption=caption, mark=OURS))
-    return lines
-
-
-def novelty_section(rows: list[Row], samples: Row | None) -> list[str]:
-    """Distances to the nearest zoo member, and among samples of one prompt."""
-    if not rows:
-        return []
-    zoo = rows[0]
-    keys = ["init", "nearest_median", "nearest_min", "closer_than_zoo_p5", "norm_median"]
-    keys += ["cosine_median", "cosine_max", "n"]
-    columns = [
-        "start",
-        "to the nearest, median",
-        "smallest",
-        "share below the zoo's 5 %",
-        "from the zoo mean",
-    ]
-    columns += ["cosine to the nearest, median", "largest", "networks"]
-    return [
-        "<h2>Not a copy</h2>",
-        "<p>Distance of each network to its nearest zoo member, in normalised weights. Zoo members are "
-        f"{number(zoo['zoo_nearest_median'])} from their nearest neighbour (median; 5 % are below "
-        f"{number(zoo['zoo_nearest_p5'])}) and {number(zoo['zoo_norm_median'])} from the zoo mean. Networks near the "
-        "mean are near to everything, so the cosine of the deviations from the mean stands beside it: 1 is a copy; "
-        f"zoo members have {number(zoo['zoo_cosine_median'])} to the most similar other one (median; 5 % are "
-        f"above {number(zoo['zoo_cosine_p95'])}).</p>",
-        table(columns, [[row[key] for key in keys] for row in rows], mark=OURS),
-        *diversity_words(samples),
-    ]
-
-
-def diversity_words(samples: Row | None) -> list[str]:
-    if samples is None:
-        return []
-    return [
-        f"<p>Sampled in few steps, {samples['networks']} networks for the same prompt are "
-        f"{number(samples['pairwise_median'])} apart (median over {samples['prompts']} prompts); two members of the "
-        f"zoo are {number(samples['zoo_pairwise_median'])} apart.</p>"
-    ]
-
-
-def fleet_section(rows: list[Row]) -> list[str]:
-    """Throughput of zoo training."""
-    if not rows:
-        return []
-    cells = [
-        [
-            f"fleet of {row['k']}" if row["k"] else "naive loop, one at a time",
-            row["concepts_per_minute"],
-            row["step_seconds"],
-        ]
-        for row in rows
-    ]
-    caption = f"zoo training, {rows[0]['steps_per_concept']} steps a concept, one thread"
-    return ["<h2>Fleets</h2>", table(["", "concepts a minute", "seconds a step"], cells, caption)]
-
-
-def seconds_section(timing: Row) -> list[str]:
-    """What start-up and steps cost."""
-    parts = ("load", "text", "generate", "merge", "total")
-    cells = [[init, *(seconds[part] for part in parts)] for init, seconds in timing["init_seconds"].items()]
-    steps = ", ".join(f"{mode} {number(seconds)}" for mode, seconds in timing["step_seconds"].items())
-    return [
-        "<h2>Seconds</h2>",
-        f"<p>{escape(timing['how'])}. Seconds a step: {escape(steps)}.</p>",
-        table(["start", *parts], cells, mark=OURS),
-    ]
+        columns = [("start", "init"), *((title, title) for title in titles)]
+        found.append((f"{mode}, {pairs} pairs, {plural(n, 'concept')} of {split}", columns, cells))
+    return found
