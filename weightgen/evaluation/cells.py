@@ -25,13 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from weightgen.evaluation.context import EvaluationContext, finite, load_context, own_path, write_blocks
-from weightgen.evaluation.zero_step import (
-    ZeroStepTask,
-    evaluate_networks,
-    features,
-    quality,
-    scratch_networks,
-)
+from weightgen.evaluation.zero_step import ZeroStepCell, features, quality, scratch_networks, zero_step
 from weightgen.finetuning.finetune import EMA, KERNEL_RATE
 from weightgen.finetuning.measure import render
 from weightgen.finetuning.starts import RANDOM, Start, classic_unet, full_start, seeded, split
@@ -40,27 +34,6 @@ from zoo.files import read_json, write_json
 from zoo.lora import merge, save_base
 from zoo.tensors import write_tensors
 from zoo.train_gan import GanTrainConfig, train_fleet
-
-
-@dataclass(frozen=True)
-class ZeroStepCell:
-    """A zero-step cell of the evaluation in `out_dir`: one method on concepts of one split."""
-
-    out_dir: str
-    task: ZeroStepTask
-    concepts: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        return self.task.name
-
-    @property
-    def path(self) -> Path:
-        return Path(self.out_dir) / "cells" / f"{self.name}.json"
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        return (self.path,)
 
 
 @dataclass(frozen=True)
@@ -117,6 +90,9 @@ class FinetuneTask:
             return Path(self.out_dir) / "rates" / f"{trial}.json"
         return Path(self.out_dir) / "cells" / f"{self.cell_name(concept_id)}.json"
 
+    def network_path(self, concept_id: str) -> Path:
+        return Path(self.out_dir) / "networks" / f"{self.cell_name(concept_id)}.safetensors"
+
     @property
     def paths(self) -> tuple[Path, ...]:
         return tuple(self.cell_path(concept_id) for concept_id in self.concepts)
@@ -130,7 +106,7 @@ def is_done(task: Task) -> bool:
     if not all(path.exists() for path in task.paths):
         return False
     # an own adapter that was lost for the machine's reasons may be there by now
-    is_own = isinstance(task, ZeroStepCell) and task.task.init == "own"
+    is_own = isinstance(task, ZeroStepCell) and task.init == "own"
     return not is_own or read_json(task.paths[0])["concepts"] == list(task.concepts)
 
 
@@ -150,30 +126,6 @@ def run_cell(task: Task) -> str:
             return "skipped"
         finetune_concepts(context, task)
     return "done"
-
-
-def zero_step(context: EvaluationContext, cell: ZeroStepCell) -> dict[str, Any]:
-    """Measure the quality of a method without training on each concept of a cell."""
-    task = cell.task
-
-    def outputs(ids: Sequence[str], sources: Tensor) -> Tensor:
-        if task.init == "copy":
-            return sources
-        if task.init == "scratch":
-            random = full_start(scratch_networks(context.base, ids, context.config.seed), context.discriminator)
-            return render(random.generator, random.params, sources)
-        return render(context.base, context.start(task.init, ids, task.prompts), sources)
-
-    return evaluate_networks(
-        task,
-        cell.concepts,
-        context.near_duplicates,
-        outputs,
-        context.held_out,
-        context.config.grid,
-        context.size,
-        context.feature_network,
-    )
 
 
 def train_own(context: EvaluationContext, task: OwnTask) -> None:
@@ -201,10 +153,10 @@ def starting_point(context: EvaluationContext, task: FinetuneTask) -> Start:
     """
     ids, seed = task.concepts, context.config.seed
     if task.init in RANDOM:
-        judge = seeded(context.discriminator.config.build, seed)
+        discriminator = seeded(context.discriminator.config.build, seed)
         if task.init == "scratch":
-            return full_start(scratch_networks(context.base, ids, seed), judge)
-        return full_start([seeded(classic_unet(context.size).build, seed)] * len(ids), judge)
+            return full_start(scratch_networks(context.base, ids, seed), discriminator)
+        return full_start([seeded(classic_unet(context.size).build, seed)] * len(ids), discriminator)
     adapters = context.start(task.init, ids)
     if task.mode == "adapter":
         return Start(context.base, adapters, context.discriminator)
@@ -241,7 +193,7 @@ def finetune_concepts(context: EvaluationContext, task: FinetuneTask) -> None:
             path = task.cell_path(concept_id).with_suffix(".safetensors")
             write_tensors(path, {"features": torch.from_numpy(np.array(final[k]))})
             if concept_id in task.keep:
-                path = context.out_dir / "networks" / f"{task.cell_name(concept_id)}.safetensors"
+                path = task.network_path(concept_id)
                 keep_network(path, context, task, start.generator, {n: v[k] for n, v in result.params.items()})
     for k, concept_id in enumerate(task.concepts):
         cell = {

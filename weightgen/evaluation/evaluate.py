@@ -96,7 +96,7 @@ def evaluate(
     groups = {**splits, "validation": context.held_out.concepts("validation", config.grid.validation_concepts)}
     say(f"evaluating {sum(map(len, splits.values()))} concepts ({config.grid.name} grid)")
     write_starts(context, methods, sorted({*inits, *(init for row in rows for init in row.inits)}), groups)
-    timing = timed(context, methods, rows, splits)
+    timing = stored_timing(context, methods, rows, splits)
 
     own = own_tasks(context, splits)
     zero = zero_tasks(context, [init for init in inits if init != "own"], splits)
@@ -200,7 +200,7 @@ def write_starts(
         write_blocks(start_path(context.out_dir, init, prompts), [c.id for c in concepts], blocks)
 
 
-def timed(
+def stored_timing(
     context: EvaluationContext, methods: ZeroStepMethods, rows: Sequence[FinetuneRow], splits: Splits
 ) -> dict[str, Any]:
     """Return the seconds of steps, initialisations and fleets, measured once, before any worker starts."""

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from weightgen.evaluation.cells import FinetuneTask, OwnTask, ZeroStepCell
+from weightgen.evaluation.cells import FinetuneTask, OwnTask
 from weightgen.evaluation.context import EvaluationContext, own_path, write_blocks
 from weightgen.evaluation.grid import PROMPTED, FinetuneRow, LearningRates
-from weightgen.evaluation.zero_step import ZeroStepTask
+from weightgen.evaluation.zero_step import ZeroStepCell
 from weightgen.evaluation.zero_step_methods import ZeroStepMethods
 from weightgen.finetuning.starts import RANDOM
 from zoo.concepts import Concept
@@ -81,9 +81,7 @@ def zero_tasks(
             if not ids:
                 continue
             counts = PROMPT_COUNTS if init in PROMPTED and init in grid.four_prompts else (1,)
-            tasks += [
-                ZeroStepCell(str(context.out_dir), ZeroStepTask(split, init, count), ids) for count in counts
-            ]
+            tasks += [ZeroStepCell(str(context.out_dir), split, init, count, ids) for count in counts]
     return tasks
 
 

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from safetensors.torch import load_file
 
-from weightgen.evaluation.cells import FinetuneTask, ZeroStepCell
+from weightgen.evaluation.cells import FinetuneTask
 from weightgen.evaluation.context import EvaluationContext
 from weightgen.evaluation.goals import goals
 from weightgen.evaluation.intervals import mean_interval, pooled_kid
 from weightgen.evaluation.speedup import Curve, finals, mean_curves, speedups
-from weightgen.evaluation.zero_step import summarise, target_features
+from weightgen.evaluation.zero_step import ZeroStepCell, summarise, target_features
 from zoo.files import read_json
 
 FORMAT_VERSION = 1
@@ -167,10 +167,7 @@ def final_rows(
         stored = [load_file(path)["features"].numpy() for path in paths]
         count = min(map(len, stored))  # concepts with fewer test pairs have fewer
         mine = np.stack([own[:count] for own in stored])
-        truth = [
-            target_features(context.feature_network, context.held_out, (c,), context.size, count, count)[0]
-            for c, _ in members
-        ]
+        truth = [target_features(context, (concept_id,), count, count)[0] for concept_id, _ in members]
         kid, interval = pooled_kid(
             mine, np.stack(truth), resamples=max(50, context.config.grid.resamples // 10)
         )

@@ -3,42 +3,54 @@
 One cell is one (split, method, number of prompts): L1, PSNR and SSIM per concept, and the KID of all its images
 pooled.
 
-    cell = evaluate_networks(ZeroStepTask("combination", "polished", 1), ids, near_duplicates, outputs, ...)
+    cell = zero_step(context, ZeroStepCell(out_dir, "combination", "polished", 1, ids))
 
-Cells are plain JSON; `summarise` turns them into the rows of `evaluation.json`.
+What is measured of a cell is plain JSON; `summarise` turns them into the rows of `evaluation.json`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from weightgen.evaluation.grid import Grid
-from weightgen.evaluation.held_out_pairs import HeldOut, stable_order
+from weightgen.evaluation.context import EvaluationContext
+from weightgen.evaluation.held_out_pairs import stable_order
 from weightgen.evaluation.intervals import mean_interval, pooled_kid
-from weightgen.finetuning.starts import seeded
+from weightgen.finetuning.measure import render
+from weightgen.finetuning.starts import full_start, seeded
 from zoo.features import load_features
 from zoo.lora import plain_config
 from zoo.metrics import l1, psnr, ssim
 
 
 @dataclass(frozen=True)
-class ZeroStepTask:
-    """What is measured in one cell: which split, by which method, prompted with how many paraphrases."""
+class ZeroStepCell:
+    """One method on concepts of one split, prompted with so many paraphrases, of the evaluation in `out_dir`."""
 
+    out_dir: str
     split: str
     init: str
     prompts: int
+    concepts: tuple[str, ...]
 
     @property
     def name(self) -> str:
         return f"zero-{self.split}-{self.init}-{self.prompts}"
+
+    @property
+    def path(self) -> Path:
+        return Path(self.out_dir) / "cells" / f"{self.name}.json"
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return (self.path,)
 
 
 def scratch_networks(generator: nn.Module, ids: Sequence[str], seed: int = 0) -> list[nn.Module]:
@@ -60,64 +72,65 @@ def features(network: str, images: Tensor) -> np.ndarray:
     return flat.unflatten(0, images.shape[:2]).half().numpy()
 
 
-def evaluate_networks(
-    task: ZeroStepTask,
-    ids: Sequence[str],
-    near_duplicates: frozenset[str],
-    outputs: Callable[[Sequence[str], Tensor], Tensor],
-    held_out: HeldOut,
-    grid: Grid,
-    size: int,
-    feature_name: str,
-    chunk: int = 8,
-) -> dict[str, Any]:
-    """Run a method on the test images of concepts and measure it.
+def edit(context: EvaluationContext, cell: ZeroStepCell, ids: Sequence[str], sources: Tensor) -> Tensor:
+    """Return what a method makes of pictures [K, N, 3, S, S] of K concepts before any training."""
+    if cell.init == "copy":
+        return sources
+    if cell.init == "scratch":
+        random = full_start(scratch_networks(context.base, ids, context.config.seed), context.discriminator)
+        return render(random.generator, random.params, sources)
+    return render(context.base, context.start(cell.init, ids, cell.prompts), sources)
+
+
+def zero_step(context: EvaluationContext, cell: ZeroStepCell, chunk: int = 8) -> dict[str, Any]:
+    """Measure the quality of a method without training on the test images of a cell's concepts.
+
+    KID leaves near-duplicates out; their L1 is reported apart.
 
     Args:
-        outputs: (concept ids, sources [K, N, 3, S, S]) -> edited images [K, N, 3, S, S] in [0, 1].
-        near_duplicates: concepts that KID leaves out (their L1 is reported apart).
+        chunk: concepts that are edited at once.
     """
-    count = held_out.smallest(ids, "test", grid.test_images)
+    grid, ids = context.config.grid, cell.concepts
+    count = context.held_out.smallest(ids, "test", grid.test_images)
     l1s: list[float] = []
     psnrs: list[float] = []
     ssims: list[float] = []
     mine, truth = [], []
     for start in range(0, len(ids), chunk):
-        part = list(ids[start : start + chunk])
-        sources, targets = held_out.stacked(part, "test", size, count)
-        edited = outputs(part, sources)
+        part = ids[start : start + chunk]
+        sources, targets = context.held_out.stacked(part, "test", context.size, count)
+        edited = edit(context, cell, part, sources)
         l1_part, psnr_part = quality(edited, targets)
         l1s += l1_part
         psnrs += psnr_part
         ssims += [float(ssim(a, b).mean()) for a, b in zip(edited, targets, strict=True)]
-        mine.append(features(feature_name, edited[:, : grid.kid_images]))
-        truth.append(target_features(feature_name, held_out, tuple(part), size, count, grid.kid_images))
-    kept = [i for i, concept_id in enumerate(ids) if concept_id not in near_duplicates]
+        mine.append(features(context.feature_network, edited[:, : grid.kid_images]))
+        truth.append(target_features(context, part, count, grid.kid_images))
+    kept = [i for i, concept_id in enumerate(ids) if concept_id not in context.near_duplicates]
     kid, interval = pooled_kid(
         np.concatenate(mine)[kept], np.concatenate(truth)[kept], resamples=max(50, grid.resamples // 10)
     )
     return {
-        "split": task.split,
-        "init": task.init,
-        "prompts": task.prompts,
+        "split": cell.split,
+        "init": cell.init,
+        "prompts": cell.prompts,
         "concepts": list(ids),
         "l1": l1s,
         "psnr": psnrs,
         "ssim": ssims,
         "kid": kid,
         "kid_interval": list(interval),
-        "feature_network": feature_name,
+        "feature_network": context.feature_network,
         "images": count,
         "kid_images": min(count, grid.kid_images),
     }
 
 
 @lru_cache(maxsize=64)
-def target_features(
-    name: str, held_out: HeldOut, ids: tuple[str, ...], size: int, images: int, count: int
-) -> np.ndarray:
-    """Return the features of the targets of some concepts, which are the same for every method."""
-    return features(name, held_out.stacked(ids, "test", size, images)[1][:, :count])
+def target_features(context: EvaluationContext, ids: tuple[str, ...], images: int, count: int) -> np.ndarray:
+    """Return the features of the first `count` of `images` targets of concepts, the same for every method."""
+    targets = context.held_out.stacked(ids, "test", context.size, images)[1]
+    return features(context.feature_network, targets[:, :count])
 
 
 def summarise(

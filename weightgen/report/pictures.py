@@ -104,7 +104,7 @@ def finetuned_picture(context: EvaluationContext, concept: Concept, init: str, f
     grid = context.config.grid
     pairs = min((row.pairs for row in grid.finetune if row.split == concept.split), default=0)
     task = FinetuneTask(str(context.out_dir), concept.split, pairs, "full", init, (concept.id,), 0, 0.0)
-    network = context.out_dir / "networks" / f"{task.cell_name(concept.id)}.safetensors"
+    network = task.network_path(concept.id)
     if not (network.exists() and task.cell_path(concept.id).exists()):
         return None
     picture = folder / f"after-{init}.png"
