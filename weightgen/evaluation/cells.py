@@ -188,13 +188,11 @@ def finetune_concepts(context: EvaluationContext, task: FinetuneTask) -> None:
         start.generator, start.discriminator, sources, targets, training_of(context, task), start.params, on_step=curve
     )
     if not (task.rate_trial or task.budget):
-        final = features(context.feature_network, curve.images[:, : context.config.grid.kid_images])
-        for k, concept_id in enumerate(task.concepts):
-            path = task.cell_path(concept_id).with_suffix(".safetensors")
-            write_tensors(path, {"features": torch.from_numpy(np.array(final[k]))})
-            if concept_id in task.keep:
-                path = task.network_path(concept_id)
-                keep_network(path, context, task, start.generator, {n: v[k] for n, v in result.params.items()})
+        keep_features(context, task, curve.images)
+    for k, concept_id in enumerate(task.concepts):
+        if concept_id in task.keep:
+            params = {name: value[k] for name, value in result.params.items()}
+            keep_network(task.network_path(concept_id), context, task, start.generator, params)
     for k, concept_id in enumerate(task.concepts):
         cell = {
             "concept": concept_id,
@@ -210,6 +208,14 @@ def finetune_concepts(context: EvaluationContext, task: FinetuneTask) -> None:
             "feature_network": context.feature_network,
         }
         write_json(task.cell_path(concept_id), finite(cell))
+
+
+def keep_features(context: EvaluationContext, task: FinetuneTask, images: Tensor) -> None:
+    """Store the features of the final images [K, N, 3, S, S], from which KID is computed in the end."""
+    final = features(context.feature_network, images[:, : context.config.grid.kid_images])
+    for k, concept_id in enumerate(task.concepts):
+        path = task.cell_path(concept_id).with_suffix(".safetensors")
+        write_tensors(path, {"features": torch.from_numpy(np.array(final[k]))})
 
 
 class QualityCurve:

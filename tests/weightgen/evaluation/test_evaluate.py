@@ -23,7 +23,6 @@ from weightgen.evaluation.speedup import Curve, mean_curves, reach, speedups
 from weightgen.evaluation.zero_step import scratch_networks, summarise
 from weightgen.evaluation.zero_step_methods import ZeroStepMethods
 from weightgen.finetuning.rates import default_rate
-from weightgen.model_folder import find_models
 from weightgen.normalize import BlockStatistics
 from weightgen.report.report import render
 from zoo.concepts import write_concepts
@@ -483,8 +482,6 @@ def test_starts_of_another_zoo_are_refused(world, tmp_path):
     write_json(folder / "weightgen.json", {**info, "base_sha256": "0" * 64})
     with pytest.raises(WeightzooError, match="another zoo"):
         ZeroStepMethods(world / "zoo", {"polished": folder})
-    with pytest.raises(WeightzooError, match="no weight generator"):
-        find_models(tmp_path / "nothing")
 
 
 def test_scratch_depends_on_the_concept_only(evaluated):

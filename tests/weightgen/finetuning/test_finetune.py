@@ -19,7 +19,7 @@ from weightgen.finetuning.measure import IMAGES_AT_ONCE, PairTensors, render
 from weightgen.finetuning.rates import default_rate
 from weightgen.finetuning.starts import INITS, Origins, make_start
 from weightgen.generate import generate, save_adapter
-from weightgen.model_folder import ROLES, find_best, find_models, load_model_folder
+from weightgen.model_folder import find_models, load_model_folder
 from zoo.apply import load_network
 from zoo.errors import Interrupted, WeightzooError, WeightzooWarning
 from zoo.lora import load_adapter, load_base, load_generator, save_base
@@ -189,22 +189,6 @@ def test_every_model_that_is_found_can_be_fine_tuned(world, tmp_path, name, meta
     assert all(torch.equal(start.params[key], value) for key, value in expected.items())
     with pytest.raises(WeightzooError, match=f"unknown --init 'own'.*pix2pix_unet, {name}"):
         make_start("own", [["dusk"]], Origins(world[0], tmp_path / "models"))
-
-
-def test_the_written_role_counts_more_than_the_folder_and_an_unknown_one_is_refused(world, tmp_path):
-    folder = make_model(tmp_path / "polished", world[0])
-    info = json.loads((folder / "weightgen.json").read_text())
-    for role in ROLES:
-        (folder / "weightgen.json").write_text(json.dumps({**info, "metadata": {"role": role}}))
-        assert list(find_models(tmp_path)) == [role]
-    (folder / "weightgen.json").write_text(json.dumps({**info, "metadata": {"role": "../elsewhere"}}))
-    with pytest.raises(WeightzooError, match="unknown role '../elsewhere'; upgrade weightzoo"):
-        find_models(tmp_path)
-
-
-def test_of_several_models_the_polished_one_is_best(world):
-    assert find_best(world[1]) == ("polished", world[1] / "polished")
-    assert find_best(world[1] / "generated") == ("generated", world[1] / "generated")
 
 
 def test_a_time_budget_includes_the_start_and_ends_training(origins, world, tmp_path):
