@@ -67,11 +67,11 @@ def make_pictures(context: EvaluationContext) -> list[Story]:
         count = grid.picture_concepts if tuned else min(CONCEPTS_OF_A_SPLIT, grid.picture_concepts)
         members = context.held_out.concepts(split, grid.concepts_per_split)
         chosen += [concept for concept in members if concept.id not in context.near_duplicates][:count]
-    stories = [story for concept in track(chosen, "pictures") if (story := tell(context, concept)) is not None]
+    stories = [story for concept in track(chosen, "pictures") if (story := story_of(context, concept)) is not None]
     return sorted(stories, key=lambda story: not story.after)
 
 
-def tell(context: EvaluationContext, concept: Concept) -> Story | None:
+def story_of(context: EvaluationContext, concept: Concept) -> Story | None:
     """Return the story of one concept; None when there is no picture of it."""
     folder = context.out_dir / "pictures" / concept.id
     pair = photograph(context, concept, folder)
