@@ -21,19 +21,19 @@ import torch
 from torch import Tensor
 
 from benchmarks.machine import spread, write_result
-from cli.pictures import open_studio
+from pipeline.picture_batches import open_catalogue_edits
 from weightgen.evaluation.novelty import diversity
 from weightgen.generate import generate
 from weightgen.model_folder import ModelFolder, load_model_folder
 from weightgen.normalize import BlockStatistics
 from weightgen.training.data import WeightDataset, load_zoo
-from weightgen.training.picture_batch import PictureBatch
 from weightgen.training.presets import small
 from weightgen.training.weights import train
 from zoo.errors import WeightzooWarning
 from zoo.hub import find_zoo
 from zoo.layout import WeightLayout
 from zoo.lora import load_base
+from zoo.picture_batches import PictureBatch
 from zoo.train_gan import run_generators
 
 SAMPLED_PROMPTS, SAMPLES = 16, 4
@@ -161,7 +161,7 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     zoo = find_zoo(options.zoo)
-    yardstick = Yardstick(load_zoo(zoo), load_zoo(zoo, "validation"), open_studio(zoo).validation_batches())
+    yardstick = Yardstick(load_zoo(zoo), load_zoo(zoo, "validation"), open_catalogue_edits(zoo).validation_batches())
     rows: list[dict[str, Any]] = []
     for row in results(yardstick, options):
         rows.append(row)

@@ -20,9 +20,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.machine import interleave, matrix_rate, operations_of, seconds_of, spread, write_result
+from benchmarks.machine import (
+    EMBEDDED_MODEL,
+    interleave,
+    matrix_rate,
+    operations_of,
+    seconds_of,
+    spread,
+    write_result,
+)
 from benchmarks.random_text import RandomText
-from cli.embedded import model_folder
 from pipeline.presets import paper
 from weightgen.denoisers import NETWORKS
 from weightgen.model_folder import load_model_folder
@@ -59,8 +66,8 @@ class Generator:
 
 
 def trained(path: Path | None, device: str) -> Generator:
-    """A model folder's; the embedded one's for ``None``."""
-    model = load_model_folder(model_folder(path))
+    """Return the generator of a model folder; of the embedded one for ``None``."""
+    model = load_model_folder(path or EMBEDDED_MODEL)
     denoiser, statistics_ = model.denoiser.to(device), model.statistics.to(device)
     return Generator(model.denoiser_name, denoiser, statistics_, model.layout, model.text_encoder_name)
 

@@ -35,8 +35,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.machine import write_result
-from cli.pictures import Studio, open_studio
 from pipeline.concepts.catalogue import TEST_SPLITS, test_concepts
+from pipeline.picture_batches import CatalogueEdits, open_catalogue_edits
 from pipeline.sources import crops, load_photos
 from weightgen.denoisers.layers import TextConditioning, TextReader
 from weightgen.evaluation.intervals import paired_ratio
@@ -50,12 +50,12 @@ from weightgen.training.optim import (
     update,
     update_ema,
 )
-from weightgen.training.picture_batch import PictureBatch, picture_loss
 from weightgen.training.pictures import SMOOTHED, PolishConfig
 from weightgen.training.prefetch import prefetch
 from zoo.errors import WeightzooWarning
 from zoo.hub import find_zoo
 from zoo.lora import load_base, merge
+from zoo.picture_batches import PictureBatch, picture_loss
 from zoo.run import open_zoo
 from zoo.train_gan import Params, run_generators
 
@@ -106,14 +106,14 @@ def validation_l1(
 
 
 def train_text_conditioned(
-    base: Path, studio: Studio, seconds: float, learning_rate: float, encoder: TextEncoder
+    base: Path, pictures: CatalogueEdits, seconds: float, learning_rate: float, encoder: TextEncoder
 ) -> Edit:
-    """Trains for `seconds` on the studio's batches as a weight generator is polished; returns what it has learned."""
+    """Train for `seconds` on batches of `pictures` as a weight generator is polished; return what was learned."""
     torch.manual_seed(0)
     network, config = TextConditionedGenerator(merge(load_base(base)), encoder.width), PolishConfig()
     averaged = deepcopy(network).eval().requires_grad_(False)
     optimizers = make_optimizers(network, config.optimizer, learning_rate, config.weight_decay).values()
-    validation, stream = studio.validation_batches(), prefetch(prepared(studio.batches(), encoder))
+    validation, stream = pictures.validation_batches(), prefetch(prepared(pictures.batches(), encoder))
     best, kept, steps, started, progress = math.inf, averaged.state_dict(), 0, time.perf_counter(), 0.0
     recent: deque[float] = deque(maxlen=SMOOTHED)
     with closing(stream):
@@ -147,9 +147,9 @@ def edit_with(model: Path) -> Edit:
 
 
 @torch.no_grad()
-def held_out_l1(edit: Edit, studio: Studio) -> dict[str, list[float]]:
+def held_out_l1(edit: Edit, pictures: CatalogueEdits) -> dict[str, list[float]]:
     """Mean L1 of each held-out concept on the test photographs."""
-    images = crops(load_photos("test"), TEST_CROPS, studio.crops.shape[-1], 1)
+    images = crops(load_photos("test"), TEST_CROPS, pictures.crops.shape[-1], 1)
     found: dict[str, list[float]] = {}
     for split in TEST_SPLITS:
         found[split] = []
@@ -157,7 +157,7 @@ def held_out_l1(edit: Edit, studio: Studio) -> dict[str, list[float]]:
         for start in range(0, len(held_out), FLEET):
             concepts = held_out[start : start + FLEET]
             made = edit([concept.paraphrases[0] for concept in concepts], images).clamp(0, 1)
-            targets = torch.stack([studio.teacher.edit(concept, images) for concept in concepts])
+            targets = torch.stack([pictures.teacher.edit(concept, images) for concept in concepts])
             found[split] += (made - targets).abs().flatten(1).mean(1).tolist()
     return found
 
@@ -177,16 +177,16 @@ def main() -> None:
     torch.set_flush_denormal(True)
     warnings.simplefilter("ignore", WeightzooWarning)  # held-out concepts are meant to be
     zoo = find_zoo(args.zoo)
-    studio = open_studio(zoo, more_concepts=args.more_concepts)
+    pictures = open_catalogue_edits(zoo, more_concepts=args.more_concepts)
     encoder = load_text_encoder("minilm")
     edits: dict[str, Edit] = {"copy": lambda prompts, images: images.expand(len(prompts), *images.shape)}
     if args.seconds:
         base = open_zoo(zoo).base_path
         edits["text_conditioned"] = train_text_conditioned(
-            base, studio, args.seconds, args.learning_rate, encoder
+            base, pictures, args.seconds, args.learning_rate, encoder
         )
     edits |= {model.name: edit_with(model) for model in args.model}
-    found = {name: held_out_l1(edit, studio) for name, edit in edits.items()}
+    found = {name: held_out_l1(edit, pictures) for name, edit in edits.items()}
     first, rows = args.model[0].name, []
     for name, errors in found.items():
         for split, values in errors.items():

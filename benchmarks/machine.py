@@ -23,7 +23,9 @@ from zoo.train_gan import clock
 
 RESULTS = Path(__file__).parent / "results"
 # by its path: `zoo.hub` loads the Hub's client as well, which a machine without a network may lack
-EMBEDDED_ZOO = Path(__file__).parent.parent / "zoo" / "embedded" / "weightzoo-small"
+EMBEDDED_ZOO, EMBEDDED_MODEL = (
+    Path(__file__).parent.parent / package / "embedded" / "weightzoo-small" for package in ("zoo", "weightgen")
+)
 REPETITIONS = 5
 
 

@@ -246,13 +246,15 @@ def train_on_weights(
     opened = [zoo if isinstance(zoo, Zoo) else open_zoo(zoo) for zoo in zoos]
     source, validation = open_source(opened)
     if pseudo_labels:
-        from cli.pictures import open_studio
+        from pipeline.picture_batches import open_catalogue_edits
+        from weightgen.training.pseudo_labels import with_pseudo_labels
 
         if not isinstance(source, WeightDataset):
             raise WeightzooError(
                 f"{source.name} is too large to be labelled in memory; leave --pseudo-labels out"
             )
-        source = open_studio(config_folder(opened[0]), seed, more_concepts).pseudo_labelled(source)
+        edits = open_catalogue_edits(config_folder(opened[0]), seed, more_concepts)
+        source = with_pseudo_labels(source, edits.concepts, edits.crops, edits.teacher.edit)
         config = for_pseudo_labels(config)
     if steps is not None:
         config = replace(config, steps=steps)
@@ -286,13 +288,13 @@ def train_by_pictures(
     resume: bool = True,
 ) -> Path:
     """Second stage: through the pictures of the catalogue's train concepts, edited by the zoo's teacher."""
-    from cli.pictures import open_studio
+    from pipeline.picture_batches import open_catalogue_edits
     from weightgen.training.pictures import PolishConfig
     from weightgen.training.pictures import polish as run
 
     changes = {"steps": steps, "learning_rate": learning_rate}
     chosen: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
     config = PolishConfig(random_init=random_init, seed=seed, **chosen)
-    studio = open_studio(zoo, seed, more_concepts)
-    validation = studio.validation_batches()
-    return run(model, studio.batches, config, out, seconds, validation, resume, data=studio.fingerprint)
+    edits = open_catalogue_edits(zoo, seed, more_concepts)
+    validation = edits.validation_batches()
+    return run(model, edits.batches, config, out, seconds, validation, resume, data=edits.fingerprint)

@@ -9,13 +9,13 @@ import torch
 from benchmarks.is_it_the_weights import train_text_conditioned
 from benchmarks.random_text import RandomText
 from tests.weightgen.tiny_world import GAN
-from weightgen.training.picture_batch import PictureBatch
 from zoo.lora import save_base
+from zoo.picture_batches import PictureBatch
 
 PROMPTS = ["make it dark", "make it pale"]
 
 
-class ToyStudio:
+class ToyEdits:
     """Each prompt's target is the source times a factor; notes which thread renders."""
 
     def __init__(self):
@@ -47,20 +47,20 @@ def base(tmp_path):
 
 
 def test_batches_are_made_ahead_and_the_weights_are_averages(base, monkeypatch):
-    studio, states = ToyStudio(), []
+    edits, states = ToyEdits(), []
     monkeypatch.setattr(
         "benchmarks.is_it_the_weights.update_ema", lambda ema, network, decay: states.append(decay)
     )
     ticks = itertools.count(0, 0.1)  # a step takes a tenth of the time, whatever the machine does
     monkeypatch.setattr("benchmarks.is_it_the_weights.time.perf_counter", lambda: next(ticks))
-    train_text_conditioned(base, studio, 0.5, 1e-3, RandomText())
-    assert studio.threads == {"prefetch"}
+    train_text_conditioned(base, edits, 0.5, 1e-3, RandomText())
+    assert edits.threads == {"prefetch"}
     assert states[:2] == [1 / 10, 2 / 11]
 
 
 def test_the_weights_with_the_lowest_validation_error_are_kept(base):
-    studio = ToyStudio()
-    (held_out,) = studio.validation_batches()
-    untrained = error(train_text_conditioned(base, studio, 1e-9, 0.0, RandomText()), held_out)
-    harmed = error(train_text_conditioned(base, studio, 0.5, 1e3, RandomText()), held_out)
+    edits = ToyEdits()
+    (held_out,) = edits.validation_batches()
+    untrained = error(train_text_conditioned(base, edits, 1e-9, 0.0, RandomText()), held_out)
+    harmed = error(train_text_conditioned(base, edits, 0.5, 1e3, RandomText()), held_out)
     assert harmed <= untrained + 1e-6

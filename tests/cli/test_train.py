@@ -82,7 +82,7 @@ def test_polishing_is_as_asked_for(train, world, monkeypatch):
         raise WeightzooError(f"{config.steps} steps at {config.learning_rate}, random_init {config.random_init}")
 
     monkeypatch.setattr("weightgen.training.pictures.polish", polish)
-    monkeypatch.setattr("cli.pictures.open_studio", lambda *arguments: MagicMock())
+    monkeypatch.setattr("pipeline.picture_batches.open_catalogue_edits", lambda *arguments: MagicMock())
     asked = ("--steps", 7, "--learning-rate", 2e-3, "--random-init")
     told = train("--polish", world / "models" / "generated", *asked, preset=None).error
     assert told.endswith("7 steps at 0.002, random_init True")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 import pipeline.build
 from pipeline.build import build
 from pipeline.build_config import BuildConfig
+from pipeline.concepts.catalogue import zoo_concepts
 from pipeline.executors.attempts import Outcome
 from pipeline.executors.ray import EXECUTORS
 from pipeline.fleets.base_gan import BaseConfig
@@ -102,4 +104,13 @@ def micro_zoo(micro, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("zoo") / "micro"
     with building_inline():
         build(run_dir, micro, micro_concepts())
+    return run_dir
+
+
+def build_catalogue_zoo(run_dir: Path) -> Path:
+    """Build a zoo of seconds on catalogue concepts, one of them for validation."""
+    pool = zoo_concepts(60)
+    concepts = pool[:5] + [next(concept for concept in pool if concept.split == "validation")]
+    with building_inline():
+        build(run_dir, micro_config(), concepts)
     return run_dir

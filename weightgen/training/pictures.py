@@ -42,7 +42,6 @@ from weightgen.training.optim import (
     update,
     update_ema,
 )
-from weightgen.training.picture_batch import Batches, PictureBatch, batches_from, check_batch, picture_loss
 from weightgen.training.prefetch import prefetch
 from weightgen.training.run_folder import BEST, begin, clear, write_rows
 from weightgen.training.stopping import stop_between_steps
@@ -50,10 +49,10 @@ from zoo.config import to_dict
 from zoo.errors import WeightzooError
 from zoo.lora import load_base
 from zoo.memory import keep_freed_memory
+from zoo.picture_batches import Batches, PictureBatch, batches_from, check_batch, picture_loss
 from zoo.progress import bar
 from zoo.train_gan import run_generators
 
-__all__ = ["PictureBatch", "PolishConfig", "polish"]
 Log = Callable[[dict[str, Any]], None]
 SMOOTHED = 5  # validations: a single one, of a few concepts, is low by chance while the learning rate is high
 

@@ -1,7 +1,6 @@
 """Pseudo-labels: weights for concepts that no GAN was trained for, from what their edits do to photographs.
 
-    labels = fit(edit_descriptors(sources, zoo_targets), zoo.blocks)
-    blocks = labels(edit_descriptors(sources, other_targets))       # [M, num_blocks, block_size]
+    dataset = with_pseudo_labels(load_zoo("runs/small"), concepts, crops, teacher.edit)
 
 How an edit changes a few photographs says far more about the weights that do it than its words do, and a teacher
 renders it in milliseconds. So kernel ridge regression from changes to weights, fitted on a zoo's networks, gives
@@ -11,7 +10,7 @@ mends the rest. Prompts are not used here, and the labels never count as records
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -19,23 +18,59 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from weightgen.training.data import WeightDataset, merge
+from zoo.concepts import Concept
 from zoo.errors import WeightzooError
+from zoo.progress import console, track
 
 SIDE = 16  # pixels of a changed photograph in a descriptor; 64 gave the same R2
 BANDWIDTH, PENALTY = 2.0, 0.03  # of the median distance; the best of 4 kernels x 7 penalties by 5 folds
+DESCRIPTOR_CROPS = 12  # photographs that a concept's edit is described by
+MEASURED_FROM = 20  # networks: fewer say nothing about the labels of others
 
+Edit = Callable[[Concept, Tensor], Tensor]
 Predict = Callable[[Tensor], Tensor]
 
 
+def with_pseudo_labels(
+    dataset: WeightDataset, concepts: Sequence[Concept], photos: Tensor, edit: Edit
+) -> WeightDataset:
+    """Return `dataset` and, after its own records, those of `concepts` that it lacks, with pseudo-labels.
+
+    Args:
+        photos: [N, 3, S, S] in [0, 1]; every concept is described by what `edit` makes of the first ones.
+        edit: a teacher's edit of photographs for a concept.
+
+    Raises:
+        WeightzooError: the dataset has fewer than two records.
+    """
+    columns = zip(dataset.concept_ids, dataset.prompts, dataset.attributes, strict=True)
+    own = [Concept(name, texts[0], texts[1:], attributes) for name, texts, attributes in columns]
+    known = set(dataset.concept_ids)
+    others = [concept for concept in concepts if concept.id not in known]
+    sources = photos[:DESCRIPTOR_CROPS]
+    descriptors = torch.cat(
+        [
+            edit_descriptors(sources, edit(concept, sources)[None])
+            for concept in track([*own, *others], "rendering the edits of the catalogue")
+        ]
+    )
+    described, rest = descriptors.split([len(own), len(others)])
+    if len(own) >= MEASURED_FROM:
+        r2 = held_out_r2(described, dataset.blocks)
+        console.print(f"pseudo-labels for {len(others)} concepts; R2 on left-out networks {r2:.2f}")
+    wordings = tuple((concept.prompt, *concept.paraphrases) for concept in others)
+    return label(dataset, described, tuple(concept.id for concept in others), wordings, rest)
+
+
 def edit_descriptors(sources: Tensor, targets: Tensor) -> Tensor:
-    """What edits do to photographs, small: sources [n, 3, S, S], targets [C, n, 3, S, S] -> [C, n * 3 * 256]."""
+    """Return what edits change, at a small size: sources [n, 3, S, S], targets [C, n, 3, S, S] -> [C, n * 3 * 256]."""
     size = (min(SIDE, sources.shape[-2]), min(SIDE, sources.shape[-1]))
     change = F.interpolate((targets - sources).flatten(0, 1), size=size, mode="area")
     return change.reshape(len(targets), -1)
 
 
 def fit(descriptors: Tensor, blocks: Tensor) -> Predict:
-    """Kernel ridge regression (exponential kernel) from descriptors [N, D] to blocks [N, num_blocks, block_size].
+    """Fit kernel ridge regression (exponential kernel) from descriptors [N, D] to blocks [N, num_blocks, block_size].
 
     Raises:
         WeightzooError: fewer than two networks, or numbers of rows that differ.
@@ -59,7 +94,7 @@ def fit(descriptors: Tensor, blocks: Tensor) -> Predict:
 
 
 def held_out_r2(descriptors: Tensor, blocks: Tensor, folds: int = 5) -> float:
-    """R2 of labels for networks that were left out of the fit, over `folds` folds."""
+    """Return the R2 of labels for networks that were left out of the fit, over `folds` folds."""
     fold = torch.arange(len(blocks)) % folds
     predicted = torch.empty_like(blocks)
     for index in range(folds):
@@ -75,7 +110,7 @@ def label(
     prompts: tuple[tuple[str, ...], ...],
     others: Tensor,
 ) -> WeightDataset:
-    """`dataset` and, after its own records, labelled concepts that it lacks.
+    """Return `dataset` and, after its own records, labelled concepts that it lacks.
 
     Args:
         descriptors: of the dataset's concepts, [N, D].

@@ -11,12 +11,12 @@ import torch
 from tests.weightgen.tiny_world import make_model, make_zoo
 from weightgen.generate import generate
 from weightgen.model_folder import load_model_folder
-from weightgen.training import pictures as module
 from weightgen.training.checkpoint import checkpoints, load_tensors
-from weightgen.training.pictures import BEST, PictureBatch, PolishConfig, Polishing, polish
+from weightgen.training.pictures import BEST, PolishConfig, Polishing, polish
 from weightgen.training.prefetch import prefetch
 from zoo.errors import Interrupted, WeightzooError
 from zoo.lora import load_base
+from zoo.picture_batches import PictureBatch
 from zoo.train_gan import run_generators
 
 FACTORS = {"make it dark": 0.3, "make it pale": 0.9}
@@ -197,7 +197,3 @@ def test_prefetch_keeps_order_and_errors():
     stream = prefetch(itertools.count())
     assert [next(stream) for _ in range(3)] == [0, 1, 2]
     stream.close()
-
-
-def test_module_gives_what_the_command_line_needs():
-    assert set(module.__all__) == {"PictureBatch", "PolishConfig", "polish"}

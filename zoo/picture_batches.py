@@ -1,9 +1,10 @@
-"""Batches of pictures: prompts, photographs, what the teacher makes of them, and the loss against that.
+"""Batches of pictures, as the pipeline renders them and a weight generator is polished on them.
 
     batch = PictureBatch(["a charcoal drawing"], sources, targets)
     loss = picture_loss(images, batch.targets)
 
-Who renders them is not decided here: the command line wires a teacher to `weightgen.training.pictures`.
+This is a contract between two packages that do not know each other: whoever trains takes `Batches`, whoever renders
+gives them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from zoo.errors import WeightzooError
 class PictureBatch:
     """P concepts with n photographs each.
 
-    Args:
+    Attributes:
         prompts: one wording of each concept, P texts.
         sources: [P, n, 3, S, S], or [n, 3, S, S] shared by all concepts; RGB in [0, 1].
         targets: the teacher's edits, [P, n, 3, S, S].
@@ -32,11 +33,12 @@ class PictureBatch:
     targets: Tensor
 
 
+# An iterable, or a function from a step to an iterable that begins with that step's batch.
 Batches = Iterable[PictureBatch] | Callable[[int], Iterable[PictureBatch]]
 
 
 def picture_loss(images: Tensor, targets: Tensor, edge_weight: float = 0.0) -> Tensor:
-    """Mean L1 of [P, n, 3, S, S], plus `edge_weight` times the L1 of horizontal and vertical differences."""
+    """Return the mean L1 of [P, n, 3, S, S], plus `edge_weight` times the L1 of differences between neighbours."""
     loss = (images - targets).abs().mean()
     if edge_weight > 0:
         for dim in (-1, -2):
@@ -45,17 +47,18 @@ def picture_loss(images: Tensor, targets: Tensor, edge_weight: float = 0.0) -> T
 
 
 def check_batch(batch: PictureBatch) -> None:
-    """Raises WeightzooError when prompts, sources and targets do not belong together."""
+    """Raise `WeightzooError` when prompts, sources and targets do not belong together."""
     count, targets, sources = len(batch.prompts), batch.targets.shape, batch.sources.shape
     if len(targets) != 5 or targets[0] != count or tuple(targets)[5 - len(sources) :] != tuple(sources):
+        prompts = "1 prompt" if count == 1 else f"{count} prompts"
         raise WeightzooError(
-            f"a batch of {count} prompts has sources {list(sources)} and targets {list(targets)}; "
+            f"a batch of {prompts} has sources {list(sources)} and targets {list(targets)}; "
             "give [prompts, crops, 3, S, S] each"
         )
 
 
 def batches_from(batches: Batches, step: int) -> Iterator[PictureBatch]:
-    """The batches from number `step` on."""
+    """Return the batches from number `step` on."""
     if callable(batches):
         return iter(batches(step))
     return itertools.islice(batches, step, None)
