@@ -26,8 +26,8 @@ from weightgen.evaluation.novelty import diversity
 from weightgen.generate import generate
 from weightgen.model_folder import ModelFolder, load_model_folder
 from weightgen.normalize import BlockStatistics
+from weightgen.training.config import small
 from weightgen.training.data import WeightDataset, load_zoo
-from weightgen.training.presets import small
 from weightgen.training.weights import train
 from zoo.errors import WeightzooWarning
 from zoo.hub import find_zoo

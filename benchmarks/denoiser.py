@@ -29,8 +29,8 @@ from benchmarks.machine import (
 from benchmarks.random_text import RandomText
 from weightgen.denoisers import NETWORKS
 from weightgen.text import TEXT_ENCODERS
+from weightgen.training.config import PRESETS
 from weightgen.training.data import WeightBatch, load_zoo
-from weightgen.training.presets import PRESETS
 from weightgen.training.weights import Training
 
 

@@ -36,7 +36,7 @@ from weightgen.model_folder import load_model_folder
 from weightgen.normalize import BlockStatistics
 from weightgen.objective import one_step
 from weightgen.text import MiniLMEncoder, TextEncoder, TextStates, load_text_encoder
-from weightgen.training.presets import PRESETS
+from weightgen.training.config import PRESETS
 from zoo.errors import WeightzooError
 from zoo.layout import WeightLayout
 

@@ -43,6 +43,7 @@ from weightgen.evaluation.intervals import paired_ratio
 from weightgen.generate import generate
 from weightgen.model_folder import load_model_folder
 from weightgen.text import TextEncoder, TextStates, load_text_encoder
+from weightgen.training.loader import prefetch
 from weightgen.training.optim import (
     learning_rate_factor,
     make_optimizers,
@@ -51,7 +52,6 @@ from weightgen.training.optim import (
     update_ema,
 )
 from weightgen.training.pictures import SMOOTHED, PolishConfig
-from weightgen.training.prefetch import prefetch
 from zoo.errors import WeightzooWarning
 from zoo.hub import find_zoo
 from zoo.lora import load_base, merge

@@ -100,8 +100,8 @@ def read(folder: Path, batches: int) -> dict[str, Any]:
 
 def consume(denoiser: str, seconds: float) -> dict[str, Any]:
     """Train the small preset's denoiser on the embedded zoo; records a second that its steps consume."""
+    from weightgen.training.config import small
     from weightgen.training.data import load_zoo
-    from weightgen.training.presets import small
     from weightgen.training.weights import Training
 
     torch.set_num_threads(1)

@@ -229,8 +229,8 @@ def train_on_weights(
     """
     from dataclasses import replace
 
+    from weightgen.training.config import PRESETS, for_pseudo_labels
     from weightgen.training.data import WeightDataset
-    from weightgen.training.presets import PRESETS, for_pseudo_labels
     from weightgen.training.ray import train_on_ray
     from weightgen.training.stream import open_source
     from weightgen.training.weights import train as run

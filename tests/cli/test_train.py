@@ -5,7 +5,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-import weightgen.training.presets
+import weightgen.training.config
 from weightgen.training.weights import TrainConfig, Training
 from zoo.errors import WeightzooError
 
@@ -18,7 +18,7 @@ def toy_preset(monkeypatch):
             denoiser, options, steps=4, batch_size=4, validate_every=2, checkpoint_every=2, device="cpu"
         )
 
-    monkeypatch.setitem(weightgen.training.presets.PRESETS, "tiny", tiny)
+    monkeypatch.setitem(weightgen.training.config.PRESETS, "tiny", tiny)
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
     with closing(load(source, batch_size=32, seed=0, start_step=0, workers=2)) as stream:
         for batch in stream: ...
 
+    for batch in prefetch(render_batches(), depth=2): ...
+
 The batches are those of `source.feed`, whatever the number of workers: each loader process makes some of the
 slots of every batch, and they are put together here. One thread is enough unless the network is very fast: see
 `benchmarks/stream.py`.
@@ -10,16 +12,62 @@ slots of every batch, and they are put together here. One thread is enough unles
 
 from __future__ import annotations
 
+import queue
 import signal
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import TypeVar
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from weightgen.training.data import WeightBatch, WeightSource
-from weightgen.training.prefetch import prefetch
 from zoo.errors import WeightzooError
 from zoo.memory import keep_freed_memory
+
+T = TypeVar("T")
+
+
+def prefetch(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
+    """Yield what `items` yields, made in a thread at most `depth` items ahead; closing the generator ends the thread.
+
+    Order and content are those of the iterable, and what it raises is raised here. With two cores, rendering costs no
+    time as long as it is faster than a training step: torch lets other threads run while it computes.
+    """
+    ready: queue.Queue[tuple[str, T | BaseException | None]] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def put(kind: str, value: T | BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put((kind, value), timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                put("item", item)
+                if stopped.is_set():
+                    return
+            put("end", None)
+        except BaseException as error:  # handed over to the consumer
+            put("error", error)
+
+    thread = threading.Thread(target=work, name="prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, value = ready.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                assert isinstance(value, BaseException)
+                raise value
+            yield value  # type: ignore[misc]
+    finally:
+        stopped.set()
+        thread.join()
 
 
 def load(

@@ -32,6 +32,7 @@ from weightgen.model_folder import ModelFolder, denoiser_sha256, load_model_fold
 from weightgen.objective import one_step
 from weightgen.text import load_text_encoder
 from weightgen.training.checkpoint import load_tensors, load_training, save_tensors, save_training
+from weightgen.training.loader import prefetch
 from weightgen.training.optim import (
     learning_rate_factor,
     make_optimizers,
@@ -42,7 +43,6 @@ from weightgen.training.optim import (
     update,
     update_ema,
 )
-from weightgen.training.prefetch import prefetch
 from weightgen.training.run_folder import BEST, begin, clear, write_rows
 from weightgen.training.stopping import stop_between_steps
 from zoo.config import to_dict

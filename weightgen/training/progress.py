@@ -1,23 +1,27 @@
-"""The live line of a training run: loss, validation R2, records per second and time left, on stderr.
+"""What a training run shows while it runs: a live line on stderr, and curves for TensorBoard.
 
-with training_progress("transformer", batch_size=32) as show:
-    show(0.25, step=275, loss=0.8, r2=0.41)          # once a step, or now and then
+    with curves("model") as log, training_progress("transformer", batch_size=32) as show:
+        show(0.25, step=275, loss=0.8, r2=0.41)              # once a step, or now and then
+        log({"step": 50, "loss": 0.8, "r2": 0.1})            # tensorboard --logdir model/tensorboard
 """
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from zoo.progress import console
 
 SHOWN_EVERY = 0.5  # seconds
+FOLDER = "tensorboard"
 
 
 @contextmanager
 def training_progress(name: str, batch_size: int) -> Iterator[Callable[..., None]]:
-    """Yields show(progress 0..1, step, **values); silent unless stderr is a terminal."""
+    """Yield show(progress 0..1, step, **values): one line, silent unless stderr is a terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -41,3 +45,38 @@ def training_progress(name: str, batch_size: int) -> Iterator[Callable[..., None
             display.update(task, completed=progress, values="  ".join(shown))
 
         yield show
+
+
+@contextmanager
+def curves(out_dir: str | Path) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Yield a function that takes rows of metrics.jsonl; it does nothing where no writer is installed.
+
+    A writer is tensorboardX, which comes with Ray Train, or torch's own.
+    """
+    opened: list[Any] = []  # made with the first row: a finished training leaves no empty file
+
+    def log(row: dict[str, Any]) -> None:
+        if not opened:
+            # what an interrupted run wrote beyond its last checkpoint is superseded
+            opened.append(_writer(Path(out_dir) / FOLDER, row["step"]))
+        if opened[0] is not None:
+            for name, value in row.items():
+                if name != "step" and value is not None:
+                    opened[0].add_scalar(name, value, row["step"])
+
+    try:
+        yield log
+    finally:
+        if opened and opened[0] is not None:
+            opened[0].close()
+
+
+def _writer(folder: Path, first_step: int) -> Any:
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return None
+    return SummaryWriter(str(folder), purge_step=first_step)

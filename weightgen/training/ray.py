@@ -29,9 +29,8 @@ import torch
 
 from weightgen.training.config import TrainConfig
 from weightgen.training.data import WeightDataset, WeightSource
-from weightgen.training.progress import training_progress
+from weightgen.training.progress import curves, training_progress
 from weightgen.training.run_folder import RAY_RUN, clear, finish, freeze, write_rows
-from weightgen.training.tensorboard import curves
 from weightgen.training.weights import Diverged, Log, Training, with_validation
 from zoo.errors import WeightzooError
 from zoo.files import read_json_object, sha256_file, write_json

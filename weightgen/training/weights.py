@@ -40,11 +40,10 @@ from weightgen.training.optim import (
     update,
     update_ema,
 )
-from weightgen.training.progress import training_progress
+from weightgen.training.progress import curves, training_progress
 from weightgen.training.run_folder import BEST, clear, finish, freeze, write_rows
 from weightgen.training.stopping import stop_between_steps
 from weightgen.training.team import Team
-from weightgen.training.tensorboard import curves
 from zoo.errors import WeightzooError
 from zoo.memory import keep_freed_memory
 

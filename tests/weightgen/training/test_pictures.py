@@ -12,8 +12,8 @@ from tests.weightgen.tiny_world import make_model, make_zoo
 from weightgen.generate import generate
 from weightgen.model_folder import load_model_folder
 from weightgen.training.checkpoint import checkpoints, load_tensors
+from weightgen.training.loader import prefetch
 from weightgen.training.pictures import BEST, PolishConfig, Polishing, polish
-from weightgen.training.prefetch import prefetch
 from zoo.errors import Interrupted, WeightzooError
 from zoo.lora import load_base
 from zoo.picture_batches import PictureBatch

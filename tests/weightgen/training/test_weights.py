@@ -13,8 +13,8 @@ from weightgen.model_folder import WEIGHTS_NAME, copy_half, load_model_folder, r
 from weightgen.normalize import BlockStatistics
 from weightgen.objective import ObjectiveConfig, one_step
 from weightgen.text import load_text_encoder
-from weightgen.training import presets
 from weightgen.training.checkpoint import checkpoints
+from weightgen.training.config import PRESETS, TrainConfig, tiny
 from weightgen.training.data import hold_out
 from weightgen.training.weights import Training, learning_rate_factor, train, update_ema, weights_r2
 from zoo.errors import Interrupted, WeightzooError
@@ -26,7 +26,7 @@ OPTIONS = {
 
 
 def config(denoiser: str = "transformer", **changes):
-    quick = replace(presets.tiny(denoiser), denoiser_options=OPTIONS[denoiser], batch_size=8, device="cpu")
+    quick = replace(tiny(denoiser), denoiser_options=OPTIONS[denoiser], batch_size=8, device="cpu")
     return replace(quick, **{"steps": 8, "validate_every": 2, "checkpoint_every": 2, **changes})
 
 
@@ -258,12 +258,11 @@ def test_schedule_and_ema():
     torch.testing.assert_close(ema.weight, expected)
 
 
-@pytest.mark.parametrize("name", presets.PRESETS)
+@pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("denoiser", OPTIONS)
 def test_presets_are_complete_and_survive_json(name, denoiser):
-    from weightgen.training.weights import TrainConfig
     from zoo.config import from_dict, to_dict
 
-    preset = presets.PRESETS[name](denoiser)
+    preset = PRESETS[name](denoiser)
     assert preset.denoiser == denoiser
     assert from_dict(TrainConfig, json.loads(json.dumps(to_dict(preset)))) == preset

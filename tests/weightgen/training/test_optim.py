@@ -6,8 +6,14 @@ from torch import nn
 
 from weightgen.denoisers import NETWORKS
 from weightgen.training.checkpoint import load_training, save_training
-from weightgen.training.muon import Muon, orthogonal
-from weightgen.training.optim import linear_weights, make_optimizers, set_learning_rate, update
+from weightgen.training.optim import (
+    Muon,
+    linear_weights,
+    make_optimizers,
+    orthogonal,
+    set_learning_rate,
+    update,
+)
 from zoo.errors import WeightzooError
 
 
