@@ -31,7 +31,8 @@ from weightgen.denoisers import NETWORKS
 from weightgen.text import TEXT_ENCODERS
 from weightgen.training.config import PRESETS
 from weightgen.training.data import WeightBatch, load_zoo
-from weightgen.training.weights import Training
+from weightgen.training.loop import TrainingRun
+from weightgen.training.weights import prepare
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -62,14 +63,14 @@ def main(arguments: list[str] | None = None) -> None:
                 device=options.device,
                 precision=options.precision,
             )
-            training = Training(config, data, validation, Path(folder) / name)
+            run = prepare(config, data, validation, Path(folder) / name)
             batch = next(data.feed(options.batch_size, 0))
-            training.train_step(batch)  # the texts go into the cache
-            operations[name] = operations_of(partial(training.train_step, batch))
+            run.train_step(batch)  # the texts go into the cache
+            operations[name] = operations_of(partial(run.train_step, batch))
 
-            def train(training: Training = training, batch: WeightBatch = batch) -> None:
+            def train(run: TrainingRun = run, batch: WeightBatch = batch) -> None:
                 for _ in range(options.steps):
-                    training.train_step(batch)
+                    run.train_step(batch)
 
             loops[name] = partial(seconds_of, train, options.device)
         times = interleave(loops, REPETITIONS)

@@ -8,9 +8,9 @@
 - `control`: the weight generator itself, trained by pictures from random initialisation, as long as both stages took;
 - `text_conditioned`: one GAN generator for every prompt, trained here for `--seconds`. The base's architecture with all
   its weights free, and a network of the weight generator's size that turns the prompt into every bias and norm affine
-  (conditional normalisation). It is not a weight generator: it shares its convolutions among all prompts. As in
-  `weightgen.training.pictures`, batches are rendered ahead, and the averaged weights are kept at which the mean of
-  the last `SMOOTHED` validations is lowest. Models are read when that training has ended: theirs may run beside it.
+  (conditional normalisation). It is not a weight generator: it shares its convolutions among all prompts. The loop,
+  the batches and the validation are those of `weightgen.training.pictures`. Models are read when that training has
+  ended: theirs may run beside it.
 
 Prints mean L1 to the teacher at zero steps on held-out concepts, asked for by one wording never seen in training, and
 how the first model's compares (ratio of means, 95 % interval over concepts). Without `--seconds` no
@@ -20,14 +20,10 @@ text-conditioned generator is trained.
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
-import time
+import tempfile
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
-from copy import deepcopy
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -43,15 +39,11 @@ from weightgen.evaluation.intervals import paired_ratio
 from weightgen.generate import generate
 from weightgen.model_folder import load_model_folder
 from weightgen.text import TextEncoder, TextStates, load_text_encoder
-from weightgen.training.loader import prefetch
-from weightgen.training.optim import (
-    learning_rate_factor,
-    make_optimizers,
-    set_learning_rate,
-    update,
-    update_ema,
-)
-from weightgen.training.pictures import SMOOTHED, PolishConfig
+from weightgen.training.checkpoint import load_tensors
+from weightgen.training.config import PolishConfig
+from weightgen.training.loop import Stage, TrainingRun
+from weightgen.training.pictures import picture_validation, read_ahead
+from weightgen.training.run_folder import BEST
 from zoo.errors import WeightzooWarning
 from zoo.hub import find_zoo
 from zoo.lora import load_base, merge
@@ -86,57 +78,33 @@ class TextConditionedGenerator(nn.Module):
         return run_generators(self.generator, own, images)
 
 
-def prepared(batches: Iterable[PictureBatch], encoder: TextEncoder) -> Iterator[PictureBatch]:
-    """The batches, their texts already in the encoder's cache."""
-    for batch in batches:
-        encoder.prepare(batch.prompts)
-        yield batch
-
-
-@torch.no_grad()
-def validation_l1(
-    network: TextConditionedGenerator, batches: Sequence[PictureBatch], encoder: TextEncoder
-) -> float:
-    """Mean L1 over all concepts."""
-    errors = [
-        (network(encoder.encode(batch.prompts).trim(), batch.sources).clamp(0, 1) - batch.targets).abs()
-        for batch in batches
-    ]
-    return float(torch.cat([error.mean((1, 2, 3, 4)) for error in errors]).mean())
-
-
 def train_text_conditioned(
     base: Path, pictures: CatalogueEdits, seconds: float, learning_rate: float, encoder: TextEncoder
 ) -> Edit:
     """Train for `seconds` on batches of `pictures` as a weight generator is polished; return what was learned."""
+
+    def outputs(network: nn.Module, batch: PictureBatch) -> Tensor:
+        return network(encoder.encode(batch.prompts).trim(), batch.sources)
+
+    def gradients(run: TrainingRun, batch: PictureBatch) -> float:
+        loss = picture_loss(outputs(run.network, batch), batch.targets)
+        loss.backward()
+        return float(loss.detach())
+
     torch.manual_seed(0)
-    network, config = TextConditionedGenerator(merge(load_base(base)), encoder.width), PolishConfig()
-    averaged = deepcopy(network).eval().requires_grad_(False)
-    optimizers = make_optimizers(network, config.optimizer, learning_rate, config.weight_decay).values()
-    validation, stream = pictures.validation_batches(), prefetch(prepared(pictures.batches(), encoder))
-    best, kept, steps, started, progress = math.inf, averaged.state_dict(), 0, time.perf_counter(), 0.0
-    recent: deque[float] = deque(maxlen=SMOOTHED)
-    with closing(stream):
-        while True:
-            if progress >= 1 or steps % config.validate_every == 0:
-                recent.append(validation_l1(averaged, validation, encoder))
-                if (mean := statistics.mean(recent)) < best:
-                    best, kept = mean, deepcopy(averaged.state_dict())
-            if progress >= 1:
-                break
-            batch = next(stream)
-            set_learning_rate(optimizers, learning_rate * learning_rate_factor(progress, config.warmup))
-            loss = picture_loss(network(encoder.encode(batch.prompts).trim(), batch.sources), batch.targets)
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
-            update(optimizers)
-            steps += 1
-            update_ema(averaged, network, min(config.ema_decay, steps / (steps + 9)))
-            progress = (time.perf_counter() - started) / seconds
+    network = TextConditionedGenerator(merge(load_base(base)), encoder.width)
+    validation = picture_validation(outputs, pictures.validation_batches())
+    config = PolishConfig(learning_rate=learning_rate)
+    stage = Stage(
+        lambda step: read_ahead(pictures.batches, step, encoder), gradients, validation, config.max_skipped
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        run = TrainingRun(config, stage, network, Path(folder), seconds)
+        run.run()
+        run.ema.load_state_dict(load_tensors(run.folder / "checkpoints" / BEST)[0])
     size = sum(parameter.numel() for parameter in network.parameters())
-    print(f"text_conditioned: {steps} steps, {size:,} parameters, validation L1 {best:.4f}", flush=True)
-    averaged.load_state_dict(kept)
-    return lambda prompts, images: averaged(encoder.encode(prompts).trim(), images)
+    print(f"text_conditioned: {run.step} steps, {size:,} parameters, validation L1 {run.best:.4f}", flush=True)
+    return lambda prompts, images: run.ema(encoder.encode(prompts).trim(), images)
 
 
 def edit_with(model: Path) -> Edit:

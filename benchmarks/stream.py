@@ -102,21 +102,21 @@ def consume(denoiser: str, seconds: float) -> dict[str, Any]:
     """Train the small preset's denoiser on the embedded zoo; records a second that its steps consume."""
     from weightgen.training.config import small
     from weightgen.training.data import load_zoo
-    from weightgen.training.weights import Training
+    from weightgen.training.weights import prepare
 
     torch.set_num_threads(1)
     zoo = find_zoo("weightzoo-small")
     data = load_zoo(zoo)
     config = replace(small(denoiser), batch_size=BATCH_SIZE, device="cpu")
     with tempfile.TemporaryDirectory() as folder:
-        training = Training(config, data, load_zoo(zoo, "validation"), Path(folder))
+        run = prepare(config, data, load_zoo(zoo, "validation"), Path(folder))
         feed = data.feed(BATCH_SIZE, 0)
         batches = [next(feed) for _ in range(4)]
         for batch in batches:  # texts into the cache, first step slow
-            training.train_step(batch)
+            run.train_step(batch)
         started, busy, steps = time.perf_counter(), time.process_time(), 0
         while time.perf_counter() - started < seconds:
-            training.train_step(batches[steps % 4])
+            run.train_step(batches[steps % 4])
             steps += 1
         wall, used = time.perf_counter() - started, time.process_time() - busy
     return {

@@ -289,7 +289,7 @@ def train_by_pictures(
 ) -> Path:
     """Second stage: through the pictures of the catalogue's train concepts, edited by the zoo's teacher."""
     from pipeline.picture_batches import open_catalogue_edits
-    from weightgen.training.pictures import PolishConfig
+    from weightgen.training.config import PolishConfig
     from weightgen.training.pictures import polish as run
 
     changes = {"steps": steps, "learning_rate": learning_rate}

@@ -6,7 +6,8 @@ from unittest.mock import MagicMock
 import pytest
 
 import weightgen.training.config
-from weightgen.training.weights import TrainConfig, Training
+from weightgen.training.config import TrainConfig
+from weightgen.training.loop import TrainingRun
 from zoo.errors import WeightzooError
 
 
@@ -43,7 +44,7 @@ def test_trains_and_returns_at_once_when_finished(train, run, tmp_path):
 
 
 def test_ctrl_c_then_the_same_command(train, tmp_path, monkeypatch, hears_ctrl_c):
-    step = Training.train_step
+    step = TrainingRun.train_step
 
     def interrupted(self, batch):
         if self.step == 3:
@@ -51,7 +52,7 @@ def test_ctrl_c_then_the_same_command(train, tmp_path, monkeypatch, hears_ctrl_c
         return step(self, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "train_step", interrupted)
+        patch.setattr(TrainingRun, "train_step", interrupted)
         stopped = train()
     assert stopped.code == 130
     assert "keeps everything up to the last step: run the same command" in stopped.error

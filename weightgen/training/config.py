@@ -1,6 +1,7 @@
-"""How the first stage of training is done: its config, presets of it, and the denoiser that it needs.
+"""How a weight generator is trained: the configs of both stages, presets of the first, and its denoiser.
 
     config = replace(PRESETS["small"]("transformer"), steps=2000)
+    second = PolishConfig(learning_rate=2e-4)
 """
 
 from __future__ import annotations
@@ -54,6 +55,40 @@ class TrainConfig:
     checkpoint_every: int = 100
     keep_checkpoints: int = 2
     keep_last: bool = False
+    seed: int = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class PolishConfig:
+    """How a denoiser is polished. Concepts and crops a step are what the batches hold (32 x 1 as measured).
+
+    Args:
+        steps: training steps, unless a limit in seconds is given.
+        optimizer: see `weightgen.training.optim.make_optimizers`.
+        edge_weight: weight of the L1 between the gradients of image and target, beside plain L1.
+        noise_fraction: share of the networks that start from noise; the others from zeros, as in `one_step`.
+        use_dropout: whether the denoiser's dropout stays on.
+        random_init: forget the first stage and start from random weights (the control).
+        warmup: share of the training over which the learning rate rises; then it falls as a cosine to zero.
+        max_skipped: updates in a row that may be skipped because a gradient is not finite.
+    """
+
+    steps: int = 4000
+    optimizer: Literal["adamw", "muon"] = "muon"
+    learning_rate: float = 4e-4
+    weight_decay: float = 0.05
+    warmup: float = 0.03
+    clip_norm: float = 1.0
+    ema_decay: float = 0.995
+    edge_weight: float = 0.0
+    noise_fraction: float = 0.25
+    use_dropout: bool = False
+    random_init: bool = False
+    validate_every: int = 100
+    checkpoint_every: int = 100
+    keep_checkpoints: int = 2
+    max_skipped: int = 5
     seed: int = 0
     device: str = "auto"
 

@@ -32,13 +32,6 @@ def step_seed(*numbers: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def share_done(step: int, steps: int, elapsed: float, seconds: float | None) -> float:
-    """How much of a training is done, 0 to 1: of its steps, or of the seconds that take their place."""
-    if seconds is None:
-        return step / max(steps, 1)
-    return min(elapsed / max(seconds, 1e-9), 1.0)
-
-
 def make_optimizers(
     network: nn.Module, name: str, learning_rate: float, weight_decay: float
 ) -> dict[str, torch.optim.Optimizer]:

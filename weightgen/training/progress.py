@@ -1,6 +1,6 @@
 """What a training run shows while it runs: a live line on stderr, and curves for TensorBoard.
 
-    with curves("model") as log, training_progress("transformer", batch_size=32) as show:
+    with curves("model") as log, training_progress("training transformer", "records", 32) as show:
         show(0.25, step=275, loss=0.8, r2=0.41)              # once a step, or now and then
         log({"step": 50, "loss": 0.8, "r2": 0.1})            # tensorboard --logdir model/tensorboard
 """
@@ -20,8 +20,12 @@ FOLDER = "tensorboard"
 
 
 @contextmanager
-def training_progress(name: str, batch_size: int) -> Iterator[Callable[..., None]]:
-    """Yield show(progress 0..1, step, **values): one line, silent unless stderr is a terminal."""
+def training_progress(title: str, unit: str, per_step: int = 1) -> Iterator[Callable[..., None]]:
+    """Yield show(progress 0..1, step, **values): one line, silent unless stderr is a terminal.
+
+    Args:
+        unit: what the speed counts, `per_step` of it a step.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -31,18 +35,18 @@ def training_progress(name: str, batch_size: int) -> Iterator[Callable[..., None
     )
     started, first, last = time.monotonic(), None, 0.0
     with Progress(*columns, console=console, disable=not console.is_terminal or console.quiet) as display:
-        task = display.add_task(f"training {name}", total=1.0, values="")
+        task = display.add_task(title, total=1.0, values="")
 
-        def show(progress: float, step: int, **values: float) -> None:
+        def show(progress: float, step: int, **values: float | None) -> None:
             nonlocal first, last
             first = step if first is None else first
             now = time.monotonic()
             if now - last < SHOWN_EVERY and progress < 1:
                 return
             last = now
-            speed = (step - first) * batch_size / max(now - started, 1e-9)
-            shown = [*(f"{key} {value:.3f}" for key, value in values.items()), f"{speed:.0f} records/s"]
-            display.update(task, completed=progress, values="  ".join(shown))
+            speed = (step - first) * per_step / max(now - started, 1e-9)
+            shown = [f"{key} {value:.4f}" for key, value in values.items() if value is not None]
+            display.update(task, completed=progress, values="  ".join([*shown, f"{speed:.3g} {unit}/s"]))
 
         yield show
 

@@ -29,9 +29,10 @@ import torch
 
 from weightgen.training.config import TrainConfig
 from weightgen.training.data import WeightDataset, WeightSource
+from weightgen.training.loop import Diverged, Log
 from weightgen.training.progress import curves, training_progress
 from weightgen.training.run_folder import RAY_RUN, clear, finish, freeze, write_rows
-from weightgen.training.weights import Diverged, Log, Training, with_validation
+from weightgen.training.weights import prepare, with_validation
 from zoo.errors import WeightzooError
 from zoo.files import read_json_object, sha256_file, write_json
 
@@ -182,7 +183,7 @@ def _worker(options: dict[str, Any]) -> None:
         if (found := train.get_checkpoint()) is not None:
             with found.as_directory() as saved:
                 shutil.copytree(saved, folder / "checkpoints")
-        training = Training(
+        training = prepare(
             replace(options["config"], keep_checkpoints=1),  # here; more of them are kept in the storage
             source, validation, folder,
             options["seconds"], options["device"], options["loader_workers"],
@@ -231,7 +232,7 @@ def _listening(
             if on_log:
                 on_log(message)
 
-    with curves(out_dir) as log, training_progress(config.denoiser, config.batch_size) as show:
+    with curves(out_dir) as log, training_progress(f"training {config.denoiser}", "records", config.batch_size) as show:
         thread = threading.Thread(target=listen, args=(show, log), name="listen", daemon=True)
         thread.start()
         try:

@@ -1,6 +1,6 @@
 """Training a weight generator on a zoo: first stage, in weight space.
 
-    train(presets.small(), load_zoo("runs/small"), "model", validation=load_zoo("runs/small", "validation"))
+    train(PRESETS["small"](), load_zoo("runs/small"), "model", validation=load_zoo("runs/small", "validation"))
 
 Leaves a model folder (see `weightgen.model_folder`) plus `metrics.jsonl`, `config.json`, `checkpoints/` and
 curves for TensorBoard. The same call again goes on from the newest checkpoint, and returns at once when the
@@ -13,45 +13,33 @@ rows of every batch. `weightgen.training.ray` starts them.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
-from contextlib import closing, nullcontext
-from copy import deepcopy
+from collections.abc import Generator
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from weightgen.normalize import BlockStatistics
 from weightgen.objective import draw, loss, make_scheduler, one_step
-from weightgen.text import TextStates, load_text_encoder
-from weightgen.training.checkpoint import load_training, save_tensors, save_training
+from weightgen.text import TextEncoder, TextStates, load_text_encoder
 from weightgen.training.config import TrainConfig, make_denoiser
 from weightgen.training.data import WeightBatch, WeightDataset, WeightSource, hold_out
 from weightgen.training.loader import load
-from weightgen.training.optim import (
-    learning_rate_factor,
-    make_optimizers,
-    pick_device,
-    set_learning_rate,
-    share_done,
-    step_seed,
-    update,
-    update_ema,
-)
+from weightgen.training.loop import Log, Row, Stage, TrainingRun, Validation, rounded
+from weightgen.training.optim import pick_device, step_seed
 from weightgen.training.progress import curves, training_progress
-from weightgen.training.run_folder import BEST, clear, finish, freeze, write_rows
+from weightgen.training.run_folder import clear, finish, freeze
 from weightgen.training.stopping import stop_between_steps
 from weightgen.training.team import Team
 from zoo.errors import WeightzooError
 from zoo.memory import keep_freed_memory
 
-Log = Callable[[dict[str, Any]], None]
-
-
-class Diverged(WeightzooError):
-    """The loss is not finite any more; in a team it is so in every process at the same step."""
+if TYPE_CHECKING:
+    from diffusers import DDPMScheduler
 
 
 def train(
@@ -64,7 +52,7 @@ def train(
     on_log: Log | None = None,
     loader_workers: int = 0,
 ) -> Path:
-    """Trains on `source` in this process and returns the model folder `out_dir`.
+    """Train on `source` in this process and return the model folder `out_dir`.
 
     Args:
         source: a dataset in memory, or a stream of shards.
@@ -85,215 +73,155 @@ def train(
         clear(out_dir)
     if freeze(out_dir, config, seconds, source):
         return out_dir
-    training = Training(config, source, validation, out_dir, seconds, loader_workers=loader_workers)
-    training.restore()
+    run = prepare(config, source, validation, out_dir, seconds, loader_workers=loader_workers)
+    run.restore()
 
-    with curves(out_dir) as log, training_progress(config.denoiser, config.batch_size) as show:
+    with (
+        curves(out_dir) as log,
+        training_progress(f"training {config.denoiser}", "records", config.batch_size) as show,
+    ):
 
-        def write(row: dict[str, Any]) -> None:
+        def write(row: Row) -> None:
             log(row)
             if on_log:
                 on_log(row)
 
         # each process of a team would stop at a step of its own
-        with stop_between_steps(out_dir, listen=training.team.size == 1) as stop:
-            training.run(write, show, stop=stop)
+        with stop_between_steps(out_dir, listen=run.team.size == 1) as stop:
+            run.run(write, show, stop=stop)
     return finish(out_dir, config, source, validation)
 
 
-class Training:
-    """The state of one training run: networks, optimiser, step and elapsed seconds."""
+def prepare(
+    config: TrainConfig,
+    source: WeightSource,
+    validation: WeightDataset,
+    out_dir: Path,
+    seconds: float | None = None,
+    device: str | None = None,
+    loader_workers: int = 0,
+) -> TrainingRun:
+    """Return a run before its first step; what preparing it took counts as elapsed.
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        source: WeightSource,
-        validation: WeightDataset,
-        out_dir: Path,
-        seconds: float | None = None,
-        device: str | None = None,
-        loader_workers: int = 0,
-    ) -> None:
-        started = time.perf_counter()
-        torch.set_flush_denormal(True)
-        keep_freed_memory()
-        self.config, self.source, self.out_dir, self.seconds = config, source, out_dir, seconds
-        self.loader_workers, self.team = loader_workers, Team.here()
-        self.slots = self.team.slots(config.batch_size)
-        if len(self.slots) % config.accumulate:
-            raise WeightzooError(
-                f"{len(self.slots)} rows of a batch cannot be accumulated in {config.accumulate} equal parts; "
-                "choose another number"
-            )
-        self.device = torch.device(device or pick_device(config.device))
-        self.text_encoder = load_text_encoder(config.text_encoder)
-        self.statistics = source.statistics().to(self.device)
-        texts, records = validation.evaluation_prompts()
-        held_out = validation.blocks.to(self.device)
-        self.validation_clean = self.statistics.normalize(held_out)[records]
-        self.validation_text = self.text_encoder.encode(texts).trim().to(self.device)
+    Args:
+        device: in place of the config's.
 
-        torch.manual_seed(config.seed)
-        self.denoiser = make_denoiser(config, source, self.text_encoder.width).to(self.device)
-        self.network = self.team.wrap(self.denoiser)
-        self.ema = deepcopy(self.denoiser).eval().requires_grad_(False)
-        self.networks = {"denoiser": self.denoiser, "ema": self.ema}  # of a checkpoint
-        self.scheduler = make_scheduler(config.objective)
-        self.optimizers = make_optimizers(
-            self.denoiser, config.optimizer, config.learning_rate, config.weight_decay
+    Raises:
+        WeightzooError: a batch that cannot be divided, or an unknown denoiser, text encoder or device.
+    """
+    started = time.perf_counter()
+    torch.set_flush_denormal(True)
+    keep_freed_memory()
+    team = Team.here()
+    slots = team.slots(config.batch_size)
+    if len(slots) % config.accumulate:
+        raise WeightzooError(
+            f"{len(slots)} rows of a batch cannot be accumulated in {config.accumulate} equal parts; "
+            "choose another number"
         )
-        self.step, self.best, self.learning_rate = 0, -math.inf, 0.0
-        self.rows: list[dict[str, Any]] = []  # metrics.jsonl
-        self.elapsed = time.perf_counter() - started
+    place = torch.device(device or pick_device(config.device))
+    encoder, statistics = load_text_encoder(config.text_encoder), source.statistics().to(place)
+    texts, records = validation.evaluation_prompts()
+    torch.manual_seed(config.seed)
+    denoiser = make_denoiser(config, source, encoder.width).to(place)
+    weights = WeightStage(
+        config=config,
+        source=source,
+        team=team,
+        slots=slots,
+        loader_workers=loader_workers,
+        encoder=encoder,
+        statistics=statistics,
+        scheduler=make_scheduler(config.objective),
+        network=team.wrap(denoiser),
+        validation_clean=statistics.normalize(validation.blocks.to(place))[records],
+        validation_text=encoder.encode(texts).trim().to(place),
+    )
+    stage = Stage(
+        weights.batches, weights.gradients, Validation("r2", weights.measure, keep_last=config.keep_last)
+    )
+    run = TrainingRun(config, stage, denoiser, out_dir, seconds, team)
+    run.elapsed = time.perf_counter() - started
+    return run
 
-    @property
-    def progress(self) -> float:
-        """How much of the training is done, 0 to 1."""
-        return share_done(self.step, self.config.steps, self.elapsed, self.seconds)
 
-    def run(
-        self,
-        on_log: Log | None = None,
-        show: Callable[..., None] = lambda progress, step, **values: None,
-        on_checkpoint: Callable[[], None] = lambda: None,
-        stop: Callable[[], bool] = lambda: False,
-    ) -> None:
-        """Trains until done, validating and writing checkpoints on the way; every process of the team takes part.
+@dataclass(frozen=True, eq=False)
+class WeightStage:
+    """What the first stage gives to the loop.
 
-        Args:
-            show: called once a step, with progress, step and figures to show.
-            on_checkpoint: called in every process after each checkpoint.
-            stop: asked after each step; True ends the run with a checkpoint of that step.
-        """
-        config = self.config
-        batches = load(
+    Attributes:
+        slots: this process's rows of every batch.
+        network: the denoiser; in a team it averages gradients.
+        validation_clean: normalised blocks [V, num_blocks, block_size], one for each of the V held-out texts.
+    """
+
+    config: TrainConfig
+    source: WeightSource
+    team: Team
+    slots: range
+    loader_workers: int
+    encoder: TextEncoder
+    statistics: BlockStatistics
+    scheduler: DDPMScheduler
+    network: nn.Module
+    validation_clean: Tensor
+    validation_text: TextStates
+
+    def batches(self, step: int) -> Generator[WeightBatch]:
+        """Return the batches from `step` on, read ahead."""
+        return load(
             self.source,
-            config.batch_size,
-            config.seed,
-            self.step,
+            self.config.batch_size,
+            self.config.seed,
+            step,
             self.slots,
             self.loader_workers,
-            lambda batch: self.text_encoder.prepare(batch.texts),
+            lambda batch: self.encoder.prepare(batch.texts),
         )
-        with closing(batches):
-            stopped = False
-            while (self.progress < 1 or self.step == 0) and not stopped:
-                started = time.perf_counter()
-                value = self.train_step(next(batches))
-                self.tick(started)
-                started = time.perf_counter()
-                validated = self.progress >= 1 or self.step % config.validate_every == 0
-                if validated:
-                    self.validate(value, on_log)
-                saved = self.progress >= 1 or self.step % config.checkpoint_every == 0
-                if saved:
-                    self.checkpoint()
-                    on_checkpoint()
-                self.tick(started)
-                show(self.progress, self.step, loss=value, r2=self.best)
-                if self.progress >= 1 and not validated:  # the time ran out while a checkpoint was written
-                    self.validate(value, on_log)
-                    saved = False
-                stopped = stop()
-                if not saved and (self.progress >= 1 or stopped):  # it may have run out in a validation too
-                    self.checkpoint()
-                    on_checkpoint()
 
-    def tick(self, started: float) -> None:
-        """Counts the time since `started`, as the leader's clock has it."""
-        self.elapsed += time.perf_counter() - started
-        if self.seconds is not None:
-            self.elapsed = self.team.agree(self.elapsed, self.device)
-
-    def train_step(self, batch: WeightBatch) -> float:
-        """One optimiser and EMA update; returns the loss of this process's rows."""
-        config, (first, stop) = self.config, (self.slots.start, self.slots.stop)
-        torch.manual_seed(step_seed(config.seed, self.step))
-        self.learning_rate = config.learning_rate * learning_rate_factor(self.progress, config.warmup)
-        set_learning_rate(self.optimizers.values(), self.learning_rate)
+    def gradients(self, run: TrainingRun, batch: WeightBatch) -> float:
+        """Add the gradients of this process's rows, in the config's number of parts; return their loss."""
+        config, mask = self.config, self.statistics.mask
+        torch.manual_seed(step_seed(config.seed, run.step))
         # every process draws for the whole batch and takes its rows: how it is divided changes nothing
-        draws = draw(
-            config.batch_size, self.statistics.mask, config.objective, self.denoiser.independent_blocks
-        ).rows(slice(first, stop))
-        text = self.text_encoder.encode(batch.texts).to(self.device)
-        clean = self.statistics.normalize(batch.blocks.to(self.device))
-        self.denoiser.train()
+        draws = draw(config.batch_size, mask, config.objective, run.network.independent_blocks).rows(
+            slice(self.slots.start, self.slots.stop)
+        )
+        text = self.encoder.encode(batch.texts).to(mask.device)
+        clean = self.statistics.normalize(batch.blocks.to(mask.device))
+        self.network.train()
         value, size = 0.0, len(self.slots) // config.accumulate
         for i in range(config.accumulate):
             if self.team.rank or i:  # dropout differs between the parts of a batch
-                torch.manual_seed(step_seed(config.seed, self.step, self.team.rank, i))
+                torch.manual_seed(step_seed(config.seed, run.step, self.team.rank, i))
             part = slice(i * size, (i + 1) * size)
             with self._averaging(last=i + 1 == config.accumulate), self._autocast():
                 share = loss(
-                    self.network, clean[part], text[part], self.statistics.mask,
-                    self.scheduler, config.objective, draws.rows(part),
+                    self.network, clean[part], text[part], mask, self.scheduler, config.objective, draws.rows(part)
                 ) / config.accumulate  # fmt: skip
                 share.backward()
             value += float(share.detach())
-        norm = nn.utils.clip_grad_norm_(self.denoiser.parameters(), config.clip_norm)
-        # of averaged gradients: every process comes to the same conclusion
-        if not bool(torch.isfinite(norm + value if self.team.size == 1 else norm)):
-            raise Diverged(
-                f"the loss is not finite at step {self.step + 1} (learning rate {config.learning_rate:g}); "
-                f"lower the learning rate and train into a new folder (checkpoints stay in {self.out_dir})"
-            )
-        update(self.optimizers.values())
-        self.step += 1
-        update_ema(self.ema, self.denoiser, min(config.ema_decay, self.step / (self.step + 9)))
         return value
 
+    def measure(self, run: TrainingRun) -> dict[str, float | None]:
+        """Return R2 of the averaged weights on the validation split, and the learning rate."""
+        predicted = predict(run.ema, self.validation_text, self.config.objective.target)
+        r2 = weights_r2(predicted, self.validation_clean, self.statistics.mask)
+        return {"r2": rounded(r2), "learning_rate": run.learning_rate}
+
     def _averaging(self, last: bool) -> Any:
-        """Gradients are averaged over the team with the last part of a batch only."""
+        """Average gradients over the team with the last part of a batch only."""
         return nullcontext() if last or self.team.size == 1 else self.network.no_sync()
 
     def _autocast(self) -> Any:
-        precision = self.config.precision
-        enabled = precision == "bfloat16" or (precision == "auto" and self.device.type == "cuda")
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
-
-    def validate(self, value: float, on_log: Log | None = None) -> None:
-        """Writes a row of metrics with R2 on the validation split, keeps the best averaged weights."""
-        value = self.team.mean(value, self.device)
-        if not self.team.leads:
-            return
-        predicted = predict(self.ema, self.validation_text, self.config.objective.target)
-        r2 = weights_r2(predicted, self.validation_clean, self.statistics.mask)
-        row = {
-            "step": self.step,
-            "seconds": round(self.elapsed, 3),
-            "loss": round(value, 6),
-            "r2": round(r2, 6),
-            "learning_rate": self.learning_rate,
-        }
-        self.rows.append(row)
-        write_rows(self.out_dir, self.rows)
-        if row["r2"] > self.best or self.config.keep_last:
-            save_tensors(self.out_dir / "checkpoints" / BEST, self.ema.state_dict(), row)
-        self.best = max(self.best, row["r2"])
-        if on_log:
-            on_log(row)
-
-    def checkpoint(self) -> None:
-        """Writes everything that is needed to go on exactly from here."""
-        if not self.team.leads:
-            return
-        best = self.best if math.isfinite(self.best) else None
-        state = {"elapsed": self.elapsed, "best": best, "rows": self.rows}
-        folder = self.out_dir / "checkpoints"
-        save_training(folder, self.step, self.networks, self.optimizers, state, self.config.keep_checkpoints)
-
-    def restore(self) -> None:
-        """Goes back to the newest checkpoint, if there is one."""
-        state = load_training(self.out_dir / "checkpoints", self.networks, self.optimizers)
-        if state is not None:
-            self.step, self.elapsed = state["step"], state["elapsed"]
-            self.best = -math.inf if state["best"] is None else state["best"]
-            self.rows = state["rows"]
+        precision, kind = self.config.precision, self.statistics.mask.device.type
+        enabled = precision == "bfloat16" or (precision == "auto" and kind == "cuda")
+        return torch.autocast(kind, torch.bfloat16, enabled=enabled)
 
 
 @torch.no_grad()
 def predict(denoiser: nn.Module, text: TextStates, target: str = "x0", batch_size: int = 32) -> Tensor:
-    """One-step predictions of normalised blocks [B, num_blocks, block_size], in batches."""
+    """Return one-step predictions of normalised blocks [B, num_blocks, block_size], made in batches."""
     parts = [
         one_step(denoiser, text[i : i + batch_size], target=target) for i in range(0, len(text), batch_size)
     ]
@@ -301,14 +229,14 @@ def predict(denoiser: nn.Module, text: TextStates, target: str = "x0", batch_siz
 
 
 def weights_r2(predicted: Tensor, true: Tensor, mask: Tensor) -> float:
-    """1 - sum (predicted - true)^2 / sum (mean - true)^2 over normalised weights (their mean is 0)."""
+    """Return 1 - sum (predicted - true)^2 / sum (mean - true)^2 over normalised weights, whose mean is 0."""
     return float(1 - ((predicted - true) ** 2 * mask).sum() / (true**2 * mask).sum())
 
 
 def with_validation(
     source: WeightSource, validation: WeightDataset | None
 ) -> tuple[WeightSource, WeightDataset]:
-    """The source and what it is validated on; a dataset without a validation split gives 5 % of its own.
+    """Return the source and what it is validated on; a dataset without a validation split gives 5 % of its own.
 
     Raises:
         WeightzooError: a stream without validation records.

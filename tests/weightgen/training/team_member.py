@@ -1,6 +1,6 @@
 """One process of a team that trains a toy denoiser.
 
-python -m tests.weightgen.training.team_member ZOO RANK SIZE MEET OUT
+python -m tests.weightgen.run.team_member ZOO RANK SIZE MEET OUT
 """
 
 import sys
@@ -9,9 +9,11 @@ from pathlib import Path
 import torch
 from torch import distributed
 
+from weightgen.training.config import TrainConfig
 from weightgen.training.data import load_zoo
+from weightgen.training.loop import TrainingRun
 from weightgen.training.stream import ShardStream
-from weightgen.training.weights import TrainConfig, Training
+from weightgen.training.weights import prepare
 from zoo.run import open_zoo
 from zoo.tensors import write_tensors
 
@@ -26,10 +28,10 @@ def config(**changes) -> TrainConfig:
     )
 
 
-def weights(training: Training) -> dict[str, torch.Tensor]:
-    """After all steps."""
-    training.run()
-    return training.denoiser.state_dict()
+def weights(run: TrainingRun) -> dict[str, torch.Tensor]:
+    """Take all steps and return the network's weights."""
+    run.run()
+    return run.network.state_dict()
 
 
 def main(zoo: str, rank: int, size: int, meet: str, out: str) -> None:
@@ -37,9 +39,9 @@ def main(zoo: str, rank: int, size: int, meet: str, out: str) -> None:
     distributed.init_process_group("gloo", f"file://{meet}", rank=rank, world_size=size)
     source, validation = ShardStream.open(open_zoo(zoo)), load_zoo(zoo, "validation")
     folder = Path(out) / str(rank)
-    training = Training(config(accumulate=2), source, validation, folder)
-    write_tensors(folder / "weights.safetensors", weights(training))
-    assert (folder / "checkpoints").exists() == training.team.leads
+    run = prepare(config(accumulate=2), source, validation, folder)
+    write_tensors(folder / "weights.safetensors", weights(run))
+    assert (folder / "checkpoints").exists() == run.team.leads
     distributed.destroy_process_group()
 
 

@@ -12,8 +12,11 @@ from tests.weightgen.tiny_world import make_model, make_zoo
 from weightgen.generate import generate
 from weightgen.model_folder import load_model_folder
 from weightgen.training.checkpoint import checkpoints, load_tensors
+from weightgen.training.config import PolishConfig
 from weightgen.training.loader import prefetch
-from weightgen.training.pictures import BEST, PolishConfig, Polishing, polish
+from weightgen.training.loop import TrainingRun
+from weightgen.training.pictures import picture_validation, polish, prepare
+from weightgen.training.run_folder import BEST
 from zoo.errors import Interrupted, WeightzooError
 from zoo.lora import load_base
 from zoo.picture_batches import PictureBatch
@@ -60,13 +63,15 @@ def test_learns_from_pictures(model_dir, tmp_path):
     assert float((images.clamp(0, 1) - held.targets).abs().mean()) == pytest.approx(chosen, abs=1e-4)
 
 
-def test_one_lucky_validation_does_not_decide(model_dir, tmp_path, monkeypatch):
+def test_one_lucky_validation_does_not_decide(model_dir, tmp_path):
     held = replace(batch(-1), targets=torch.zeros_like(batch(-1).targets))
-    run = Polishing(load_model_folder(model_dir), CONFIG, tmp_path, None, [held])
-    best = []
+    run = prepare(load_model_folder(model_dir), batches, CONFIG, tmp_path, validation=[held])
+    measured, best = [], []
+    validation = picture_validation(lambda *_: torch.full_like(held.targets, measured[-1]), [held])
+    run.stage = replace(run.stage, validation=validation)
     for step, l1 in enumerate((0.6, 0.5, 0.1, 0.5, 0.5, 0.6, 0.34, 0.3, 0.3, 0.3, 0.3, 0.5)):
         run.step = step
-        monkeypatch.setattr(run, "outputs", lambda *_, l1=l1: torch.full_like(held.targets, l1))
+        measured.append(l1)
         run.validate(0.0)
         best.append(load_tensors(tmp_path / "checkpoints" / BEST)[1]["step"])
     assert best == [0, 1, *[2] * 7, 9, 10, 10]
@@ -114,7 +119,7 @@ def test_ctrl_c_changes_nothing_wherever_it_comes(
     model_dir, tmp_path, monkeypatch, hears_ctrl_c, name, step
 ):
     polish(model_dir, batches, CONFIG, tmp_path / "whole", validation=[batch(-1)])
-    original = getattr(Polishing, name)
+    original = getattr(TrainingRun, name)
 
     def interrupted(self, *arguments):
         if self.step == step:
@@ -122,7 +127,7 @@ def test_ctrl_c_changes_nothing_wherever_it_comes(
         return original(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Polishing, name, interrupted)
+        patch.setattr(TrainingRun, name, interrupted)
         with pytest.raises(Interrupted, match="run the same command"):
             polish(model_dir, batches, CONFIG, tmp_path / "parts", validation=[batch(-1)])
     assert checkpoints(tmp_path / "parts" / "checkpoints")
@@ -140,9 +145,9 @@ def test_random_init_is_another_network_and_seconds_end_it(model_dir, tmp_path):
     done = metadata["polish"]
     assert metadata["role"] == "control" and done["config"]["random_init"] and done["seconds"] >= 0.2
     original = load_model_folder(model_dir).denoiser.state_dict()
-    one, other = (Polishing(load_model_folder(model_dir), config, tmp_path, None, []) for _ in range(2))
-    fresh = one.denoiser.state_dict()
-    assert all(torch.equal(value, fresh[name]) for name, value in other.denoiser.state_dict().items())
+    one, other = (prepare(load_model_folder(model_dir), batches, config, tmp_path) for _ in range(2))
+    fresh = one.network.state_dict()
+    assert all(torch.equal(value, fresh[name]) for name, value in other.network.state_dict().items())
     assert sum(not torch.equal(value, fresh[name]) for name, value in original.items()) > 5
 
 
@@ -164,15 +169,17 @@ def test_bad_gradients_are_skipped_then_reported(model_dir, tmp_path):
 
 
 def test_a_shared_set_of_photographs(model_dir, tmp_path):
-    polishing = Polishing(load_model_folder(model_dir), CONFIG, tmp_path, None, [])
+    run = prepare(load_model_folder(model_dir), batches, CONFIG, tmp_path)
     both = batch(0)
     shared = PictureBatch(both.prompts, both.sources[0], both.targets)
     repeated = replace(both, sources=both.sources[:1].expand(2, -1, -1, -1, -1))
-    with torch.no_grad():
-        torch.testing.assert_close(
-            polishing.outputs(polishing.denoiser, shared), polishing.outputs(polishing.denoiser, repeated)
-        )
-    assert isinstance(polishing.train_step(shared), float)
+    found = []
+    for each in (shared, repeated):
+        loss = run.stage.gradients(run, each)
+        found.append([torch.tensor(loss), *(p.grad.clone() for p in run.network.parameters())])
+        run.network.zero_grad()
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_errors(model_dir, tmp_path):

@@ -13,7 +13,7 @@ from tests.weightgen.training.team_member import config, weights
 from weightgen.training.data import load_zoo
 from weightgen.training.stream import ShardStream
 from weightgen.training.team import Team
-from weightgen.training.weights import Training
+from weightgen.training.weights import prepare
 from zoo.errors import WeightzooError
 from zoo.run import open_zoo
 
@@ -27,7 +27,7 @@ def zoo(tmp_path_factory):
 
 def trained(zoo, folder, **changes):
     source, validation = ShardStream.open(open_zoo(zoo)), load_zoo(zoo, "validation")
-    return weights(Training(config(**changes), source, validation, folder))
+    return weights(prepare(config(**changes), source, validation, folder))
 
 
 def assert_same(one, two):

@@ -16,7 +16,9 @@ from weightgen.text import load_text_encoder
 from weightgen.training.checkpoint import checkpoints
 from weightgen.training.config import PRESETS, TrainConfig, tiny
 from weightgen.training.data import hold_out
-from weightgen.training.weights import Training, learning_rate_factor, train, update_ema, weights_r2
+from weightgen.training.loop import TrainingRun
+from weightgen.training.optim import learning_rate_factor, update_ema
+from weightgen.training.weights import train, weights_r2
 from zoo.errors import Interrupted, WeightzooError
 
 OPTIONS = {
@@ -75,13 +77,13 @@ def test_resumed_training_equals_uninterrupted(make_dataset, tmp_path, denoiser,
     dataset = make_dataset()
     train(config(denoiser), dataset, tmp_path / "whole")
 
-    def interrupted(self, batch, original=Training.train_step):
+    def interrupted(self, batch, original=TrainingRun.train_step):
         if self.step == 5:
             raise RuntimeError("killed")
         return original(self, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "train_step", interrupted)
+        patch.setattr(TrainingRun, "train_step", interrupted)
         with pytest.raises(RuntimeError):
             train(config(denoiser), dataset, tmp_path / "parts")
     train(config(denoiser), dataset, tmp_path / "parts")
@@ -102,7 +104,7 @@ def test_ctrl_c_changes_nothing_wherever_it_comes(
 ):
     dataset = make_dataset()
     train(config(), dataset, tmp_path / "whole")
-    original = getattr(Training, name)
+    original = getattr(TrainingRun, name)
 
     def interrupted(self, *arguments):
         if self.step == step:
@@ -110,7 +112,7 @@ def test_ctrl_c_changes_nothing_wherever_it_comes(
         return original(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Training, name, interrupted)
+        patch.setattr(TrainingRun, name, interrupted)
         with pytest.raises(Interrupted, match="run the same command"):
             train(config(), dataset, tmp_path / "parts")
     assert checkpoints(tmp_path / "parts" / "checkpoints")[-1].stem == f"step-{kept:08d}"
@@ -126,7 +128,7 @@ def test_a_second_ctrl_c_stops_at_once(make_dataset, tmp_path, monkeypatch, hear
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("it goes on")
 
-    monkeypatch.setattr(Training, "train_step", twice)
+    monkeypatch.setattr(TrainingRun, "train_step", twice)
     with pytest.raises(KeyboardInterrupt):
         train(config(), make_dataset(), tmp_path)
     assert not checkpoints(tmp_path / "checkpoints")
@@ -140,11 +142,11 @@ def test_signals_are_left_alone_in_another_thread(make_dataset, tmp_path):
 def test_time_that_runs_out_in_a_validation_leaves_a_checkpoint(make_dataset, tmp_path, monkeypatch):
     ticks = []  # two a step: after training, and after validation and checkpoint
 
-    def tick(self, started):
+    def tick(self):
         ticks.append(self.step)
         self.elapsed = self.seconds if ticks.count(2) == 2 else 0.0
 
-    monkeypatch.setattr(Training, "tick", tick)
+    monkeypatch.setattr(TrainingRun, "tick", tick)
     chosen = config(steps=10**6, checkpoint_every=10**6)
     train(chosen, make_dataset(), tmp_path, seconds=3600)
     model = load_model_folder(tmp_path)
@@ -163,7 +165,7 @@ def test_finished_returns_at_once_and_another_config_or_data_is_refused(make_dat
     assert [row["step"] for row in rows] == [2, 4, 6, 8]
     assert len(list((tmp_path / "checkpoints").glob("step-*"))) == 2
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "train_step", None)
+        patch.setattr(TrainingRun, "train_step", None)
         assert train(config(), dataset, tmp_path) == tmp_path
     with pytest.raises(WeightzooError, match="another config.*train.seed: 0 -> 1"):
         train(config(seed=1), dataset, tmp_path)
