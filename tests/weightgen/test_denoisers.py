@@ -194,3 +194,21 @@ def test_comparing_shapes_does_not_load_the_compiler(tmp_path):
 def test_the_default_transformer_fits_into_eight_megabytes_as_float16():
     network = NETWORKS["transformer"](num_blocks=60, block_size=256)
     assert sum(p.numel() for p in network.parameters()) * 2 < 8_000_000
+
+
+def test_a_network_from_before_the_pooled_input_is_the_one_that_was_trained(tmp_path):
+    network, given = make("transformer"), inputs()
+    write_tensors(tmp_path / WEIGHTS_NAME, network.state_dict(), {"format": "pt"})
+
+    def loaded(settings):
+        (tmp_path / "config.json").write_text(
+            json.dumps({"_class_name": class_names()["transformer"], **settings})
+        )
+        return load_network(tmp_path)[1]
+
+    settings = network.settings
+    assert torch.equal(loaded(settings)(**given), network(**given))
+    before = loaded({key: value for key, value in settings.items() if key != "pooled_at_input"})
+    network.pooled_at_input = False
+    assert torch.equal(before(**given), network(**given))
+    assert not torch.allclose(before(**given), loaded(settings)(**given))

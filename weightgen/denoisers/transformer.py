@@ -49,7 +49,14 @@ class TransformerLayer(nn.Module):
 
 
 class TransformerNetwork(nn.Module):
-    """See the module and `weightgen.denoisers`."""
+    """Denoise all blocks of a network together; see the module and `weightgen.denoisers`.
+
+    Args:
+        pooled_at_input: add the text's summary to every position. Networks from before this option were trained
+            without, and `weightgen.model_folder` loads them so.
+        text_layers: layers of the small transformer that reads the text; 0 shows its tokens as they are.
+        text_queries: what that transformer gathers the text in.
+    """
 
     independent_blocks = False
 

@@ -43,6 +43,7 @@ from zoo.memory import keep_freed_memory
 from zoo.picture_batches import Batches, PictureBatch, batches_from, check_batch, picture_loss
 from zoo.train_gan import run_generators
 
+NOISE_FRACTION = 0.25  # of a step's networks: a model that only ever saw zeros could not be sampled from noise
 SMOOTHED = 5  # validations whose mean decides: a single one, of a few concepts, is low by chance
 
 
@@ -119,7 +120,7 @@ def prepare(
         picture_validation(pictures.outputs, validation),
         config.max_skipped,
     )
-    denoiser = denoiser.to(device).train(config.use_dropout).requires_grad_(True)
+    denoiser = denoiser.to(device).eval().requires_grad_(True)  # without dropout
     return TrainingRun(config, stage, denoiser, out_dir, seconds)
 
 
@@ -141,8 +142,6 @@ class PictureStage:
     def gradients(self, run: TrainingRun, batch: PictureBatch) -> float:
         """Add the gradients of a batch; return its loss."""
         check_batch(batch)
-        if self.config.use_dropout:  # the only thing that draws from the global generator
-            torch.manual_seed(step_seed(self.config.seed, run.step))
         images = self.outputs(run.network, batch, self.noise(run.step, len(batch.prompts)))
         loss = picture_loss(images, batch.targets.to(images.device), self.config.edge_weight)
         loss.backward()
@@ -159,7 +158,7 @@ class PictureStage:
         """Return what a step's networks start from: zeros, and noise for some of them."""
         generator = torch.Generator().manual_seed(step_seed(self.config.seed, step))
         shape = (count, self.model.layout.num_blocks, self.model.layout.block_size)
-        chosen = torch.rand(count, generator=generator) < self.config.noise_fraction
+        chosen = torch.rand(count, generator=generator) < NOISE_FRACTION
         noise = torch.randn(shape, generator=generator) * chosen[:, None, None]
         return noise.to(self.statistics.mask.device) * self.statistics.mask
 

@@ -25,6 +25,8 @@ from zoo.files import read_json, write_text
 
 BEST = "best.safetensors"
 RAY_RUN = "ray_run.json"  # the name of the run on Ray
+# Options of earlier versions, with the value that is the only one now: with it a stored config means the same run.
+REMOVED = {"noise_fraction": 0.25, "use_dropout": False}
 
 
 def freeze(out_dir: Path, config: TrainConfig, seconds: float | None, source: WeightSource) -> bool:
@@ -52,8 +54,8 @@ def begin(out_dir: Path, stage: str, config: Any, rest: Mapping[str, Any], what:
     path = out_dir / "config.json"
     if path.exists():
         stored = read_json(path)
-        if isinstance(stored, dict) and stage in stored:  # options that came later have their defaults
-            stored[stage] = to_dict(from_dict(type(config), stored[stage]))
+        if isinstance(stored, dict) and isinstance(stored.get(stage), dict):
+            stored[stage] = as_of_now(type(config), stored[stage])
         if difference := config_diff(stored, identity):
             raise WeightzooError(
                 f"{out_dir} was started with another {what} "
@@ -61,6 +63,16 @@ def begin(out_dir: Path, stage: str, config: Any, rest: Mapping[str, Any], what:
             )
     save_config(path, identity)
     return (out_dir / "model_index.json").exists()
+
+
+def as_of_now(config: type[Any], stored: dict[str, Any]) -> dict[str, Any]:
+    """Return a stored config with the defaults of options that came later, and without options that went.
+
+    An option that went stays if its value is not the one that is left: the difference is an error then.
+    """
+    gone = {key: value for key, value in stored.items() if key in REMOVED and value != REMOVED[key]}
+    kept = {key: value for key, value in stored.items() if key not in REMOVED}
+    return to_dict(from_dict(config, kept)) | gone
 
 
 def clear(out_dir: Path) -> None:

@@ -104,8 +104,14 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(model_dir, tmp_path):
     path = tmp_path / "whole" / "config.json"
     stored = json.loads(path.read_text())
     del stored["polish"]["edge_weight"]  # as from before the option
+    stored["polish"] |= {"noise_fraction": 0.25, "use_dropout": False}  # as from before they went
     path.write_text(json.dumps(stored))
     polish(model_dir, never, CONFIG, tmp_path / "whole", validation=[batch(-1)])
+    stored["polish"]["use_dropout"] = True
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text(json.dumps(stored))
+    with pytest.raises(WeightzooError, match="another config.*polish.use_dropout: True -> .absent."):
+        polish(model_dir, batches, CONFIG, tmp_path / "other", validation=[batch(-1)])
     with pytest.raises(WeightzooError, match="another config"):
         polish(model_dir, batches, replace(CONFIG, seed=1), tmp_path / "whole")
     with pytest.raises(WeightzooError, match="another config, model or data .*data"):

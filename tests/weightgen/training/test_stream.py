@@ -16,9 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.weightgen.tiny_world import COLOURS, make_zoo
+from tests.weightgen.training.team_member import config
 from weightgen.training.data import load_zoo
 from weightgen.training.loader import divide, load
 from weightgen.training.stream import ShardStream, columns, hold_out_shards
+from weightgen.training.weights import prepare
 from zoo.errors import WeightzooError
 from zoo.hub import publish
 from zoo.hub.remote import open_named
@@ -164,12 +166,13 @@ def test_real_shards_on_disk_and_on_the_hub(zoo, hub):
     torch.testing.assert_close(there.statistics().std, expected.std)
 
 
-def test_loader_processes_give_the_same_batches(zoo):
-    data = ShardStream.open(open_zoo(zoo))
+def test_loader_processes_give_the_same_batches(zoo, tmp_path):
+    data, validation = ShardStream.open(open_zoo(zoo)), load_zoo(zoo, "validation")
     for source in (data, load_zoo(zoo)):
-        with closing(load(source, 6, 0, 3)) as plain:
+        runs = [prepare(config(), source, validation, tmp_path, loader_workers=workers) for workers in (0, 2)]
+        with closing(runs[0].stage.batches(3)) as plain:
             expected = list(itertools.islice(plain, 3))
-        with closing(load(source, 6, 0, 3, workers=2)) as divided:
+        with closing(runs[1].stage.batches(3)) as divided:
             for one, two in zip(expected, divided, strict=False):
                 assert (one.step, one.texts) == (two.step, two.texts)
                 assert torch.equal(one.blocks, two.blocks)

@@ -175,6 +175,17 @@ def test_finished_returns_at_once_and_another_config_or_data_is_refused(make_dat
     assert load_model_folder(tmp_path).metadata["config"]["seed"] == 1
 
 
+@pytest.mark.parametrize(("keep_last", "step"), [(False, 2), (True, 8)])
+def test_the_best_weights_are_kept_or_the_last(make_dataset, tmp_path, monkeypatch, keep_last, step):
+    falling = iter((0.4, 0.3, 0.2, 0.1))
+    monkeypatch.setattr("weightgen.training.weights.weights_r2", lambda *_: next(falling))
+    train(config(keep_last=keep_last), make_dataset(), tmp_path)
+    kept = load_file(tmp_path / "checkpoints" / "best.safetensors")
+    last = load_file(tmp_path / "checkpoints" / "step-00000008.safetensors")
+    assert load_model_folder(tmp_path).metadata["best"]["step"] == step
+    assert all(torch.equal(value, last[f"ema.{name}"]) for name, value in kept.items()) == keep_last
+
+
 def test_a_folder_from_before_an_option_has_its_default(make_dataset, tmp_path):
     dataset = make_dataset()
     train(config(steps=2), dataset, tmp_path)
