@@ -29,7 +29,6 @@ from weightgen.training.config import PolishConfig, TrainConfig
 from weightgen.training.optim import (
     learning_rate_factor,
     make_optimizers,
-    set_learning_rate,
     update,
     update_ema,
 )
@@ -201,13 +200,12 @@ class TrainingRun:
         """Take one step, or skip it if a gradient is not finite; return the loss of this process's rows."""
         config = self.config
         self.learning_rate = config.learning_rate * learning_rate_factor(self.progress, config.warmup)
-        set_learning_rate(self.optimizers.values(), self.learning_rate)
         loss = self.stage.gradients(self, batch)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
         self.step += 1
         # A team has averaged the gradients but not the losses, and has to come to the same conclusion everywhere.
         if bool(torch.isfinite(norm if self.team.size > 1 else norm + loss)):
-            update(self.optimizers.values())
+            update(self.optimizers.values(), self.learning_rate)
             update_ema(self.ema, self.network, min(config.ema_decay, self.step / (self.step + 9)))
             self.skipped = 0
         else:

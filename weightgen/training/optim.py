@@ -1,8 +1,7 @@
 """Optimisers of both training stages, their learning rate, averaged weights, and the device.
 
     optimizers = make_optimizers(denoiser, "muon", learning_rate=1e-3, weight_decay=0.05)
-    set_learning_rate(optimizers.values(), 1e-3 * learning_rate_factor(progress, warmup=0.05))
-    update(optimizers.values())
+    update(optimizers.values(), 1e-3 * learning_rate_factor(progress, warmup=0.05))
     update_ema(averaged, denoiser, decay=0.99)
 """
 
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import WeightzooError
+from zoo.train_gan import set_learning_rate, update_average
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of torch.optim.Muon: steep at 0; singular values end near 1, not at it
 ITERATIONS = 5
@@ -35,7 +35,7 @@ def step_seed(*numbers: int) -> int:
 def make_optimizers(
     network: nn.Module, name: str, learning_rate: float, weight_decay: float
 ) -> dict[str, torch.optim.Optimizer]:
-    """The optimisers that share out a network's parameters, by name.
+    """Return the optimisers that share out a network's parameters, by name.
 
     "muon": Muon for the matrices of linear layers, and AdamW for the rest; "adamw": AdamW alone. Vectors (biases,
     norms, null states) have no weight decay.
@@ -54,7 +54,7 @@ def make_optimizers(
 
 
 def linear_weights(network: nn.Module) -> list[Tensor]:
-    """Weights of linear layers and of attention's projections, each once. Embeddings are not among them."""
+    """Return the weights of linear layers and of attention's projections, each once; embeddings are not among them."""
     found: list[Tensor] = []
     for module in network.modules():
         if isinstance(module, nn.Linear):
@@ -64,38 +64,31 @@ def linear_weights(network: nn.Module) -> list[Tensor]:
     return list(dict.fromkeys(found))
 
 
-def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], learning_rate: float) -> None:
-    """For the next step."""
+def update(optimizers: Iterable[torch.optim.Optimizer], learning_rate: float) -> None:
+    """Take a step of each optimiser at a learning rate and forget the gradients."""
     for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate
-
-
-def update(optimizers: Iterable[torch.optim.Optimizer]) -> None:
-    """A step of each, and no gradients afterwards."""
-    for optimizer in optimizers:
+        set_learning_rate(optimizer, learning_rate)
         optimizer.step()
         optimizer.zero_grad()
 
 
 def learning_rate_factor(progress: float, warmup: float) -> float:
-    """Linear warm-up over the first `warmup` of the training, then a cosine to zero."""
+    """Return the share of the peak learning rate: a linear rise over the first `warmup`, then a cosine to zero."""
     if progress < warmup:
         return max(progress, 1e-3) / warmup
     return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
 
-@torch.no_grad()
 def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
-    """ema <- decay * ema + (1 - decay) * network."""
-    torch._foreach_lerp_(list(ema.parameters()), list(network.parameters()), 1 - decay)
+    """Set the parameters of `ema` to decay x ema + (1 - decay) x network."""
+    update_average(dict(ema.named_parameters()), dict(network.named_parameters()), decay)
 
 
 def pick_device(device: str) -> str:
-    """Turns "auto" into a GPU when there is one.
+    """Return a device's name, for "auto" that of the GPU where there is one.
 
     Raises:
-        WeightzooError: a GPU is asked for where there is none, or something that is no device.
+        WeightzooError: the device is unknown, or it is a GPU where there is none.
     """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

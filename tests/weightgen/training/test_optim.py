@@ -11,7 +11,6 @@ from weightgen.training.optim import (
     linear_weights,
     make_optimizers,
     orthogonal,
-    set_learning_rate,
     update,
 )
 from zoo.errors import WeightzooError
@@ -80,8 +79,7 @@ def test_the_learning_rate_is_that_of_all():
     before = {name: p.detach().clone() for name, p in made.named_parameters()}
     for p in made.parameters():
         p.grad = torch.ones_like(p)
-    set_learning_rate(optimizers.values(), 0.0)
-    update(optimizers.values())
+    update(optimizers.values(), 0.0)
     assert all(torch.equal(p, before[name]) and p.grad is None for name, p in made.named_parameters())
 
 
@@ -95,7 +93,7 @@ def test_a_restored_state_goes_on_exactly(tmp_path):
             torch.manual_seed(step)
             for p in made.parameters():
                 p.grad = torch.randn_like(p)
-            update(optimizers.values())
+            update(optimizers.values(), 1e-2)
             if step == 1 and not restore:
                 save_training(tmp_path, 2, {"net": made}, optimizers, {})
         return made
@@ -110,7 +108,7 @@ def test_a_checkpoint_of_other_optimisers_is_refused(tmp_path):
     optimizers = make_optimizers(made, "adamw", 1e-3, 0.05)
     for p in made.parameters():
         p.grad = torch.ones_like(p)
-    update(optimizers.values())
+    update(optimizers.values(), 1e-3)
     save_training(tmp_path, 1, {"net": made}, optimizers, {})
     with pytest.raises(WeightzooError, match="optimiser muon.*another folder"):
         load_training(tmp_path, {"net": made}, make_optimizers(made, "muon", 1e-3, 0.05))
