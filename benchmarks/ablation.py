@@ -3,7 +3,7 @@
     python -m benchmarks.ablation [--seeds 0 1 2] [--steps 300] [--optimizer adamw] [--run-dir runs/ablation]
 
 Every variant is trained from the zoo's weights alone, with every seed, and keeps its best weights by validation R2.
-Measured on the zoo's validation concepts, each asked for by one paraphrase: R2 of the weights, always in blocks of 256
+Measured on the zoo's validation concepts, each worded as one paraphrase: R2 of the weights, always in blocks of 256
 so that figures can be compared; mean L1 of the pictures that they make on unseen crops; and how far networks sampled
 for the same prompt are apart (1: as far as members of the zoo). Resumable: a finished model folder is not trained
 again.

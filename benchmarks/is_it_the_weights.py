@@ -12,7 +12,7 @@
   the batches and the validation are those of `weightgen.training.pictures`. Models are read when that training has
   ended: theirs may run beside it.
 
-Prints mean L1 to the teacher at zero steps on held-out concepts, asked for by one wording never seen in training, and
+Prints mean L1 to the teacher at zero steps on held-out concepts, each worded as never in training, and
 how the first model's compares (ratio of means, 95 % interval over concepts). Without `--seconds` no
 text-conditioned generator is trained.
 """
@@ -108,7 +108,7 @@ def train_text_conditioned(
 
 
 def edit_with(model: Path) -> Edit:
-    """Prompts to pictures through a weight generator in one step."""
+    """Return an edit through a weight generator in one step."""
     folder = load_model_folder(model)
     base = load_base(folder.base_generator_path)
     return lambda prompts, images: run_generators(base, generate(folder, prompts).adapters, images)
@@ -116,7 +116,7 @@ def edit_with(model: Path) -> Edit:
 
 @torch.no_grad()
 def held_out_l1(edit: Edit, pictures: CatalogueEdits) -> dict[str, list[float]]:
-    """Mean L1 of each held-out concept on the test photographs."""
+    """Return the mean L1 of each held-out concept on the test photographs."""
     images = crops(load_photos("test"), TEST_CROPS, pictures.crops.shape[-1], 1)
     found: dict[str, list[float]] = {}
     for split in TEST_SPLITS:

@@ -76,12 +76,12 @@ class Draws:
     chosen: Tensor | None = None
 
     def rows(self, part: slice) -> Draws:
-        """Those of some of the networks."""
+        """Return the draws of some of the networks."""
         return Draws(self.timesteps[part], self.noise[part], self.dropped[part], self.chosen)
 
 
 def draw(size: int, mask: Tensor, config: ObjectiveConfig, independent_blocks: bool = False) -> Draws:
-    """Draws noise and timesteps for a batch of `size` networks from torch's global generator.
+    """Draw noise and timesteps for a batch of `size` networks from torch's global generator.
 
     Args:
         mask: [num_blocks, block_size], False on padding; on its device everything is drawn.

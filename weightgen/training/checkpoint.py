@@ -21,15 +21,15 @@ from zoo.tensors import read_tensors, write_tensors
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Writes tensors and a JSON-able state as one file, atomically."""
+    """Write tensors and a JSON-able state as one file, atomically."""
     write_tensors(path, tensors, {"state": json.dumps(dict(state))})
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Reads what `save_tensors` wrote.
+    """Read what `save_tensors` wrote.
 
     Raises:
-        WeightzooError: truncated or not one of our files.
+        WeightzooError: the file is truncated, or `save_tensors` did not write it.
     """
     try:
         tensors, metadata = read_tensors(path)
@@ -43,7 +43,7 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def save_checkpoint(
     folder: str | Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], keep: int = 2
 ) -> Path:
-    """Writes `step-00000100.safetensors` and removes all but the newest `keep`."""
+    """Write `step-00000100.safetensors` and remove all but the newest `keep` checkpoints."""
     path = Path(folder) / f"step-{step:08d}.safetensors"
     save_tensors(path, tensors, {**state, "step": step})
     for old in checkpoints(folder)[:-keep]:
@@ -52,12 +52,12 @@ def save_checkpoint(
 
 
 def checkpoints(folder: str | Path) -> list[Path]:
-    """Complete checkpoints, oldest first."""
+    """Return the complete checkpoints of a folder, oldest first."""
     return sorted(Path(folder).glob("step-*.safetensors"))
 
 
 def load_checkpoint(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The newest checkpoint's tensors and state, or None when there is none."""
+    """Return the newest checkpoint's tensors and state, or None when there is none."""
     found = checkpoints(folder)
     return load_tensors(found[-1]) if found else None
 
@@ -70,7 +70,7 @@ def save_training(
     state: Mapping[str, Any],
     keep: int = 2,
 ) -> Path:
-    """Writes everything that is needed to go on exactly from here."""
+    """Write everything that is needed to go on exactly from here."""
     tensors: dict[str, Tensor] = {}
     for name, optimizer in optimizers.items():
         tensors |= with_prefix(name, optimizer_tensors(optimizer))
@@ -84,10 +84,10 @@ def load_training(
     networks: Mapping[str, nn.Module],
     optimizers: Mapping[str, torch.optim.Optimizer],
 ) -> dict[str, Any] | None:
-    """Puts the newest checkpoint of `save_training` back; returns its state, or None when there is none.
+    """Put the newest checkpoint of `save_training` back; return its state, or None when there is none.
 
     Raises:
-        WeightzooError: it is one of other optimisers.
+        WeightzooError: the checkpoint is one of other optimisers.
     """
     found = load_checkpoint(folder)
     if found is None:
@@ -106,16 +106,17 @@ def load_training(
 
 
 def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors with `prefix` and a dot before their names."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `with_prefix`: the tensors whose name starts with `prefix`."""
+    """Return the tensors whose name starts with `prefix`, without it: the inverse of `with_prefix`."""
     return {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimiser's state as flat tensors: "0.exp_avg", "0.step", ..."""
+    """Return an optimiser's state as flat tensors: "0.exp_avg", "0.step", and so on."""
     state = optimizer.state_dict()["state"]
     return {
         f"{index}.{name}": torch.as_tensor(value) for index, s in state.items() for name, value in s.items()
@@ -123,7 +124,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Puts the tensors of `optimizer_tensors` back."""
+    """Put the tensors of `optimizer_tensors` back."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, _, key = name.partition(".")

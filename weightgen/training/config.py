@@ -22,16 +22,17 @@ class TrainConfig:
     """How a weight generator is trained on weights.
 
     Attributes:
-        denoiser: key of DENOISERS; denoiser_options: its constructor arguments beside sizes of the data.
+        denoiser: a key of DENOISERS.
+        denoiser_options: its constructor arguments, except the sizes that the data decides.
         steps: training steps, unless a limit in seconds is given.
-        batch_size: of one optimiser step, over all processes.
-        accumulate: parts that each process computes its share of a batch in, one after the other, to save memory.
-        precision: of the forward pass; "auto" is bfloat16 (autocast) on a GPU, float32 elsewhere.
+        batch_size: records of one optimiser step, over all processes.
+        accumulate: the number of parts in which each process computes its share of a batch, to save memory.
+        precision: that of the forward pass; "auto" is bfloat16 (autocast) on a GPU, float32 elsewhere.
         optimizer: see `weightgen.training.optim.make_optimizers`. Muon is quicker, and quicker to overfit: on some
             hundred networks AdamW generalises better.
         warmup: share of the training over which the learning rate rises; then it falls as a cosine to zero.
-        ema_decay: of the averaged weights that are validated and saved (lower in the first steps).
-        validate_every, checkpoint_every: in steps. A validated best model is kept beside the checkpoints.
+        ema_decay: the decay of the averaged weights that are validated and saved; it is lower in the first steps.
+        validate_every, checkpoint_every: a number of steps. The best validated weights are kept beside the checkpoints.
         keep_last: keep the last averaged weights instead of those with the best R2: where R2 varies more from one
             validation to the next than it rises, it cannot choose.
         device: "auto" takes a GPU when there is one.
@@ -61,7 +62,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class PolishConfig:
-    """How a denoiser is polished. Concepts and crops a step are what the batches hold (32 x 1 as measured).
+    """How a denoiser is polished on pictures; how many concepts and crops a step has is up to the batches.
 
     Args:
         steps: training steps, unless a limit in seconds is given.
@@ -90,14 +91,14 @@ class PolishConfig:
 
 
 def small(denoiser: str = "transformer") -> TrainConfig:
-    """The embedded model: minutes on a CPU, on hundreds of networks."""
+    """Return the config of the embedded model: minutes on a CPU, on hundreds of networks."""
     if denoiser == "unet1d":
         return TrainConfig(denoiser="unet1d", objective=ObjectiveConfig(blocks_per_sample=15), steps=3000)
     return TrainConfig(denoiser=denoiser, denoiser_options={"num_layers": 2, "text_layers": 2})
 
 
 def tiny(denoiser: str = "transformer") -> TrainConfig:
-    """A complete training in seconds, to see that everything works."""
+    """Return the config of a complete training in seconds, to see that everything works."""
     options: dict[str, dict[str, Any]] = {
         "unet1d": {"channels": [32, 32, 32], "width": 64},
         "transformer": {"width": 80, "num_layers": 2},
@@ -107,7 +108,7 @@ def tiny(denoiser: str = "transformer") -> TrainConfig:
 
 
 def paper(denoiser: str = "unet1d") -> TrainConfig:
-    """The paper's scale, for a GPU: the per-block UNet, CLIP text, many steps."""
+    """Return a config of the paper's scale, for a GPU: the per-block UNet, CLIP text, many steps."""
     options = (
         {"channels": [128, 192, 256], "width": 256, "num_heads": 8}
         if denoiser == "unet1d"
@@ -127,7 +128,7 @@ def paper(denoiser: str = "unet1d") -> TrainConfig:
 
 
 def for_pseudo_labels(config: TrainConfig) -> TrainConfig:
-    """The same for a whole catalogue with pseudo-labels: about eight times as many prompts are seen."""
+    """Return the config for a whole catalogue with pseudo-labels: it sees about eight times as many prompts."""
     return replace(
         config,
         steps=4 * config.steps,
@@ -142,10 +143,10 @@ PRESETS: dict[str, Callable[..., TrainConfig]] = {"tiny": tiny, "small": small, 
 
 
 def make_denoiser(config: TrainConfig, source: WeightSource, text_width: int) -> nn.Module:
-    """The config's denoiser with the data's sizes, as a diffusers model.
+    """Return the config's denoiser with the data's sizes, as a diffusers model.
 
     Raises:
-        WeightzooError: unknown denoiser or option.
+        WeightzooError: the denoiser or one of its options is unknown.
     """
     from weightgen.denoisers import DENOISERS
 

@@ -30,7 +30,7 @@ from zoo.run import Zoo, open_zoo
 
 @dataclass(frozen=True)
 class WeightBatch:
-    """Rows of one training batch: blocks float32 [b, num_blocks, block_size] as stored, and a text of each."""
+    """Rows of one training batch: a text of each, and blocks float32 [b, num_blocks, block_size] as stored."""
 
     step: int
     blocks: Tensor
@@ -55,17 +55,17 @@ class WeightSource(Protocol):
     def __len__(self) -> int: ...
 
     def statistics(self) -> BlockStatistics:
-        """Of the train records, for whitening."""
+        """Return the statistics of the train records, which blocks are normalised with."""
         ...
 
     def wordings(self, count: int) -> list[tuple[str, ...]]:
-        """The prompt and the paraphrases of up to `count` of the concepts, at random."""
+        """Return the prompt and the paraphrases of up to `count` concepts, at random."""
         ...
 
     def feed(
         self, batch_size: int, seed: int, start_step: int = 0, slots: range | None = None
     ) -> Generator[WeightBatch]:
-        """Endless batches from `start_step` on; `slots` are the rows of the whole batch that are wanted."""
+        """Yield endless batches from `start_step` on; `slots` are the rows of the whole batch that are wanted."""
         ...
 
 
@@ -100,38 +100,37 @@ class WeightDataset:
         return len(self.concept_ids)
 
     def evaluation_prompts(self, count: int = 4) -> tuple[list[str], list[int]]:
-        """Up to `count` paraphrases of each concept (its prompt if it has none), and the record of each text."""
-        asked = [prompts[1 : 1 + count] or prompts[:1] for prompts in self.prompts]
-        return [text for texts in asked for text in texts], [
-            i for i, texts in enumerate(asked) for _ in texts
-        ]
+        """Return up to `count` paraphrases of each concept (its prompt if it has none), and the record of each text."""
+        texts_of = [prompts[1 : 1 + count] or prompts[:1] for prompts in self.prompts]
+        rows = [i for i, texts in enumerate(texts_of) for _ in texts]
+        return [text for texts in texts_of for text in texts], rows
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that name this training data: concepts, texts, weights, layout, base."""
+        """Return 16 hexadecimal digits that name this training data: concepts, texts, weights, layout, base."""
         words = f"{self.layout.id} {self.base_sha256} {self.concept_ids} {self.prompts}"
         digest = hashlib.sha256(words.encode())
         digest.update(self.origin.encode() or self.blocks.half().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def statistics(self) -> BlockStatistics:
-        """Of these records."""
+        """Return the statistics of these records."""
         return BlockStatistics.from_blocks(self.blocks, self.layout.mask)
 
     def wordings(self, count: int) -> list[tuple[str, ...]]:
-        """The prompt and the paraphrases of up to `count` of the concepts, at random."""
+        """Return the prompt and the paraphrases of up to `count` concepts, at random."""
         return [self.prompts[i] for i in np.random.default_rng(0).permutation(len(self))[:count]]
 
     def feed(
         self, batch_size: int, seed: int, start_step: int = 0, slots: range | None = None
     ) -> Generator[WeightBatch]:
-        """Endless batches from `start_step` on; `slots` are the rows of the whole batch that are wanted."""
+        """Yield endless batches from `start_step` on; `slots` are the rows of the whole batch that are wanted."""
         rows = slice(slots.start, slots.stop) if slots else slice(None)
         for batch in batches(self, batch_size, seed, start_step):
             yield WeightBatch(batch.step, self.blocks[batch.concepts[rows]], batch.texts(self)[rows])
 
     def subset(self, indices: Sequence[int]) -> WeightDataset:
-        """The records at `indices`."""
+        """Return the records at `indices`."""
         return replace(
             self,
             concept_ids=tuple(self.concept_ids[i] for i in indices),
@@ -142,13 +141,13 @@ class WeightDataset:
 
 
 def load_zoo(zoo: Zoo | str | Path, split: str = "train") -> WeightDataset:
-    """Reads every record of `split` of a finished zoo; the dataset is empty if the split is."""
+    """Read every record of `split` of a finished zoo; the dataset is empty if the split is."""
     zoo = zoo if isinstance(zoo, Zoo) else open_zoo(zoo)
     return load_records(zoo, zoo.records(split))
 
 
 def load_records(zoo: Zoo, rows: Iterable[WeightRecord]) -> WeightDataset:
-    """These records of a zoo as a dataset."""
+    """Return these records of a zoo as a dataset."""
     records = list(rows)
     shape = (len(records), zoo.layout.num_blocks, zoo.layout.block_size)
     blocks = torch.empty(shape)
@@ -167,7 +166,7 @@ def load_records(zoo: Zoo, rows: Iterable[WeightRecord]) -> WeightDataset:
 
 
 def merge(datasets: Sequence[WeightDataset]) -> WeightDataset:
-    """One dataset of several zoos over the same base; of records with the same concept id the first stays.
+    """Return one dataset of several zoos over the same base; of records with the same concept id the first stays.
 
     Raises:
         WeightzooError: layouts or base generators differ, so the weights are not comparable.
@@ -196,7 +195,7 @@ def merge(datasets: Sequence[WeightDataset]) -> WeightDataset:
 
 
 def hold_out(dataset: WeightDataset, fraction: float = 0.05) -> tuple[WeightDataset, WeightDataset]:
-    """(train, validation) by a hash of the concept id, for data that has no validation split of its own."""
+    """Return (train, validation) by a hash of the concept id, for data without a validation split of its own."""
     digests = [int(hashlib.sha256(c.encode()).hexdigest()[:8], 16) / 16**8 for c in dataset.concept_ids]
     count = max(1, round(fraction * len(dataset)))
     chosen = set(np.argsort(digests, kind="stable")[:count].tolist())
@@ -206,25 +205,34 @@ def hold_out(dataset: WeightDataset, fraction: float = 0.05) -> tuple[WeightData
 
 @dataclass(frozen=True)
 class Batch:
-    """concepts [B]: records of the dataset; prompts [B]: which of each concept's prompts is shown."""
+    """One training batch of B records, by their numbers.
+
+    Attributes:
+        concepts: [B], records of the dataset.
+        prompts: [B], which of each concept's prompts is shown.
+    """
 
     step: int
     concepts: Tensor
     prompts: Tensor
 
     def texts(self, dataset: WeightDataset) -> list[str]:
-        """The prompts of this batch."""
+        """Return the prompts of this batch."""
         rows = zip(self.concepts.tolist(), self.prompts.tolist(), strict=True)
         return [dataset.prompts[concept][prompt] for concept, prompt in rows]
 
 
 def wording(seed: int, step: int, batch_size: int) -> np.ndarray:
-    """[batch_size] numbers in [0, 1): which of its wordings each record of a batch is shown with."""
+    """Return numbers in [0, 1), [batch_size]: which of its wordings each record of a batch is shown with."""
     return np.random.default_rng([seed, 1, step]).random(batch_size)
 
 
 def batches(dataset: WeightDataset, batch_size: int, seed: int, start_step: int = 0) -> Iterator[Batch]:
-    """Endless batches from `start_step` on; each epoch is a fresh permutation, batches run across epochs."""
+    """Yield endless batches from `start_step` on; each epoch is a fresh permutation, batches run across epochs.
+
+    Raises:
+        WeightzooError: the dataset is empty.
+    """
     if len(dataset) == 0:
         raise WeightzooError("the training split is empty; build or download a zoo with training records")
     counts = np.array([len(prompts) for prompts in dataset.prompts])

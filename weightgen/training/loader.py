@@ -79,7 +79,7 @@ def load(
     workers: int = 0,
     prepare: Callable[[WeightBatch], None] = lambda batch: None,
 ) -> Generator[WeightBatch]:
-    """Yields the batches of `source.feed`, made a few ahead; closing the generator ends threads and processes.
+    """Yield the batches of `source.feed`, made a few ahead; closing the generator ends threads and processes.
 
     Args:
         slots: the rows of the whole batch that are wanted; all by default.
@@ -101,14 +101,14 @@ def load(
 
 
 def divide(slots: range, parts: int) -> list[range]:
-    """Cuts slots into contiguous parts, as equal as they can be; parts beyond the number of slots are left out."""
+    """Cut slots into contiguous parts, as equal as they can be; parts beyond the number of slots are left out."""
     count = min(parts, len(slots))
     ends = [slots.start + len(slots) * i // count for i in range(count + 1)]
     return [range(start, stop) for start, stop in zip(ends, ends[1:], strict=False)]
 
 
 class _Slots(IterableDataset):
-    """In loader process i: the rows of part i of every batch, or the error that ended them."""
+    """The rows of part i of every batch, in loader process i, or the error that ended them."""
 
     def __init__(
         self, source: WeightSource, batch_size: int, seed: int, start_step: int, parts: list[range]

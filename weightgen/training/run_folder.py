@@ -30,7 +30,7 @@ REMOVED = {"noise_fraction": 0.25, "use_dropout": False}
 
 
 def freeze(out_dir: Path, config: TrainConfig, seconds: float | None, source: WeightSource) -> bool:
-    """Writes the run's identity, or checks that it is the same; True if the folder is already finished.
+    """Write the run's identity, or check that it is the same; return whether the folder is already finished.
 
     Raises:
         WeightzooError: the folder was started with another config or other data.
@@ -40,12 +40,12 @@ def freeze(out_dir: Path, config: TrainConfig, seconds: float | None, source: We
 
 
 def begin(out_dir: Path, stage: str, config: Any, rest: Mapping[str, Any], what: str) -> bool:
-    """Writes the identity of a run of either stage, or checks that it is the same; True if it is already finished.
+    """Write the identity of a run of either stage, or check that it is the same; return whether it is finished.
 
     Args:
         config: a dataclass, stored as `stage`.
         rest: what else makes the run what it is, JSON-able.
-        what: "started with another <what>", for the error.
+        what: the words after "started with another" in the error.
 
     Raises:
         WeightzooError: the folder was started with another identity.
@@ -76,7 +76,7 @@ def as_of_now(config: type[Any], stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def clear(out_dir: Path) -> None:
-    """Removes what an earlier run left, checkpoints included (the index first: then it is unfinished)."""
+    """Remove what an earlier run left, checkpoints included; the index goes first, so that the folder is unfinished."""
     for name in ("model_index.json", "config.json", "metrics.jsonl", "evaluation.json", RAY_RUN):
         (out_dir / name).unlink(missing_ok=True)
     for path in (out_dir / "checkpoints").glob("*.safetensors"):
@@ -84,7 +84,7 @@ def clear(out_dir: Path) -> None:
 
 
 def finish(out_dir: Path, config: TrainConfig, source: WeightSource, validation: WeightDataset) -> Path:
-    """Turns a trained folder into a model folder: the best (or last) averaged weights of its checkpoints."""
+    """Make a model folder of a trained folder, with the best (or last) averaged weights of its checkpoints."""
     found = load_checkpoint(out_dir / "checkpoints")
     assert found, f"{out_dir} has no checkpoint"
     _, state = found
@@ -112,5 +112,5 @@ def finish(out_dir: Path, config: TrainConfig, source: WeightSource, validation:
 
 
 def write_rows(out_dir: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes metrics.jsonl."""
+    """Write the rows of metrics.jsonl."""
     write_text(out_dir / "metrics.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))

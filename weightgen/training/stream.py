@@ -52,7 +52,7 @@ FETCHES = 8  # files of the Hub fetched ahead at a time
 
 
 def open_source(zoos: Sequence[Zoo], in_memory: int = IN_MEMORY) -> tuple[WeightSource, WeightDataset]:
-    """The train records of zoos to learn from, and validation records of the first.
+    """Return the train records of zoos to learn from, and validation records of the first.
 
     What fits into `in_memory` bytes is loaded, from wherever it lies, and a larger zoo is streamed.
 
@@ -88,7 +88,7 @@ class ShardStream:
 
     @classmethod
     def open(cls, zoo: Zoo, split: str = "train", window: int = WINDOW) -> ShardStream:
-        """The records of `split`; empty if the split is."""
+        """Return the stream of a zoo's `split`; it is empty if the split is."""
         shards = (entry for entry in zoo.manifest.shards if entry.split == split and entry.records)
         return cls(zoo, tuple(shards), window)
 
@@ -117,30 +117,30 @@ class ShardStream:
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that name the shards by their content."""
+        """Return 16 hexadecimal digits that name the shards by their content."""
         words = f"{self.layout.id} {self.base_sha256} {self.window} {[entry.sha256 for entry in self.shards]}"
         return hashlib.sha256(words.encode()).hexdigest()[:16]
 
     def statistics(self) -> BlockStatistics:
-        """Those of the zoo's train records, as published with it."""
+        """Return the statistics of the zoo's train records, as published with it."""
         return BlockStatistics.from_zoo(self.zoo.statistics(), self.layout)
 
     def some(self, count: int) -> Iterator[WeightRecord]:
-        """Up to `count` of the records, from shards taken at random."""
+        """Return up to `count` of the records, from shards taken at random."""
         rows = chain.from_iterable(self.zoo.shard(entry) for entry in self.order(0, 0))
         return islice(rows, count)
 
     def wordings(self, count: int) -> list[tuple[str, ...]]:
-        """The prompt and the paraphrases of up to `count` of the concepts, at random."""
+        """Return the prompt and the paraphrases of up to `count` concepts, at random."""
         return [(record.prompt, *record.paraphrases) for record in self.some(count)]
 
     def feed(
         self, batch_size: int, seed: int, start_step: int = 0, slots: range | None = None
     ) -> Generator[WeightBatch]:
-        """Endless batches from `start_step` on.
+        """Yield endless batches from `start_step` on.
 
         Args:
-            batch_size: of the whole batch, over all workers.
+            batch_size: rows of the whole batch, over all workers.
             slots: the rows of the batch to make; all by default.
 
         Raises:
@@ -178,7 +178,7 @@ class ShardStream:
     def lane(
         self, slot: int, batch_size: int, seed: int, start_step: int, fetch: Callable[[ShardEntry], None]
     ) -> Generator[WeightRecord]:
-        """The endless records of one slot, from that of `start_step` on."""
+        """Yield the endless records of one slot, from that of `start_step` on."""
         window = max(1, self.window // batch_size)
         for column in columns(len(self), batch_size, slot, start_step):
             order = self.order(seed, column.epoch)
@@ -191,14 +191,14 @@ class ShardStream:
                         yield mixed[place]
 
     def order(self, seed: int, epoch: int) -> list[ShardEntry]:
-        """The shards of an epoch, shuffled."""
+        """Return the shards of an epoch, shuffled."""
         permutation = np.random.default_rng([seed, 0, epoch]).permutation(len(self.shards))
         return [self.shards[i] for i in permutation]
 
     def read(
         self, order: list[ShardEntry], start: int, stop: int, fetch: Callable[[ShardEntry], None]
     ) -> Generator[WeightRecord]:
-        """Records number `start` to `stop` of `order`; the next shard is fetched while one is read."""
+        """Yield records number `start` to `stop` of `order`; the next shard is fetched while one is read."""
         index, skip = shard_at(order, start)
         left = stop - start
         while left > 0:
@@ -223,7 +223,7 @@ class Column:
 
 
 def columns(num_records: int, batch_size: int, slot: int, start_step: int) -> Iterator[Column]:
-    """The columns of one slot from that of `start_step` on; empty ones are left out."""
+    """Yield the columns of one slot from that of `start_step` on; empty ones are left out."""
     slots = np.arange(batch_size)
     epoch, step = (start_step * batch_size + slot) // num_records, start_step
     while True:
@@ -236,14 +236,14 @@ def columns(num_records: int, batch_size: int, slot: int, start_step: int) -> It
 
 
 def shard_at(order: list[ShardEntry], position: int) -> tuple[int, int]:
-    """Which shard of `order` holds the record at `position`, and at which place."""
+    """Return which shard of `order` holds the record at `position`, and at which place."""
     ends = np.cumsum([entry.records for entry in order])
     index = int(np.searchsorted(ends, position, "right"))
     return index, position - int(ends[index]) + order[index].records
 
 
 def counted(rows: Iterator[WeightRecord], entry: ShardEntry, needed: int) -> Generator[WeightRecord]:
-    """The records; raises `WeightzooError` when there are fewer than `needed`."""
+    """Yield a shard's records; raise `WeightzooError` when there are fewer than `needed`."""
     count = 0
     for row in rows:
         count += 1
@@ -255,10 +255,10 @@ def counted(rows: Iterator[WeightRecord], entry: ShardEntry, needed: int) -> Gen
 
 
 def hold_out_shards(data: ShardStream, fraction: float = 0.05) -> tuple[ShardStream, ShardStream]:
-    """(train, validation) by a hash of the shards, for a zoo that has no validation split of its own.
+    """Return (train, validation) by a hash of the shards, for a zoo without a validation split of its own.
 
     Raises:
-        WeightzooError: there is one shard only.
+        WeightzooError: the stream has a single shard.
     """
     if len(data.shards) < 2:
         raise WeightzooError(f"{data.name} has a single shard and no validation split; it cannot be divided")

@@ -17,24 +17,25 @@ from zoo.errors import WeightzooError
 
 @dataclass(frozen=True)
 class Team:
-    """Process number ``rank`` of ``size``; number 0 leads: it validates, and writes all files."""
+    """Process number `rank` of `size`; number 0 leads: it validates, and writes all files."""
 
     rank: int = 0
     size: int = 1
 
     @classmethod
     def here(cls) -> Team:
-        """The team of torch's process group, or a team of one."""
+        """Return the team of torch's process group, or a team of one."""
         if distributed.is_available() and distributed.is_initialized():
             return cls(distributed.get_rank(), distributed.get_world_size())
         return cls()
 
     @property
     def leads(self) -> bool:
+        """Return whether this process validates and writes."""
         return self.rank == 0
 
     def slots(self, batch_size: int) -> range:
-        """This process's rows of a whole batch.
+        """Return this process's rows of a whole batch.
 
         Raises:
             WeightzooError: the batch cannot be divided equally.
@@ -48,13 +49,13 @@ class Team:
         return range(self.rank * share, (self.rank + 1) * share)
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """The network, its gradients averaged over the team."""
+        """Return the network with gradients averaged over the team."""
         if self.size == 1:
             return network
         return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
 
     def agree(self, value: float, device: torch.device) -> float:
-        """The leader's value, in every process."""
+        """Return the leader's value in every process."""
         if self.size == 1:
             return value
         said = torch.tensor(value, dtype=torch.float64, device=device)
@@ -62,7 +63,7 @@ class Team:
         return float(said)
 
     def mean(self, value: float, device: torch.device) -> float:
-        """The mean of every process's value."""
+        """Return the mean of every process's value."""
         if self.size == 1:
             return value
         total = torch.tensor(value, dtype=torch.float64, device=device)
