@@ -20,7 +20,7 @@ ARROWS = {
 }
 # third-party package -> the files (or folders) that may import it
 ONLY_IN = {
-    "ray": ("pipeline/executors/ray.py", "weightgen/training/ray.py", "weightgen/server/run.py"),
+    "ray": ("zoo/ray_cluster.py", "weightgen/training/ray.py", "weightgen/server/run.py"),  # the first connects
     "typer": ("cli/",),
     "diffusers": ("weightgen/", "pipeline/teachers/"),
     "kornia": ("pipeline/",),

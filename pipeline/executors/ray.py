@@ -10,24 +10,21 @@ them. :mod:`pipeline.executors.attempts` says what is tried again. Every worker 
 the workers at once; what they had finished is on disk.
 """
 
-import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from pipeline.executors.attempts import Backlog, Outcome, Reply, Task, first_line, run_task
 from pipeline.executors.local import WORKER_ENVIRONMENT, run_local
 from pipeline.run_folder.object_store import can_see
 from zoo.errors import WeightzooError
+from zoo.ray_cluster import ray_cluster
 
 Run = Callable[..., Generator[Outcome, None, None]]
 SHIPPED = ("pipeline", "zoo")  # all that a worker imports of ours
-NOT_SHIPPED = ["__pycache__", "embedded"]
 
 
 def run_ray(
@@ -48,7 +45,7 @@ def run_ray(
         actors: run on long-lived processes instead, each with one task at a time: what ``fn`` caches, such as a
             large model, is loaded once by each.
     """
-    with ray_cluster(address, workers) as ray:
+    with connected(address, workers) as ray:
         _check_gpus(ray, address, gpus_per_task)
         options = {"num_cpus": 1, "num_gpus": gpus_per_task}
         pool = _ActorPool(ray, options) if actors else _TaskPool(ray, options)
@@ -101,60 +98,13 @@ def open_executor(name: str, workers: int, **options: Any) -> Iterator[Run]:
         yield run
         return
     # Ray prints what its nodes do to stdout, which belongs to results
-    with ray_cluster(options.get("address", "local"), workers), redirect_stdout(sys.stderr):
+    with connected(options.get("address", "local"), workers), redirect_stdout(sys.stderr):
         yield run
 
 
-@contextmanager
-def ray_cluster(address: str, workers: int) -> Iterator[Any]:
-    """Yield ``ray``, connected; an existing connection is used and left as it is.
-
-    Raises:
-        WeightzooError: Ray is not installed, or there is no cluster at the address.
-    """
-    try:
-        import ray
-    except ImportError:
-        raise WeightzooError("the Ray executor needs Ray; pip install 'weightzoo[build]'") from None
-    if ray.is_initialized():
-        yield ray
-        return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    options: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
-    try:
-        ray.init(
-            address=address,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            runtime_env=runtime_env(address),
-            **options,
-        )
-    except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
-        raise WeightzooError(
-            f"no Ray cluster at {address!r} ({first_line(error)}); start one with `ray start --head`, "
-            "check the address and RAY_AUTH_TOKEN, or use --address local"
-        ) from error
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
-
-
-def runtime_env(address: str) -> dict[str, Any]:
-    """Return how workers get our code: the two packages they import, or this machine's path.
-
-    A cluster's nodes need the dependencies installed, not weightzoo. Shipping the packages alone leaves out
-    .git, runs and .venv, and does the same from a checkout as from site-packages.
-    """
-    root = Path(__file__).resolve().parents[2]
-    if address == "local":
-        paths = os.pathsep.join([str(root), *(entry for entry in sys.path if entry)])
-        return {"env_vars": WORKER_ENVIRONMENT | {"PYTHONPATH": paths}}
-    return {
-        "env_vars": WORKER_ENVIRONMENT,
-        "py_modules": [str(root / package) for package in SHIPPED],
-        "excludes": NOT_SHIPPED,
-    }
+def connected(address: str, workers: int) -> AbstractContextManager[Any]:
+    """Connect to the cluster at ``address`` with what a fleet's worker needs: see :mod:`zoo.ray_cluster`."""
+    return ray_cluster(address, workers, SHIPPED, WORKER_ENVIRONMENT)
 
 
 def check_shared(where: str, address: str, workers: int) -> None:
@@ -163,7 +113,7 @@ def check_shared(where: str, address: str, workers: int) -> None:
     Raises:
         WeightzooError: naming the nodes.
     """
-    with ray_cluster(address, workers) as ray:
+    with connected(address, workers) as ray:
         strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
         look = ray.remote(num_cpus=0, max_retries=3)(can_see)
         nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}

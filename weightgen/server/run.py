@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightgen.server.limits import MIN_TOKEN, ServerSettings
 from zoo.errors import WeightzooError
+from zoo.ray_cluster import ray_cluster
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -122,34 +123,26 @@ def ray_serve(settings: ServerSettings, host: str, port: int, replicas: int = 1)
     """The running deployment, as a context; gives its handle."""
     for name, value in RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
-    import ray
-    from ray import serve
-    from ray.serve.config import BackpressureConfig, HTTPOptions
+    with ray_cluster(os.environ.get("RAY_ADDRESS", "local"), extra="serve"):
+        from ray import serve
+        from ray.serve.config import BackpressureConfig, HTTPOptions
 
-    from weightgen.server.proxy import RETRY_AFTER
+        from weightgen.server.proxy import RETRY_AFTER
 
-    longest = settings.limits.job_seconds + SPARE_SECONDS
-    ray.init(
-        address=os.environ.get("RAY_ADDRESS", "local"),
-        include_dashboard=False,
-        logging_level="ERROR",
-        log_to_driver=False,
-    )
-    try:
-        serve.start(http_options=HTTPOptions(host=host, port=port))
-        deployment = serve.deployment(
-            serve.ingress(lambda: build_app(settings))(),
-            name=APP,
-            num_replicas=replicas,
-            max_ongoing_requests=2 * settings.limits.inside,
-            # these wait while a dead replica is replaced, more are refused
-            max_queued_requests=settings.limits.inside,
-            backpressure_config=BackpressureConfig(retry_after_s=RETRY_AFTER),
-            health_check_period_s=LOOK_EVERY,
-            graceful_shutdown_timeout_s=longest,
-            ray_actor_options={"num_cpus": 1},
-        )
-        yield serve.run(deployment.bind(), name=APP, route_prefix="/")
-    finally:
-        serve.shutdown()
-        ray.shutdown()
+        try:
+            serve.start(http_options=HTTPOptions(host=host, port=port))
+            deployment = serve.deployment(
+                serve.ingress(lambda: build_app(settings))(),
+                name=APP,
+                num_replicas=replicas,
+                max_ongoing_requests=2 * settings.limits.inside,
+                # these wait while a dead replica is replaced, more are refused
+                max_queued_requests=settings.limits.inside,
+                backpressure_config=BackpressureConfig(retry_after_s=RETRY_AFTER),
+                health_check_period_s=LOOK_EVERY,
+                graceful_shutdown_timeout_s=settings.limits.job_seconds + SPARE_SECONDS,
+                ray_actor_options={"num_cpus": 1},
+            )
+            yield serve.run(deployment.bind(), name=APP, route_prefix="/")
+        finally:
+            serve.shutdown()

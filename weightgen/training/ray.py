@@ -12,15 +12,13 @@ from the Hub.
 
 from __future__ import annotations
 
-import logging
-import os
 import shutil
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,10 +33,11 @@ from weightgen.training.run_folder import RAY_RUN, clear, finish, freeze, write_
 from weightgen.training.weights import prepare, with_validation
 from zoo.errors import WeightzooError
 from zoo.files import read_json_object, sha256_file, write_json
+from zoo.ray_cluster import ray_cluster
 
 MAX_FAILURES = 8  # of workers, in one launch
 SHOWN_EVERY = 0.5  # seconds between two messages about the progress
-SHIPPED, NOT_SHIPPED = ("weightgen", "zoo"), ["__pycache__", "embedded"]
+SHIPPED = ("weightgen", "zoo")  # all that a worker imports of ours
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
@@ -85,7 +84,7 @@ def train_on_ray(
             "choose numbers that divide it"
         )
     source, validation = with_validation(source, validation)
-    with ray_cluster(cluster) as ray:
+    with connected(cluster) as ray:
         storage = cluster.storage or str(out_dir.resolve() / "ray")
         if not resume:
             clear(out_dir)
@@ -242,48 +241,9 @@ def _listening(
             thread.join(timeout=10)
 
 
-@contextmanager
-def ray_cluster(cluster: Cluster) -> Iterator[Any]:
-    """Yields `ray`, connected; an existing connection is used and left as it is.
-
-    Raises:
-        WeightzooError: Ray is not installed, or there is no cluster at the address.
-    """
-    try:
-        import ray
-        import ray.train.torch
-    except ImportError:
-        raise WeightzooError("training on a cluster needs Ray; pip install 'weightzoo[train]'") from None
-    if ray.is_initialized():
-        yield ray
-        return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    root = Path(__file__).resolve().parents[2]
-    options: dict[str, Any] = {}
-    if cluster.address == "local":
-        paths = os.pathsep.join([str(root), *(entry for entry in sys.path if entry)])
-        runtime_env: dict[str, Any] = {"env_vars": ENVIRONMENT | {"PYTHONPATH": paths}}
-        options = {"num_cpus": cluster.num_workers + 1, "include_dashboard": False}
-    else:  # the nodes have the dependencies installed, not weightzoo
-        packages = [str(root / package) for package in SHIPPED]
-        runtime_env = {"env_vars": ENVIRONMENT, "py_modules": packages, "excludes": NOT_SHIPPED}
-    try:
-        ray.init(
-            address=cluster.address,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            runtime_env=runtime_env,
-            **options,
-        )
-    except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
-        raise WeightzooError(
-            f"no Ray cluster at {cluster.address!r} ({str(error).splitlines()[0]}); start one with "
-            "`ray start --head`, check the address and RAY_AUTH_TOKEN, or use --address local"
-        ) from error
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
+def connected(cluster: Cluster) -> AbstractContextManager[Any]:
+    """Connect to the cluster with what a training worker needs; see `zoo.ray_cluster.ray_cluster`."""
+    return ray_cluster(cluster.address, cluster.num_workers + 1, SHIPPED, ENVIRONMENT, extra="train")
 
 
 def _forget(storage: str, name: str) -> None:

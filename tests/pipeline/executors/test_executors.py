@@ -14,7 +14,7 @@ import pytest
 from pipeline.executors import attempts
 from pipeline.executors.attempts import MAX_ATTEMPTS, Backlog, Reply, run_task
 from pipeline.executors.local import SCRATCH
-from pipeline.executors.ray import EXECUTORS, _ActorPool, check_shared, ray_cluster, run_local, run_ray
+from pipeline.executors.ray import EXECUTORS, _ActorPool, check_shared, connected, run_local, run_ray
 from zoo.errors import WeightzooError
 
 # worker processes import the task functions by name
@@ -35,7 +35,7 @@ def cluster():
     """One local Ray cluster for all tests here: starting it takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(Path(__file__).parent))
-        with ray_cluster("local", 2) as ray:
+        with connected("local", 2) as ray:
             yield ray
 
 

@@ -31,7 +31,7 @@ def zoo(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def connected():
-    with ray_train.ray_cluster(Cluster(2)) as ray:
+    with ray_train.connected(Cluster(2)) as ray:
         yield ray
 
 
@@ -107,7 +107,7 @@ def test_the_storage_goes_after_the_model_is_complete(zoo, tmp_path, monkeypatch
         raise OSError("no space left")
 
     ray = SimpleNamespace(put=lambda value: value)
-    monkeypatch.setattr(ray_train, "ray_cluster", lambda cluster: nullcontext(ray))
+    monkeypatch.setattr(ray_train, "connected", lambda cluster: nullcontext(ray))
     monkeypatch.setattr(ray_train, "_fit", lambda *_: (tmp_path / "ray").mkdir(exist_ok=True))
     monkeypatch.setattr(ray_train, "finish", full)
     arguments = (config(), load_zoo(zoo), tmp_path, load_zoo(zoo, "validation"))
