@@ -26,7 +26,7 @@ from zoo.hub import find_zoo
 
 Score = Callable[[Tensor], Tensor]
 HEADS, DIRECTIONS, PENALTY = 8, 32, 1e-1
-EXTERNAL = Path(__file__).resolve().parent.parent / "tests" / "external" / "edits.json"
+EXTERNAL = Path(__file__).resolve().parent.parent / "pipeline" / "external" / "edits.json"
 
 
 def auroc(inside: torch.Tensor, outside: torch.Tensor) -> float:

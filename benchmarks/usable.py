@@ -23,9 +23,8 @@ from benchmarks.machine import write_result
 from pipeline.concepts.catalogue import test_concepts
 from pipeline.heldout import write_held_out
 from pipeline.run_folder.private_paths import read_config
-from weightgen.evaluation.held_out_pairs import stable_order
 from weightgen.evaluation.intervals import censored_quantile
-from zoo.concepts import Concept
+from zoo.concepts import Concept, evaluation_order
 from zoo.hub import find_zoo
 
 PAIRS, TEST_PAIRS, POLL_SECONDS = 16, 32, 0.02
@@ -88,7 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--name", default="usable", help="of the result file")
     options = parser.parse_args(arguments)
-    concepts = sorted(test_concepts("combination"), key=lambda concept: stable_order(concept.id))
+    concepts = sorted(test_concepts("combination"), key=lambda concept: evaluation_order(concept.id))
     concepts = concepts[: options.concepts]
     steps = {"scratch": options.scratch_steps, "polished": options.steps}
     with tempfile.TemporaryDirectory(prefix="weightzoo-usable-") as folder:

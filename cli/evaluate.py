@@ -7,7 +7,6 @@ import typer
 
 from cli.choices import choose, refuse
 from cli.embedded import model_folder, zoo_folder
-from cli.heldout import HeldOutPairs, held_out_pairs
 from cli.output import JsonOption, emit, quiet_progress
 from cli.tables import show
 
@@ -140,11 +139,15 @@ def run_evaluation(
     from dataclasses import replace
 
     from pipeline.executors.ray import run_local
+    from pipeline.heldout import HeldOutPairs, HeldOutRequest, held_out_pairs
     from weightgen.evaluation.context import EvaluateConfig
     from weightgen.evaluation.evaluate import evaluate as run
     from weightgen.evaluation.grid import LearningRates
 
-    made = HeldOutPairs(tuple(pairs)) if pairs else held_out_pairs(out / "pairs", zoo, grid)
+    request = HeldOutRequest(
+        grid.concept_limits(), grid.pairs_needed, grid.test_images, grid.picture_concepts
+    )
+    made = HeldOutPairs(tuple(pairs)) if pairs else held_out_pairs(out / "pairs", zoo, request)
     config = EvaluateConfig(
         zoo_dir=str(zoo),
         pairs_dirs=tuple(str(folder) for folder in made.folders),

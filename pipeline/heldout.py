@@ -1,8 +1,10 @@
 """Pairs of held-out concepts as folders of PNG: all that evaluation sees of photographs and teachers.
 
-    write_held_out("pairs/heldout", config, [(concept, 16) for concept in test_concepts("value")])
+    pairs = held_out_pairs("evaluation/pairs", zoo, HeldOutRequest({"value": 16}, pairs_needed))
 
-gives ``<out>/<concept_id>/{train,test}/{source,target}/0000.png`` and ``<out>/concepts.jsonl`` (last).
+leaves ``heldout/<concept_id>/{train,test}/{source,target}/0000.png`` with ``heldout/concepts.jsonl`` (last), the same
+for ``external/``, larger pictures for a report in ``pictures/<concept_id>/{source,target}/``, and
+``near-duplicates.json``, which names the concepts that are reported apart.
 Train crops come from the train photographs; test crops come from the others and are those that the build
 measures on. A concept with more train pairs begins with those of one with fewer. Folders appear complete or
 not at all: the same call goes on where it stopped.
@@ -10,29 +12,107 @@ not at all: the same call goes on where it stopped.
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from pipeline.build_config import BuildConfig
-from pipeline.concepts.catalogue import near_duplicates
+from pipeline.concepts.catalogue import TEST_SPLITS, near_duplicates, test_concepts
+from pipeline.external.pairs import write_external_pairs, write_external_pictures
 from pipeline.fleets.shared import make_teacher, photographs, source_crops
+from pipeline.run_folder.private_paths import read_config
 from pipeline.sources import crops, cut, draw_cuts, photo_sizes
-from pipeline.teachers import Teacher
-from zoo.concepts import Concept, concepts_text, read_concepts, write_concepts
+from pipeline.teachers import OwnPairs, Teacher
+from zoo.concepts import Concept, concepts_text, evaluation_order, read_concepts, write_concepts
 from zoo.config import config_diff
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json, remove_stale_temporaries, write_json
 from zoo.pairs import write_pairs
 from zoo.progress import track
+from zoo.run import open_zoo
 
 SETTINGS_FILE = "settings.json"
 CROPS_PER_DRAW = 16
 NEAR_DUPLICATE_CROPS = 8
 PICTURE_SIZE = 512
 PICTURES_PER_CONCEPT = 3
+
+
+@dataclass(frozen=True)
+class HeldOutRequest:
+    """What an evaluation needs.
+
+    Attributes:
+        limits: by split (``external`` and ``validation`` included) how many concepts; ``None`` takes all.
+        pairs_needed: a function of (split, position in the split, train crops of the zoo) that gives the number of
+            train pairs of a concept.
+        num_test: test pairs of each concept; a small zoo measures on fewer.
+        picture_concepts: how many concepts of each split a report shows larger pictures of.
+    """
+
+    limits: Mapping[str, int | None]
+    pairs_needed: Callable[[str, int, int], int]
+    num_test: int = 32
+    picture_concepts: int = 0
+
+
+@dataclass(frozen=True)
+class HeldOutPairs:
+    """The folders that an evaluation reads."""
+
+    folders: tuple[Path, ...]
+    near_duplicates: Path | None = None
+    pictures: Path | None = None
+
+
+def held_out_pairs(folder: PathLike, zoo: PathLike, request: HeldOutRequest) -> HeldOutPairs:
+    """Make what is requested of the catalogue's held-out concepts and of the external edits; keep what is there.
+
+    Args:
+        zoo: its config says which teacher, photographs and image size.
+
+    Raises:
+        WeightzooError: the zoo's teacher edits no other photographs, or the pairs could not be made.
+    """
+    folder, config = Path(folder), read_config(zoo)
+    if isinstance(make_teacher(config.teacher, config.teacher_options), OwnPairs):
+        raise WeightzooError(f"{zoo} was made from pairs, which its teacher makes no more of; give --pairs DIR")
+    opened = open_zoo(zoo)
+    chosen = {
+        split: _first(opened.concepts(split) if split == "validation" else test_concepts(split), limit)
+        for split, limit in request.limits.items()
+        if split in (*TEST_SPLITS, "validation")
+    }
+    near, apart = None, frozenset[str]()
+    if tested := [concept for split in chosen if split != "validation" for concept in chosen[split]]:
+        near = write_near_duplicates(
+            folder / "near-duplicates.json", config, tested, opened.concepts("train")
+        )
+        apart = frozenset(read_json(near))
+    wanted, shown = [], []
+    for split, concepts in chosen.items():
+        order = sorted(concepts, key=lambda concept: concept.id in apart)  # near duplicates last
+        wanted += [
+            (concept, request.pairs_needed(split, position, config.num_train_crops))
+            for position, concept in enumerate(order)
+        ]
+        if split != "validation":
+            shown += [c for c in order if c.id not in apart][: request.picture_concepts]
+    num_test = min(request.num_test, config.num_test_crops)
+    folders = [write_held_out(folder / "heldout", config, wanted, num_test)]
+    pictures = write_pictures(folder / "pictures", config, shown)
+    if "external" in request.limits:
+        folders.append(write_external_pairs(folder / "external"))
+        external = _first(read_concepts(folders[-1] / "concepts.jsonl"), request.picture_concepts)
+        write_external_pictures(pictures, external)
+    return HeldOutPairs(tuple(folders), near, pictures)
+
+
+def _first(concepts: Sequence[Concept], count: int | None) -> list[Concept]:
+    return sorted(concepts, key=lambda concept: evaluation_order(concept.id))[:count]
 
 
 def write_held_out(

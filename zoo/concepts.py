@@ -5,6 +5,7 @@ A concept file is JSONL, one concept a line, in the order that decides the shard
     {"attributes": {...}, "id": "charcoal-hint", "paraphrases": ["..."], "prompt": "...", "split": "train"}
 """
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -38,6 +39,11 @@ class Concept:
     paraphrases: tuple[str, ...] = ()
     attributes: dict[str, Any] = field(default_factory=dict)
     split: str = "train"
+
+
+def evaluation_order(concept_id: str) -> str:
+    """Return a hash of the id: evaluations take the first concepts of a split in its order, however they are named."""
+    return hashlib.sha256(f"evaluation/{concept_id}".encode()).hexdigest()
 
 
 def check_concept(concept: Concept) -> None:

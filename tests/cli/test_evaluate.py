@@ -115,10 +115,10 @@ def stages(monkeypatch, toy, tmp_path):
 
 
 def test_demo_runs_once(run, toy, tmp_path, stages, inline, monkeypatch):
-    from cli.heldout import HeldOutPairs
+    from pipeline.heldout import HeldOutPairs
 
     pairs = HeldOutPairs((toy / "heldout", toy / "external"))
-    monkeypatch.setattr("cli.evaluate.held_out_pairs", lambda folder, zoo, grid: pairs)
+    monkeypatch.setattr("pipeline.heldout.held_out_pairs", lambda folder, zoo, request: pairs)
     command = ("demo", "--preset", "tiny", "--data", toy / "zoo", "--run-dir", tmp_path / "demo")
     first = run(*command)
     assert first.code == 0, first.err

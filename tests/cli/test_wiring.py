@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from cli.heldout import FEWEST_PAIRS, held_out_pairs, pairs_needed
+from pipeline.heldout import HeldOutRequest, held_out_pairs
 from pipeline.picture_batches import open_catalogue_edits
 from tests.pipeline.conftest import build_catalogue_zoo
-from weightgen.evaluation.grid import FinetuneRow, Grid
+from weightgen.evaluation.grid import FEWEST_PAIRS, FinetuneRow, Grid
 from weightgen.evaluation.held_out_pairs import HeldOut
 from weightgen.training.data import load_zoo
 from weightgen.training.pseudo_labels import with_pseudo_labels
@@ -84,8 +84,11 @@ GRID = Grid(
 )
 
 
+REQUEST = HeldOutRequest(GRID.concept_limits(), GRID.pairs_needed, GRID.test_images, GRID.picture_concepts)
+
+
 def test_pairs_for_an_evaluation(zoo, tmp_path):
-    made = held_out_pairs(tmp_path, zoo, GRID)
+    made = held_out_pairs(tmp_path, zoo, REQUEST)
     held_out = HeldOut.open(made.folders)
     combination = held_out.concepts("combination")
     assert len(combination) == 2 and len(held_out.concepts("validation")) == 1
@@ -95,10 +98,10 @@ def test_pairs_for_an_evaluation(zoo, tmp_path):
     assert made.near_duplicates.is_file() and len(list(made.pictures.glob("*/source"))) == 2
     zoo_ids = {concept.id for concept in read_concepts(zoo / "concepts.jsonl") if concept.split == "train"}
     assert not zoo_ids & {concept.id for concept in held_out.all_concepts}
-    assert held_out_pairs(tmp_path, zoo, GRID) == made
+    assert held_out_pairs(tmp_path, zoo, REQUEST) == made
 
 
 def test_pairs_needed():
-    assert pairs_needed(GRID, "combination", 0, 256) == 20
-    assert pairs_needed(GRID, "combination", 1, 256) == FEWEST_PAIRS
-    assert pairs_needed(GRID, "validation", 3, 256) == 20
+    assert GRID.pairs_needed("combination", 0, 256) == 20
+    assert GRID.pairs_needed("combination", 1, 256) == FEWEST_PAIRS
+    assert GRID.pairs_needed("validation", 3, 256) == 20

@@ -13,7 +13,7 @@ from zoo.features import FEATURE_NETWORKS, EfficientNetLite0, load_features, rea
 from zoo.pairs import pairs_to_tensors
 from zoo.photo_file import open_image
 
-PHOTOS = Path(__file__).parents[1] / "external" / "photos"
+PHOTOS = Path(__file__).parents[2] / "pipeline" / "external" / "photos"
 DAISY, COCKER_SPANIEL = 985, 219
 
 

@@ -33,6 +33,7 @@ POINTS = (0, 10, 25, 50, 75, 100, 150, 200, 300, 400, 600, 1000, 1500)
 SCRATCH_STEPS = {16: 600, 64: 1000, 256: 1500, 1000: 1500}
 BUDGETS = (25, 50, 100)
 START_STEPS = {16: 300, 64: 300, 256: 400, 1000: 400}
+FEWEST_PAIRS = 16  # that any concept of an evaluation takes part with
 FEW_STEPS = 20  # DDIM steps of `generated_few_steps`
 
 
@@ -94,6 +95,24 @@ class Grid:
     resamples: int = 2000
     picture_concepts: int = 3
     validation_concepts: int = 4
+
+    def concept_limits(self) -> dict[str, int | None]:
+        """Return how many concepts of each split are measured, the validation split's included; None: all of them."""
+        return {**dict.fromkeys(self.splits, self.concepts_per_split), "validation": self.validation_concepts}
+
+    def pairs_needed(self, split: str, position: int, own_pairs: int) -> int:
+        """Return how many train pairs the concept at `position` of a split takes part with.
+
+        Args:
+            own_pairs: those that the zoo's own adapters are trained on.
+        """
+        if split == "validation":
+            modes = {row.mode for row in self.finetune}  # rates are chosen with the fewest pairs of each mode
+            fewest = [min(row.pairs for row in self.finetune if row.mode == mode) for mode in modes]
+            return max([FEWEST_PAIRS, *fewest])
+        rows = [row.pairs for row in self.finetune if row.split == split and position < row.concepts]
+        own = split in self.own_splits and (self.own_concepts is None or position < self.own_concepts)
+        return max([FEWEST_PAIRS, *rows, *([own_pairs] if own else [])])
 
     def points_of(self, steps: int) -> tuple[int, ...]:
         """Return the evaluation points of a run of `steps` steps, its last one included."""

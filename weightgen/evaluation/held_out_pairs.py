@@ -10,7 +10,6 @@ sources, targets = held_out.pairs(concepts[0], "test", size=64, count=32)     # 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from zoo.concepts import Concept, read_concepts
+from zoo.concepts import Concept, evaluation_order, read_concepts
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json
 from zoo.pair_layouts import find_pairs
@@ -59,7 +58,7 @@ class HeldOut:
 
     def concepts(self, split: str, count: int | None = None) -> list[Concept]:
         """Return the concepts of `split`, or the first `count` of them, in the order of a hash of the id."""
-        members = sorted((c for c in self.all_concepts if c.split == split), key=lambda c: stable_order(c.id))
+        members = sorted((c for c in self.all_concepts if c.split == split), key=lambda c: evaluation_order(c.id))
         return members if count is None else members[:count]
 
     def pairs(self, concept_id: str, part: str, size: int, count: int | None = None) -> tuple[Tensor, Tensor]:
@@ -102,11 +101,6 @@ def _cached_pairs(held_out: HeldOut, concept_id: str, part: str, size: int, coun
     return (torch.stack(held_out.pairs(concept_id, part, size, count)) * 255).round().byte()
 
 
-def stable_order(concept_id: str) -> str:
-    """Return a hash that orders concepts without regard to how they are named."""
-    return hashlib.sha256(f"evaluation/{concept_id}".encode()).hexdigest()
-
-
 def wordings(concept: Concept, prompts: int) -> list[str]:
     """Return what a concept is prompted with: its first `prompts` paraphrases, never its own prompt."""
     return list(concept.paraphrases[:prompts])
@@ -114,7 +108,7 @@ def wordings(concept: Concept, prompts: int) -> list[str]:
 
 def shuffled(concepts: Sequence[Concept]) -> list[Concept]:
     """Return the same concepts, each in the place of another one (half a turn in the order of the hash)."""
-    order = sorted(range(len(concepts)), key=lambda i: stable_order(concepts[i].id))
+    order = sorted(range(len(concepts)), key=lambda i: evaluation_order(concepts[i].id))
     shift = len(order) // 2
     result = list(concepts)
     for position, i in enumerate(order):

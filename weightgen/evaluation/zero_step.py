@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from weightgen.evaluation.context import EvaluationContext
-from weightgen.evaluation.held_out_pairs import stable_order
 from weightgen.evaluation.intervals import mean_interval, pooled_kid
 from weightgen.finetuning.measure import render
 from weightgen.finetuning.starts import full_start, seeded
+from zoo.concepts import evaluation_order
 from zoo.features import load_features
 from zoo.lora import plain_config
 from zoo.metrics import l1, psnr, ssim
@@ -56,7 +56,7 @@ class ZeroStepCell:
 def scratch_networks(generator: nn.Module, ids: Sequence[str], seed: int = 0) -> list[nn.Module]:
     """Return networks of the same architecture from random initialisation, one per concept, seeded by its id."""
     config = plain_config(generator.config)
-    return [seeded(config.build, seed + int(stable_order(name)[:8], 16)) for name in ids]
+    return [seeded(config.build, seed + int(evaluation_order(name)[:8], 16)) for name in ids]
 
 
 def quality(output: Tensor, targets: Tensor) -> tuple[list[float], list[float]]:

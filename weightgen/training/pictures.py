@@ -87,7 +87,7 @@ def polish(
     run.restore()
     with training_progress("polishing", "steps") as show, stop_between_steps(out_dir) as stop:
         run.run(on_log, show, stop=stop)
-    return finish(run, model)
+    return finish(run, config, model)
 
 
 def prepare(
@@ -196,19 +196,19 @@ def picture_validation(
     )
 
 
-def finish(run: TrainingRun, model: ModelFolder) -> Path:
+def finish(run: TrainingRun, config: PolishConfig, model: ModelFolder) -> Path:
     """Write the model folder with the best averaged weights."""
     weights, row = load_tensors(run.folder / "checkpoints" / BEST)
     run.ema.load_state_dict(weights)
     metadata = {
         **model.metadata,
-        "role": "control" if run.config.random_init else "polished",
+        "role": "control" if config.random_init else "polished",
         "stage": "polished",
         "polish": {
             "steps": run.step,
             "seconds": round(run.elapsed, 1),
             "best": row,
-            "config": to_dict(run.config),
+            "config": to_dict(config),
         },
     }
     return save_model_folder(
