@@ -74,8 +74,8 @@ models: $(STAMP)
 	@$(WEIGHTZOO) train -o $(MODELS)/generated
 	@$(WEIGHTZOO) train --denoiser unet1d -o $(MODELS)/generated_unet1d
 	@$(WEIGHTZOO) train --pseudo-labels --more-concepts $(MORE) -o $(MODELS)/labelled
-	@$(WEIGHTZOO) train --polish $(MODELS)/labelled --more-concepts $(MORE) -o $(MODELS)/polished
-	@$(WEIGHTZOO) train --polish $(MODELS)/labelled --more-concepts $(MORE) --random-init -o $(MODELS)/control
+	@$(WEIGHTZOO) polish $(MODELS)/labelled --more-concepts $(MORE) -o $(MODELS)/polished
+	@$(WEIGHTZOO) polish $(MODELS)/labelled --more-concepts $(MORE) --random-init -o $(MODELS)/control
 
 # what `make models` made becomes the model that comes with the package
 embed: models

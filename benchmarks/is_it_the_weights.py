@@ -1,8 +1,8 @@
 """Is it the weight dataset? Two controls that see the same pictures for the same time, and no trained GAN.
 
     weightzoo train -o generated --seconds 340
-    weightzoo train --polish generated --more-concepts 16000 --seconds 1560 -o polished
-    weightzoo train --polish generated --random-init --more-concepts 16000 --seconds 1900 -o control
+    weightzoo polish generated --more-concepts 16000 --seconds 1560 -o polished
+    weightzoo polish generated --random-init --more-concepts 16000 --seconds 1900 -o control
     python -m benchmarks.is_it_the_weights --model polished --model control --more-concepts 16000 --seconds 1900
 
 - `control`: the weight generator itself, trained by pictures from random initialisation, as long as both stages took;

@@ -5,7 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.choices import choose, given, refuse, require
+from cli.choices import choose, given, refuse
+from cli.executor_options import (
+    AddressOption,
+    DeviceOption,
+    ExecutorOption,
+    GpusPerFleetOption,
+    MaxInFlightOption,
+    WorkersOption,
+    executor_options,
+)
 from cli.output import JsonOption, emit, note, quiet_progress
 
 
@@ -34,37 +43,12 @@ def build(
         Path | None,
         typer.Option(help="The base/ folder of another run, whose base generator is used here too."),
     ] = None,
-    extend: Annotated[
-        str | None,
-        typer.Option(help="Finished run to which --concepts are added; its old shards stay as they are."),
-    ] = None,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Delete the shards that fail verification and make them again.")
-    ] = False,
-    executor: Annotated[str, typer.Option(help="Where fleets are trained: local or ray.")] = "local",
-    address: Annotated[str, typer.Option(help="Ray cluster: local, auto or ray://HOST:PORT.")] = "local",
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Number of fleets trained at the same time.  [default: one for each core; one on a GPU; on a "
-            "cluster, as many as it can run]",
-        ),
-    ] = None,
-    max_in_flight: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Ray: number of fleets submitted at a time.  [default: twice what the cluster can run]",
-        ),
-    ] = None,
-    gpus_per_fleet: Annotated[
-        float, typer.Option(min=0.0, help="Ray: share of a GPU for each fleet, for example 0.25.")
-    ] = 0.0,
-    device: Annotated[
-        str | None,
-        typer.Option(help="Device: cpu or cuda.  [default: cuda with --gpus-per-fleet, otherwise cpu]"),
-    ] = None,
+    executor: ExecutorOption = "local",
+    address: AddressOption = "local",
+    workers: WorkersOption = None,
+    max_in_flight: MaxInFlightOption = None,
+    gpus_per_fleet: GpusPerFleetOption = 0.0,
+    device: DeviceOption = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -79,7 +63,7 @@ def build(
 
     The first launch writes the config into the run folder, and it cannot be changed afterwards. You may stop the
     build at any time: the same command then builds the missing shards only, and the result has the same bytes as
-    that of an uninterrupted build.
+    that of an uninterrupted build. `weightzoo extend` adds concepts to a finished zoo, `weightzoo repair` mends one.
 
     \b
     Examples:
@@ -87,45 +71,26 @@ def build(
       weightzoo build --preset small --dry-run
       weightzoo build --preset small --executor ray --address auto --gpus-per-fleet 0.25
       weightzoo build --run-dir runs/ours --concepts ours.jsonl --photos photos/ --teacher instruct_pix2pix
-      weightzoo build --extend runs/ours --concepts more.jsonl
-      weightzoo build --run-dir runs/ours --repair
     """
     quiet_progress(json)
-    from pipeline.executors.ray import EXECUTORS
-    from zoo.concepts import read_concepts
-
-    choose("executor", executor, EXECUTORS)
-    check_combination(ctx, extend is not None, repair, executor == "ray", dry_run)
-    device = device or ("cuda" if gpus_per_fleet else "cpu")
-    alone = executor == "local" and device != "cpu"  # two local fleets would share one GPU's memory
-    if executor == "ray" and address != "local":  # a cluster has cores of its own
-        max_in_flight = max_in_flight or workers
-    workers = workers or (1 if alone else cores())
-    folder = extend or run_dir or f"runs/{preset}"
-    options: dict[str, Any] = {"executor": executor, "workers": workers, "device": device}
-    if executor == "ray":
-        options |= {"address": address, "gpus_per_task": gpus_per_fleet, "max_in_flight": max_in_flight}
-    if extend:
-        from pipeline.build import extend as add
-
-        return report(add(folder, read_concepts(concepts or ""), **options), folder, json)
-    if repair:
-        from pipeline.upkeep.repair import repair as mend
-
-        return report(mend(folder, **options), folder, json)
-
+    if dry_run:
+        check_dry_run(ctx, executor == "ray")
+    options = executor_options(ctx, dry_run)
+    folder = run_dir or f"runs/{preset}"
+    from pipeline.fleets.shared import source_notes
     from pipeline.presets import PRESETS
+    from zoo.concepts import read_concepts
 
     chosen = with_own(changed(choose("preset", preset, PRESETS)(), config), photos, teacher)
     own = None if concepts is None else read_concepts(concepts)
-    from pipeline.fleets.shared import source_notes
-
     for line in source_notes(chosen, own or ()):
         note(line)
     if dry_run:
         from pipeline.upkeep.calibrate import calibrate
 
-        plan = calibrate(chosen, own, workers, device, base_from is not None, gpus_per_fleet)
+        plan = calibrate(
+            chosen, own, options["workers"], options["device"], base_from is not None, gpus_per_fleet
+        )
         return emit(plan, json, [f"{key}: {value}" for key, value in plan.items()])
 
     from pipeline.build import build as run
@@ -164,45 +129,20 @@ def next_step(folder: str) -> str:
     return f"next: weightzoo inspect {folder} --verify; weightzoo train --data {folder} -o model"
 
 
-def check_combination(ctx: typer.Context, extend: bool, repair: bool, on_ray: bool, dry_run: bool) -> None:
-    """Refuse options that would do nothing.
+def check_dry_run(ctx: typer.Context, on_ray: bool) -> None:
+    """Refuse options that would do nothing in a plan.
 
     Raises:
         WeightzooError: naming the option.
     """
     from zoo.errors import WeightzooError
 
-    frozen = ("config", "photos", "teacher", "base_from")
-    if extend or repair:
-        what = "--extend" if extend else "--repair"
-        refuse(ctx, what, "the run keeps its own config.json", *frozen)
-        refuse(ctx, what, "it starts training at once", "dry_run")
-    if extend:
-        refuse(ctx, "--extend", "a run has to be repaired first, with --run-dir RUN --repair", "repair")
-        refuse(ctx, "--extend", "it names the run itself", "run_dir", "preset")
-        if not given(ctx, "concepts"):
-            raise WeightzooError("--extend needs --concepts FILE.jsonl, the concepts to add")
-    if repair:
-        refuse(ctx, "--repair", "it adds nothing", "concepts")
-        if given(ctx, "run_dir"):
-            refuse(ctx, "--repair", "--run-dir names the run", "preset")
-    if dry_run:
-        refuse(
-            ctx,
-            "--dry-run",
-            "it runs on this machine and keeps nothing",
-            "run_dir",
-            "address",
-            "max_in_flight",
+    why = "it runs on this machine and keeps nothing"
+    refuse(ctx, "--dry-run", why, "run_dir", "address", "max_in_flight")
+    if on_ray and not given(ctx, "workers"):
+        raise WeightzooError(
+            "--dry-run does not see the cluster; give --workers, the number of fleets that it trains at a time"
         )
-        if on_ray and not given(ctx, "workers"):
-            raise WeightzooError(
-                "--dry-run does not see the cluster; give --workers, the number of fleets that it trains at a time"
-            )
-    if not on_ray:
-        require(ctx, "--executor ray", "address", "max_in_flight")
-        if not dry_run:
-            require(ctx, "--executor ray", "gpus_per_fleet")
 
 
 def with_own(config: Any, photos: Path | None, teacher: str | None) -> Any:
@@ -267,10 +207,3 @@ def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         else:
             result[key] = value
     return result
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

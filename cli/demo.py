@@ -86,7 +86,7 @@ def demo(
 
 def run_demo(limits: DemoPreset, folder: Path, zoo: Path, workers: int | None = None) -> dict[str, Any]:
     """Do the stages that are not done and return the content of ``evaluation.json``."""
-    from cli.build import cores
+    from cli.executor_options import cores
     from zoo.files import read_json
 
     freeze(folder, zoo, limits)
@@ -196,7 +196,7 @@ def train_generator(out: Path, zoo: Path, fresh: Path, seconds: float, pseudo_la
 
 def polish_generator(out: Path, model: Path, zoo: Path, seconds: float) -> Path:
     """Train the weight generator on through the pictures; returns the model folder."""
-    from cli.train import train_by_pictures
+    from cli.polish import train_by_pictures
 
     if (out / "model_index.json").is_file():
         return out

@@ -73,7 +73,7 @@ def evaluate(
     quiet_progress(json)
     from dataclasses import replace
 
-    from cli.build import cores
+    from cli.executor_options import cores
     from weightgen.evaluation.grid import GRIDS
 
     if choose_rates:

@@ -13,7 +13,22 @@ from typing import Annotated
 
 import typer
 
-from cli import apply, build, demo, download, evaluate, finetune, generate, inspect, publish, serve, train
+from cli import (
+    apply,
+    build,
+    demo,
+    download,
+    evaluate,
+    extend,
+    finetune,
+    generate,
+    inspect,
+    polish,
+    publish,
+    repair,
+    serve,
+    train,
+)
 from cli.exits import EXIT_CODES, INTERRUPTED, ExactGroup, say_error
 
 app = typer.Typer(
@@ -50,9 +65,12 @@ app.command("generate")(generate.generate)
 app.command("finetune")(finetune.finetune)
 app.command("apply")(apply.apply)
 app.command("build")(build.build)
+app.command("extend")(extend.extend)
+app.command("repair")(repair.repair)
 app.command("publish")(publish.publish)
 app.command("download")(download.download)
 app.command("train")(train.train)
+app.command("polish")(polish.polish)
 app.command("evaluate")(evaluate.evaluate)
 app.command("inspect")(inspect.inspect)
 app.command("serve")(serve.serve)

@@ -37,19 +37,9 @@ def train(
     more_concepts: Annotated[
         int,
         typer.Option(
-            min=0, help="With --pseudo-labels or --polish: how many concepts beyond the catalogue to add."
+            min=0, help="With --pseudo-labels: how many concepts beyond the catalogue to add."
         ),
     ] = 0,
-    polish: Annotated[
-        Path | None,
-        typer.Option(help="Second stage: train this model further, through pictures of the catalogue."),
-    ] = None,
-    random_init: Annotated[
-        bool,
-        typer.Option(
-            "--random-init", help="With --polish: start from random weights, without the first stage."
-        ),
-    ] = False,
     seconds: Annotated[
         float | None, typer.Option(min=1.0, help="Train for this many seconds, in place of --steps.")
     ] = None,
@@ -57,7 +47,7 @@ def train(
         int | None, typer.Option(min=1, help="Number of training steps.  [default: the preset's]")
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Highest learning rate.  [default: the stage's own]")
+        float | None, typer.Option(help="Highest learning rate.  [default: the preset's]")
     ] = None,
     accumulate: Annotated[
         int | None,
@@ -94,15 +84,13 @@ def train(
     """Train a weight generator on the weights of a zoo.
 
     You may stop it at any time: the same command continues from the last checkpoint, and returns at once when the
-    model is finished. `--polish MODEL` is the second stage: it trains a model further, through the pictures that
-    its weights make. It gets further with a model that knows the words of the whole catalogue, as
-    `--pseudo-labels` makes it.
+    model is finished. The second stage is `weightzoo polish MODEL`. It gets further with a model that knows the words
+    of the whole catalogue, as `--pseudo-labels` makes it.
 
     \b
     Examples:
       weightzoo train -o generated --seconds 300
       weightzoo train --pseudo-labels -o labelled --seconds 300
-      weightzoo train --polish labelled -o polished --seconds 300
       weightzoo train --data runs/tiny --preset tiny -o runs/tiny-model
       weightzoo train --data zoo-small --data runs/fresh --denoiser unet1d -o model-unet
       weightzoo train --data user/zoo@v1 --preset paper --accumulate 4 --precision bf16 -o model
@@ -110,61 +98,48 @@ def train(
         --storage s3://bucket/runs -o model
     """
     quiet_progress(json)
-    check_combination(ctx, polish is not None, pseudo_labels, ray, data or [])
+    check_combination(ctx, pseudo_labels, ray)
+    from weightgen.training.ray import Cluster
     from zoo.hub import open_named
 
-    zoos = [open_named(name) for name in data or [EMBEDDED]]
-    if polish is not None:
-        folder = train_by_pictures(
-            polish,
-            config_folder(zoos[0]),
-            out,
-            random_init=random_init,
-            more_concepts=more_concepts,
-            steps=steps,
-            seconds=seconds,
-            learning_rate=learning_rate,
-            seed=seed,
-            resume=resume,
-        )
-    else:
-        from weightgen.training.ray import Cluster
+    folder = train_on_weights(
+        [open_named(name) for name in data or [EMBEDDED]],
+        out,
+        preset,
+        denoiser,
+        pseudo_labels=pseudo_labels,
+        more_concepts=more_concepts,
+        steps=steps,
+        seconds=seconds,
+        learning_rate=learning_rate,
+        accumulate=accumulate,
+        precision=precision,
+        seed=seed,
+        resume=resume,
+        loader_workers=loader_workers,
+        cluster=Cluster(num_workers, use_gpu, storage, address) if ray and num_workers else None,
+    )
+    report(folder, json)
 
-        folder = train_on_weights(
-            zoos,
-            out,
-            preset,
-            denoiser,
-            pseudo_labels=pseudo_labels,
-            more_concepts=more_concepts,
-            steps=steps,
-            seconds=seconds,
-            learning_rate=learning_rate,
-            accumulate=accumulate,
-            precision=precision,
-            seed=seed,
-            resume=resume,
-            loader_workers=loader_workers,
-            cluster=Cluster(num_workers, use_gpu, storage, address) if ray and num_workers else None,
-        )
+
+def report(folder: Path, json: bool) -> None:
+    """Say what a finished model folder holds."""
     from zoo.files import read_json
     from zoo.words import plural
 
     metadata = read_json(folder / "weightgen.json")["metadata"]
-    stage = metadata["polish"] if polish is not None else metadata
+    stage = metadata.get("polish", metadata)
     best = ", ".join(f"{key} {value:.3g}" for key, value in stage["best"].items() if isinstance(value, float))
     lines = [
         f"{folder}: {metadata['stage']}, {plural(metadata['concepts'], 'concept')}, "
         f"{plural(stage['steps'], 'step')} in {stage['seconds']:.0f} s ({best})",
-        f'next: weightzoo generate "a charcoal drawing" --model {folder} -o charcoal',
+        f'next: weightzoo generate "warm evening light" --model {folder} -o warm',
     ]
     emit({"model": str(folder), **metadata}, json, lines)
 
 
-def check_combination(
-    ctx: typer.Context, polish: bool, pseudo_labels: bool, ray: bool, data: list[str]
-) -> None:
-    """Refuse options of the other stage, or of a cluster that is not there: they would do nothing.
+def check_length(ctx: typer.Context) -> None:
+    """Refuse a learning rate that cannot be meant, and a limit in both seconds and steps.
 
     Raises:
         WeightzooError: naming the option.
@@ -174,21 +149,19 @@ def check_combination(
     rate = ctx.params["learning_rate"]
     if rate is not None and not 0 < rate < math.inf:
         raise WeightzooError(f"--learning-rate {rate} is not a number above 0; give one such as 1e-3")
-    if polish:
-        refuse(ctx, "--polish", "train with it alone first, then polish that model", "pseudo_labels")
-        refuse(ctx, "--polish", "it runs in one process", "ray")
-        first = ("accumulate", "precision", "denoiser", "loader_workers", "preset")
-        refuse(ctx, "--polish", "that is an option of the first stage", *first)
-        if len(data) > 1:
-            raise WeightzooError(
-                "--polish takes one --data, the zoo whose teacher edits the pictures; leave the others out"
-            )
-    else:
-        require(ctx, "--polish", "random_init")
-        if not pseudo_labels and given(ctx, "more_concepts"):
-            raise WeightzooError("--more-concepts needs --pseudo-labels or --polish MODEL; add one of them")
     if len(given(ctx, "seconds", "steps")) == 2:
         raise WeightzooError("--seconds and --steps exclude each other; give one of them")
+
+
+def check_combination(ctx: typer.Context, pseudo_labels: bool, ray: bool) -> None:
+    """Refuse options that would do nothing.
+
+    Raises:
+        WeightzooError: naming the option.
+    """
+    check_length(ctx)
+    if not pseudo_labels:
+        require(ctx, "--pseudo-labels", "more_concepts")
     if not ray:
         require(ctx, "--ray", "num_workers", "use_gpu", "storage", "address")
     elif ctx.params["num_workers"] == 0:
@@ -273,28 +246,3 @@ def choose_denoiser(name: str) -> str:
 
     choose("denoiser", name, NETWORKS)
     return name
-
-
-def train_by_pictures(
-    model: Path,
-    zoo: Path,
-    out: Path,
-    steps: int | None = None,
-    seconds: float | None = None,
-    learning_rate: float | None = None,
-    random_init: bool = False,
-    more_concepts: int = 0,
-    seed: int = 0,
-    resume: bool = True,
-) -> Path:
-    """Second stage: through the pictures of the catalogue's train concepts, edited by the zoo's teacher."""
-    from pipeline.picture_batches import open_catalogue_edits
-    from weightgen.training.config import PolishConfig
-    from weightgen.training.pictures import polish as run
-
-    changes = {"steps": steps, "learning_rate": learning_rate}
-    chosen: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
-    config = PolishConfig(random_init=random_init, seed=seed, **chosen)
-    edits = open_catalogue_edits(zoo, seed, more_concepts)
-    validation = edits.validation_batches()
-    return run(model, edits.batches, config, out, seconds, validation, resume, data=edits.fingerprint)

@@ -109,7 +109,7 @@ def open_catalogue_edits(zoo: Path, seed: int = 0, more_concepts: int = 0) -> Ca
     teacher = make_teacher(config.teacher, config.teacher_options)
     if isinstance(teacher, OwnPairs):
         raise WeightzooError(
-            f"the teacher {config.teacher!r} of {zoo} cannot edit other photographs, as --polish and --pseudo-labels "
+            f"the teacher {config.teacher!r} of {zoo} cannot edit other photographs, as polishing and --pseudo-labels "
             "need; leave them out, or use a zoo of another teacher"
         )
     opened = open_zoo(zoo)

@@ -57,10 +57,10 @@ def check_sources(run_dir: Path, counts: tuple[int, int]) -> None:
                 found[member.name.partition("-")[0]] += 1
     except (OSError, tarfile.TarError, ValueError, SyntaxError) as error:
         raise WeightzooError(
-            f"{path} is absent or damaged ({error}); run `weightzoo build --repair`"
+            f"{path} is absent or damaged ({error}); run `weightzoo repair`"
         ) from None
     if tuple(found[part] for part in PARTS) != counts:
-        raise WeightzooError(f"{path} lacks pictures; run `weightzoo build --repair`")
+        raise WeightzooError(f"{path} lacks pictures; run `weightzoo repair`")
 
 
 def write_sources(run_dir: Path, train: Tensor, test: Tensor) -> None:
@@ -108,11 +108,11 @@ def read_targets(task: FleetTask) -> dict[str, Targets | str]:
         found |= {name: (torch.stack(p["train"]), torch.stack(p["test"])) for name, p in pictures.items()}
     except (OSError, tarfile.TarError, KeyError, ValueError, RuntimeError, SyntaxError) as error:
         raise WeightzooError(
-            f"{path} is absent or damaged ({error}); run `weightzoo build --repair`"
+            f"{path} is absent or damaged ({error}); run `weightzoo repair`"
         ) from None
     lost = [concept.id for concept in task.concepts if concept.id not in found]
     if lost:
-        raise WeightzooError(f"{path} lacks concept {lost[0]!r}; run `weightzoo build --repair`")
+        raise WeightzooError(f"{path} lacks concept {lost[0]!r}; run `weightzoo repair`")
     return found
 
 

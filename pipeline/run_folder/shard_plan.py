@@ -109,7 +109,7 @@ def read_generations(run_dir: Path) -> list[list[Concept]]:
     if sum(sizes) != len(concepts):
         raise WeightzooError(
             f"{run_dir / GENERATIONS_FILE} names {sum(sizes)} concepts, concepts.jsonl has {len(concepts)}; "
-            "run the interrupted `weightzoo build --extend` again"
+            "run the interrupted `weightzoo extend` again"
         )
     ends = [sum(sizes[:i]) for i in range(len(sizes) + 1)]
     return [concepts[start:end] for start, end in pairwise(ends)]

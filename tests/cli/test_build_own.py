@@ -1,4 +1,4 @@
-"""weightzoo build with a team's own concepts, photographs and pairs; --extend, --repair, --executor ray."""
+"""weightzoo build with a team's own concepts, photographs and pairs; extend, repair, --executor ray."""
 
 import json
 
@@ -47,14 +47,14 @@ def test_extend_and_repair(build, run, tmp_path):
     assert build().json["counts"]["ok"] == 4
     old = {path: path.read_bytes() for path in (tmp_path / "run" / "weights").iterdir()}
     write_concepts(tmp_path / "more.jsonl", fake_concepts(7)[4:])
-    extended = run("build", "--extend", tmp_path / "run", "--concepts", tmp_path / "more.jsonl", "--json")
+    extended = run("extend", tmp_path / "run", "--concepts", tmp_path / "more.jsonl", "--json")
     assert extended.code == 0 and extended.json["counts"]["ok"] == 7, extended.err
     assert {path: path.read_bytes() for path in old} == old
 
     shard = next(iter(old))
     shard.write_bytes(shard.read_bytes()[:-9])
     assert run("inspect", tmp_path / "run", "--verify").code == 1
-    mended = run("build", "--run-dir", tmp_path / "run", "--repair")
+    mended = run("repair", tmp_path / "run")
     assert mended.code == 0 and "7 of 7 concepts" in mended.out
     assert {path: path.read_bytes() for path in old} == old
     assert run("inspect", tmp_path / "run", "--verify").code == 0
@@ -63,14 +63,6 @@ def test_extend_and_repair(build, run, tmp_path):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (("--extend", "RUN"), "--extend needs --concepts"),
-        (("--extend", "RUN", "--concepts", "c.jsonl", "--teacher", "pairs"), "takes no --teacher"),
-        (("--extend", "RUN", "--concepts", "c.jsonl", "--repair"), "--extend takes no --repair"),
-        (("--extend", "RUN", "--concepts", "c.jsonl", "--dry-run"), "--extend takes no --dry-run"),
-        (("--repair", "--photos", "p"), "--repair takes no --photos"),
-        (("--repair", "--dry-run"), "--repair takes no --dry-run"),
-        (("--repair", "--concepts", "c.jsonl"), "--repair takes no --concepts"),
-        (("--repair", "--run-dir", "r", "--preset", "tiny"), "--repair takes no --preset"),
         (("--dry-run", "--run-dir", "r"), "--dry-run takes no --run-dir"),
         (("--dry-run", "--executor", "ray", "--address", "auto"), "--dry-run takes no --address"),
         (("--dry-run", "--executor", "ray"), "give --workers"),
@@ -83,6 +75,12 @@ def test_extend_and_repair(build, run, tmp_path):
 def test_options_that_do_not_go_together(run, options, text):
     result = run("build", *options)
     assert result.code == 2 and text in result.error
+
+
+@pytest.mark.parametrize("command", [("extend", "RUN", "--concepts", "c.jsonl"), ("repair", "RUN")])
+def test_extend_and_repair_have_the_options_of_executors(run, command):
+    result = run(*command, "--address", "auto")
+    assert result.code == 2 and "--address is an option of --executor ray" in result.error
 
 
 @pytest.mark.parametrize(

@@ -78,18 +78,18 @@ def test_accumulation_precision_and_rate_are_handed_on(train):
     assert other.code == 2 and "train.precision: bfloat16 -> float32" in other.error
 
 
-def test_polishing_is_as_asked_for(train, world, monkeypatch):
+def test_polishing_is_as_requested(run, world, tmp_path, monkeypatch):
     def polish(model, batches, config, *rest, **more):
         raise WeightzooError(f"{config.steps} steps at {config.learning_rate}, random_init {config.random_init}")
 
     monkeypatch.setattr("weightgen.training.pictures.polish", polish)
     monkeypatch.setattr("pipeline.picture_batches.open_catalogue_edits", lambda *arguments: MagicMock())
     asked = ("--steps", 7, "--learning-rate", 2e-3, "--random-init")
-    told = train("--polish", world / "models" / "generated", *asked, preset=None).error
+    told = run("polish", world / "models" / "generated", "-o", tmp_path / "polished", *asked).error
     assert told.endswith("7 steps at 0.002, random_init True")
 
 
-def test_wrong_accumulation_precision_and_rate(train, tmp_path):
+def test_wrong_accumulation_precision_and_rate(train):
     assert train("--precision", "half").error.endswith("unknown precision 'half'; known: fp32, bf16")
     assert "cannot be accumulated in 3 equal parts" in train("--accumulate", 3).error
     assert train("--accumulate", 0).code == 2
@@ -97,8 +97,6 @@ def test_wrong_accumulation_precision_and_rate(train, tmp_path):
         assert "is not a number above 0" in train("--learning-rate", rate).error
     among = train("--accumulate", 4, "--ray", "--num-workers", 2).error
     assert "a batch of 4 cannot be divided among 2 workers in 4 parts each" in among
-    assert "--polish takes no --accumulate" in train("--accumulate", 2, "--polish", tmp_path).error
-    assert "--polish takes no --precision" in train("--precision", "bf16", "--polish", tmp_path).error
 
 
 def test_full_disk(train, full_disk):
@@ -134,11 +132,10 @@ def test_a_zoo_that_is_too_large_for_memory_is_streamed(train, run, tmp_path, mo
     assert labelled.code == 2 and "too large to be labelled" in labelled.error
 
 
-def test_ray_options(train, monkeypatch, tmp_path):
+def test_ray_options(train, monkeypatch):
     import sys
 
     assert "--use-gpu is an option of --ray" in train("--use-gpu").error
-    assert "--polish takes no --ray" in train("--ray", "--polish", tmp_path).error
     assert "--num-workers is an option of --ray" in train("--num-workers", 2).error
     assert "--num-workers 0 takes no --use-gpu" in train("--ray", "--num-workers", 0, "--use-gpu").error
     assert "exclude each other" in train("--steps", 3, "--seconds", 3).error

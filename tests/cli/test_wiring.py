@@ -9,6 +9,7 @@ from pipeline.picture_batches import open_catalogue_edits
 from tests.pipeline.conftest import build_catalogue_zoo
 from weightgen.evaluation.grid import FEWEST_PAIRS, FinetuneRow, Grid
 from weightgen.evaluation.held_out_pairs import HeldOut
+from weightgen.training.config import PolishConfig
 from weightgen.training.data import load_zoo
 from weightgen.training.pseudo_labels import with_pseudo_labels
 from weightgen.training.weights import TrainConfig, train
@@ -39,12 +40,12 @@ def test_pseudo_labels_for_the_rest_of_the_catalogue(edits, zoo):
     assert labelled.blocks.isfinite().all() and labelled.blocks.shape[1:] == dataset.blocks.shape[1:]
 
 
-def test_train_polish(run, zoo, edits, tmp_path, monkeypatch):
+def test_polish(run, zoo, edits, tmp_path, monkeypatch):
     options = {"width": 16, "num_layers": 1, "num_heads": 2}
     config = TrainConfig("transformer", options, steps=2, batch_size=4, device="cpu")
     train(config, load_zoo(zoo), tmp_path / "generated", validation=load_zoo(zoo, "validation"))
     monkeypatch.setattr("pipeline.picture_batches.open_catalogue_edits", lambda folder, seed, more: edits)
-    command = ("train", "--data", zoo, "--polish", tmp_path / "generated", "-o", tmp_path / "polished")
+    command = ("polish", tmp_path / "generated", "--data", zoo, "-o", tmp_path / "polished")
     result = run(*command, "--steps", 2, "--json")
     assert result.code == 0, result.err
     assert result.json["stage"] == "polished" and result.json["polish"]["steps"] == 2
@@ -55,18 +56,21 @@ def test_train_polish(run, zoo, edits, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("command", "message"),
     [
-        (("--polish", "m", "--pseudo-labels"), "--polish takes no --pseudo-labels: train with it alone first"),
-        (("--polish", "m", "--denoiser", "unet1d"), "--polish takes no --denoiser"),
-        (("--polish", "m", "--data", "a", "--data", "b"), "--polish takes one --data"),
-        (("--random-init",), "--random-init is an option of --polish"),
-        (("--more-concepts", 9), "needs --pseudo-labels or --polish"),
+        (("train", "--more-concepts", 9), "--more-concepts is an option of --pseudo-labels"),
+        (("polish", "m", "--steps", 3, "--seconds", 3), "exclude each other"),
+        (("polish", "m", "--learning-rate", 0), "is not a number above 0"),
     ],
 )
-def test_options_of_another_stage_are_refused(run, tmp_path, options, message):
-    result = run("train", "-o", tmp_path / "model", *options)
+def test_options_that_do_not_go_together(run, tmp_path, command, message):
+    result = run(*command, "-o", tmp_path / "model")
     assert result.code == 2 and message in result.error and not (tmp_path / "model").exists()
+
+
+def test_polish_says_its_defaults(run):
+    config = PolishConfig()
+    assert f"[default: {config.steps}]" in run("polish", "--help").out and config.learning_rate == 4e-4
 
 
 ROW = FinetuneRow("combination", 20, "full", ("base",), 1, 4, 4)

@@ -1,0 +1,98 @@
+"""``weightzoo polish``: a weight generator goes in, one that was trained further through pictures comes out."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.embedded import EMBEDDED
+from cli.output import JsonOption, quiet_progress
+from cli.train import check_length, config_folder, report
+
+
+def polish(
+    ctx: typer.Context,
+    model: Annotated[Path, typer.Argument(help="Model to train further, from `weightzoo train`.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the polished model.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="Zoo whose teacher edits the pictures: a folder, or USER/NAME[@REVISION] on the Hub.  "
+            "[default: the embedded one]",
+            show_default=False,
+        ),
+    ] = EMBEDDED,
+    more_concepts: Annotated[
+        int, typer.Option(min=0, help="How many concepts beyond the catalogue to add.")
+    ] = 0,
+    random_init: Annotated[
+        bool,
+        typer.Option("--random-init", help="Start from random weights, without what the model has learned."),
+    ] = False,
+    seconds: Annotated[
+        float | None, typer.Option(min=1.0, help="Train for this many seconds, in place of --steps.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Number of training steps.  [default: 4000]")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Highest learning rate.  [default: 4e-4]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of batches and noise.")] = 0,
+    resume: Annotated[bool, typer.Option(help="Continue from the last checkpoint, or start again.")] = True,
+    json: JsonOption = False,
+) -> None:
+    """Train a weight generator further, through the pictures that its weights make.
+
+    The prompt gives weights, the base generator with these weights edits photographs, and the error against the
+    teacher's edits flows back. It gets further with a model of `weightzoo train --pseudo-labels`, which knows the
+    words of the whole catalogue. You may stop it at any time: the same command continues from the last checkpoint.
+
+    \b
+    Examples:
+      weightzoo polish labelled -o polished --seconds 300
+      weightzoo polish labelled --more-concepts 8000 -o polished
+      weightzoo polish labelled --random-init -o control
+    """
+    quiet_progress(json)
+    check_length(ctx)
+    from zoo.hub import open_named
+
+    folder = train_by_pictures(
+        model,
+        config_folder(open_named(data)),
+        out,
+        random_init=random_init,
+        more_concepts=more_concepts,
+        steps=steps,
+        seconds=seconds,
+        learning_rate=learning_rate,
+        seed=seed,
+        resume=resume,
+    )
+    report(folder, json)
+
+
+def train_by_pictures(
+    model: Path,
+    zoo: Path,
+    out: Path,
+    steps: int | None = None,
+    seconds: float | None = None,
+    learning_rate: float | None = None,
+    random_init: bool = False,
+    more_concepts: int = 0,
+    seed: int = 0,
+    resume: bool = True,
+) -> Path:
+    """Polish ``model`` with the catalogue's train concepts, edited by the teacher of ``zoo``."""
+    from pipeline.picture_batches import open_catalogue_edits
+    from weightgen.training.config import PolishConfig
+    from weightgen.training.pictures import polish as run
+
+    changes = {"steps": steps, "learning_rate": learning_rate}
+    chosen: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+    config = PolishConfig(random_init=random_init, seed=seed, **chosen)
+    edits = open_catalogue_edits(zoo, seed, more_concepts)
+    validation = edits.validation_batches()
+    return run(model, edits.batches, config, out, seconds, validation, resume, data=edits.fingerprint)
