@@ -22,7 +22,7 @@ from pipeline.presets import PRESETS
 from pipeline.run_folder.shard_plan import plan_fleets
 from pipeline.sources import crops, draw_cuts, load_photos
 from pipeline.teachers.filters import FiltersTeacher
-from weightgen.evaluation.heldout import shuffled
+from weightgen.evaluation.held_out_pairs import shuffled
 from weightgen.finetuning import baselines
 from weightgen.objective import ObjectiveConfig, draw
 from weightgen.text import TextEncoder

@@ -13,8 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from tests.weightgen.tiny_world import make_model, make_zoo
-from weightgen.ood import add
+from tests.weightgen.tiny_world import add_ood_score, make_model, make_zoo
 from weightgen.server.app import create_app
 from weightgen.server.engine import Engine
 from weightgen.server.limits import Limits, ServerSettings
@@ -36,7 +35,7 @@ SMALL = Limits(
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """zoo/ and model/; read only."""
     folder = tmp_path_factory.mktemp("served")
-    add(make_model(folder / "model", make_zoo(folder / "zoo"), stage="polished"), folder / "zoo")
+    add_ood_score(make_model(folder / "model", make_zoo(folder / "zoo"), stage="polished"), folder / "zoo")
     return folder
 
 
