@@ -31,9 +31,11 @@ from zoo.picture_files import counted, some
 SMALLEST_CROP = 0.25  # of the short side; the largest crop is all of it
 MOST_TRIMMED = 2  # pixels by which the pictures of a pair may differ in width and in height
 CLEARLY_RELATED = 2 * RELATED  # from here on a single pair of two different pictures stands out
+TRIMMED = "the pictures differ by a pixel or two in size; what one lacks was cut off the other"
+SHIFTED = "the target is shifted against the source by up to {most}; both were cut to what they share"
 SAME_NAME = "check that every source has its own target, under the same name"
 Pair = tuple[str, Image.Image, Image.Image]
-Note = tuple[str, str]  # what is to be said, and of which pair
+Note = tuple[str, str, int]  # what is to be said, of which pair or file, and the number that {most} stands for
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def _decode(pair: PairFiles, max_short_side: int | None, align: bool) -> tuple[P
         notes += more
     if source.size != target.size:
         source, target = _trimmed(pair.name, source, target)
-        notes.append(("the pictures differ by a pixel or two in size; what one lacks was cut off the other", pair.name))
+        notes.append((TRIMMED, pair.name, 0))
     if max_short_side and min(source.size) > max_short_side:
         scale = max_short_side / min(source.size)
         size = (round(source.width * scale), round(source.height * scale))
@@ -121,7 +123,7 @@ def _decode(pair: PairFiles, max_short_side: int | None, align: bool) -> tuple[P
     right, down = offset(source, target) if align else (0, 0)
     if right or down:
         source, target = _aligned(source, target, right, down)
-        notes.append(("the target is shifted against the source; both were cut to what they share", pair.name))
+        notes.append((SHIFTED, pair.name, max(abs(right), abs(down))))
     return (pair.name, source, target), notes
 
 
@@ -191,10 +193,13 @@ def _unrelated(pairs: Sequence[Pair], found: Likeness) -> list[str]:
 
 def _by_text(notes: Sequence[Note]) -> list[str]:
     """One line for everything that is to be said, with the pairs or files that it is said of."""
-    names: dict[str, list[str]] = {}
-    for text, name in notes:
-        names.setdefault(text, []).append(name)
-    return [f"{text}: {some(of)}" for text, of in names.items()]
+    told: dict[str, list[Note]] = {}
+    for note in notes:
+        told.setdefault(note[0], []).append(note)
+    return [
+        f"{text.format(most=counted(max(number for *_, number in of), 'pixel'))}: {some([name for _, name, _ in of])}"
+        for text, of in told.items()
+    ]
 
 
 def _size(image: Image.Image) -> str:
@@ -206,7 +211,7 @@ def _open_image(label: str, data: Path | bytes) -> tuple[Image.Image, list[Note]
         photo = load_photo(data, label)
     except (*PILLOW_ERRORS, Image.DecompressionBombError) as error:
         raise WeightzooError(f"cannot read the image {label} ({reason_of(error)}); replace or remove it") from None
-    return photo.on_white(), [(note, label) for note in photo.notes]
+    return photo.on_white(), [(note, label, 0) for note in photo.notes]
 
 
 def split_pairs(names: Sequence[str], fraction: float = 0.2) -> tuple[list[str], list[str]]:

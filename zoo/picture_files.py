@@ -14,7 +14,7 @@ import io
 import os
 import tarfile
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -150,20 +150,6 @@ def some(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
-def by_name(files: Iterable[PictureFile], where: object) -> Mapping[str, PictureFile]:
-    """Return pictures by their stems.
-
-    Raises:
-        WeightzooError: two have the same stem.
-    """
-    found: dict[str, PictureFile] = {}
-    for file in files:
-        if file.stem in found:
-            raise WeightzooError(f"{where} has {found[file.stem].name} and {file.name}; keep one of them")
-        found[file.stem] = file
-    return found
-
-
 def _check_end(stream: io.BufferedReader) -> None:
     """Raise ValueError for a tar that is cut off: every whole one ends with two empty blocks."""
     stream.seek(-min(1024, stream.seek(0, os.SEEK_END)), os.SEEK_END)
@@ -184,8 +170,5 @@ def _members(stream: io.BufferedReader) -> Iterator[tuple[PurePosixPath, bytes]]
 
 
 def _shared_folder(names: Sequence[PurePosixPath]) -> int:
-    """How many leading folders all files have in common, their last one excepted if it holds only files."""
-    if not names:
-        return 0
-    shared = len(os.path.commonprefix([name.parts[:-1] for name in names]))
-    return shared
+    """How many leading folders all files have in common."""
+    return len(os.path.commonprefix([name.parts[:-1] for name in names]))
