@@ -26,7 +26,8 @@ from zoo.files import PathLike
 from zoo.pair_checks import RELATED, Likeness, edges, likeness, offset, set_likeness
 from zoo.pair_layouts import DIRECTIONS, PairFiles, find_pairs
 from zoo.photo_file import PILLOW_ERRORS, load_photo, reason_of
-from zoo.picture_files import counted, some
+from zoo.picture_files import some
+from zoo.words import plural
 
 SMALLEST_CROP = 0.25  # of the short side; the largest crop is all of it
 MOST_TRIMMED = 2  # pixels by which the pictures of a pair may differ in width and in height
@@ -79,7 +80,7 @@ def read_pair_set(
     found = find_pairs(Path(path), direction)
     if len(found.files) < minimum:
         needed = f"at least {minimum} are needed; add pairs"
-        raise WeightzooError(f"{path} holds {counted(len(found.files), 'pair')}, {needed}")
+        raise WeightzooError(f"{path} holds {plural(len(found.files), 'pair')}, {needed}")
     pairs, notes = [], []
     for files in found.files:
         pair, said = _decode(files, max_short_side, align=True)
@@ -176,7 +177,7 @@ def _refuse_unrelated_halves(path: PathLike, found: Likeness) -> None:
 def _unrelated(pairs: Sequence[Pair], found: Likeness) -> list[str]:
     """A warning about pairs whose pictures have nothing in common: all of them, or some among sound ones."""
     if not found.is_related():
-        which = f"most of {counted(len(pairs), 'pair')} have" if len(pairs) > 1 else f"pair {pairs[0][0]} have"
+        which = f"most of {plural(len(pairs), 'pair')} have" if len(pairs) > 1 else f"pair {pairs[0][0]} have"
         return [f"source and target of {which} nothing in common; {SAME_NAME}"]
     if found.own - found.chance < CLEARLY_RELATED:
         return []  # an edit that leaves few edges: no pair stands out
@@ -186,7 +187,7 @@ def _unrelated(pairs: Sequence[Pair], found: Likeness) -> list[str]:
         return []
     verb = "has" if len(apart) == 1 else "have"
     return [
-        f"source and target of {len(apart)} of {counted(len(pairs), 'pair')} {verb} nothing in common: "
+        f"source and target of {len(apart)} of {plural(len(pairs), 'pair')} {verb} nothing in common: "
         f"{some(apart)}; {SAME_NAME}"
     ]
 
@@ -197,7 +198,7 @@ def _by_text(notes: Sequence[Note]) -> list[str]:
     for note in notes:
         told.setdefault(note[0], []).append(note)
     return [
-        f"{text.format(most=counted(max(number for *_, number in of), 'pixel'))}: {some([name for _, name, _ in of])}"
+        f"{text.format(most=plural(max(number for *_, number in of), 'pixel'))}: {some([name for _, name, _ in of])}"
         for text, of in told.items()
     ]
 
@@ -220,7 +221,7 @@ def split_pairs(names: Sequence[str], fraction: float = 0.2) -> tuple[list[str],
     The order of ``names`` does not matter; both lists are sorted. At least one name is on each side.
     """
     if len(names) < 2:
-        raise WeightzooError(f"{counted(len(names), 'pair')} cannot be split; give at least 2, one to test on")
+        raise WeightzooError(f"{plural(len(names), 'pair')} cannot be split; give at least 2, one to test on")
     if len(set(names)) < len(names):
         raise WeightzooError("two pairs have the same name; rename one")
     ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())

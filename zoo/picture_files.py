@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from zoo.errors import WeightzooError
 from zoo.photo_file import picture_suffixes
+from zoo.words import plural
 
 SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir"})
 SHOWN = 3  # names in a message
@@ -122,7 +123,7 @@ def left_out_lines(left_out: Sequence[tuple[PictureFile, str]]) -> list[str]:
     for file, reason in left_out:
         reasons.setdefault(reason, []).append(f"{file.folder}/{file.name}" if file.folder else file.name)
     return [
-        f"{counted(len(names), 'file')} {'is' if len(names) == 1 else 'are'} left out: {some(names)} ({reason})"
+        f"{plural(len(names), 'file')} {'is' if len(names) == 1 else 'are'} left out: {some(names)} ({reason})"
         for reason, names in reasons.items()
     ]
 
@@ -135,11 +136,6 @@ def nfc(name: str) -> str:
 def is_hidden(name: str) -> bool:
     """Say whether a file or folder is hidden, or one that an operating system leaves behind."""
     return name.startswith(".") or name.lower() in SYSTEM_FILES
-
-
-def counted(number: int, noun: str) -> str:
-    """Return "1 pair" or "2 pairs"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def some(names: Sequence[str]) -> str:
