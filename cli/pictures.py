@@ -86,6 +86,7 @@ class Studio:
         from weightgen.pseudo_labels import held_out_r2, label
         from zoo.concepts import Concept
         from zoo.progress import console
+        from zoo.words import plural
 
         own = [
             Concept(name, prompts[0], prompts[1:], attributes, "train")
@@ -98,7 +99,7 @@ class Studio:
         descriptors = self._descriptors([*own, *others])
         if len(own) >= MEASURED_FROM:
             r2 = held_out_r2(descriptors[: len(own)], dataset.blocks)
-            console.print(f"pseudo-labels for {len(others)} concepts; R2 on left-out networks {r2:.2f}")
+            console.print(f"pseudo-labels for {plural(len(others), 'concept')}; R2 on left-out networks {r2:.2f}")
         return label(
             dataset,
             descriptors[: len(own)],

@@ -40,6 +40,7 @@ from zoo.config import config_diff, load_config, save_config, to_dict
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json, write_json
 from zoo.progress import console, track
+from zoo.words import plural
 
 SAMPLED_PROMPTS, SAMPLES = 8, 4  # for the diversity of samples
 
@@ -93,7 +94,7 @@ def evaluate(
     rows = usable_rows(bench, starts)
     splits = held_out_concepts(bench)
     groups = {**splits, "validation": bench.held_out.concepts("validation", config.grid.validation_concepts)}
-    say(f"evaluating {sum(map(len, splits.values()))} concepts ({config.grid.name} grid)")
+    say(f"evaluating {plural(sum(map(len, splits.values())), 'concept')} ({config.grid.name} grid)")
     make_starts(bench, starts, sorted({*inits, *(init for row in rows for init in row.inits)}), groups)
     timing = timed(bench, starts, rows, splits)
 
@@ -192,7 +193,7 @@ def make_starts(bench: Bench, starts: Starts, inits: Sequence[str], groups: dict
         if prompts == 1 or init in bench.config.grid.four_prompts
     ]
     todo = [pair for pair in wanted if not start_path(bench.out_dir, *pair).exists()]
-    for init, prompts in track(todo, "starts"):
+    for init, prompts in track(todo, "generating the starts"):
         blocks = torch.cat([starts.blocks(init, members, prompts) for members in groups.values() if members])
         write_blocks(start_path(bench.out_dir, init, prompts), [c.id for c in concepts], blocks)
 

@@ -24,6 +24,7 @@ from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json
 from zoo.pair_layouts import find_pairs
 from zoo.pairs import decode_pair, pairs_to_tensors
+from zoo.words import plural
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,7 @@ class HeldOut:
                     raise WeightzooError(f"concept {concept.id!r} is in both {where}; rename one")
                 if not concept.paraphrases:
                     raise WeightzooError(
-                        f"{root}: concept {concept.id!r} has no paraphrase to be asked for with"
+                        f"{root}: concept {concept.id!r} has no paraphrase; add one, with which it can be requested"
                     )
                 if not (root / concept.id / "test").is_dir():
                     raise WeightzooError(
@@ -78,12 +79,12 @@ class HeldOut:
         files = find_pairs(folder).files
         if count is not None and len(files) < count:
             raise WeightzooError(
-                f"{folder} holds {len(files)} pairs, {count} are needed; materialise the pairs again"
+                f"{folder} holds {plural(len(files), 'pair')}, and {count} are needed; materialise the pairs again"
             )
         return pairs_to_tensors([decode_pair(pair) for pair in files[:count]], size)
 
     def count(self, concept_id: str, part: str) -> int:
-        """How many pairs a concept has, without reading them."""
+        """The number of pairs of a concept, without reading them."""
         folder = self.folders[concept_id] / part
         return len(find_pairs(folder).files) if (folder / "source").is_dir() else 0
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from zoo.errors import WeightzooError
+from zoo.words import plural
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def check_batch(batch: PictureBatch) -> None:
     count, targets, sources = len(batch.prompts), batch.targets.shape, batch.sources.shape
     if len(targets) != 5 or targets[0] != count or tuple(targets)[5 - len(sources) :] != tuple(sources):
         raise WeightzooError(
-            f"a batch of {count} prompts has sources {list(sources)} and targets {list(targets)}; "
+            f"a batch of {plural(count, 'prompt')} has sources {list(sources)} and targets {list(targets)}; "
             "give [prompts, crops, 3, S, S] each"
         )
 

@@ -52,6 +52,7 @@ from zoo.lora import load_base
 from zoo.memory import keep_freed_memory
 from zoo.progress import bar
 from zoo.train_gan import run_generators
+from zoo.words import plural
 
 __all__ = ["PictureBatch", "PolishConfig", "polish"]
 Log = Callable[[dict[str, Any]], None]
@@ -245,7 +246,7 @@ class Polishing:
             self.skipped += 1
         if self.skipped > config.max_skipped:
             raise WeightzooError(
-                f"the gradient was not finite in {self.skipped} steps in a row, up to {self.step}; lower "
+                f"the gradient was not finite in {plural(self.skipped, 'step')} in a row, up to {self.step}; lower "
                 f"the learning rate ({config.learning_rate:g}) and use another folder than {self.out_dir}"
             )
         return float(loss.detach())

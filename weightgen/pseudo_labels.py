@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from weightgen.data import WeightDataset, merge
 from zoo.errors import WeightzooError
+from zoo.words import plural
 
 SIDE = 16  # pixels of a changed photograph in a descriptor; 64 gave the same R2
 BANDWIDTH, PENALTY = 2.0, 0.03  # of the median distance; the best of 4 kernels x 7 penalties by 5 folds
@@ -42,7 +43,8 @@ def fit(descriptors: Tensor, blocks: Tensor) -> Predict:
     """
     if len(descriptors) != len(blocks) or len(blocks) < 2:
         raise WeightzooError(
-            f"{len(descriptors)} edits for {len(blocks)} networks; give each network its edit, at least two"
+            f"{plural(len(descriptors), 'edit')} for {plural(len(blocks), 'network')}; "
+            "give each network its edit, and at least two networks"
         )
     apart = torch.pdist(descriptors)  # cdist's distance of a row to itself is rounding noise
     scale = BANDWIDTH * apart[apart > 1e-6].median().clamp_min(1e-6)

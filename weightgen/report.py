@@ -22,6 +22,7 @@ from weightgen.report_html import number, page, picture, pictures, spread, table
 from weightgen.report_pictures import Story, make_pictures, write_mosaic
 from weightgen.report_tables import OURS, SPLIT_WORDS, bound, tables
 from zoo.files import PathLike, read_json, write_text
+from zoo.words import plural
 
 Row = dict[str, Any]
 BASELINES_SHOWN = ("copy", "base", "mean", "nearest", "knn", "ridge", "kernel_ridge")
@@ -72,35 +73,33 @@ def grid_words(results: Row) -> str:
     counts = {row["split"]: row["n"] for row in results["zero_step"] if row["init"] == "copy"}
     concepts = ", ".join(f"{plural(count, 'concept')} of {split}" for split, count in counts.items())
     words = (
-        f"Grid <b>{escape(grid['name'])}</b>. Zero steps: {concepts}; {grid['test_images']} test images each."
+        f"Grid <b>{escape(grid['name'])}</b>. Zero steps: {concepts}; {plural(grid['test_images'], 'test image')} each."
     )
     for row in grid["finetune"]:
         inits = ", ".join(row["inits"])
-        what = f"{plural(row['concepts'], 'concept')} of {row['split']}, {row['pairs']} pairs, {row['mode']} mode"
-        words += f" Fine-tuning: {what} ({inits})."
+        what = f"{plural(row['concepts'], 'concept')} of {row['split']}, {plural(row['pairs'], 'pair')}"
+        words += f" Fine-tuning: {what}, {row['mode']} mode ({inits})."
     if not grid["finetune"]:
         words += " No fine-tuning."
     if grid["name"] != "full":
-        words += " This grid is reduced; the README carries the full one."
+        words += " This grid is reduced; the README has the figures of the full one."
     return words
-
-
-def plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def problems(results: Row) -> list[str]:
     """Everything that keeps the figures from being complete, one sentence each."""
     found = [
-        f"Only {row['concepts']} of {row['planned']} concepts were fine-tuned in the time given "
-        f"({row['split']}, {row['mode']} mode, {row['pairs']} pairs); the figures are theirs alone."
+        f"Only {row['concepts']} of {plural(row['planned'], 'concept')} were fine-tuned in the given time "
+        f"({row['split']}, {row['mode']} mode, {plural(row['pairs'], 'pair')}); the figures are for these only."
         for row in results["cut"]
     ]
     if results["absent"]:
         found.append(f"Not evaluated, because the model is absent: {escape(', '.join(results['absent']))}.")
     found += [f"Failed: {escape(row['cell'])} ({escape(row['reason'])})." for row in results["failures"]]
     if diverged := sum(row["diverged"] for row in results["final"]):
-        found.append(f"{diverged} fine-tunings diverged; what was never reached counts as never reached.")
+        found.append(
+            f"{plural(diverged, 'fine-tuning')} diverged; quality that was not reached before counts as never reached."
+        )
     return found
 
 
@@ -130,7 +129,7 @@ def speed_cards(speedup: Sequence[Row]) -> list[tuple[str, str]]:
         row = headline(speedup, OURS, over)
         if row is None:
             continue
-        reached = f"reached by {row['reached_count']} of {row['n']} concepts"
+        reached = f"reached by {row['reached_count']} of {plural(row['n'], 'concept')}"
         if not row["median"]:
             found.append(("not reached", f"the quality that scratch ends with, 16 pairs: {reached}"))
             break
@@ -150,7 +149,7 @@ def external_card(goals: Sequence[Row]) -> list[tuple[str, str]]:
     return [
         (
             number(row["value"]),
-            f"L1 of {OURS} at zero steps over the best baseline ({escape(row['rival'])}) on {row['n']} edits "
+            f"L1 of {OURS} at zero steps over the best baseline ({escape(row['rival'])}) on {plural(row['n'], 'edit')} "
             "made by other tools",
         )
         for row in goals
@@ -189,7 +188,7 @@ def story_section(stories: Sequence[Story]) -> list[str]:
     lines = [
         "<h2>In pictures</h2>",
         "<p>Each photograph is edited at its own size by the network that the method gives. L1 below it "
-        "is that of the network on all test images of the concept; lower is better.</p>",
+        "is the network's L1 on all test images of the concept; lower is better.</p>",
     ]
     for story in stories:
         split = story.concept.split
@@ -215,7 +214,7 @@ def stage(title: str, shown: Sequence[tuple[Path, str]]) -> list[str]:
 
 def init_words(story: Story, when: str, init: str) -> str:
     """What stands under a picture: the start, its steps and its test L1."""
-    steps = f", {story.steps[init]} steps" if when == "after" else ""
+    steps = f", {plural(story.steps[init], 'step')}" if when == "after" else ""
     value = story.l1.get((when, init))
     return f"{init}{steps}" + ("" if value is None else f": L1 {number(value)}")
 
@@ -238,7 +237,7 @@ def curve_section(curves: Sequence[Row]) -> list[str]:
         ]
         level = ("final quality of scratch", finals[0]) if finals and finals[0] else None
         lines.append(
-            f"<h3>{split}, {pairs} pairs, {mode} mode, mean of {plural(rows[0]['n'], 'concept')}</h3>"
+            f"<h3>{split}, {plural(pairs, 'pair')}, {mode} mode, mean of {plural(rows[0]['n'], 'concept')}</h3>"
         )
         for key, label in axes.items():
             drawn = [Line(row["init"], row[key], row["l1"]) for row in rows]

@@ -10,6 +10,7 @@ from html import escape
 from typing import Any
 
 from weightgen.report_html import number, spread, table
+from zoo.words import plural
 
 Row = dict[str, Any]
 OURS = "polished"
@@ -17,7 +18,7 @@ SPLIT_WORDS = {
     "combination": "new combinations of things the zoo has",
     "value": "colours, strengths and settings that the zoo lacks",
     "family": "whole kinds of edits that the zoo lacks",
-    "external": "edits by other tools on other photographs, asked for in free text",
+    "external": "edits by other tools on other photographs, requested in free text",
 }
 WORDS = {
     "copy": "the source image itself",
@@ -35,7 +36,7 @@ WORDS = {
     "method, no image compared with its own target; lower is better",
     "times fewer steps": "median over concepts of scratch's budget (or base's steps) over the start's steps; "
     "≥: some of the ratios are lower bounds",
-    "reached": "concepts that get to the quality at all; the others count with a ratio of 0",
+    "reached": "concepts that reach the quality at all; the others count with a ratio of 0",
 }
 
 
@@ -62,8 +63,8 @@ def zero_section(results: Row) -> list[str]:
     """The zero-step table of every split."""
     lines = [
         "<h2>Zero steps</h2>",
-        "<p>Weights as they come, before any training. 1 prompt is one paraphrase in words that no zoo "
-        "concept was described with; 4 prompts are four of them averaged.</p>",
+        "<p>Generated weights, before any training. Each concept is requested in words that describe no concept of "
+        "the zoo: in one wording, or in four whose weights are averaged (4 prompts).</p>",
     ]
     columns = ["start", "L1", "sd", "PSNR", "SSIM", "KID", "concepts", "L1, 4 prompts"]
     for split in dict.fromkeys(row["split"] for row in results["zero_step"]):
@@ -99,9 +100,9 @@ def speed_section(rows: list[Row]) -> list[str]:
         return []
     lines = [
         "<h2>Time to quality</h2>",
-        "<p>How many times sooner a start has the test L1 that training from scratch has at the end of its "
-        "budget; over pix2pix_unet, the classic U-Net from scratch, the one that this has. Concepts that never get "
-        "there count with a ratio of 0.</p>",
+        "<p>How many times sooner a start reaches the test L1 that training from scratch has at the end of its "
+        "budget. Over pix2pix_unet, it is the test L1 of the classic U-Net trained from scratch. Concepts that never "
+        "reach it count with a ratio of 0.</p>",
     ]
     columns = ["start", "split", "pairs", "mode", "times fewer steps", "IQR", "times less time"]
     columns += ["scratch's first reach", "reached", "lower bounds", "upper bounds", "steps needed"]
@@ -158,7 +159,7 @@ def reached(row: Row) -> str:
 def final_section(rows: list[Row]) -> list[str]:
     """Quality at the end of fine-tuning."""
     lines = ["<h2>After fine-tuning</h2>"] if rows else []
-    columns = ["start", "L1", "over scratch", "PSNR", "KID", "steps", "seconds", "of them start-up"]
+    columns = ["start", "L1", "over scratch", "PSNR", "KID", "steps", "seconds", "start-up seconds"]
     columns += ["learning rate", "concepts"]
     for split, mode, pairs in dict.fromkeys((row["split"], row["mode"], row["pairs"]) for row in rows):
         members = [r for r in rows if (r["split"], r["mode"], r["pairs"]) == (split, mode, pairs)]
@@ -169,7 +170,7 @@ def final_section(rows: list[Row]) -> list[str]:
             ]
             for row in sorted(members, key=by_l1)
         ]
-        lines.append(table(columns, cells, caption=f"{split}, {pairs} pairs, {mode} mode", mark=OURS))
+        lines.append(table(columns, cells, caption=f"{split}, {plural(pairs, 'pair')}, {mode} mode", mark=OURS))
     return lines
 
 
@@ -178,9 +179,9 @@ def budget_section(rows: list[Row]) -> list[str]:
     if not rows:
         return []
     lines = [
-        "<h2>With so much time</h2>",
-        "<p>Test L1 after a training whose schedule ends there, as <code>weightzoo finetune --steps</code> does "
-        "it. Seconds are of one network alone, start-up included.</p>",
+        "<h2>Quality by budget</h2>",
+        "<p>Test L1 after a training whose schedule ends there, as with <code>weightzoo finetune --steps</code>. "
+        "The seconds are for one network alone and include start-up.</p>",
     ]
     groups: dict[tuple[str, int, str, int], list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: int(row["steps"])):
@@ -194,8 +195,8 @@ def budget_section(rows: list[Row]) -> list[str]:
         for init in sorted(cells, key=lambda i: by_l1(next(iter(cells[i].values()))), reverse=True):
             mine = [cells[init].get(steps) for steps in budgets]
             body.append([init, *(f"{number(r['l1'])} in {number(r['seconds'])} s" if r else "" for r in mine)])
-        columns = ["start", *(f"{steps} steps" for steps in budgets)]
-        caption = f"{mode}, {pairs} pairs, {n} concepts of {split}"
+        columns = ["start", *(plural(steps, "step") for steps in budgets)]
+        caption = f"{mode} mode, {plural(pairs, 'pair')}, {plural(n, 'concept')} of {split}"
         lines.append(table(columns, body, caption=caption, mark=OURS))
     return lines
 
@@ -232,9 +233,9 @@ def diversity_words(samples: Row | None) -> list[str]:
     if samples is None:
         return []
     return [
-        f"<p>Sampled in few steps, {samples['networks']} networks for the same prompt are "
-        f"{number(samples['pairwise_median'])} apart (median over {samples['prompts']} prompts); two members of the "
-        f"zoo are {number(samples['zoo_pairwise_median'])} apart.</p>"
+        f"<p>Sampled in few steps, {plural(samples['networks'], 'network')} for the same prompt are "
+        f"{number(samples['pairwise_median'])} apart (median over {plural(samples['prompts'], 'prompt')}); "
+        f"two members of the zoo are {number(samples['zoo_pairwise_median'])} apart.</p>"
     ]
 
 
@@ -250,8 +251,8 @@ def fleet_section(rows: list[Row]) -> list[str]:
         ]
         for row in rows
     ]
-    caption = f"zoo training, {rows[0]['steps_per_concept']} steps a concept, one thread"
-    return ["<h2>Fleets</h2>", table(["", "concepts a minute", "seconds a step"], cells, caption)]
+    caption = f"zoo training, {plural(rows[0]['steps_per_concept'], 'step')} per concept, one thread"
+    return ["<h2>Fleets</h2>", table(["", "concepts per minute", "seconds per step"], cells, caption)]
 
 
 def seconds_section(timing: Row) -> list[str]:
@@ -261,6 +262,6 @@ def seconds_section(timing: Row) -> list[str]:
     steps = ", ".join(f"{mode} {number(seconds)}" for mode, seconds in timing["step_seconds"].items())
     return [
         "<h2>Seconds</h2>",
-        f"<p>{escape(timing['how'])}. Seconds a step: {escape(steps)}.</p>",
+        f"<p>{escape(timing['how'])}. Seconds per step: {escape(steps)}.</p>",
         table(["start", *parts], cells, mark=OURS),
     ]
