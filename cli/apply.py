@@ -9,13 +9,13 @@ from cli.output import JsonOption, OverwriteOption, emit, quiet_progress
 
 
 def apply(
-    weights: Annotated[Path, typer.Argument(help="Adapter folder, or generator folder or file.")],
+    weights: Annotated[Path, typer.Argument(help="Adapter folder, generator folder or generator file.")],
     photo: Annotated[Path, typer.Argument(help="Photograph of any size.")],
     out: Annotated[
         Path, typer.Option("-o", "--out", help="Picture to write; the suffix decides the format.")
     ],
     base: Annotated[
-        Path | None, typer.Option(help="Base generator of the adapter, where it is not found by its hash.")
+        Path | None, typer.Option(help="Base generator of the adapter, if it cannot be found by its hash.")
     ] = None,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,

@@ -114,7 +114,7 @@ def report(manifest: Any, folder: str, json: bool) -> None:
         "base_sha256": manifest.base_sha256,
     }
     lines = [
-        f"{folder}: {counts['ok']} of {counts['concepts']} concepts "
+        f"{folder}: {counts['ok']} of {plural(counts['concepts'], 'concept')} "
         f"({counts['rejected']} rejected, {counts['failed']} failed) "
         f"in {plural(len(manifest.shards), 'shard')}, {size / 1e6:.1f} MB",
         next_step(folder),

@@ -23,7 +23,6 @@ from cli.choices import choose
 from cli.embedded import model_folder, zoo_folder
 from cli.output import JsonOption, emit, quiet_progress
 from cli.tables import show
-from zoo.words import plural
 
 FRESH_CONCEPTS = 8
 
@@ -156,6 +155,7 @@ def verify(zoo: Path) -> str:
     """
     from zoo.errors import WeightzooError
     from zoo.manifest import load_manifest, verify_run
+    from zoo.words import plural
 
     if problems := verify_run(zoo):
         more = f" (and {plural(len(problems) - 1, 'more problem')})" if len(problems) > 1 else ""

@@ -9,26 +9,32 @@ from cli.output import JsonOption, emit, quiet_progress
 
 
 def download(
-    name: Annotated[str, typer.Argument(help="Which zoo: weightzoo-small, or USER/NAME of the Hub.")],
+    name: Annotated[str, typer.Argument(help="Zoo to download: weightzoo-small, or USER/NAME on the Hub.")],
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="Folder to write; what is there and right is kept.")
+        Path,
+        typer.Option(
+            "-o", "--out", help="Folder for the zoo; files that are already there and intact are kept."
+        ),
     ],
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit, for example v1.")] = None,
-    split: Annotated[str | None, typer.Option(help="This split only, for example train.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only this split, for example train.")] = None,
     shards: Annotated[
-        str | None, typer.Option(help="These shards of the split only: numbers and ranges, 0-9,12.")
+        str | None,
+        typer.Option(help="Only these shards of the split: numbers and ranges, for example 0-9,12."),
     ] = None,
     concepts: Annotated[
         list[str] | None,
-        typer.Option(help='Shards with such concepts only: ids with wildcards, "sketch*"; repeatable.'),
+        typer.Option(
+            help='Only shards with these concepts: ids, also with wildcards ("sketch*"); may be repeated.'
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
     """Write a zoo into a folder and verify it.
 
-    weightzoo-small comes with the installation, no network is needed. Zoos of the Hub go through the cache of
-    huggingface_hub; the same command goes on where it stopped, another selection adds shards to the folder.
-    Shards come whole: one with a concept that was asked for brings the others of its fleet.
+    weightzoo-small comes with the installation and needs no network. Zoos on the Hub are kept in the cache of
+    huggingface_hub. The same command resumes an interrupted download, and another selection adds its shards to the
+    folder. Shards are downloaded whole, so a requested concept brings the others of its fleet along.
 
     \b
     Examples:
@@ -40,6 +46,7 @@ def download(
     quiet_progress(json)
     from zoo.hub import download as run
     from zoo.manifest import load_manifest
+    from zoo.words import plural
 
     said: list[str] = []
     folder = run(name, out, revision, split, shards, concepts or (), tell=said.append)
@@ -56,10 +63,12 @@ def download(
     }
     part = f" (a part: {manifest.subset['shards']} shards)" if manifest.subset else ""
     if not manifest.shards:
-        return emit(result, json, [*said, f"{folder}: {len(manifest.files)} files of pairs, verified"])
+        return emit(
+            result, json, [*said, f"{folder}: {plural(len(manifest.files), 'file')} of pairs, verified"]
+        )
     lines = [
         *said,
-        f"{folder}: {manifest.counts['ok']} trained GANs in {len(manifest.shards)} shards{part}, "
+        f"{folder}: {plural(manifest.counts['ok'], 'trained GAN')} in {plural(len(manifest.shards), 'shard')}{part}, "
         f"{size / 1e6:.1f} MB, verified",
         f"next: weightzoo inspect {folder}; weightzoo train --data {folder} -o model",
     ]

@@ -17,7 +17,7 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
 ]
 OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Replace an earlier result; without it that is refused.")
+    bool, typer.Option("--overwrite", help="Replace an earlier result, which is otherwise kept.")
 ]
 
 

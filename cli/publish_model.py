@@ -15,9 +15,10 @@ def publish_model(
 ) -> None:
     """Publish a model and say where it is."""
     from weightgen.publish_model import publish_model as run
+    from zoo.words import plural
 
     done = run(folder, repo, private, tag, evaluation)
-    sent = f"{done.files} files, {done.bytes / 1e6:.1f} MB sent" if done.files else "already up to date"
+    sent = f"{plural(done.files, 'file')}, {done.bytes / 1e6:.1f} MB sent" if done.files else "already up to date"
     lines = [
         f"{done.url}: {sent}",
         f'next: weightzoo generate "a charcoal drawing" --model {repo} -o charcoal',

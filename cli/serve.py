@@ -44,10 +44,15 @@ def serve(
       weightzoo serve --model user/model --data zoo --replicas 4
       WEIGHTZOO_TOKEN=... weightzoo serve --host 0.0.0.0
     """
-    from weightgen.server.run import check_binding
+    import os
+
+    from weightgen.server.run import check_binding, listening
     from zoo.errors import WeightzooError
 
     check_binding(host, token)  # before anything is loaded
+    if not (ray and os.environ.get("RAY_ADDRESS")):  # a cluster listens on a machine of its own
+        with listening(host, port):
+            pass
     if replicas > 1 and not ray:
         raise WeightzooError("--no-ray serves from one process; leave out --replicas or --no-ray")
     from weightgen.generate import open_model

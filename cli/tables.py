@@ -7,13 +7,14 @@ from typing import Any
 import typer
 
 from cli.output import table
-from zoo.words import plural
 
 Row = dict[str, Any]
 
 
 def show(results: Row, report: Path) -> None:
     """Print the tables of an ``evaluation.json`` and where the report lies."""
+    from zoo.words import plural
+
     zero = [row for row in results["zero_step"] if row["prompts"] == 1]
     network = results.get("feature_network", "feature network")
     zero_step_table(zero, "l1", "L1 at 0 steps, with one prompt that was never seen in training (lower is better)")
@@ -47,6 +48,8 @@ def zero_step_table(rows: list[Row], key: str, title: str) -> None:
 
 def speedup_table(rows: list[Row]) -> None:
     """One line a start: how many times sooner it is where scratch ends, and where it ends itself."""
+    from zoo.words import plural
+
     first = rows[0]
     by_key = {(row["init"], row["over"]): row for row in rows}
 

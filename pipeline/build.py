@@ -49,6 +49,7 @@ from zoo.manifest import (
 )
 from zoo.shards import read_shard
 from zoo.statistics import STATISTICS_FILE, block_statistics, save_statistics
+from zoo.words import plural
 
 MAX_FAILED_FLEETS = 3
 MAX_FAILED_SHARE = 0.01
@@ -123,8 +124,8 @@ def complete(
         present = _names(run_dir, store, "weights")
         done = sum(_name(run_dir, task.shard_path) in present for task in tasks)
         raise Interrupted(
-            f"interrupted: {done} of {len(tasks)} fleets are finished and kept in {where}; "
-            "run the same command again to go on"
+            f"interrupted; {done} of {plural(len(tasks), 'fleet')} finished and kept in {where}; "
+            "run the same command again to continue"
         ) from None
     finally:
         if store and (run_dir / EVENTS_FILE).exists():
@@ -235,8 +236,8 @@ def run_fleets(
     isolated = len(failed) < min(limit, len(tasks)) and all(outcome.application for outcome in failed)
     if not isolated:
         raise WeightzooError(
-            f"{len(failed)} of {len(missing)} fleets failed, the first ({failed[0].task.stem}) because: "
-            f"{failed[0].error}; mend it and run the same command again (see {where or run_dir}/{EVENTS_FILE})"
+            f"{len(failed)} of {plural(len(missing), 'fleet')} failed, the first ({failed[0].task.stem}) because: "
+            f"{failed[0].error}; fix the cause and run the same command again (see {where or run_dir}/{EVENTS_FILE})"
         )
     for outcome in failed:
         record_failure(outcome.task, f"the fleet's training failed: {outcome.error}")

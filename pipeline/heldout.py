@@ -33,6 +33,7 @@ from zoo.files import PathLike, read_json, remove_stale_temporaries, write_json
 from zoo.pairs import write_pairs
 from zoo.progress import track
 from zoo.run import open_zoo
+from zoo.words import plural
 
 SETTINGS_FILE = "settings.json"
 CROPS_PER_DRAW = 16
@@ -133,8 +134,8 @@ def write_held_out(
     train = _train_crops(config, max((count for _, count in wanted), default=0))
     test = source_crops(config)[1][:num_test]
     if len(test) < num_test:
-        raise WeightzooError(f"{num_test} test pairs wanted, the zoo measures on {len(test)}; ask for fewer")
-    for concept, num_train in track(wanted, "held-out pairs"):
+        raise WeightzooError(f"{plural(num_test, 'test pair')} requested, but the zoo has {len(test)}; request fewer")
+    for concept, num_train in track(wanted, "rendering held-out pairs"):
         _write(out / concept.id / "train", concept, teacher, train[:num_train])
         _write(out / concept.id / "test", concept, teacher, test)
     _add_concepts(out / "concepts.jsonl", [concept for concept, _ in wanted])
@@ -148,7 +149,7 @@ def write_pictures(out: PathLike, config: BuildConfig, concepts: Sequence[Concep
     # whole short sides of the first photographs: what a person would edit
     photos = photographs(config, "test")[:PICTURES_PER_CONCEPT]
     sources = torch.cat([crops([photo], 1, PICTURE_SIZE, config.seed) for photo in photos])
-    for concept in track(concepts, "pictures"):
+    for concept in track(concepts, "rendering pictures"):
         _write(out / concept.id, concept, teacher, sources)
     return out
 

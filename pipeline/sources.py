@@ -23,6 +23,7 @@ from zoo.errors import WeightzooError
 from zoo.pairs import split_pairs
 from zoo.photo_file import PILLOW_ERRORS, check_limits, open_image, reason_of
 from zoo.picture_files import SortedFiles, left_out_lines, list_files, sort_files
+from zoo.words import plural
 
 PHOTOS = Path(__file__).parent / "photos"
 MAX_ENLARGEMENT = 2.0
@@ -53,8 +54,8 @@ def photo_paths(where: str | Path) -> list[Path]:
     folder = PHOTOS / where if where in ("train", "test") else Path(where)
     if str(where).startswith("own:"):
         raise WeightzooError(
-            f"the photographs of this zoo ({where}) are its makers' own and were not published; "
-            "use a zoo of the embedded ones, or one that was built here"
+            f"the photographs of this zoo ({where}) belong to its makers and were not published; "
+            "use a zoo of the embedded photographs, or one that was built here"
         )
     if not folder.is_dir():
         raise WeightzooError(
@@ -136,7 +137,8 @@ def draw_cuts(sizes: Sequence[tuple[int, int]], n: int, size: int, seed: int) ->
     """Decide `n` crops of photographs of these sizes, see :func:`crops`."""
     if not sizes or n < 1 or size < 1:
         raise WeightzooError(
-            f"cannot take {n} crops of {size} px from {len(sizes)} photographs; all must be at least 1"
+            f"cannot take {plural(n, 'crop')} of {size} px from {plural(len(sizes), 'photograph')}; "
+            "all of these numbers must be at least 1"
         )
     rng = np.random.default_rng(seed)
     order = np.concatenate([rng.permutation(len(sizes)) for _ in range(-(-n // len(sizes)))])[:n]

@@ -23,11 +23,11 @@ EVALUATION = "evaluation.json"
 LICENCE = "apache-2.0"
 STAGES = {
     "generated": "weights only: trained to predict the zoo's weights",
-    "polished": "weights, then pictures: trained on through the pictures that its weights make",
+    "polished": "weights, then pictures: trained further, through the pictures that its weights make",
 }
 NOT_EVALUATED = (
     "Not measured yet: run `weightzoo evaluate --model DIR -o OUT`, then publish the model with `--evaluation OUT`. "
-    "Without such a table nothing is claimed about new concepts."
+    "Without this table nothing is claimed about new concepts."
 )
 ROW = {"init", "split", "prompts", "l1", "n"}  # what the table reads of a row
 
@@ -110,7 +110,7 @@ def _datasets(zoo: str) -> str:
 def _polish(polish: dict[str, Any]) -> str:
     best = polish.get("best", {})
     return (
-        f"| second stage | {polish.get('steps')} steps, {polish.get('seconds')} s; "
+        f"| second stage | steps: {polish.get('steps')}, seconds: {polish.get('seconds')}; "
         f"validation L1 of the pictures {best.get('l1')} |\n"
     )
 
@@ -125,8 +125,9 @@ def _evaluation(results: dict[str, Any], model: ModelFolder) -> str:
     head = "| method | " + " | ".join(f"{split} ({counts[split]})" for split in splits) + " |"
     lines = [
         "Mean L1 of the edited photographs (RGB in [0, 1], lower is better) before any training, with its 95 % "
-        "interval; in brackets after a split: how many concepts. Each is prompted with words that no zoo concept was "
-        "described with. `copy` leaves the photograph as it is, `own` was trained for the concept.",
+        "interval. The number of concepts stands in brackets after each split. Each concept is prompted with words "
+        "that describe no concept of the zoo. `copy` leaves the photograph as it is; `own` was trained for the "
+        "concept.",
         "",
         head,
         "|---" * (1 + len(splits)) + "|",

@@ -166,7 +166,7 @@ def load_model_folder(path: str | Path) -> ModelFolder:
     if absent := [key for key in NEEDED if key not in info]:
         raise WeightzooError(f"{path / 'weightgen.json'} lacks {absent[0]}; copy the model folder again")
     if info["target"] not in ("x0", "v") or not isinstance(info["metadata"], dict):
-        raise WeightzooError(f"{path / 'weightgen.json'} is not as it was written; copy the model folder again")
+        raise WeightzooError(f"{path / 'weightgen.json'} has been changed; copy the model folder again")
     layout = WeightLayout.load(path / "layout.json")
     base_path = path / "base_generator.safetensors"
     if not base_path.is_file():
@@ -186,7 +186,7 @@ def load_model_folder(path: str | Path) -> ModelFolder:
         ("statistics.safetensors", tuple(statistics.mean.shape)),
     ):
         if shape != (layout.num_blocks, layout.block_size):
-            raise WeightzooError(f"{path / what} is of another layout than layout.json; copy the model folder again")
+            raise WeightzooError(f"{path / what} has another layout than layout.json; copy the model folder again")
     return ModelFolder(
         path=path,
         denoiser=denoiser,

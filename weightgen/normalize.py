@@ -36,7 +36,9 @@ class BlockStatistics:
     def from_blocks(cls, blocks: Tensor, mask: Tensor, floor: float = STD_FLOOR) -> BlockStatistics:
         """Statistics of `blocks` [N, num_blocks, block_size]; a deviation is pooled over a block's weights."""
         if len(blocks) == 0:
-            raise WeightzooError("no weights to take statistics from; is the training split empty?")
+            raise WeightzooError(
+                "there are no weights to compute statistics from; check that the zoo has training records"
+            )
         mask = mask.to(torch.bool)
         mean = blocks.double().mean(0) * mask
         squares = ((blocks - mean) ** 2 * mask).mean(0).sum(-1)

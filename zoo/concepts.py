@@ -63,7 +63,7 @@ def check_concept(concept: Concept) -> None:
         texts = [concept.prompt, concept.paraphrases, concept.attributes]
         json.dumps(texts, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, TypeError, RecursionError) as error:  # NaN, half a surrogate pair
-        raise WeightzooError(f"concept {concept.id!r} cannot be written as JSON ({error}); mend it") from None
+        raise WeightzooError(f"concept {concept.id!r} cannot be written as JSON ({error}); correct it") from None
 
 
 def check_concepts(concepts: Iterable[Concept]) -> None:
@@ -124,7 +124,7 @@ def _parse(line: str, where: str) -> Concept:
         concept = from_dict(Concept, json.loads(line))
         check_concept(concept)
     except (ValueError, RecursionError) as error:  # also numbers of too many digits, too deep a nesting
-        raise WeightzooError(f"{where}: not valid JSON ({error}); one JSON object per line") from None
+        raise WeightzooError(f"{where}: not valid JSON ({error}); write one JSON object on each line") from None
     except WeightzooError as error:
         raise WeightzooError(f"{where}: {error}") from None
     return concept

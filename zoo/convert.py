@@ -59,7 +59,7 @@ def in_format(run_dir: PathLike, format_name: str) -> Path:
         path.unlink()
     for name in changed:
         write_bytes(out / name, others[name])
-    for name in track(missing, "convert"):
+    for name in track(missing, "converting"):
         _convert(run_dir, made[name], shard_format, out / name)
     write_manifest(out, replace(collect_manifest(out), subset=zoo.subset))
     return out
@@ -69,7 +69,7 @@ def _convert(run_dir: Path, entry: ShardEntry, shard_format: ShardFormat, target
     """Write one shard anew in ``shard_format``."""
     if sha256_file(run_dir / entry.name) != entry.sha256:
         raise WeightzooError(
-            f"{run_dir / entry.name} is corrupt; mend the zoo with `weightzoo repair`"
+            f"{run_dir / entry.name} is corrupt; repair the zoo with `weightzoo repair`"
         )
     records, metadata, layout = read_shard(run_dir / entry.name)
     shard_format.write_shard(target, list(records), layout, metadata | {SOURCE_KEY: entry.sha256})

@@ -19,6 +19,7 @@ from zoo.errors import WeightzooError
 from zoo.files import PathLike, json_lines, read_json, read_json_object, sha256_file
 from zoo.records import FORMAT_VERSION, METRICS, PREFIX, check_format_version, check_record
 from zoo.shards import FORMATS, read_shard
+from zoo.words import plural
 
 MANIFEST_FILE = "manifest.json"
 BASE_FILE = "base/generator.safetensors"
@@ -131,7 +132,9 @@ def load_manifest(run_dir: PathLike) -> ZooManifest:
     """
     path = Path(run_dir) / MANIFEST_FILE
     if not path.exists():
-        raise WeightzooError(f"{run_dir} has no {MANIFEST_FILE}: no zoo, or an unfinished one; build again")
+        raise WeightzooError(
+            f"{run_dir} has no {MANIFEST_FILE}: it is not a zoo, or not a finished one; build it again"
+        )
     return read_manifest(path)
 
 
@@ -148,7 +151,7 @@ def read_manifest(path: PathLike) -> ZooManifest:
         raise WeightzooError(f"{path}: {error}") from None
     if bad := [name for name in (*manifest.hashes(), manifest.statistics) if not is_plain_path(name)]:
         raise WeightzooError(
-            f"{path} names the file {bad[0]!r:.200}, which is no place in a zoo; do not use this zoo"
+            f"{path} names the file {bad[0]!r:.200}, which is not a path inside a zoo; do not use this zoo"
         )
     for entry in manifest.shards:
         if entry.split not in SPLITS or not 0 <= entry.records <= entry.bytes < 1 << 53:
@@ -253,7 +256,7 @@ def verify_shard(
     except WeightzooError as error:
         return problems + [str(error) if str(path) in str(error) else f"{path}: {error}"]
     if num_records is not None and len(ids) != num_records:
-        problems.append(f"{path} holds {len(ids)} records, the manifest says {num_records}")
+        problems.append(f"{path} holds {plural(len(ids), 'record')}, the manifest says {num_records}")
     if seen is not None:
         seen.update(ids)
     return problems
@@ -280,7 +283,7 @@ def _shard_entry(
         metrics.append((record.concept_id, record.metrics))
     name, split = path.relative_to(run_dir).as_posix(), metadata.get(f"{PREFIX}split")
     if split is None:
-        raise WeightzooError(f"{path} does not say of which split it is; download or build it again")
+        raise WeightzooError(f"{path} does not say which split it belongs to; download or build it again")
     entry = ShardEntry(name, split, sha256_file(path), path.stat().st_size, len(metrics))
     return entry, metadata, metrics
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import WeightzooError
+from zoo.words import plural
 
 BEST_PSNR = 100.0  # dB, for images that are equal: JSON has no infinity
 
@@ -76,7 +77,7 @@ def kid(features: Tensor, others: Tensor, paired: bool = False) -> float:
     if min(len(features), len(others)) < 2:
         raise WeightzooError("KID needs at least 2 images in each set; give more images")
     if paired and len(features) != len(others):
-        raise WeightzooError(f"{len(features)} images cannot be paired with {len(others)}; give equal sets")
+        raise WeightzooError(f"{plural(len(features), 'image')} cannot be paired with {len(others)}; give equal sets")
     across = polynomial_kernel(features, others)
     mean_across = _off_diagonal_mean(across) if paired else across.mean()
     inside = _off_diagonal_mean(polynomial_kernel(features, features))

@@ -25,7 +25,6 @@ from zoo.errors import WeightzooError
 from zoo.picture_files import (
     PictureFile,
     SortedFiles,
-    counted,
     left_out_lines,
     list_files,
     list_folders,
@@ -33,6 +32,7 @@ from zoo.picture_files import (
     some,
     sort_files,
 )
+from zoo.words import plural
 
 Words = tuple[str, str]
 WORDS: tuple[Words, ...] = (  # what people call a source and its target
@@ -229,7 +229,7 @@ def _partners(
         PairFiles(name, (file.label, file.data), (targets[name].label, targets[name].data))
         for name, file in sorted(sources.items())
     ]
-    taken_as = f"{counted(len(files), 'pair')}: {names[0]} is the source, {names[1]} the target"
+    taken_as = f"{plural(len(files), 'pair')}: {names[0]} is the source, {names[1]} the target"
     return FoundPairs(files, taken_as, _left_out(listed, others, folders, layout.words))
 
 
@@ -263,7 +263,7 @@ def _sheets(path: Path, listed: SortedFiles, folders: Sequence[str], reverse: bo
     ]
     halves = ("right", "left") if reverse else ("left", "right")
     taken_as = (
-        f"{counted(len(files), 'side-by-side picture')}: the {halves[0]} half is the source, "
+        f"{plural(len(files), 'side-by-side picture')}: the {halves[0]} half is the source, "
         f"the {halves[1]} half the target"
     )
     return FoundPairs(files, taken_as, _left_out(listed, others, folders, ()))
@@ -275,7 +275,7 @@ def _left_out(
     lines = left_out_lines([*listed.left_out, *others])
     seen = {file.folder for file, _ in others}
     if unused := [f"{name}/" for name in folders if name not in used and name not in seen and "/" not in name]:
-        lines.append(f"{counted(len(unused), 'folder')} {'is' if len(unused) == 1 else 'are'} left out: {some(unused)}")
+        lines.append(f"{plural(len(unused), 'folder')} {'is' if len(unused) == 1 else 'are'} left out: {some(unused)}")
     return lines
 
 

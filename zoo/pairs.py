@@ -26,14 +26,17 @@ from zoo.files import PathLike
 from zoo.pair_checks import RELATED, Likeness, edges, likeness, offset, set_likeness
 from zoo.pair_layouts import DIRECTIONS, PairFiles, find_pairs
 from zoo.photo_file import PILLOW_ERRORS, load_photo, reason_of
-from zoo.picture_files import counted, some
+from zoo.picture_files import some
+from zoo.words import plural
 
 SMALLEST_CROP = 0.25  # of the short side; the largest crop is all of it
 MOST_TRIMMED = 2  # pixels by which the pictures of a pair may differ in width and in height
 CLEARLY_RELATED = 2 * RELATED  # from here on a single pair of two different pictures stands out
+TRIMMED = "the pictures differ by a pixel or two in size; what one lacks was cut off the other"
+SHIFTED = "the target is shifted against the source by up to {most}; both were cut to what they share"
 SAME_NAME = "check that every source has its own target, under the same name"
 Pair = tuple[str, Image.Image, Image.Image]
-Note = tuple[str, str]  # what is to be said, and of which pair
+Note = tuple[str, str, int]  # what is to be said, of which pair or file, and the number that {most} stands for
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def read_pair_set(
     found = find_pairs(Path(path), direction)
     if len(found.files) < minimum:
         needed = f"at least {minimum} are needed; add pairs"
-        raise WeightzooError(f"{path} holds {counted(len(found.files), 'pair')}, {needed}")
+        raise WeightzooError(f"{path} holds {plural(len(found.files), 'pair')}, {needed}")
     pairs, notes = [], []
     for files in found.files:
         pair, said = _decode(files, max_short_side, align=True)
@@ -113,7 +116,7 @@ def _decode(pair: PairFiles, max_short_side: int | None, align: bool) -> tuple[P
         notes += more
     if source.size != target.size:
         source, target = _trimmed(pair.name, source, target)
-        notes.append(("the pictures differ by a pixel or two in size; what one lacks was cut off the other", pair.name))
+        notes.append((TRIMMED, pair.name, 0))
     if max_short_side and min(source.size) > max_short_side:
         scale = max_short_side / min(source.size)
         size = (round(source.width * scale), round(source.height * scale))
@@ -121,7 +124,7 @@ def _decode(pair: PairFiles, max_short_side: int | None, align: bool) -> tuple[P
     right, down = offset(source, target) if align else (0, 0)
     if right or down:
         source, target = _aligned(source, target, right, down)
-        notes.append(("the target is shifted against the source; both were cut to what they share", pair.name))
+        notes.append((SHIFTED, pair.name, max(abs(right), abs(down))))
     return (pair.name, source, target), notes
 
 
@@ -174,7 +177,7 @@ def _refuse_unrelated_halves(path: PathLike, found: Likeness) -> None:
 def _unrelated(pairs: Sequence[Pair], found: Likeness) -> list[str]:
     """A warning about pairs whose pictures have nothing in common: all of them, or some among sound ones."""
     if not found.is_related():
-        which = f"most of {counted(len(pairs), 'pair')} have" if len(pairs) > 1 else f"pair {pairs[0][0]} have"
+        which = f"most of {plural(len(pairs), 'pair')} have" if len(pairs) > 1 else f"pair {pairs[0][0]} have"
         return [f"source and target of {which} nothing in common; {SAME_NAME}"]
     if found.own - found.chance < CLEARLY_RELATED:
         return []  # an edit that leaves few edges: no pair stands out
@@ -184,17 +187,20 @@ def _unrelated(pairs: Sequence[Pair], found: Likeness) -> list[str]:
         return []
     verb = "has" if len(apart) == 1 else "have"
     return [
-        f"source and target of {len(apart)} of {counted(len(pairs), 'pair')} {verb} nothing in common: "
+        f"source and target of {len(apart)} of {plural(len(pairs), 'pair')} {verb} nothing in common: "
         f"{some(apart)}; {SAME_NAME}"
     ]
 
 
 def _by_text(notes: Sequence[Note]) -> list[str]:
     """One line for everything that is to be said, with the pairs or files that it is said of."""
-    names: dict[str, list[str]] = {}
-    for text, name in notes:
-        names.setdefault(text, []).append(name)
-    return [f"{text}: {some(of)}" for text, of in names.items()]
+    told: dict[str, list[Note]] = {}
+    for note in notes:
+        told.setdefault(note[0], []).append(note)
+    return [
+        f"{text.format(most=plural(max(number for *_, number in of), 'pixel'))}: {some([name for _, name, _ in of])}"
+        for text, of in told.items()
+    ]
 
 
 def _size(image: Image.Image) -> str:
@@ -206,7 +212,7 @@ def _open_image(label: str, data: Path | bytes) -> tuple[Image.Image, list[Note]
         photo = load_photo(data, label)
     except (*PILLOW_ERRORS, Image.DecompressionBombError) as error:
         raise WeightzooError(f"cannot read the image {label} ({reason_of(error)}); replace or remove it") from None
-    return photo.on_white(), [(note, label) for note in photo.notes]
+    return photo.on_white(), [(note, label, 0) for note in photo.notes]
 
 
 def split_pairs(names: Sequence[str], fraction: float = 0.2) -> tuple[list[str], list[str]]:
@@ -215,7 +221,7 @@ def split_pairs(names: Sequence[str], fraction: float = 0.2) -> tuple[list[str],
     The order of ``names`` does not matter; both lists are sorted. At least one name is on each side.
     """
     if len(names) < 2:
-        raise WeightzooError(f"{counted(len(names), 'pair')} cannot be split; give at least 2, one to test on")
+        raise WeightzooError(f"{plural(len(names), 'pair')} cannot be split; give at least 2, one to test on")
     if len(set(names)) < len(names):
         raise WeightzooError("two pairs have the same name; rename one")
     ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())

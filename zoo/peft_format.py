@@ -199,7 +199,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise WeightzooError(f"{folder} has format version {version!r:.40}; update weightzoo to read it")
     if not isinstance(metadata.get("base_sha256", ""), str):
-        raise WeightzooError(f"{folder}/weightzoo.json names its base by no hash; fetch the adapter again")
+        raise WeightzooError(f"{folder}/weightzoo.json does not name its base by a hash; fetch the adapter again")
     return metadata
 
 

@@ -18,17 +18,13 @@ from PIL import Image
 WHITE = 65_535
 GUESSED_BITS = (8, 10, 12)
 DARK_HIGH_BYTE = 16  # 12 bits end below it
-BITS_PER_SAMPLE, MAX_SAMPLE_VALUE = 258, 281  # TIFF tags
+BITS_PER_SAMPLE = 258  # TIFF tag
 BRIGHTEST_UNIT_FLOAT = 1.5  # sharpening and resizing overshoot 1; a picture of 0 to 255 is brighter than this
 
 
 def declared_white(image: Image.Image) -> int | None:
-    """Return the number that means white in a TIFF of whole numbers, where the file itself says so."""
-    tags = getattr(image, "tag_v2", {})
-    if MAX_SAMPLE_VALUE in tags:
-        value = tags[MAX_SAMPLE_VALUE]
-        return int(max(value) if isinstance(value, tuple) else value) or None
-    bits = max(tags.get(BITS_PER_SAMPLE, (0,)))
+    """Return the number that means white in a TIFF of 9 to 15 bits, which Pillow hands out as they are."""
+    bits = max(getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (0,)))
     return 2**bits - 1 if 8 < bits < 16 else None
 
 

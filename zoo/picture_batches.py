@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from zoo.errors import WeightzooError
+from zoo.words import plural
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,8 @@ def check_batch(batch: PictureBatch) -> None:
     """Raise `WeightzooError` when prompts, sources and targets do not belong together."""
     count, targets, sources = len(batch.prompts), batch.targets.shape, batch.sources.shape
     if len(targets) != 5 or targets[0] != count or tuple(targets)[5 - len(sources) :] != tuple(sources):
-        prompts = "1 prompt" if count == 1 else f"{count} prompts"
         raise WeightzooError(
-            f"a batch of {prompts} has sources {list(sources)} and targets {list(targets)}; "
+            f"a batch of {plural(count, 'prompt')} has sources {list(sources)} and targets {list(targets)}; "
             "give [prompts, crops, 3, S, S] each"
         )
 

@@ -14,12 +14,13 @@ import io
 import os
 import tarfile
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from zoo.errors import WeightzooError
 from zoo.photo_file import picture_suffixes
+from zoo.words import plural
 
 SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir"})
 SHOWN = 3  # names in a message
@@ -122,7 +123,7 @@ def left_out_lines(left_out: Sequence[tuple[PictureFile, str]]) -> list[str]:
     for file, reason in left_out:
         reasons.setdefault(reason, []).append(f"{file.folder}/{file.name}" if file.folder else file.name)
     return [
-        f"{counted(len(names), 'file')} {'is' if len(names) == 1 else 'are'} left out: {some(names)} ({reason})"
+        f"{plural(len(names), 'file')} {'is' if len(names) == 1 else 'are'} left out: {some(names)} ({reason})"
         for reason, names in reasons.items()
     ]
 
@@ -137,31 +138,12 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM_FILES
 
 
-def counted(number: int, noun: str) -> str:
-    """Return "1 pair" or "2 pairs"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def some(names: Sequence[str]) -> str:
     """Return the first names of a list, and how many more there are."""
     more = len(names) - SHOWN
     if more > 0:
         return f"{', '.join(names[:SHOWN])} and {more:,} more"
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
-
-
-def by_name(files: Iterable[PictureFile], where: object) -> Mapping[str, PictureFile]:
-    """Return pictures by their stems.
-
-    Raises:
-        WeightzooError: two have the same stem.
-    """
-    found: dict[str, PictureFile] = {}
-    for file in files:
-        if file.stem in found:
-            raise WeightzooError(f"{where} has {found[file.stem].name} and {file.name}; keep one of them")
-        found[file.stem] = file
-    return found
 
 
 def _check_end(stream: io.BufferedReader) -> None:
@@ -184,8 +166,5 @@ def _members(stream: io.BufferedReader) -> Iterator[tuple[PurePosixPath, bytes]]
 
 
 def _shared_folder(names: Sequence[PurePosixPath]) -> int:
-    """How many leading folders all files have in common, their last one excepted if it holds only files."""
-    if not names:
-        return 0
-    shared = len(os.path.commonprefix([name.parts[:-1] for name in names]))
-    return shared
+    """How many leading folders all files have in common."""
+    return len(os.path.commonprefix([name.parts[:-1] for name in names]))

@@ -31,7 +31,7 @@ def block_statistics(records: Iterable[WeightRecord], layout: WeightLayout) -> d
         squares += (blocks - first) ** 2
         count += 1
     if first is None:
-        raise WeightzooError("no train record passed the gate; train longer or loosen it, then build again")
+        raise WeightzooError("no train record passed the gate; train longer or loosen the gate, then build again")
     variance = np.maximum(squares / count - (total / count) ** 2, 0)
     mask = layout.mask.numpy()
     per_block = np.where(mask, variance, 0).sum(1) / mask.sum(1)

@@ -12,6 +12,7 @@ from pipeline.cards.zoo_card import TEMPLATES, licence_id
 from zoo.concepts import SPLITS
 from zoo.files import PathLike
 from zoo.hub.pairs import pairs_manifest
+from zoo.words import plural
 
 ONE_CONFIG = "- config_name: pairs\n  default: true\n  data_files:\n  - split: train\n    path: pairs/**"
 PAIRS_EXAMPLE = """
@@ -44,7 +45,7 @@ def pairs_card(run_dir: PathLike, repo: str, weights_repo: str) -> bytes:
         "weights_repo": weights_repo,
         "configs": _pair_configs(manifest.files) if stored else ONE_CONFIG,
         "example": PAIRS_EXAMPLE.format(repo=repo) if stored else "",
-        "num_files": len(files),
+        "num_files": plural(len(files), "file"),
         "megabytes": f"{sum(path.stat().st_size for path in files) / 1e6:.1f}",
     }
     return Template((TEMPLATES / "pairs.md").read_text(encoding="utf-8")).substitute(fields).encode()

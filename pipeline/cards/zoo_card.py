@@ -27,6 +27,7 @@ from zoo.layout import WeightLayout
 from zoo.manifest import ZooManifest, load_manifest, read_rejected
 from zoo.records import METRICS, WeightRecord, arrow_schema
 from zoo.shards import read_shard
+from zoo.words import plural
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "data_cards"
 MAX_LISTED = 500  # concepts in the card; all of them are in concepts.jsonl
@@ -316,10 +317,8 @@ def _reasons(rejected: Sequence[dict[str, Any]]) -> str:
 def _photographs(hashes: dict[str, dict[str, Any]], config: BuildConfig) -> dict[str, str]:
     """What the card says of the photographs that were hashed; those of a team's own folder by name only."""
     if own := hashes.get("pairs"):
-        files = sum(map(len, own.values()))
-        about = (
-            f"the makers' own pairs: {files} files of {len(own)} concepts, by name in `{PHOTOGRAPHS_FILE}`"
-        )
+        files, concepts = plural(sum(map(len, own.values())), "file"), plural(len(own), "concept")
+        about = f"the makers' own pairs: {files} of {concepts}, by name in `{PHOTOGRAPHS_FILE}`"
         return {"photographs": f"  - {about}", "trained_on": "its makers' own pairs"}
     known = {row["file"]: row for row in attribution()}
     lines = []
@@ -329,4 +328,4 @@ def _photographs(hashes: dict[str, dict[str, Any]], config: BuildConfig) -> dict
             about = f"{row['title']}, {row['author']}, {row['licence']}" if row else name
             lines.append(f"  - {part}: {about}")
     count = len({*hashes["train"].items(), *hashes["test"].items()})
-    return {"photographs": "\n".join(lines), "trained_on": f"{count} photographs"}
+    return {"photographs": "\n".join(lines), "trained_on": plural(count, "photograph")}

@@ -38,6 +38,7 @@ from pipeline.concepts.wording import sentences, voice
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
 from zoo.metrics import decisive
+from zoo.words import plural
 
 SEED = 20261121
 ZOO_POOL = 1000  # the first concepts of the order, among which validation is chosen
@@ -104,7 +105,7 @@ def zoo_concepts(n: int = 640) -> list[Concept]:
     """
     pool = [c for c in catalogue() if c.split in ("train", "validation")]
     if not 1 <= n <= len(pool):
-        raise WeightzooError(f"a zoo of {n} concepts is not possible; the catalogue has 1 to {len(pool)}")
+        raise WeightzooError(f"a zoo of {plural(n, 'concept')} is not possible; the catalogue has 1 to {len(pool)}")
     return pool[:n]
 
 

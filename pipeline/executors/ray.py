@@ -22,6 +22,7 @@ from pipeline.executors.local import WORKER_ENVIRONMENT, run_local
 from pipeline.run_folder.object_store import can_see
 from zoo.errors import WeightzooError
 from zoo.ray_cluster import ray_cluster
+from zoo.words import plural
 
 Run = Callable[..., Generator[Outcome, None, None]]
 SHIPPED = ("pipeline", "zoo")  # all that a worker imports of ours
@@ -121,7 +122,7 @@ def check_shared(where: str, address: str, workers: int) -> None:
         blind = [place for place, answer in zip(nodes.values(), asked, strict=True) if not _seen(ray, answer)]
     if blind:
         raise WeightzooError(
-            f"{where} is not visible on {len(blind)} of {len(nodes)} nodes ({', '.join(blind[:3])}); "
+            f"{where} is not visible on {len(blind)} of {plural(len(nodes), 'node')} ({', '.join(blind[:3])}); "
             "put the run folder on storage that all nodes share"
         )
 

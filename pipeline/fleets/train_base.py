@@ -45,7 +45,9 @@ def train_base_of(job: tuple[str, str]) -> float:
         if len(targets) >= config.base.num_concepts:
             break
     if not targets:
-        raise WeightzooError("no train concept that the teacher can do; the base needs some")
+        raise WeightzooError(
+            "the teacher can edit no train concept, and the base generator needs some; choose another teacher"
+        )
     chosen = targets[: config.base.num_concepts]
     generator, discriminator = train_base(
         config.generator_config(), config.discriminator, sources, chosen, config.base, device

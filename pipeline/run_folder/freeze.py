@@ -39,6 +39,7 @@ from zoo.features import FEATURE_NETWORKS
 from zoo.files import read_json, remove_stale_temporaries, write_json
 from zoo.layout import WeightLayout
 from zoo.manifest import MANIFEST_FILE, load_manifest
+from zoo.words import plural
 
 CONCEPTS_FILE, LAYOUT_FILE = "concepts.jsonl", "layout.json"
 FROZEN_FILES = (CONCEPTS_FILE, LAYOUT_FILE, PHOTOGRAPHS_FILE, PLACES_FILE)
@@ -110,7 +111,9 @@ def _check_sources(
         teacher.prepare("cpu")  # their folder is there
     reasons = (teacher.refusal(concept) for concept in concepts)
     if (first := next(reasons)) and all(reasons):
-        raise WeightzooError(f"the teacher {config.teacher!r} can do none of the concepts ({first}); choose another")
+        raise WeightzooError(
+            f"the teacher {config.teacher!r} can edit none of the concepts ({first}); choose another teacher"
+        )
     for part in ("train", "test"):
         photo_sizes(photographs(config, part))  # what is no picture is named while it can still be removed
     pairs = pair_hashes(teacher, concepts)
@@ -208,7 +211,7 @@ def _check_concepts(run_dir: Path, concepts: list[Concept]) -> None:
         index = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(frozen), len(concepts)))
         names = [group[index].id if index < len(group) else "(none)" for group in (frozen, concepts)]
         raise WeightzooError(
-            f"{path} is frozen with {len(frozen)} concepts, this build has {len(concepts)}; "
+            f"{path} is frozen with {plural(len(frozen), 'concept')}, this build has {len(concepts)}; "
             f"the first difference is line {index + 1} ({names[0]} -> {names[1]}); {FIX}"
         )
 

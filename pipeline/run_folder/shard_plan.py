@@ -18,6 +18,7 @@ from zoo.layout import WeightLayout
 from zoo.limits import MAX_FILE_BYTES, MAX_FILES_PER_FOLDER
 from zoo.records import BLOCK_DTYPE
 from zoo.shards import FORMATS, shard_stem
+from zoo.words import plural
 
 GENERATIONS_FILE = "generations.json"  # numbers of concepts; absent: one generation
 RECORD_OVERHEAD_BYTES = 2048  # of a record beside its blocks: texts, attributes, metrics
@@ -108,7 +109,7 @@ def read_generations(run_dir: Path) -> list[list[Concept]]:
     sizes = read_generation_sizes(run_dir, len(concepts))
     if sum(sizes) != len(concepts):
         raise WeightzooError(
-            f"{run_dir / GENERATIONS_FILE} names {sum(sizes)} concepts, concepts.jsonl has {len(concepts)}; "
+            f"{run_dir / GENERATIONS_FILE} names {plural(sum(sizes), 'concept')}, concepts.jsonl has {len(concepts)}; "
             "run the interrupted `weightzoo extend` again"
         )
     ends = [sum(sizes[:i]) for i in range(len(sizes) + 1)]
@@ -141,6 +142,6 @@ def check_limits(num_shards: int, fleet_size: int, bytes_per_record: int) -> Non
         )
     if fleet_size * bytes_per_record > MAX_FILE_BYTES:
         raise WeightzooError(
-            f"a shard of {fleet_size} records would have {fleet_size * bytes_per_record / 1e9:.0f} GB, the Hub "
-            f"takes {MAX_FILE_BYTES / 1e9:.0f} GB; lower fleet_size"
+            f"a shard of {plural(fleet_size, 'record')} would have {fleet_size * bytes_per_record / 1e9:.0f} GB, but "
+            f"the Hub takes {MAX_FILE_BYTES / 1e9:.0f} GB; lower fleet_size"
         )

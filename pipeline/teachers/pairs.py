@@ -21,7 +21,7 @@ from zoo.concepts import Concept
 from zoo.errors import WeightzooError
 from zoo.pair_layouts import DIRECTIONS, FoundPairs, find_pairs
 from zoo.pairs import decode_pair, pairs_to_tensors, split_pairs
-from zoo.picture_files import counted
+from zoo.words import plural
 
 MAX_SHORT_SIDE = 1024
 LEAST_PAIRS = 2
@@ -51,14 +51,14 @@ class PairsTeacher:
             count = len(self._find(concept).files)
         except WeightzooError as error:
             return str(error).replace(f"{self.folder}/", "")  # the reason is published
-        few = f"{concept.id} holds {counted(count, 'pair')}; give at least {LEAST_PAIRS}"
+        few = f"{concept.id} holds {plural(count, 'pair')}; give at least {LEAST_PAIRS}"
         return few if count < LEAST_PAIRS else None
 
     def notes(self, concepts: Iterable[Concept]) -> list[str]:
         """What the pairs of all concepts that have some are taken for, and what is left out of them."""
         found = {concept.id: self._find(concept) for concept in concepts if self.refusal(concept) is None}
         halves = Counter(pairs.taken_as.partition(": ")[2] for pairs in found.values())
-        taken_as = [f"pairs of {counted(number, 'concept')}: {what}" for what, number in halves.items()]
+        taken_as = [f"pairs of {plural(number, 'concept')}: {what}" for what, number in halves.items()]
         return taken_as + [f"{name}: {line}" for name, pairs in found.items() for line in pairs.left_out]
 
     def _find(self, concept: Concept) -> FoundPairs:

@@ -1,6 +1,10 @@
 """`weightzoo serve`: what it refuses before anything is loaded, and what it hands on."""
 
+import socket
+
 import pytest
+
+from zoo.errors import WeightzooError
 
 
 @pytest.fixture
@@ -33,6 +37,40 @@ def test_ray_gets_the_replicas_and_the_token_of_the_environment(run, served, mon
     assert done.code == 0, done.err
     [(name, settings, _, _, replicas)] = served
     assert (name, replicas, settings.token) == ("run_ray", 3, "a token of the environment")
+
+
+@pytest.mark.parametrize("with_ray", ["--ray", "--no-ray"])
+def test_a_port_in_use_is_told_before_anything_is_loaded(run, served, monkeypatch, with_ray) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("weightgen.generate.open_model", None)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        refused = run("serve", with_ray, "--port", port)
+    assert refused.code == 2 and f"port {port} of 127.0.0.1 is in use" in refused.error and "--port" in refused.error
+    absent = run("serve", with_ray, "--port", port, "--host", "192.0.2.1", "--token", "a token that is long")
+    assert absent.code == 2 and "192.0.2.1 is no address of this machine" in absent.error
+    assert served == []
+
+
+def test_nobody_takes_the_port_while_the_model_is_loaded(monkeypatch, world, tmp_path) -> None:
+    from weightgen import serve
+    from weightgen.server.limits import ServerSettings
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+
+    def load(_: ServerSettings) -> None:
+        with pytest.raises(WeightzooError, match=f"port {port} of 127.0.0.1 is in use"):
+            with serve.listening("127.0.0.1", port):
+                pass
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(serve, "build_app", load)
+    settings = ServerSettings(world / "models" / "polished", world / "zoo", tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        serve.run_uvicorn(settings, "127.0.0.1", port)
+    with serve.listening("127.0.0.1", port) as sockets:  # it is free again
+        assert len(sockets) == 1
 
 
 def test_replicas_need_ray(run, served) -> None:

@@ -54,7 +54,7 @@ def test_a_zoo_s_statistics_are_those_of_its_records(make_dataset):
 
 
 def test_errors(tmp_path):
-    with pytest.raises(WeightzooError, match="training split empty"):
+    with pytest.raises(WeightzooError, match="no weights to compute statistics from"):
         BlockStatistics.from_blocks(torch.empty(0, 2, 4), torch.ones(2, 4, dtype=torch.bool))
     (tmp_path / "s.safetensors").write_bytes(b"short")
     with pytest.raises(WeightzooError, match="is not a readable safetensors file"):

@@ -84,7 +84,7 @@ def test_a_shard_that_was_built_anew_is_converted_anew(run_dir, other, shard_for
     shard_format.write_shard(path, [make_record("c0"), records[1]], layout, metadata | {"weightzoo.x": "new"})
     assert in_format(run_dir, other) == folder, "the copy is of what the manifest says"
     shard_paths(folder)[0].unlink()
-    with pytest.raises(WeightzooError, match="is corrupt; mend the zoo"):
+    with pytest.raises(WeightzooError, match="is corrupt; repair the zoo"):
         in_format(run_dir, other)
     write_manifest(run_dir, collect_manifest(run_dir))
     assert read_shard(shard_paths(in_format(run_dir, other))[0])[1]["weightzoo.x"] == "new"

@@ -146,8 +146,8 @@ def test_statistics_are_a_file_of_the_zoo(run_dir, name):
     values = json.loads((run_dir / MANIFEST_FILE).read_text()) | {"statistics": name}
     write_json(run_dir / MANIFEST_FILE, values)
     (problem,) = verify_run(run_dir)
-    assert "no place in a zoo" in problem or "not in the manifest's files" in problem
-    with pytest.raises(WeightzooError, match="no place in a zoo|not in the manifest's files"):
+    assert "not a path inside a zoo" in problem or "not in the manifest's files" in problem
+    with pytest.raises(WeightzooError, match="not a path inside a zoo|not in the manifest's files"):
         open_zoo(run_dir).statistics()
 
 
@@ -204,7 +204,7 @@ def test_a_shard_of_no_split_is_refused(run_dir, shard_format, layout, metadata,
     shard = shard_paths(run_dir)[0]
     without = {key: value for key, value in metadata.items() if key != "weightzoo.split"}
     shard_format.write_shard(shard, [make_record("c0"), make_record("c1")], layout, without)
-    with pytest.raises(WeightzooError, match="does not say of which split"):
+    with pytest.raises(WeightzooError, match="does not say which split"):
         collect_manifest(run_dir)
 
 

@@ -89,7 +89,9 @@ def test_a_shift_is_found_told_and_undone(tmp_path, photos, recipe, shift):
     assert {offset(*pair) for pair in pairs} == {shift}
     read = read_pair_set(save(tmp_path, pairs))
     (note,) = read.notes
-    assert note.startswith("the target is shifted against the source; both were cut to what they share: p0, p1, p2")
+    most = max(abs(right), abs(down))
+    told = f"the target is shifted against the source by up to {most} pixel{'s' if most > 1 else ''}; both were cut"
+    assert note.startswith(told) and note.endswith("to what they share: p0, p1, p2 and 3 more")
     for _, source, target in read.pairs:
         assert source.size == (224 - abs(right), 144 - abs(down))
         assert np.array_equal(np.asarray(edit(source, RECIPES[recipe])), np.asarray(target))

@@ -251,7 +251,7 @@ def test_files_that_hold_something_else_are_named(tmp_path, name, text):
     [
         ("weightzoo.json", {"format_version": "x"}, "format version 'x'"),
         ("weightzoo.json", {"format_version": None}, "format version None"),
-        ("weightzoo.json", {"base_sha256": 3}, "names its base by no hash"),
+        ("weightzoo.json", {"base_sha256": 3}, "does not name its base by a hash"),
         ("adapter_config.json", {"alpha_pattern": []}, None),
         ("adapter_config.json", {"alpha_pattern": [3]}, "no alpha for"),
         ("adapter_config.json", {"lora_alpha": "x"}, "no alpha for"),

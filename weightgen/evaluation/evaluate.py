@@ -40,6 +40,7 @@ from zoo.config import config_diff, load_config, save_config, to_dict
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json, write_json
 from zoo.progress import console, track
+from zoo.words import plural
 
 SAMPLED_PROMPTS, SAMPLES = 8, 4  # for the diversity of samples
 
@@ -94,7 +95,7 @@ def evaluate(
     rows = usable_rows(context, methods)
     splits = held_out_concepts(context)
     groups = {**splits, "validation": context.held_out.concepts("validation", config.grid.validation_concepts)}
-    say(f"evaluating {sum(map(len, splits.values()))} concepts ({config.grid.name} grid)")
+    say(f"evaluating {plural(sum(map(len, splits.values())), 'concept')} ({config.grid.name} grid)")
     write_starts(context, methods, sorted({*inits, *(init for row in rows for init in row.inits)}), groups)
     timing = stored_timing(context, methods, rows, splits)
 
@@ -195,7 +196,7 @@ def write_starts(
         if prompts == 1 or init in context.config.grid.four_prompts
     ]
     todo = [pair for pair in wanted if not start_path(context.out_dir, *pair).exists()]
-    for init, prompts in track(todo, "starts"):
+    for init, prompts in track(todo, "generating the starts"):
         blocks = torch.cat([methods.blocks(init, members, prompts) for members in groups.values() if members])
         write_blocks(start_path(context.out_dir, init, prompts), [c.id for c in concepts], blocks)
 

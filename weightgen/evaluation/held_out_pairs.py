@@ -23,6 +23,7 @@ from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json
 from zoo.pair_layouts import find_pairs
 from zoo.pairs import decode_pair, pairs_to_tensors
+from zoo.words import plural
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +76,7 @@ class HeldOut:
         files = find_pairs(folder).files
         if count is not None and len(files) < count:
             raise WeightzooError(
-                f"{folder} holds {len(files)} pairs, {count} are needed; materialise the pairs again"
+                f"{folder} holds {plural(len(files), 'pair')}, and {count} are needed; materialise the pairs again"
             )
         return pairs_to_tensors([decode_pair(pair) for pair in files[:count]], size)
 

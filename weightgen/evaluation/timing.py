@@ -24,6 +24,7 @@ from weightgen.evaluation.zero_step_methods import ZeroStepMethods
 from zoo.concepts import Concept
 from zoo.lora import adapter_names, initial_adapter, load_adapter
 from zoo.train_gan import GanTrainConfig, Params, clock, train_fleet
+from zoo.words import plural
 
 WARM_UP = 2
 
@@ -92,7 +93,7 @@ def measure_timing(
             "total": trained + seconds["base"]["total"],
         }
     how = (
-        f"one network at a time on one thread, median of {grid.timed_steps} steps; initialisation is "
+        f"one network at a time on one thread, median of {plural(grid.timed_steps, 'step')}; initialisation is "
         "loading, text, generation and merging for one concept, imports not counted; a curve's seconds "
         "are initialisation + steps x seconds per step, evaluation not counted"
     )

@@ -147,7 +147,7 @@ def finetune(
     check(config)
     wordings = [prompt] if isinstance(prompt, str) else list(prompt)
     if not wordings or not all(has_words(text) for text in wordings):
-        raise WeightzooError('the prompt is empty; say what the edit does, e.g. "a charcoal drawing"')
+        raise WeightzooError('the prompt is empty; say in words what the edit does, for example "a charcoal drawing"')
     check_folder(out_dir, config.mode)
     loaded = load_pairs(pairs, test_pairs, direction)
     for line in loaded.read_as:
@@ -210,7 +210,7 @@ def check(config: FinetuneConfig) -> None:
     if config.seconds is None and config.steps < 0:
         raise WeightzooError(f"--steps {config.steps} is negative; use 0 or more")
     if config.seconds is not None and not (math.isfinite(config.seconds) and config.seconds > 0):
-        raise WeightzooError(f"--seconds {config.seconds} is no time budget; use a number above 0")
+        raise WeightzooError(f"--seconds {config.seconds} is not a time limit; use a number above 0")
     if config.learning_rate is not None and not 0 < config.learning_rate < math.inf:
         raise WeightzooError(f"--learning-rate {config.learning_rate} must be a number above 0")
     if min(config.batch_size, config.eval_every or 1, config.crops or 1) < 1:
@@ -222,7 +222,7 @@ def check_folder(out_dir: Path, mode: str) -> None:
     other = "generator.safetensors" if mode == "adapter" else "adapter_config.json"
     if (out_dir / other).exists():
         kind = "a whole generator" if mode == "adapter" else "an adapter"
-        raise WeightzooError(f"{out_dir} holds {kind}, and --mode {mode} writes another kind; choose another folder")
+        raise WeightzooError(f"{out_dir} holds {kind}, and --mode {mode} writes the other kind; choose another folder")
 
 
 def load_pairs(

@@ -67,7 +67,8 @@ def make_pictures(context: EvaluationContext) -> list[Story]:
         count = grid.picture_concepts if tuned else min(CONCEPTS_OF_A_SPLIT, grid.picture_concepts)
         members = context.held_out.concepts(split, grid.concepts_per_split)
         chosen += [concept for concept in members if concept.id not in context.near_duplicates][:count]
-    stories = [story for concept in track(chosen, "pictures") if (story := story_of(context, concept)) is not None]
+    told = (story_of(context, concept) for concept in track(chosen, "rendering pictures"))
+    stories = [story for story in told if story is not None]
     return sorted(stories, key=lambda story: not story.after)
 
 

@@ -22,8 +22,9 @@ from weightgen.evaluation.context import load_context
 from weightgen.evaluation.goals import headline
 from weightgen.report.chart import chart
 from weightgen.report.pictures import Story, make_pictures, write_mosaic
-from weightgen.report.tables import Row, bound, by_l1, grouped, number, plural, tables
+from weightgen.report.tables import Row, bound, by_l1, grouped, number, tables
 from zoo.files import PathLike, read_json, write_text
+from zoo.words import plural
 
 OURS = "polished"
 BASELINES_SHOWN = ("copy", "base", "mean", "nearest", "knn", "ridge", "kernel_ridge")
@@ -132,7 +133,7 @@ def charts(curves: list[Row]) -> list[tuple[str, list[str]]]:
     for (split, mode, pairs), rows in grouped(curves, "split", "mode", "pairs").items():
         finals = [r["l1"][-1] for r in curves if (r["split"], r["pairs"], r["init"]) == (split, pairs, "scratch")]
         level = ("final quality of scratch", finals[0]) if finals and finals[0] else None
-        title = f"{split}, {pairs} pairs, {mode} mode, mean of {plural(rows[0]['n'], 'concept')}"
+        title = f"{split}, {plural(pairs, 'pair')}, {mode} mode, mean of {plural(rows[0]['n'], 'concept')}"
         drawn = [
             chart({row["init"]: (row[key], row["l1"]) for row in rows}, label, "test L1", level)
             for key, label in AXES.items()

@@ -11,6 +11,8 @@ import math
 from collections import defaultdict
 from typing import Any
 
+from zoo.words import plural
+
 Row = dict[str, Any]
 Tables = list[tuple[str, list[Row]]]  # (caption, rows)
 
@@ -36,11 +38,6 @@ def number(value: Any, digits: int = 3) -> str:
     if isinstance(value, float):
         return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
     return str(value)
-
-
-def plural(count: int, noun: str) -> str:
-    """Return the number with its noun."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def by_l1(row: Row) -> float:
@@ -91,7 +88,7 @@ def bound(row: Row) -> str:
 def final_tables(rows: list[Row]) -> Tables:
     """Return the starts by their L1 at the end of fine-tuning, one table for each kind of fine-tuning."""
     return [
-        (f"{split}, {pairs} pairs, {mode} mode", sorted(members, key=by_l1))
+        (f"{split}, {plural(pairs, 'pair')}, {mode} mode", sorted(members, key=by_l1))
         for (split, mode, pairs), members in grouped(rows, "split", "mode", "pairs").items()
     ]
 
@@ -101,13 +98,13 @@ def budget_tables(rows: list[Row]) -> list[tuple[str, list[tuple[str, str]], lis
     rows = sorted(rows, key=lambda row: row["steps"])
     found = []
     for (mode, pairs, split, n), members in grouped(rows, "mode", "pairs", "split", "n").items():
-        titles = dict.fromkeys(f"{row['steps']} steps" for row in members)
+        titles = dict.fromkeys(plural(row["steps"], "step") for row in members)
         starts = sorted(grouped(members, "init").items(), key=lambda item: by_l1(item[1][0]), reverse=True)
         cells = [
             {"init": init, **dict.fromkeys(titles, "")}
-            | {f"{row['steps']} steps": f"{number(row['l1'])} in {number(row['seconds'])} s" for row in own}
+            | {plural(row["steps"], "step"): f"{number(row['l1'])} in {number(row['seconds'])} s" for row in own}
             for (init,), own in starts
         ]
         columns = [("start", "init"), *((title, title) for title in titles)]
-        found.append((f"{mode}, {pairs} pairs, {plural(n, 'concept')} of {split}", columns, cells))
+        found.append((f"{mode} mode, {plural(pairs, 'pair')}, {plural(n, 'concept')} of {split}", columns, cells))
     return found

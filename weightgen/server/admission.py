@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 
 from weightgen.server.problems import Problem
+from zoo.words import plural
 
 T = TypeVar("T")
 SMOOTHING = 0.1  # weight of the newest request in the mean time of an answer
@@ -45,7 +46,7 @@ class Admission:
         if self.closed:
             raise Problem(503, "the server is shutting down; try again in a moment", 5)
         if self.inside >= self.most:
-            problem = f"the server is busy with {self.inside} requests; try again later"
+            problem = f"the server is busy with {plural(self.inside, 'request')}; try again later"
             raise Problem(503, problem, retry_after=self.mean_seconds)
         started = time.monotonic()
         self._count(1)

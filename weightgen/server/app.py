@@ -26,8 +26,8 @@ from weightgen.server.services import Services
 
 PAGE = Path(__file__).parent / "page"
 DESCRIPTION = (
-    "A concept's prompt goes in, the weights of a trained image-to-image GAN come out. "
-    "Errors are JSON with one line that says what to do; 429 and 503 say in Retry-After when to come back."
+    "Turns a prompt, or pairs of pictures, into the weights of a trained image-to-image GAN. "
+    "Errors are JSON with one line that says what to do; with 429 and 503, Retry-After says when to try again."
 )
 
 

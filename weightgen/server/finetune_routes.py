@@ -22,6 +22,7 @@ from weightgen.server.problems import Problem
 from weightgen.server.routes import BINARY, PROBLEMS, House, services
 from weightgen.server.schemas import EXAMPLE_PROMPT, JobEvent, JobStarted, Prompt
 from zoo.picture_files import nfc
+from zoo.words import plural
 
 FEWEST_PAIRS = 2  # one to train on, one to test on
 PAIR_SIDES = (512, 1024)  # pixels of the short and the long side that are kept of a pair
@@ -66,7 +67,10 @@ def router(limits: Limits) -> APIRouter:
         request: Request,
         prompt: Annotated[Prompt, Form(examples=[EXAMPLE_PROMPT])],
         sources: Annotated[list[UploadFile], File(description="photographs")],
-        targets: Annotated[list[UploadFile], File(description="what they should become, by equal names")],
+        targets: Annotated[
+            list[UploadFile],
+            File(description="what the photographs should become; both files of a pair have the same name"),
+        ],
         seconds: Annotated[float, Form(ge=1, le=limits.job_seconds, allow_inf_nan=False)] = min(
             30.0, limits.job_seconds
         ),
@@ -99,7 +103,7 @@ def router(limits: Limits) -> APIRouter:
         job: Annotated[str, Depends(existing)],
         last_event_id: Annotated[int | None, Header(ge=0, le=10**9)] = None,
     ) -> AsyncIterator[ServerSentEvent]:
-        """The job's events as they come (server-sent); Last-Event-ID goes on after an interruption."""
+        """Streams the job's events (server-sent events); Last-Event-ID continues after an interruption."""
         async for number, event in house.jobs.events(job, last_event_id or 0):
             data = json.dumps(event.model_dump(exclude_none=True))
             yield ServerSentEvent(event=event.event, id=str(number), raw_data=data)
@@ -107,7 +111,7 @@ def router(limits: Limits) -> APIRouter:
     @routes.get(
         "/v1/finetune/{job}/result",
         response_class=Response,
-        responses={200: {"content": {"application/zip": BINARY}, "description": "What finetune writes."}},
+        responses={200: {"content": {"application/zip": BINARY}, "description": "The folder that finetune writes."}},
     )
     async def result(house: House, job: Job) -> Response:
         """The fine-tuned network as a zipped folder for `weightzoo apply`."""
@@ -120,7 +124,7 @@ def router(limits: Limits) -> APIRouter:
 
     @routes.delete("/v1/finetune/{job}")
     async def cancel(house: House, job: Job) -> JobEvent:
-        """Ends a job that waits or runs."""
+        """Cancels a job that is waiting or running."""
         house.jobs.cancel(job)
         return last_event(house.jobs.folder(job)) or JobEvent(event="cancelled")
 
@@ -141,7 +145,10 @@ def match_pairs(
     if alone := sorted(by_name[0].keys() ^ by_name[1].keys()):
         raise Problem(422, f"{alone[0][:80]!r} has no partner; give both pictures of a pair the same name")
     if not FEWEST_PAIRS <= len(sources) <= MAX_PAIRS:
-        raise Problem(422, f"{len(sources)} pairs; give {FEWEST_PAIRS} to {MAX_PAIRS}")
+        raise Problem(
+            422,
+            f"{plural(len(sources), 'pair')} cannot be used; give {FEWEST_PAIRS} to {MAX_PAIRS}",
+        )
     return [(by_name[0][name], by_name[1][name]) for name in sorted(by_name[0])]
 
 

@@ -32,10 +32,10 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 OPEN = ("/", "/healthz", "/favicon.ico")  # and everything below /static/
 # what the libraries around the app answer in words of their own
 PLAIN = {
-    400: "this server does not go by that name; start it with --allow-host NAME",
+    400: "this server does not answer to that name; start it with --allow-host NAME",
     413: "the request is too large; GET /v1/model says what the limits are",
 }
-DEFECT = "something went wrong here; the server's log has this request's id"
+DEFECT = "the server failed at this; its log says why, under this request's id"
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -135,9 +135,9 @@ def _impatient(receive: Receive, limits: Limits) -> Receive:
         try:
             message = await asyncio.wait_for(receive(), min(limits.body_seconds, left))
         except TimeoutError:
-            late = f"no more of the request came for {limits.body_seconds:g} s"
+            late = f"nothing of the request arrived for {limits.body_seconds:g} s"
             if left < limits.body_seconds:
-                late = f"the request took more than {limits.upload_seconds:g} s to come"
+                late = f"the request took more than {limits.upload_seconds:g} s to arrive"
             raise Problem(408, f"{late}; send it again") from None
         complete = not message.get("more_body", False)
         return message

@@ -40,12 +40,20 @@ from weightgen.server.problems import Problem
 from weightgen.server.schemas import JobEvent
 from zoo.errors import WeightzooError
 from zoo.files import read_json
+from zoo.words import plural
 
 log = logging.getLogger("weightzoo.serve")
 GRACE = 180.0  # seconds beyond the training's own for start-up, evaluations and saving, on a busy machine
 POLL = 0.2
 LOOK = 1.0  # seconds after which a running job is looked at: another replica may have cancelled it
 NO_DISK = "the server has no room for the pictures on its disk; try again later"
+STATES = {
+    "waiting": "it is waiting for its turn",
+    "running": "it is still running",
+    "progress": "it is still running",
+    "failed": "it failed",
+    "cancelled": "it was cancelled",
+}
 
 
 class Jobs:
@@ -75,7 +83,7 @@ class Jobs:
         taken = len(self.waiting) + self.reserved
         if taken >= self.limits.jobs_waiting:
             wait = self.limits.job_seconds * taken / self.limits.jobs_running
-            raise Problem(429, f"{taken} fine-tuning jobs are waiting already; try later", wait)
+            raise Problem(429, f"the queue is full ({plural(taken, 'fine-tuning job')} waiting); try again later", wait)
         self.reserved += 1
         try:
             yield
@@ -202,7 +210,7 @@ class Jobs:
         folder = self.folder(job)
         last = last_event(folder)
         if last is None or last.event != "done":
-            raise Problem(409, f"the job has no result (it is {last.event if last else 'waiting'})")
+            raise Problem(409, f"the job has no result: {STATES[last.event if last else 'waiting']}")
         return folder / "result"
 
     async def events(self, job: str, after: int = 0) -> AsyncIterator[tuple[int, JobEvent]]:
@@ -221,7 +229,7 @@ class Jobs:
             if time.monotonic() - heard > longest or not folder.is_dir():
                 yield (
                     after + 1,
-                    JobEvent(event="failed", error="nothing more is heard of this job; start it anew"),
+                    JobEvent(event="failed", error="this job ended without a result; start it again"),
                 )
                 return
             await asyncio.sleep(POLL)

@@ -27,7 +27,7 @@ def read_upload(data: bytes, most_bytes: int, most_pixels: int, what: str = "the
         WeightzooError: a side is longer than `zoo.photo_file.MAX_SIDE`.
     """
     if len(data) > most_bytes:
-        raise Problem(413, f"{what} has {len(data):,} bytes, the limit is {most_bytes:,}; reduce it first")
+        raise Problem(413, f"{what} has {len(data):,} bytes, and the limit is {most_bytes:,}; reduce it first")
 
     def check(what: PathLike, size: tuple[int, int]) -> None:
         if size[0] * size[1] > most_pixels:
@@ -41,7 +41,7 @@ def read_upload(data: bytes, most_bytes: int, most_pixels: int, what: str = "the
     except UnidentifiedImageError:
         raise Problem(400, f"{what} is not a readable image; give a JPEG, PNG, WebP or TIFF") from None
     except PILLOW_ERRORS:
-        raise Problem(400, f"{what} is broken or cut off; send it again, or save it anew") from None
+        raise Problem(400, f"{what} is broken or cut off; send it again, or save the picture anew") from None
 
 
 def too_large(what: str, most_pixels: int, size: str) -> Problem:

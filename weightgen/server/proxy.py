@@ -21,7 +21,7 @@ from weightgen.server.problems import Problem
 
 RETRY_AFTER = 5  # seconds; a new replica takes about ten
 PATIENCE = Limits.request_seconds + 15  # an app that has a request answers it within `request_seconds`
-LOST = "the process that worked on this has ended, a new one is being started; try again in a moment"
+LOST = "the process that worked on this has ended, and a new one is starting; try again in a moment"
 NOBODY = "no process answers at the moment; try again in a moment"
 
 

@@ -43,15 +43,15 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     for status, text in {
         400: "Something in the request cannot be used; `error` says what.",
         401: "The server's token is missing or wrong.",
-        403: "A page of another site.",
-        404: "There is no such thing.",
-        408: "The body did not come.",
-        409: "The job is not done.",
-        410: "The adapter is of another model.",
+        403: "The request comes from a page of another site.",
+        404: "It does not exist.",
+        408: "The body did not arrive in time.",
+        409: "The job has no result.",
+        410: "The adapter was made by another model.",
         413: "Too many bytes or pixels.",
         422: "A field is missing or out of its range.",
-        429: "Too many jobs; Retry-After says when to come back.",
-        503: "Too many requests; Retry-After says when to come back.",
+        429: "Too many jobs; Retry-After says when to try again.",
+        503: "Too many requests; Retry-After says when to try again.",
         504: "It took too long.",
     }.items()
 }
@@ -83,12 +83,12 @@ def router(limits: Limits) -> APIRouter:
 
     @routes.get("/metrics", tags=["server"], response_class=Response)
     async def metrics(house: House) -> Response:
-        """Figures for Prometheus, of the replica that answers."""
+        """Metrics for Prometheus, from the replica that answers."""
         return Response(house.measures.text(), media_type=CONTENT_TYPE_LATEST)
 
     @routes.get("/v1/model", tags=["server"])
     async def model(house: House) -> ModelInfo:
-        """What is served, and its limits."""
+        """The model that is served, and the limits of the server."""
         engine = house.engine
         return ModelInfo(
             name=engine.model_path.name,
@@ -149,9 +149,12 @@ def router(limits: Limits) -> APIRouter:
         seed: Annotated[Seed | None, Form()] = None,
         guidance: Annotated[Guidance, Form()] = 1.0,
         strength: Annotated[Strength, Form()] = 1.0,
-        max_side: Annotated[int | None, Form(ge=16, le=20000, description="scale it down first")] = None,
+        max_side: Annotated[
+            int | None,
+            Form(ge=16, le=20000, description="scale the photograph down to this many pixels first"),
+        ] = None,
     ) -> Response:
-        """Edits a photograph as a prompt says, or with an adapter; the answer is a PNG of the same size."""
+        """Edits a photograph as a prompt says, or with an adapter, and answers with a PNG of the same size."""
         if (prompt is None) == (adapter is None):
             raise Problem(422, "give either a prompt or an adapter")
         if prompt is not None:
@@ -207,7 +210,7 @@ def router(limits: Limits) -> APIRouter:
         offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
         limit: Annotated[int, Query(ge=1, le=200)] = 24,
     ) -> Concepts:
-        """The zoo's concepts, those with all words of the query in any of their wordings."""
+        """The zoo's concepts that have all words of the query in one of their wordings."""
         found = house.engine.members.search(query)
         rows = [
             ConceptRow(
@@ -289,7 +292,7 @@ def network(house: "Services", weights: Any) -> Any:
         return house.engine.network(weights)
     except (OSError, WeightzooError):
         if isinstance(weights, FilePath) and not weights.is_dir():
-            raise Problem(404, "this job's result was removed to make room; start it anew") from None
+            raise Problem(404, "this job's result was removed to make room; start the job again") from None
         raise
 
 

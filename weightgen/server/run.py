@@ -9,12 +9,14 @@ Ctrl-C or SIGTERM: no new requests, what runs comes to its end, fine-tuning jobs
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -69,6 +71,35 @@ def is_loopback(host: str) -> bool:
 
 
 @contextmanager
+def listening(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """Sockets that listen on every address of the host: from then on the port is taken, and clients wait.
+
+    Raises:
+        WeightzooError: the port is in use or needs other rights, or the host is no address of this machine.
+    """
+    sockets: list[socket.socket] = []
+    with ExitStack() as closing:
+        try:
+            found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            for family, _, _, _, address in found:
+                sockets.append(closing.enter_context(socket.create_server(address, family=family)))
+        except OSError as error:
+            raise WeightzooError(binding_problem(error, host, port)) from error
+        yield sockets
+
+
+def binding_problem(error: OSError, host: str, port: int) -> str:
+    """Why a server cannot listen on a port, and what to do next."""
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of {host} is in use; stop what uses it, or choose another --port"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"this account may not use port {port}; choose a --port above 1023"
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return f"{host} is no address of this machine; use --host 127.0.0.1, or 0.0.0.0 for all of its addresses"
+    return f"cannot listen on port {port} of {host} ({error.strerror or error}); choose another --host or --port"
+
+
+@contextmanager
 def serving(settings: ServerSettings, host: str) -> Iterator[ServerSettings]:
     """Checks the address; gives the settings with a folder for the jobs that goes away with the server.
 
@@ -92,17 +123,19 @@ def build_app(settings: ServerSettings) -> FastAPI:
 
 
 def run_uvicorn(settings: ServerSettings, host: str, port: int) -> None:
-    """Serves until a signal comes."""
+    """Serves until a signal comes.
+
+    Raises:
+        WeightzooError: see `check_binding` and `listening`.
+    """
     import uvicorn
 
-    with serving(settings, host) as settings:
+    with listening(host, port) as sockets, serving(settings, host) as settings:
         app = build_app(settings)
-        config = uvicorn.Config(
-            app, host=host, port=port, access_log=False, server_header=False, log_level="warning"
-        )
+        config = uvicorn.Config(app, access_log=False, server_header=False, log_level="warning")
         for number in STOP:  # uvicorn stops gracefully, then raises the signal again: let it pass
             signal.signal(number, lambda *_: None)
-        uvicorn.Server(config).run()
+        uvicorn.Server(config).run(sockets=sockets)
 
 
 def run_ray(settings: ServerSettings, host: str, port: int, replicas: int = 1) -> None:

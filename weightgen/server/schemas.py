@@ -43,7 +43,7 @@ class Recipe(BaseModel):
 
     Args:
         seed: draws the noise; without one a single step gives the mean prediction.
-        strength: 0 gives the mean of the zoo, 1 what was asked for.
+        strength: 0 gives the mean of the zoo, 1 what the prompt says.
     """
 
     model_config = ConfigDict(
@@ -135,7 +135,7 @@ class Nearest(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """What is served, and its limits."""
+    """The model that is served, and the limits of the server."""
 
     name: str
     stage: str

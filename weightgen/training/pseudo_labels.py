@@ -21,6 +21,7 @@ from weightgen.training.data import WeightDataset, merge
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
 from zoo.progress import console, track
+from zoo.words import plural
 
 SIDE = 16  # pixels of a changed photograph in a descriptor; 64 gave the same R2
 BANDWIDTH, PENALTY = 2.0, 0.03  # of the median distance; the best of 4 kernels x 7 penalties by 5 folds
@@ -57,7 +58,7 @@ def with_pseudo_labels(
     described, rest = descriptors.split([len(own), len(others)])
     if len(own) >= MEASURED_FROM:
         r2 = held_out_r2(described, dataset.blocks)
-        console.print(f"pseudo-labels for {len(others)} concepts; R2 on left-out networks {r2:.2f}")
+        console.print(f"pseudo-labels for {plural(len(others), 'concept')}; R2 on left-out networks {r2:.2f}")
     wordings = tuple((concept.prompt, *concept.paraphrases) for concept in others)
     return label(dataset, described, tuple(concept.id for concept in others), wordings, rest)
 
@@ -77,7 +78,8 @@ def fit(descriptors: Tensor, blocks: Tensor) -> Predict:
     """
     if len(descriptors) != len(blocks) or len(blocks) < 2:
         raise WeightzooError(
-            f"{len(descriptors)} edits for {len(blocks)} networks; give each network its edit, at least two"
+            f"{plural(len(descriptors), 'edit')} for {plural(len(blocks), 'network')}; "
+            "give each network its edit, and at least two networks"
         )
     apart = torch.pdist(descriptors)  # cdist's distance of a row to itself is rounding noise
     scale = BANDWIDTH * apart[apart > 1e-6].median().clamp_min(1e-6)

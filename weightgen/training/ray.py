@@ -34,6 +34,7 @@ from weightgen.training.weights import prepare, with_validation
 from zoo.errors import WeightzooError
 from zoo.files import read_json_object, sha256_file, write_json
 from zoo.ray_cluster import ray_cluster
+from zoo.words import plural
 
 MAX_FAILURES = 8  # of workers, in one launch
 SHOWN_EVERY = 0.5  # seconds between two messages about the progress
@@ -80,7 +81,7 @@ def train_on_ray(
     if cluster.num_workers < 1 or config.batch_size % (cluster.num_workers * config.accumulate):
         parts = f" in {config.accumulate} parts each" if config.accumulate > 1 else ""
         raise WeightzooError(
-            f"a batch of {config.batch_size} cannot be divided among {cluster.num_workers} workers{parts}; "
+            f"a batch of {config.batch_size} cannot be divided among {plural(cluster.num_workers, 'worker')}{parts}; "
             "choose numbers that divide it"
         )
     source, validation = with_validation(source, validation)
@@ -146,8 +147,8 @@ def _fit(
             result = trainer.fit()
         except TrainingFailedError as error:
             raise WeightzooError(
-                f"the workers failed ({_reason(error)}); mend it and run the same command again: it goes on at "
-                f"the last checkpoint in {storage}"
+                f"the workers failed ({_reason(error)}); fix the cause and run the same command again; it continues "
+                f"from the last checkpoint in {storage}"
             ) from error
     if errors:
         raise errors[0]

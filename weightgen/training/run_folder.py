@@ -59,7 +59,7 @@ def begin(out_dir: Path, stage: str, config: Any, rest: Mapping[str, Any], what:
         if difference := config_diff(stored, identity):
             raise WeightzooError(
                 f"{out_dir} was started with another {what} "
-                f"({difference.replace(chr(10), '; ')}); use a new folder, or start anew with --no-resume"
+                f"({difference.replace(chr(10), '; ')}); use a new folder, or start again with --no-resume"
             )
     save_config(path, identity)
     return (out_dir / "model_index.json").exists()

@@ -44,6 +44,7 @@ from zoo.layout import WeightLayout
 from zoo.manifest import ShardEntry
 from zoo.records import WeightRecord
 from zoo.run import Zoo
+from zoo.words import plural
 
 IN_MEMORY = 1 << 30  # bytes of weights as float32: up to here a zoo is loaded, and shuffled as a whole
 VALIDATION_RECORDS = 512  # of a stream that are held in memory
@@ -250,7 +251,7 @@ def counted(rows: Iterator[WeightRecord], entry: ShardEntry, needed: int) -> Gen
         yield row
     if count < needed:
         raise WeightzooError(
-            f"{entry.name} has {count} records, its manifest says {entry.records}; verify the zoo"
+            f"{entry.name} has {plural(count, 'record')}, its manifest says {entry.records}; verify the zoo"
         )
 
 

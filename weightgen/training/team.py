@@ -13,6 +13,7 @@ import torch
 from torch import distributed, nn
 
 from zoo.errors import WeightzooError
+from zoo.words import plural
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Team:
         """
         if batch_size % self.size:
             raise WeightzooError(
-                f"a batch of {batch_size} cannot be divided among {self.size} workers; "
+                f"a batch of {batch_size} cannot be divided among {plural(self.size, 'worker')}; "
                 "choose a number of workers that divides it"
             )
         share = batch_size // self.size

@@ -31,7 +31,7 @@ def find_zoo(name_or_path: PathLike) -> Path:
     known = ", ".join(EMBEDDED)
     raise WeightzooError(
         f"{name_or_path} is neither a folder nor an embedded zoo; embedded: {known}; "
-        "for one of the Hub run `weightzoo download USER/NAME -o FOLDER` first"
+        "for a zoo on the Hub run first `weightzoo download USER/NAME -o FOLDER`"
     )
 
 

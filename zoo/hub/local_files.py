@@ -47,7 +47,7 @@ def checked_file(run_dir: Path, name: str, digest: str) -> LocalFile:
     if not path.is_file() or sha256_file(path) != digest:
         state = "corrupt" if path.is_file() else "missing"
         raise WeightzooError(
-            f"{path} is {state}; mend the zoo (`weightzoo build` it again) before publishing"
+            f"{path} is {state}; repair it with `weightzoo build --repair` before publishing"
         )
     return LocalFile(name, path, digest, path.stat().st_size)
 

@@ -25,6 +25,7 @@ from zoo.manifest import MANIFEST_FILE, ZooManifest, load_manifest, read_manifes
 from zoo.progress import bar
 from zoo.records import FORMAT_VERSION
 from zoo.shards import FORMATS, format_of
+from zoo.words import plural
 
 FORMAT_TAG = f"v{FORMAT_VERSION}"
 FILES_PER_COMMIT, BYTES_PER_COMMIT = 100, 5 * 10**9  # the Hub allows 128 commits an hour
@@ -194,4 +195,4 @@ def _batches(files: Sequence[LocalFile]) -> Iterator[list[LocalFile]]:
 
 
 def _others(batch: Sequence[LocalFile]) -> str:
-    return f" and {len(batch) - 1} more files" if len(batch) > 1 else ""
+    return f" and {plural(len(batch) - 1, 'more file')}" if len(batch) > 1 else ""

@@ -33,16 +33,16 @@ def check_texts(record: WeightRecord) -> WeightRecord:
     strings = (record.concept_id, record.prompt, record.split, *record.paraphrases)
     numbers = ((record.seed, 64), (record.step, 32), (record.attempt, 32))
     if not all(isinstance(text, str) for text in strings) or not _CONCEPT_ID.fullmatch(record.concept_id):
-        raise ValueError(f"{record.concept_id!r:.100} is no id of a concept, or a text of it is no text")
+        raise ValueError(f"{record.concept_id!r:.100} is not a concept id, or one of its texts is not text")
     # half a surrogate pair is no text and NaN no JSON: what cannot be written again is not read
     "".join((*strings, _STRICT.encode(record.attributes))).encode()
     fits = all(isinstance(n, int) and -1 << bits - 1 <= n < 1 << bits - 1 for n, bits in numbers)
     if not fits or not isinstance(record.attributes, dict):
-        raise ValueError(f"{record.concept_id} has a number or attributes of another kind")
+        raise ValueError(f"{record.concept_id} has a number or attributes of the wrong type")
     if not isinstance(record.metrics, dict) or not all(
         _is_number(value) for value in record.metrics.values()
     ):
-        raise ValueError(f"{record.concept_id} has metrics that are no numbers")
+        raise ValueError(f"{record.concept_id} has metrics that are not numbers")
     return record
 
 

@@ -29,6 +29,7 @@ from zoo.records import (
     row_of,
 )
 from zoo.shards.guard import MAX_METADATA_BYTES, check_texts, corrupt, record_bytes
+from zoo.words import plural
 
 SUFFIX = ".parquet"
 _BATCH_ROWS = 16  # many shards are read side by side when training streams
@@ -97,7 +98,7 @@ def read_shard(path: PathLike) -> tuple[Iterator[WeightRecord], dict[str, str], 
 def _check_sizes(metadata: pq.FileMetaData, file_bytes: int, record: int) -> None:
     """Raise ``ValueError`` for sizes in the metadata that the file cannot have. Nothing is read for it."""
     if metadata.num_rows * record > file_bytes:
-        raise ValueError(f"{metadata.num_rows} records do not fit into {file_bytes} bytes")
+        raise ValueError(f"{plural(metadata.num_rows, 'record')} do not fit into {file_bytes} bytes")
     for i in range(metadata.num_row_groups):
         for j in range(metadata.num_columns):
             chunk = metadata.row_group(i).column(j)

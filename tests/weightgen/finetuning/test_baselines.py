@@ -115,7 +115,7 @@ def test_errors(zoo):
         fit("median", train, encoder)
     with pytest.raises(WeightzooError, match="base_blocks"):
         fit("base", train, encoder)
-    with pytest.raises(WeightzooError, match="empty prompt"):
+    with pytest.raises(WeightzooError, match="the prompt is empty"):
         fit("ridge", train, encoder)([["  "]])
     with pytest.raises(WeightzooError, match="no train concepts"):
         fit("mean", FakeWeights([], train.blocks[:0]), encoder)

@@ -60,7 +60,7 @@ def test_a_job_from_pairs_to_an_edited_photograph(serve, settings, tmp_path) -> 
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        (pairs(1), "1 pairs"),
+        (pairs(1), "1 pair cannot"),
         (pairs(3)[:-1], "'2' has no partner"),
         (pairs(2) + pairs(2), "same name"),
         (

@@ -50,6 +50,7 @@ function askForToken() {
 }
 
 const json = async (path, options) => (await api(path, options)).json();
+const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
 function form(fields) {
@@ -309,7 +310,7 @@ async function gallery(more = false) {
   });
   if (more) $("gallery").append(...cards);
   else $("gallery").replaceChildren(...cards);
-  $("found").textContent = found.total === 1 ? "1 concept" : `${found.total} concepts`;
+  $("found").textContent = count(found.total, "concept");
   $("more").hidden = state.offset + PAGE >= found.total;
 }
 
@@ -325,7 +326,7 @@ async function readPairs() {
   if (!before.length || !after.length) return;
   const partners = new Map(after.map((file) => [stem(file.name), file]));
   const equal = before.every((file) => partners.has(stem(file.name)));
-  if (before.length !== after.length) return complain("tune-problem", new Error(`${before.length} before, ${after.length} after: give as many of each.`));
+  if (before.length !== after.length) return complain("tune-problem", new Error(`There are ${before.length} pictures before and ${after.length} after. Give the same number of each.`));
   const pairs = before.map((file, index) => [file, equal ? partners.get(stem(file.name)) : after[index]]);
   try {
     state.pairs = await Promise.all(pairs.map((pair) => Promise.all(pair.map((file) => reduced(file, PAIR_SIDE, "short")))));
@@ -348,7 +349,7 @@ function showPairs() {
   $("pairs").replaceChildren(...state.pairs.map((pair, index) => element("figure", {},
     ...pair.map((blob, half) => element("img", { src: URL.createObjectURL(blob), alt: `Pair ${index + 1}, ${half ? "after" : "before"}` })))));
   $("tune-start").disabled = state.pairs.length < 2;
-  if (state.pairs.length < 2) complain("tune-problem", new Error("Two pairs or more: one is held out to measure on."));
+  if (state.pairs.length < 2) complain("tune-problem", new Error("Give two pairs or more: one is held out to measure on."));
 }
 
 async function finetune() {
@@ -407,7 +408,7 @@ async function follow(job) {
     if (event.event === "failed") throw new Error(sentence(event.error || "the training failed"));
     if (event.event === "cancelled") say("Stopped.");
     if (event.event === "done") {
-      say(`Done after ${event.step} steps: error ${points[0].l1.toFixed(3)} at the start, ${event.l1.toFixed(3)} now.`);
+      say(`Done after ${count(event.step, "step")}: error ${points[0].l1.toFixed(3)} at the start, ${event.l1.toFixed(3)} now.`);
       $("tune-done").hidden = false;
     }
   }
