@@ -1,0 +1,83 @@
+"""The README and the guides are true: files that they name exist, commands parse, and the first guide runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer.main
+from PIL import Image
+
+from cli.main import app
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "guides").glob("*.md")),
+]
+CURRENT = [path for path in DOCUMENTS if path.name != "LOG.md"]  # the log names files as they were
+PACKAGES = "zoo|pipeline|weightgen|cli|tests|benchmarks|data_cards|docs"
+MADE_UP = {
+    "zoo/gans/tiny_unet.py",
+    "pipeline/teachers/sepia.py",
+    "zoo/shards/msgpack.py",
+    "weightgen/denoisers/mlp.py",
+    "cli/mine.py",
+}
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def commands(path: Path) -> list[list[str]]:
+    """The arguments of every weightzoo command in the shell blocks of a document; variables before it are left out."""
+    blocks = re.findall(r"```sh\n(.*?)```", path.read_text(), re.S)
+    text = "\n".join(blocks).replace("\\\n", " ")
+    if path.name == "README.md":  # its table has a command for each task
+        text += "\n" + "\n".join(re.findall(r"^\|.*?`(weightzoo [^`]+)`", path.read_text(), re.M))
+    lines = (shlex.split(line, comments=True) for line in text.splitlines() if "weightzoo " in line)
+    return [words[words.index("weightzoo") + 1 :] for words in lines if "weightzoo" in words]
+
+
+@pytest.mark.parametrize("path", CURRENT, ids=name)
+def test_files_that_a_document_names_exist(path):
+    text = path.read_text()
+    named = set(re.findall(rf"`((?:{PACKAGES})/[\w./-]+\.(?:py|md|json|jsonl|sh|html))`", text)) - MADE_UP
+    assert not [file for file in named if not (ROOT / file).exists()]
+    linked = re.findall(r"\]\((?!https?:|#)([^)#]+)\)", text)
+    assert not [link for link in linked if not (path.parent / link).exists()]
+
+
+@pytest.mark.parametrize("path", CURRENT, ids=name)
+def test_commands_in_a_document_parse(path):
+    group = typer.main.get_command(app)
+    for words in commands(path):
+        if words[0].startswith("-"):
+            continue
+        command = group.commands[words[0]]
+        command.make_context(words[0], list(words[1:]), resilient_parsing="--help" in words)
+
+
+def test_every_command_is_in_a_document():
+    told = {words[0] for path in CURRENT for words in commands(path)} | {"demo"}
+    assert set(typer.main.get_command(app).commands) <= told
+
+
+def test_the_guide_to_your_own_edit_runs(tmp_path, monkeypatch, run):
+    monkeypatch.chdir(tmp_path)
+    for number in range(4):
+        noise = np.random.default_rng(number).random((6, 8, 3)) * 255
+        source = Image.fromarray(noise.astype("uint8")).resize((96, 72), Image.Resampling.BICUBIC)
+        for half, image in (("source", source), ("target", Image.eval(source, lambda value: 255 - value))):
+            Path("my-pairs", half).mkdir(parents=True, exist_ok=True)
+            image.save(Path("my-pairs", half, f"{number}.png"))
+    source.save("photo.jpg")
+    limits = {"60": "2", "300": "3"}  # seconds and steps: the guide's own take minutes
+    for words in commands(ROOT / "docs" / "guides" / "your-own-edit.md"):
+        result = run(*(limits.get(word, word) for word in words))
+        assert result.code == 0, (words, result.err)
+    assert {"photo-mine.jpg", "photo-warm.jpg"} <= {path.name for path in tmp_path.iterdir()}
