@@ -10,6 +10,7 @@ from cli.output import JsonOption, OverwriteOption, cell, emit, note, quiet_prog
 
 
 def finetune(
+    ctx: typer.Context,
     pairs: Annotated[
         Path,
         typer.Option(
@@ -51,9 +52,6 @@ def finetune(
     ] = None,
     data: Annotated[str | None, typer.Option(help="Zoo of that model.  [default: the embedded one]")] = None,
     seed: Annotated[int, typer.Option(help="Seed of crops and batches.")] = 0,
-    words: Annotated[
-        list[str] | None, typer.Argument(hidden=True, metavar="")
-    ] = None,  # of a prompt without quotes
     device: Annotated[str, typer.Option(help="Device: auto (a GPU if there is one), cpu or cuda.")] = "auto",
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
@@ -75,8 +73,8 @@ def finetune(
     from zoo.errors import WeightzooError
     from zoo.words import plural
 
-    if words:
-        raise WeightzooError(f'put the prompt in quotes: --prompt "{" ".join([*prompt, *words])}"')
+    if ctx.args:  # the other words of a prompt without quotes
+        raise WeightzooError(f'put the prompt in quotes: --prompt "{" ".join([*prompt, *ctx.args])}"')
     if seconds is not None and steps is not None:
         raise WeightzooError("--seconds and --steps exclude each other; give one of them")
     quiet_progress(json)

@@ -68,6 +68,11 @@ def test_what_is_not_understood_is_told_in_one_line(run, world, tmp_path):
     assert ".py" not in result.err
 
 
+def test_words_without_quotes_are_refused_with_the_option_to_type(run, world, tmp_path):
+    result = run("finetune", "--pairs", world / "pairs", "--prompt", "a", "charcoal", "drawing", "-o", tmp_path / "out")
+    assert result.code == 2 and '--prompt "a charcoal drawing"' in result.error
+
+
 def test_unequal_names(finetune, world, tmp_path):
     pairs = shutil.copytree(world / "pairs", tmp_path / "pairs")
     next((pairs / "target").iterdir()).rename(pairs / "target" / "other.png")
