@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from weightgen.bench import Bench, bench_of, finite, own_path, write_blocks
-from weightgen.finetune import EMA, KERNEL_RATE
+from weightgen.finetune_loop import EMA, KERNEL_RATE
 from weightgen.grid import RANDOM
 from weightgen.inits import Start, classic_unet, full_start, seeded, split
 from weightgen.measure import render
