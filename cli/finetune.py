@@ -1,26 +1,38 @@
 """``weightzoo finetune``: your own pairs go in, a generator or an adapter trained on them comes out."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from cli.choices import refuse
 from cli.embedded import model_folder, zoo_folder
 from cli.output import JsonOption, OverwriteOption, cell, emit, note, quiet_progress
 
+GO_ON = "go on with --resume {}, "
+# what --resume takes beside itself
+WITH_RESUME = ("resume", "pairs", "test_pairs", "steps", "seconds", "device", "json")
+
 
 def finetune(
+    ctx: typer.Context,
     pairs: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             help="Folder with source/ and target/ (or A/ and B/, before/ and after/, ...), of NAME.source.png and "
-            "NAME.target.png or of side-by-side pictures with the source on the left, or a .tar of these."
+            "NAME.target.png or of side-by-side pictures with the source on the left, or a .tar of these.",
         ),
-    ],
+    ] = None,
     prompt: Annotated[
-        list[str], typer.Option(help="The edit in words, in quotes; may be repeated for more wordings.")
-    ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the result.")],
+        list[str] | None,
+        typer.Option(help="The edit in words, in quotes; may be repeated for more wordings."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the result.")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Folder of an earlier result, whose training goes on exactly where it ended."),
+    ] = None,
     init: Annotated[
         str,
         typer.Option(
@@ -36,7 +48,7 @@ def finetune(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Number of training steps.  [default: 300]")] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Highest learning rate.  [default: 4e-2; 2e-2 from scratch]")
+        float | None, typer.Option(help="Highest learning rate.  [default: 2e-2]")
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Number of pairs in each step.")] = 4,
     test_pairs: Annotated[
@@ -51,9 +63,6 @@ def finetune(
     ] = None,
     data: Annotated[str | None, typer.Option(help="Zoo of that model.  [default: the embedded one]")] = None,
     seed: Annotated[int, typer.Option(help="Seed of crops and batches.")] = 0,
-    words: Annotated[
-        list[str] | None, typer.Argument(hidden=True, metavar="")
-    ] = None,  # of a prompt without quotes
     device: Annotated[str, typer.Option(help="Device: auto (a GPU if there is one), cpu or cuda.")] = "auto",
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
@@ -62,31 +71,50 @@ def finetune(
 
     The training can also start from other weights: see --init.
 
-    With --seconds the learning rate follows the elapsed time, and the time to make the start counts. metrics.jsonl
-    has one row for each evaluation, from step 0 on: step, seconds, l1, psnr, kid. Ctrl-C ends the training early
-    and leaves the network as it is then.
+    The result is the best network of the training by L1 and contrast, which is the start where no later one was
+    better. It is chosen by the pairs that are not trained on if there are at least 4 of them, otherwise by the training
+    pairs. metrics.jsonl has one row for each evaluation, from step 0 on.
+
+    With --seconds the learning rate follows the elapsed time, and the time to make the start counts. Ctrl-C ends the
+    training early and leaves the best network so far.
+
+    --resume OUT goes on with a training that was interrupted, and gives the same network as if it had not been. With
+    --steps or --seconds it goes on to that total; what was trained already counts. The learning rate then follows the
+    schedule of the new total, so after a finished training it rises again and falls to the new end. Everything else
+    stays as it was; --pairs and --test-pairs say where the pairs are if they were moved.
 
     \b
     Examples:
       weightzoo finetune --pairs my-pairs --prompt "a charcoal drawing" --seconds 60 -o mine
       weightzoo finetune --pairs my-pairs --prompt "a charcoal drawing" --init scratch --steps 600 -o scratch
       weightzoo finetune --pairs my-pairs --prompt "a charcoal drawing" --mode adapter --steps 200 -o adapter
+      weightzoo finetune --resume adapter --steps 600
     """
     from zoo.errors import WeightzooError
-    from zoo.words import plural
 
-    if words:
-        raise WeightzooError(f'put the prompt in quotes: --prompt "{" ".join([*prompt, *words])}"')
+    if ctx.args:  # the other words of a prompt without quotes
+        raise WeightzooError(f'put the prompt in quotes: --prompt "{" ".join([*(prompt or []), *ctx.args])}"')
     if seconds is not None and steps is not None:
         raise WeightzooError("--seconds and --steps exclude each other; give one of them")
     quiet_progress(json)
+    if resume is not None:
+        fixed = [name for name in ctx.params if name not in WITH_RESUME]
+        refuse(ctx, "--resume", "a training goes on as it was begun", *fixed)
+        from weightgen.finetuning.finetune import resume as go_on
+
+        summary = go_on(resume, steps, seconds, pairs, test_pairs, device, tell=note)
+        emit({"out": str(resume), **summary}, json, report(resume, summary))
+        return
+    if pairs is None or not prompt or out is None:
+        missing = [name for name, value in (("--pairs", pairs), ("--prompt", prompt), ("-o", out)) if not value]
+        raise WeightzooError(f"finetune needs {' and '.join(missing)}, or --resume in place of all; add them")
     from zoo.results import check_free, fresh_folder
 
-    check_free(out, overwrite)
+    check_free(out, overwrite, GO_ON.format(out) if is_training(out) else "")
     from contextlib import nullcontext
 
-    from weightgen.finetuning.finetune import FinetuneConfig
     from weightgen.finetuning.finetune import finetune as run
+    from weightgen.finetuning.loop import FinetuneConfig
     from weightgen.finetuning.starts import Origins
 
     config = FinetuneConfig(
@@ -99,16 +127,39 @@ def finetune(
         device=device,
     )
     origins = Origins(zoo=zoo_folder(data), model=model_folder(model), seed=seed)
+    if is_training(Path(init)):
+        note(f"--init {init} begins a new training with its network; to go on exactly use --resume {init}")
     with fresh_folder(out) if overwrite else nullcontext(out) as folder:
         summary = run(pairs, prompt, init, folder, origins, config, test_pairs, direction=direction, tell=note)
-    first, last = summary["first"], summary["last"]
-    held_out = ", ".join(summary["held_out"])
-    lines = [
-        f"{out}: {mode} fine-tuning from {init} on {plural(summary['pairs'], 'pair')}, "
+    emit({"out": str(out), **summary}, json, report(out, summary))
+
+
+def is_training(folder: Path) -> bool:
+    """Whether --resume could go on with what is in a folder."""
+    return any((folder / "training").glob("step-*.safetensors"))
+
+
+def report(out: Path, summary: Mapping[str, Any]) -> list[str]:
+    """The lines for a person: what was done, which network was kept, what it is worth, and what comes next."""
+    from zoo.words import plural
+
+    first, best, last = summary["first"], summary["best"], summary["last"]
+    tested, held_out = len(summary["test_pairs"]), ", ".join(summary["held_out"])
+    kept = f"kept: the network of step {best['step']}, the best by the {summary['chosen_by']}"
+    if best["step"] == 0 < last["step"]:
+        kept = f"kept: the start, as no later network was better by the {summary['chosen_by']}; train for more steps"
+    return [
+        f"{out}: {summary['mode']} fine-tuning from {summary['init']} on {plural(summary['pairs'], 'pair')}, "
         f"{plural(summary['steps'], 'step')} in {summary['seconds']:.1f} s",
-        f"test L1 {cell(first['l1'])} -> {cell(last['l1'])}, "
-        f"PSNR {cell(first['psnr'])} -> {cell(last['psnr'])} dB on {plural(len(summary['test_pairs']), 'pair')}",
+        kept,
+        f"from the start to this network: test L1 {cell(first['l1'])} -> {cell(best['l1'])}, "
+        f"PSNR {cell(first['psnr'])} -> {cell(best['psnr'])} dB, contrast {share(first['contrast'])} -> "
+        f"{share(best['contrast'])} of the targets', on {plural(tested, 'pair')}",
         *([f"not trained on, to measure: {held_out}"] if held_out else []),
         f"next: weightzoo apply {out} photo.jpg -o out.jpg",
     ]
-    emit({"out": str(out), **summary}, json, lines)
+
+
+def share(value: float | None) -> str:
+    """A share in per cent, or a dash where there is none."""
+    return "-" if value is None else f"{value:.0%}"

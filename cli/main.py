@@ -62,7 +62,7 @@ def options(
 
 
 app.command("generate")(generate.generate)
-app.command("finetune")(finetune.finetune)
+app.command("finetune", context_settings={"allow_extra_args": True})(finetune.finetune)
 app.command("apply")(apply.apply)
 app.command("build")(build.build)
 app.command("extend")(extend.extend)

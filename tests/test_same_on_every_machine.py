@@ -1,4 +1,4 @@
-"""What decides is the same under every code path that a processor may take.
+"""What decides is the same under every code path that a processor may take, and in a locale that is not UTF-8.
 
 Each setting starts `tests/decisions.py` anew: the libraries choose among their code paths when they are loaded. Paths
 that this processor lacks are left out, because to force them ends the process.
@@ -29,6 +29,9 @@ SETTINGS = {
             "NPY_DISABLE_CPU_FEATURES": " ".join(BEYOND_BASELINE),
             "JSIMD_FORCENONE": "1",
             "PYTHONHASHSEED": "1",
+            "PYTHONCOERCECLOCALE": "0",
+            "PYTHONUTF8": "0",
+            "LC_ALL": "C",
         },
         1,
     ),

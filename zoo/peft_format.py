@@ -279,6 +279,6 @@ def keep_base(folder: PathLike, base: PathLike) -> None:
     """Copy the base generator into an adapter's folder, where it would not be found otherwise."""
     folder = Path(folder)
     try:
-        find_base(read_metadata(folder), folder)
+        find_base({"base_sha256": sha256_file(base)}, folder)
     except WeightzooError:
         write_bytes(folder / "base" / "generator.safetensors", Path(base).read_bytes())

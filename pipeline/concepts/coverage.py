@@ -9,7 +9,6 @@ orders what the list lacks. It is computed in integers: equal scores are frequen
 break the ties differently on each processor.
 """
 
-import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.concepts.combinations import Plan, stable_hash
+from zoo.files import read_json
 
 PART_COUNTS = {1: 30, 2: 40, 3: 12}  # how often concepts of one, two and three looks are wanted
 STRENGTH_COUNTS = {"full": 60}  # and of each strength; of the others 8
@@ -25,7 +25,7 @@ ONE = 1 << 30  # the weight of a value that no chosen plan has yet
 
 def listed_ids() -> tuple[str, ...]:
     """Return the ids of `zoo_order.json`, in order."""
-    return tuple(json.loads((Path(__file__).parent / "zoo_order.json").read_text()))
+    return tuple(read_json(Path(__file__).parent / "zoo_order.json"))
 
 
 def coverage_order(plans: Iterable[Plan], first: int, listed: Iterable[str]) -> list[Plan]:

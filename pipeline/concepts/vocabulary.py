@@ -9,13 +9,14 @@ for colours.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zoo.files import read_json
+
 Step = dict[str, Any]
-MORE: dict[str, Any] = json.loads((Path(__file__).parent / "wordings.json").read_text())
+MORE: dict[str, Any] = read_json(Path(__file__).parent / "wordings.json")
 
 
 @dataclass(frozen=True)

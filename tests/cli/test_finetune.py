@@ -27,7 +27,7 @@ def test_full_mode_writes_generator_and_rows(finetune, run, tmp_path):
     assert {"generator.safetensors", "config.json"} <= {path.name for path in (tmp_path / "out").iterdir()}
     rows = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
     assert rows[0]["step"] == 0 and rows[-1]["step"] == 3
-    assert all(set(row) == {"step", "seconds", "l1", "psnr", "kid"} for row in rows)
+    assert all({"step", "seconds", "l1", "psnr", "kid", "contrast", "train_l1"} <= set(row) for row in rows)
     assert run("inspect", tmp_path / "out", "--json").json["kind"] == "generator"
 
 
@@ -66,6 +66,11 @@ def test_what_is_not_understood_is_told_in_one_line(run, world, tmp_path):
     [line] = [line for line in result.err.splitlines() if "understood" in line]
     assert result.code == 0 and line.startswith('weightzoo: warning: "without" is not understood')
     assert ".py" not in result.err
+
+
+def test_words_without_quotes_are_refused_with_the_option_to_type(run, world, tmp_path):
+    result = run("finetune", "--pairs", world / "pairs", "--prompt", "a", "charcoal", "drawing", "-o", tmp_path / "out")
+    assert result.code == 2 and '--prompt "a charcoal drawing"' in result.error
 
 
 def test_unequal_names(finetune, world, tmp_path):
@@ -110,3 +115,30 @@ def test_wrong_options(finetune, more, text):
 def test_full_disk(finetune, full_disk):
     result = finetune("--steps", 1)
     assert result.code == 1 and "No space left" in result.error
+
+
+def test_a_training_is_resumed_with_more_steps(finetune, run, world, tmp_path):
+    out = tmp_path / "out"
+    assert finetune("--steps", 2).code == 0
+    result = run("finetune", "--resume", out, "--steps", 4)
+    assert result.code == 0, result.err
+    assert "4 steps" in result.out and "kept: " in result.out
+    again = run("finetune", "--resume", out)
+    assert again.code == 2 and "add steps" in again.error
+    other = run("finetune", "--resume", out, "--steps", 9, "--mode", "adapter")
+    assert other.code == 2 and "--resume takes no --mode" in other.error
+    there = finetune("--steps", 2, out=out)
+    assert there.code == 2 and f"go on with --resume {out}" in there.error
+    continued = finetune("--init", out, "--steps", 1, out=tmp_path / "other")
+    assert continued.code == 0 and f"to go on exactly use --resume {out}" in continued.err
+
+
+def test_what_is_missing_is_named(run, tmp_path):
+    result = run("finetune", "--prompt", "dusk", "-o", tmp_path / "out")
+    assert result.code == 2 and "finetune needs --pairs, or --resume" in result.error
+
+
+def test_the_last_lines_say_which_network_was_kept(finetune):
+    result = finetune("--steps", 1, "--learning-rate", 0.5)
+    assert "kept: the start, as no later network was better by the training pairs" in result.out
+    assert "from the start to this network: test L1" in result.out

@@ -53,7 +53,7 @@ def test_a_port_in_use_is_told_before_anything_is_loaded(run, served, monkeypatc
 
 
 def test_nobody_takes_the_port_while_the_model_is_loaded(monkeypatch, world, tmp_path) -> None:
-    from weightgen import serve
+    from weightgen.server import run as serve
     from weightgen.server.limits import ServerSettings
 
     with socket.create_server(("127.0.0.1", 0)) as other:

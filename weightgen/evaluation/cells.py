@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from weightgen.evaluation.context import EvaluationContext, finite, load_context, own_path, write_blocks
 from weightgen.evaluation.zero_step import ZeroStepCell, features, quality, scratch_networks, zero_step
-from weightgen.finetuning.finetune import EMA, KERNEL_RATE
+from weightgen.finetuning.loop import EMA, KERNEL_RATE
 from weightgen.finetuning.measure import render
 from weightgen.finetuning.starts import RANDOM, Start, classic_unet, full_start, seeded, split
 from zoo.errors import WeightzooError

@@ -1,117 +1,73 @@
 """Fine-tuning on a user's own pairs, from any start, through the same `zoo.train_gan` that trains the zoo.
 
     report = finetune("my_pairs/", "a charcoal drawing", "polished", "out/", Origins(zoo, model))
+    report = resume("out/", steps=900)
 
 `out/` then holds `generator.safetensors` + `config.json` (full mode) or a PEFT folder (adapter mode),
-`finetune.json` (what was done, which pairs were held out) and `metrics.jsonl`, one row per evaluation:
+`finetune.json` (what was done, which pairs were held out), `training/` (the state that `resume` goes on from, see
+`weightgen.finetuning.state`) and `metrics.jsonl`, one row per evaluation (see `weightgen.finetuning.measure`):
 
-    {"kid": 0.021, "l1": 0.048, "psnr": 22.1, "seconds": 12.3, "step": 100}
+    {"contrast": 0.96, "error": 0.055, "kid": 0.021, "l1": 0.048, "psnr": 22.1, "seconds": 12.3, "step": 100,
+     "train_contrast": 0.97, "train_error": 0.049, "train_l1": 0.043}
 
-Ctrl-C ends the training early and leaves the same files.
-Seconds are initialisation (loading, text, generation, merging) plus training; the clock stands still during
-evaluation. Reading the pairs and fitting a baseline to the zoo are not counted, for any start.
+The network of these files is the best of those that were evaluated, which may be the start (see
+`weightgen.finetuning.best`). Ctrl-C ends the training early and leaves the same files. Reading the pairs and fitting a
+baseline to the zoo are not counted as time, for any start.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import time
+import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from weightgen.finetuning.measure import Measure, PairTensors, Row
-from weightgen.finetuning.rates import default_rate
-from weightgen.finetuning.starts import Origins, Start, make_start, prepare
+from weightgen.finetuning.best import CHOSEN_BY, ENOUGH
+from weightgen.finetuning.loop import FinetuneConfig, Finetuned, advance, begin, check
+from weightgen.finetuning.measure import PairTensors, Row
+from weightgen.finetuning.pairs import LoadedPairs, fingerprint, load_pairs, pair_tensors
+from weightgen.finetuning.starts import Origins, prepare
+from weightgen.finetuning.state import TRAINING, Progress, load_progress, save_progress
 from weightgen.prompt_notes import has_words
 from weightgen.training.optim import pick_device
 from weightgen.training.stopping import stop_between_steps
-from zoo.config import to_dict
+from zoo.config import from_dict, to_dict
 from zoo.errors import WeightzooError, WeightzooWarning
 from zoo.files import sha256_file, write_json, write_text
 from zoo.gans import gan_name
 from zoo.pair_layouts import DIRECTIONS
-from zoo.pairs import Pair, pairs_to_tensors, read_pair_set, split_pairs
 from zoo.peft_format import keep_base, save_peft
-from zoo.progress import bar
 from zoo.tensors import write_tensors
-from zoo.train_gan import FleetResult, GanTrainConfig, Params, clock, train_fleet
+from zoo.words import plural
 
-KERNEL_RATE = 0.1  # in full mode, of convolution and projection weights; see `GanTrainConfig`
-EMA = 0.98  # of the weights; an average over about the last tenth of the steps
-POINTS = (0, 10, 25, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1000, 1250)
-SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of a time budget
-MAX_CROPS, CROPS_TO_HAVE = 16, 256
-STOPPED = "holds the network as it was then: apply it as it is, or run the same command to begin again"
+STOPPED = "holds the best network so far; apply it as it is, or go on with: weightzoo finetune --resume"
 
 OnRow = Callable[[Row], None]
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class FinetuneConfig:
-    """How a start is fine-tuned.
+class Request:
+    """What a fine-tuning was begun with, kept in its state.
 
     Args:
-        mode: "full" trains all weights (adapter merged), "adapter" the adapter only.
-        steps: training steps; with `seconds` a wall-clock budget (initialisation included) takes their place.
-        learning_rate: None takes `weightgen.finetuning.rates.default_rate`.
-        eval_every: steps between evaluations; None takes `POINTS`, or `SHARES` of a time budget.
-        crops: training squares per pair; None: one where the pairs are hardly larger than the training size,
-            otherwise as many as make about 256.
-        feature_network: for KID; None leaves KID out.
-        device: of training; "auto" takes a GPU where there is one.
+        prompts: the wordings of the concept.
+        pairs, test_pairs: the folders, absolute.
+        pairs_sha256: of the pairs as they are trained on and measured on.
     """
 
-    mode: str = "full"
-    steps: int = 300
-    seconds: float | None = None
-    learning_rate: float | None = None
-    batch_size: int = 4
-    adversarial_weight: float = 0.01
-    eval_every: int | None = None
-    crops: int | None = None
-    feature_network: str | None = "efficientnet-lite0"
-    seed: int = 0
-    device: str = "auto"
-
-
-@dataclass(frozen=True)
-class Finetuned:
-    """K fine-tuned networks.
-
-    Args:
-        rows: the evaluation rows of each concept.
-        init_seconds: seconds of the start, for all K concepts together.
-    """
-
-    start: Start
-    result: FleetResult
-    rows: list[list[Row]]
-    learning_rate: float
-    init_seconds: float
-
-
-@dataclass(frozen=True)
-class LoadedPairs:
-    """A user's pairs.
-
-    Attributes:
-        train, test: the pairs to train on and to measure on.
-        held_out: names of those that were held out of the training folder.
-        read_as: for each folder a line that says what was taken for the source.
-        notes: a line for everything that was left out, guessed, aligned or looks wrong.
-    """
-
-    train: list[Pair]
-    test: list[Pair]
-    held_out: list[str]
-    read_as: list[str]
-    notes: list[str]
+    prompts: list[str]
+    init: str
+    pairs: str
+    test_pairs: str | None
+    direction: str
+    config: FinetuneConfig
+    pairs_sha256: str = ""
 
 
 def finetune(
@@ -124,7 +80,7 @@ def finetune(
     test_pairs: str | Path | None = None,
     on_row: OnRow | None = None,
     direction: str = DIRECTIONS[0],
-    tell: Callable[[str], None] = lambda line: None,
+    tell: Tell = lambda line: None,
 ) -> Row:
     """Fine-tunes one concept on a folder of pairs and writes the result to `out_dir`.
 
@@ -141,7 +97,7 @@ def finetune(
 
     Raises:
         WeightzooError: unusable pairs, prompt, init, model or folder, or training that diverged.
-        Interrupted: Ctrl-C; `out_dir` holds the network as it was then.
+        Interrupted: Ctrl-C; `out_dir` holds the best network so far.
     """
     config, out_dir = config or FinetuneConfig(), Path(out_dir)
     check(config)
@@ -149,40 +105,113 @@ def finetune(
     if not wordings or not all(has_words(text) for text in wordings):
         raise WeightzooError('the prompt is empty; say in words what the edit does, for example "a charcoal drawing"')
     check_folder(out_dir, config.mode)
+    folders = [None if path is None else str(Path(path).resolve()) for path in (pairs, test_pairs)]
     loaded = load_pairs(pairs, test_pairs, direction)
-    for line in loaded.read_as:
-        tell(line)
-    for line in loaded.notes:
-        warnings.warn(line, WeightzooWarning, stacklevel=2)
-    train, test = loaded.train, loaded.test
+    told(loaded, tell)
     prepare(init, origins)
-    rows: list[Row] = []
+    request = Request(wordings, init, str(folders[0]), folders[1], direction, config)
+    progress = begin([wordings], init, origins, config, compared_by(loaded))
+    if progress.start.base is not None:
+        keep_base(out_dir, progress.start.base)  # what resuming needs
+    tensors = tensors_of(progress, loaded, config)
+    request = replace(request, pairs_sha256=fingerprint(tensors))
+    try:
+        return complete(out_dir, progress, loaded, tensors, request, on_row)
+    except Diverged:
+        for name in (TRAINING, "base"):
+            shutil.rmtree(out_dir / name, ignore_errors=True)
+        (out_dir / "metrics.jsonl").unlink(missing_ok=True)
+        raise
 
-    def record(_: int, row: Row) -> None:
-        rows.append(row)
-        write_text(out_dir / "metrics.jsonl", "".join(json.dumps(r, sort_keys=True) + "\n" for r in rows))
+
+def resume(
+    out_dir: str | Path,
+    steps: int | None = None,
+    seconds: float | None = None,
+    pairs: str | Path | None = None,
+    test_pairs: str | Path | None = None,
+    device: str = "auto",
+    on_row: OnRow | None = None,
+    tell: Tell = lambda line: None,
+) -> Row:
+    """Goes on with the fine-tuning in `out_dir`, bit for bit as if it had not been interrupted.
+
+    Args:
+        steps: the new total; None leaves steps or seconds as they were. The learning rate goes on as if this had been
+            the total from the beginning, so after a finished training it rises again.
+        seconds: a new time budget in place of steps, what the training has taken so far included.
+        pairs, test_pairs: where the pairs are now, if they were moved.
+
+    Raises:
+        WeightzooError: there is nothing to go on with or nothing left to do, or the pairs are others. After a training
+            that diverged the earlier network is still there.
+        Interrupted: Ctrl-C; `out_dir` holds the best network so far.
+    """
+    out_dir = Path(out_dir)
+    progress, about = load_progress(out_dir, torch.device(pick_device(device)))
+    request = from_dict(Request, about)
+    config = replace(request.config, device=device)
+    if steps is not None or seconds is not None:
+        config = replace(config, steps=config.steps if steps is None else steps, seconds=seconds)
+    check(config)
+    check_rest(out_dir, progress, config)
+    folders = (pairs or request.pairs, test_pairs or request.test_pairs)
+    for option, folder in zip(("--pairs", "--test-pairs"), folders, strict=True):
+        if folder is not None and not Path(folder).exists():
+            raise WeightzooError(f"the pairs {folder} are no longer there; name where they are now with {option}")
+    loaded = load_pairs(folders[0], folders[1], request.direction)
+    told(loaded, tell)
+    tensors = tensors_of(progress, loaded, config)
+    if fingerprint(tensors) != request.pairs_sha256:
+        raise WeightzooError(
+            f"the pairs in {folders[0]} are not those that {out_dir} was begun with; restore them, or begin anew "
+            f"from its network with --init {out_dir}"
+        )
+    moved = [None if folder is None else str(Path(folder).resolve()) for folder in folders]
+    request = replace(request, config=config, pairs=str(moved[0]), test_pairs=moved[1])
+    return complete(out_dir, progress, loaded, tensors, request, on_row)
+
+
+class Diverged(WeightzooError):
+    """A loss or gradient was not finite."""
+
+
+def complete(
+    out_dir: Path,
+    progress: Progress,
+    loaded: LoadedPairs,
+    tensors: PairTensors,
+    request: Request,
+    on_row: OnRow | None,
+) -> Row:
+    """Trains to the end and writes everything; returns the content of `finetune.json`."""
+    config = request.config
+
+    def on_rows(rows: list[list[Row]]) -> None:
+        lines = (json.dumps(row, sort_keys=True) + "\n" for row in rows[0])
+        write_text(out_dir / "metrics.jsonl", "".join(lines))
         if on_row is not None:
-            on_row(row)
+            on_row(rows[0][-1])
 
-    def tensors(size: int) -> PairTensors:
-        crops = config.crops or default_crops(train, size)
-        parts = (*pairs_to_tensors(train, size, crops, config.seed), *pairs_to_tensors(test, size))
-        return PairTensors(*(part[None] for part in parts))
+    def save() -> None:
+        if config.keeps_state:
+            save_progress(out_dir, progress, to_dict(request))
 
-    with stop_between_steps(out_dir, STOPPED) as stop:
-        done = finetune_many([wordings], tensors, init, origins, config, record, stop)
+    with stop_between_steps(out_dir, f"{STOPPED} {out_dir}") as stop:
+        done = advance(progress, tensors, config, on_rows, save, stop)
         if bool(done.result.diverged[0]):
-            raise WeightzooError(f"training diverged ({done.result.reasons[0]}); lower --learning-rate")
+            raise Diverged(f"training diverged ({done.result.reasons[0]}); lower --learning-rate")
         summary = {
-            "prompt": wordings[0],
-            "prompts": wordings,
-            "init": init,
-            "pairs": len(train),
-            "test_pairs": [name for name, _, _ in test],
+            "prompt": request.prompts[0],
+            "prompts": request.prompts,
+            "init": request.init,
+            "pairs": len(loaded.train),
+            "test_pairs": [name for name, _, _ in loaded.test],
             "held_out": loaded.held_out,
-            "direction": direction,
+            "direction": request.direction,
             "read_as": loaded.read_as,
             "notes": loaded.notes,
+            "chosen_by": CHOSEN_BY[progress.best.by],
             **account_of(done, config),
         }
         save_network(out_dir, done, config.mode, summary)
@@ -200,21 +229,39 @@ def account_of(done: Finetuned, config: FinetuneConfig) -> Row:
         "seconds": round(done.init_seconds + done.result.seconds, 3),
         "feature_network": config.feature_network,
         "first": done.rows[0][0],
+        "best": done.best[0],
         "last": done.rows[0][-1],
         "config": to_dict(config),
     }
 
 
-def check(config: FinetuneConfig) -> None:
-    """Raises WeightzooError for numbers that cannot be meant."""
-    if config.seconds is None and config.steps < 0:
-        raise WeightzooError(f"--steps {config.steps} is negative; use 0 or more")
-    if config.seconds is not None and not (math.isfinite(config.seconds) and config.seconds > 0):
-        raise WeightzooError(f"--seconds {config.seconds} is not a time limit; use a number above 0")
-    if config.learning_rate is not None and not 0 < config.learning_rate < math.inf:
-        raise WeightzooError(f"--learning-rate {config.learning_rate} must be a number above 0")
-    if min(config.batch_size, config.eval_every or 1, config.crops or 1) < 1:
-        raise WeightzooError("batch size, evaluation interval and crops must be at least 1")
+def told(loaded: LoadedPairs, tell: Tell) -> None:
+    """Says what the pairs were taken for, and warns of what may be wrong with them."""
+    for line in loaded.read_as:
+        tell(line)
+    for line in loaded.notes:
+        warnings.warn(line, WeightzooWarning, stacklevel=3)
+
+
+def compared_by(loaded: LoadedPairs) -> str:
+    """What the best network is chosen by: never by pairs that somebody gave to measure on."""
+    return "error" if len(loaded.held_out) >= ENOUGH else "train_error"
+
+
+def tensors_of(progress: Progress, loaded: LoadedPairs, config: FinetuneConfig) -> PairTensors:
+    """The pairs at the size that the network is trained at."""
+    return pair_tensors(loaded, progress.start.generator.config.image_size, config.crops, config.seed)
+
+
+def check_rest(out_dir: Path, progress: Progress, config: FinetuneConfig) -> None:
+    """Raises WeightzooError when a training has nothing left to do."""
+    fleet, spent = progress.fleet, progress.init_seconds + progress.fleet.seconds
+    if config.seconds is None and config.steps <= fleet.steps:
+        more = f"add steps, for example --steps {2 * fleet.steps or 300}"
+        raise WeightzooError(f"{out_dir} has done {plural(fleet.steps, 'step')} of {config.steps}; {more}")
+    if config.seconds is not None and config.seconds <= spent:
+        more = f"add time, for example --seconds {2 * spent:.0f}"
+        raise WeightzooError(f"{out_dir} has trained for {spent:.1f} s of {config.seconds:g} s; {more}")
 
 
 def check_folder(out_dir: Path, mode: str) -> None:
@@ -225,115 +272,9 @@ def check_folder(out_dir: Path, mode: str) -> None:
         raise WeightzooError(f"{out_dir} holds {kind}, and --mode {mode} writes the other kind; choose another folder")
 
 
-def load_pairs(
-    pairs: str | Path, test_pairs: str | Path | None, direction: str = DIRECTIONS[0], fraction: float = 0.2
-) -> LoadedPairs:
-    """Reads the pairs to train on and those to measure on; without a folder for these some are held out."""
-    read = read_pair_set(pairs, minimum=1, max_short_side=1024, direction=direction)
-    everything, read_as = read.pairs, [f"{pairs}: {read.taken_as}"]
-    notes = [f"{pairs}: {line}" for line in read.notes]
-    if test_pairs is not None:
-        test = read_pair_set(test_pairs, minimum=1, max_short_side=1024, direction=direction)
-        notes += [f"{test_pairs}: {line}" for line in test.notes]
-        return LoadedPairs(everything, test.pairs, [], [*read_as, f"{test_pairs}: {test.taken_as}"], notes)
-    if len(everything) == 1:
-        notes.append(f"{pairs}: the only pair is measured on as well; give --test-pairs to measure on others")
-        return LoadedPairs(everything, everything, [], read_as, notes)
-    _, held_out = split_pairs([name for name, _, _ in everything], fraction)
-    chosen = set(held_out)
-    train, test_part = ([pair for pair in everything if (pair[0] in chosen) == held] for held in (False, True))
-    return LoadedPairs(train, test_part, held_out, read_as, notes)
-
-
-def default_crops(pairs: Sequence[Pair], size: int) -> int:
-    """One square per pair when most of them are about the training size already, else enough to make many."""
-    sides = sorted(min(source.size) for _, source, _ in pairs)
-    if sides[len(sides) // 2] <= 1.5 * size:
-        return 1
-    return max(1, min(MAX_CROPS, CROPS_TO_HAVE // len(pairs)))
-
-
-def finetune_many(
-    prompts: Sequence[Sequence[str]],
-    tensors: PairTensors | Callable[[int], PairTensors],
-    init: str,
-    origins: Origins,
-    config: FinetuneConfig,
-    on_row: Callable[[int, Row], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
-) -> Finetuned:
-    """Fine-tunes K concepts at once from one kind of start.
-
-    Args:
-        prompts: the wordings of each concept, K lists.
-        tensors: the pairs of all K concepts, or a function that makes them for the generator's image size.
-        on_row: called as (concept index, row) at every evaluation.
-        stop: asked before each step; where it says True, the networks are measured and training ends.
-    """
-    prepare(init, origins)
-    device = torch.device(pick_device(config.device))
-    started = time.perf_counter()
-    start = make_start(init, prompts, origins, config.mode).to(device)
-    init_seconds = clock(device) - started
-    if not isinstance(tensors, PairTensors):
-        tensors = tensors(start.generator.config.image_size)
-    tensors = tensors.to(device)
-    rate = config.learning_rate or default_rate(init)
-    training = GanTrainConfig(
-        steps=config.steps,
-        batch_size=config.batch_size,
-        learning_rate=rate,
-        adversarial_weight=config.adversarial_weight,
-        mode=config.mode,
-        seed=config.seed,
-        ema=EMA,
-        kernel_rate=KERNEL_RATE,
-    )
-    budget = None if config.seconds is None else max(config.seconds - init_seconds, 0.0)
-    rows: list[list[Row]] = [[] for _ in prompts]
-    measure = Measure(tensors, config.feature_network)
-    is_due = evaluation_times(config, budget)
-    with bar() as progress:
-        task = progress.add_task(f"fine-tuning ({init})", total=budget or config.steps)
-
-        def on_step(step: int, spent: float, params: Params) -> None:
-            progress.update(task, completed=min(spent, budget) if budget else step)
-            if not is_due(step, spent) and not stop():
-                return
-            for k, row in enumerate(measure(start.generator, params)):
-                full = {"step": step, "seconds": round(init_seconds + spent, 3), **row}
-                rows[k].append(full)
-                if on_row is not None:
-                    on_row(k, full)
-
-        result = train_fleet(
-            start.generator, start.discriminator, tensors.sources, tensors.targets, training,
-            initial=start.params, seconds=budget, on_step=on_step, stop=stop,
-        )  # fmt: skip
-    return Finetuned(start, result, rows, rate, init_seconds)
-
-
-def evaluation_times(config: FinetuneConfig, budget: float | None) -> Callable[[int, float], bool]:
-    """A function of (step, training seconds) that is True when an evaluation is due; once for each step."""
-    if config.eval_every is None and budget is not None:
-        waiting = [share * budget for share in SHARES]
-
-        def by_time(step: int, spent: float) -> bool:
-            due = [point for point in waiting if point <= spent]
-            del waiting[: len(due)]
-            return bool(due)
-
-        return by_time
-    if config.eval_every is None:
-        points = {*POINTS, config.steps}
-        return lambda step, spent: step in points
-    every, last = config.eval_every, config.steps if budget is None else None
-    return lambda step, spent: step % every == 0 or step == last or (budget is not None and spent >= budget)
-
-
 def save_network(out_dir: Path, done: Finetuned, mode: str, summary: Mapping[str, Any]) -> None:
-    """Writes the first network: a PEFT folder (adapter mode) or weights and config (full mode)."""
-    params = {name: value[0] for name, value in done.result.params.items()}
+    """Writes the best network of the first concept: a PEFT folder (adapter mode) or weights and config (full mode)."""
+    params = {name: value[0] for name, value in done.params.items()}
     about = {key: summary[key] for key in ("prompt", "init")}
     generator = done.start.generator
     if mode == "adapter":

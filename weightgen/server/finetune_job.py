@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from weightgen.finetuning.finetune import FinetuneConfig, finetune
+from weightgen.finetuning.finetune import finetune
+from weightgen.finetuning.loop import FinetuneConfig
 from weightgen.finetuning.starts import Origins
 from weightgen.model_folder import find_best
 from weightgen.server.job_files import append_event, is_over
@@ -39,7 +40,7 @@ def run(folder: Path) -> None:
         append_event(folder, JobEvent(event="progress", **known))
 
     config = FinetuneConfig(
-        mode=job["mode"], seconds=job["seconds"], eval_every=EVALUATE_EVERY, feature_network=None
+        mode=job["mode"], seconds=job["seconds"], eval_every=EVALUATE_EVERY, feature_network=None, keeps_state=False
     )
     init, _ = find_best(job["model"])
     append_event(folder, JobEvent(event="running"))
@@ -53,8 +54,8 @@ def run(folder: Path) -> None:
     except WeightzooError as error:
         append_event(folder, JobEvent(event="failed", error=str(error).replace(f"{folder}/", "")))
         return
-    last = {key: done["last"][key] for key in ("step", "l1", "psnr")}
-    append_event(folder, JobEvent(event="done", seconds=done["seconds"], pairs=done["pairs"], **last))
+    best = {key: done["best"][key] for key in ("step", "l1", "psnr")}
+    append_event(folder, JobEvent(event="done", seconds=done["seconds"], pairs=done["pairs"], **best))
 
 
 if __name__ == "__main__":

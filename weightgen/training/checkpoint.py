@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import WeightzooError
+from zoo.optimizer_state import load_optimizer, optimizer_tensors, under, with_prefix
 from zoo.tensors import read_tensors, write_tensors
 
 
@@ -103,30 +104,3 @@ def load_training(
             )
         load_optimizer(optimizer, stored)
     return state
-
-
-def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors with `prefix` and a dot before their names."""
-    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
-
-
-def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose name starts with `prefix`, without it: the inverse of `with_prefix`."""
-    return {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return an optimiser's state as flat tensors: "0.exp_avg", "0.step", and so on."""
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{index}.{name}": torch.as_tensor(value) for index, s in state.items() for name, value in s.items()
-    }
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put the tensors of `optimizer_tensors` back."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

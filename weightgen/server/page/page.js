@@ -408,7 +408,7 @@ async function follow(job) {
     if (event.event === "failed") throw new Error(sentence(event.error || "the training failed"));
     if (event.event === "cancelled") say("Stopped.");
     if (event.event === "done") {
-      say(`Done after ${count(event.step, "step")}: error ${points[0].l1.toFixed(3)} at the start, ${event.l1.toFixed(3)} now.`);
+      say(`Done. The best network is that of step ${event.step}: error ${points[0].l1.toFixed(3)} at the start, ${event.l1.toFixed(3)} now.`);
       $("tune-done").hidden = false;
     }
   }
