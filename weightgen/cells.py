@@ -208,7 +208,11 @@ def starting_point(bench: Bench, task: FinetuneTask) -> Start:
 
 
 def training_of(bench: Bench, task: FinetuneTask) -> GanTrainConfig:
-    """How the task is trained: as `weightgen.finetune` does it, with the zoo's discriminator and batches."""
+    """How the task is trained: with the zoo's discriminator, batches and beta1, averaged weights and slower kernels.
+
+    `weightzoo finetune` has another beta1 and learning rate since; the rows of an evaluation stay comparable with one
+    another and with those that were measured before.
+    """
     return GanTrainConfig(
         steps=task.steps,
         learning_rate=task.learning_rate,
