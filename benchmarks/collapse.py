@@ -1,6 +1,7 @@
 """Whether fine-tuning ends as a blank picture: 40 trainings on drawings, edges, stencils and halftones.
 
-    python -m benchmarks.collapse [--runs runs/collapse] [--part 1/2] [--beta1 0.5 --kinds drawing --modes full]
+    python -m benchmarks.collapse [--runs runs/collapse] [--part 1/2]
+    python -m benchmarks.collapse --beta1 0.5 --learning-rate 4e-2 --modes full         # as it was before
 
 For each kind of target (made from 16 of the embedded photographs), both modes, and 300 steps with two seeds, 900 with
 two, 2,000 with one: `weightzoo finetune` from the default start. The measure is the contrast of the edited training
@@ -76,17 +77,18 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Training:
-    """One fine-tuning; `beta1` is that of Adam (see `zoo.gan_fleet.GanTrainConfig`)."""
+    """One fine-tuning; for `beta1`, which is Adam's, see `zoo.gan_fleet.GanTrainConfig`."""
 
     kind: str
     mode: str
     steps: int
     seed: int
     beta1: float
+    learning_rate: float
 
     @property
     def name(self) -> str:
-        return f"{self.kind}-{self.mode}-{self.steps}-{self.seed}-{self.beta1:g}"
+        return f"{self.kind}-{self.mode}-{self.steps}-{self.seed}-{self.beta1:g}-{self.learning_rate:g}"
 
 
 def make_pairs(folder: Path, kind: str) -> Path:
@@ -137,7 +139,12 @@ def run(training: Training, runs: Path) -> None:
     pairs, out = make_pairs(runs / "pairs" / training.kind, training.kind), runs / "trained" / training.name
     finetune_loop.BETA1 = training.beta1
     config = FinetuneConfig(
-        mode=training.mode, steps=training.steps, seed=training.seed, feature_network=None, device="cpu"
+        mode=training.mode,
+        steps=training.steps,
+        learning_rate=training.learning_rate,
+        feature_network=None,
+        seed=training.seed,
+        device="cpu",
     )
     origins = Origins(zoo=zoo_folder(None), model=model_folder(None), seed=training.seed)
     done = finetune(pairs, KINDS[training.kind][1], "polished", out, origins, config)
@@ -153,10 +160,10 @@ def run(training: Training, runs: Path) -> None:
     print(training.name, f"contrast {row['contrast']} (last {row['contrast_last']})", flush=True)
 
 
-def trainings(kinds: list[str], modes: list[str], beta1: float) -> list[Training]:
+def trainings(kinds: list[str], modes: list[str], beta1: float, learning_rate: float) -> list[Training]:
     """All of them, the short ones first."""
     return [
-        Training(kind, mode, steps, seed, beta1)
+        Training(kind, mode, steps, seed, beta1, learning_rate)
         for steps, seed in SCHEDULES
         for kind in kinds
         for mode in modes
@@ -169,21 +176,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/collapse"))
     parser.add_argument("--part", default="1/1", help="e.g. 2/2: every second training, from the second on")
     parser.add_argument("--beta1", type=float, default=finetune_loop.BETA1)
+    parser.add_argument("--learning-rate", type=float, default=finetune_loop.LEARNING_RATE)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--modes", nargs="+", default=["full", "adapter"])
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     part, parts = (int(number) for number in args.part.split("/"))
-    for training in trainings(args.kinds, args.modes, args.beta1)[part - 1 :: parts]:
+    for training in trainings(args.kinds, args.modes, args.beta1, args.learning_rate)[part - 1 :: parts]:
         run(training, args.runs)
     rows = [read_json(path) for path in sorted((args.runs / "rows").glob("*.json"))]
     write_result("collapse", rows)
-    for beta1 in sorted({row["beta1"] for row in rows}):
-        own = [row for row in rows if row["beta1"] == beta1]
+    for setting in sorted({(row["beta1"], row["learning_rate"]) for row in rows}):
+        own = [row for row in rows if (row["beta1"], row["learning_rate"]) == setting]
         lost, least = sum(row["contrast"] < COLLAPSED for row in own), min(row["contrast"] for row in own)
         last = sum(row["contrast_last"] < COLLAPSED for row in own)
-        print(f"beta1 {beta1:g}: {lost} of {len(own)} collapsed, least contrast {least}; {last} at the last step")
+        print(f"{setting}: {lost} of {len(own)} collapsed, least contrast {least}; {last} at the last step")
 
 
 if __name__ == "__main__":

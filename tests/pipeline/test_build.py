@@ -263,7 +263,7 @@ def test_ctrl_c_keeps_what_is_finished(micro, micro_zoo, tmp_path, monkeypatch):
     run_dir = tmp_path / "run"
     monkeypatch.setitem(EXECUTORS, "local", stop_after_one)
     with pytest.raises(
-        Interrupted, match="1 of 3 fleets are finished and kept .* run the same command again"
+        Interrupted, match="1 of 3 fleets finished and kept .* run the same command again"
     ):
         build(run_dir, micro, micro_concepts())
     monkeypatch.setitem(EXECUTORS, "local", run_inline)

@@ -282,7 +282,7 @@ def test_a_teacher_that_is_not_there_stops_the_build(micro, tmp_path, monkeypatc
     ("teacher", "options", "text"),
     [
         ("pairs", {"folder": "absent"}, "no folder of pairs at absent"),
-        ("filters", {}, "'filters' can do none of the concepts .* has no recipe"),
+        ("filters", {}, "'filters' can edit none of the concepts .* has no recipe"),
     ],
 )
 def test_a_launch_that_cannot_begin_freezes_nothing(micro, tmp_path, teacher, options, text):

@@ -165,7 +165,11 @@ def starting_point(context: EvaluationContext, task: FinetuneTask) -> Start:
 
 
 def training_of(context: EvaluationContext, task: FinetuneTask) -> GanTrainConfig:
-    """Return the task's training: that of `weightgen.finetuning.finetune`, with the zoo's discriminator and batches."""
+    """Return the task's training: the zoo's discriminator, batches and beta1, averaged weights and slower kernels.
+
+    `weightzoo finetune` has another beta1 and learning rate since; the rows of an evaluation stay comparable with one
+    another and with those that were measured before.
+    """
     return GanTrainConfig(
         steps=task.steps,
         learning_rate=task.learning_rate,

@@ -150,7 +150,7 @@ def advance(
 
     Args:
         on_rows: called with all rows so far at every evaluation.
-        save: called now and then, and at the end, when `progress` is to be written to disk.
+        save: called at the beginning, now and then and at the end, when `progress` is to be written to disk.
         stop: asked before each step; where it says True, the networks are measured and training ends.
     """
     start, fleet, rows = progress.start, progress.fleet, progress.rows
@@ -159,7 +159,7 @@ def advance(
     budget = None if config.seconds is None else max(config.seconds - progress.init_seconds, 0.0)
     measure = Measure(tensors, config.feature_network)
     is_due = evaluation_times(config, budget)
-    saved = fleet.seconds
+    saved = fleet.seconds if fleet.steps else -math.inf  # at once: whatever ends the process, it can be resumed
     with bar() as display:
         task = display.add_task("fine-tuning", total=budget or config.steps)
 

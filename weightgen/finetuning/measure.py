@@ -25,7 +25,7 @@ from zoo.metrics import kid, l1, psnr
 
 # small batches stay in the processor's cache; the U-Net's batch norm depends on the number, so it is not to vary
 IMAGES_AT_ONCE = 8
-TRAINING_PICTURES = 64  # of all training squares: a measurement costs about as much as four training steps
+TRAINING_PICTURES = 16  # of all training squares: 64 of them would cost as much as four training steps
 
 Row = dict[str, Any]
 
@@ -105,7 +105,7 @@ class Measure:
 
         Returns:
             `psnr`, `kid` and what `errors` gives, on the test pairs; with the prefix `train_`, what `errors` gives on
-            at most 64 squares of the training pairs, the same ones each time.
+            at most 16 squares of the training pairs, the same ones each time.
         """
         images = render(generator, params, self.tensors.test_sources).cpu()
         trained = render(generator, params, self.sources).cpu()

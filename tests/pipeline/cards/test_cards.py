@@ -128,7 +128,7 @@ def test_the_card_of_pairs(micro_zoo, tmp_path):
     (tmp_path / "manifest.json").symlink_to(micro_zoo / "manifest.json")
     card = DatasetCard(pairs_card(tmp_path, f"{REPO}-pairs", REPO).decode())
     assert card.data.to_dict()["configs"][0]["data_files"][0]["path"] == "pairs/**"
-    assert f"datasets/{REPO}" in card.text and "1 files, 0.2 MB" in card.text and "$" not in card.text
+    assert f"datasets/{REPO}" in card.text and "1 file, 0.2 MB" in card.text and "$" not in card.text
     for name in ("sources", "targets-train-00000-of-00001", "targets-validation-g01-00000-of-00001"):
         write_text(tmp_path / "pairs" / f"{name}.tar", "")
     data = DatasetCard(pairs_card(tmp_path, f"{REPO}-pairs", REPO).decode()).data.to_dict()

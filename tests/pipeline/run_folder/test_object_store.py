@@ -61,7 +61,7 @@ def test_an_interrupted_build_goes_on(uri, micro, base, tmp_path, monkeypatch):
         done.append(task.stem)
         return fake_fleet(task)
 
-    with pytest.raises(WeightzooError, match="1 of 3 fleets are finished and kept in memory://bucket/run"):
+    with pytest.raises(WeightzooError, match="1 of 3 fleets finished and kept in memory://bucket/run"):
         build(uri, micro, fake_concepts(6), base_from=base, fleet=stop_at_the_second)
     assert "manifest.json" not in contents_of(uri)
     done.clear()

@@ -84,7 +84,7 @@ def test_what_is_published_of_own_photographs(hub, home, zoo_of, tmp_path, micro
     assert sum(f"{i}.png" in card for i in range(4)) == 4 and card.count(".png") == 4
 
     out = download("user/own", tmp_path / "out")
-    with pytest.raises(WeightzooError, match=r"own:photographs\) are its makers' own and were not published"):
+    with pytest.raises(WeightzooError, match=r"own:photographs\) belong to its makers and were not published"):
         load_photos(read_config(out).train_photos)
 
     shutil.move(photos, tmp_path / "elsewhere")  # what lies there is what counts

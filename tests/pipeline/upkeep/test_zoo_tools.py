@@ -86,7 +86,7 @@ def test_held_out_pairs_go_on_where_they_stopped(micro, inline, tmp_path):
     assert read_concepts(out / "concepts.jsonl") == [first, second]
     with pytest.raises(WeightzooError, match="made with other settings"):
         write_held_out(out, dataclasses.replace(micro, seed=5), [(first, 4)], num_test=3)
-    with pytest.raises(WeightzooError, match="5 test pairs wanted, the zoo measures on 4"):
+    with pytest.raises(WeightzooError, match="5 test pairs requested, but the zoo has 4"):
         write_held_out(tmp_path / "other", micro, [(first, 4)], num_test=5)
 
 

@@ -459,7 +459,7 @@ def test_held_out_reads_and_complains(world, tmp_path):
     (tmp_path / "more" / "combination-blue" / "train" / "source" / "p003.png").write_bytes(b"not a picture")
     few = HeldOut.open([tmp_path / "more"]).pairs("combination-blue", "train", 16, 3)  # no more are decoded
     assert torch.equal(few[0], held_out.pairs("combination-blue", "train", 16, 3)[0])
-    with pytest.raises(WeightzooError, match="8 pairs, 9 are needed"):
+    with pytest.raises(WeightzooError, match="8 pairs, and 9 are needed"):
         held_out.pairs("combination-blue", "train", 16, 9)
     with pytest.raises(WeightzooError, match="rename one"):
         HeldOut.open([world / "heldout", world / "heldout"])

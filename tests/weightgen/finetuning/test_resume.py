@@ -207,3 +207,20 @@ def test_the_error_sees_an_even_page_that_l1_takes_for_a_good_drawing():
     assert blank["l1"] < drawn["l1"] and blank["error"] > drawn["error"]
     assert blank["contrast"] == 0 and drawn["contrast"] == pytest.approx(1)
     assert errors(page, page)["contrast"] is None
+
+
+def test_a_killed_training_is_resumed_from_its_last_state(world, tmp_path):
+    class Killed(BaseException):
+        pass
+
+    def kill(row):
+        if row["step"] == 4:
+            raise Killed
+
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(world, whole)
+    with pytest.raises(Killed):
+        train(world, parts, on_row=kill)
+    assert not (parts / "generator.safetensors").exists()
+    assert resume(parts)["steps"] == 6 and rows(parts) == rows(whole)
+    assert (parts / "generator.safetensors").read_bytes() == (whole / "generator.safetensors").read_bytes()

@@ -60,7 +60,7 @@ def test_labelled_concepts_come_after_the_records(tmp_path):
 
 def test_rows_must_belong_together(tmp_path):
     zoo = load_zoo(make_zoo(tmp_path / "zoo"))
-    with pytest.raises(WeightzooError, match="1 edits for"):
+    with pytest.raises(WeightzooError, match="1 edit for"):
         label(zoo, torch.zeros(1, 3), ("a",), (("a",),), torch.zeros(1, 3))
     with pytest.raises(WeightzooError, match="at least two"):
         fit(torch.zeros(1, 3), replace(zoo, blocks=zoo.blocks[:1]).blocks)
