@@ -23,8 +23,7 @@ from kornia.filters import canny, gaussian_blur2d, sobel
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks.machine import write_result
-from cli.embedded import model_folder, zoo_folder
+from benchmarks.machine import EMBEDDED_MODEL, EMBEDDED_ZOO, write_result
 from pipeline.sources import PHOTOS
 from weightgen.finetuning import loop as finetune_loop
 from weightgen.finetuning.finetune import finetune
@@ -146,7 +145,7 @@ def run(training: Training, runs: Path) -> None:
         seed=training.seed,
         device="cpu",
     )
-    origins = Origins(zoo=zoo_folder(None), model=model_folder(None), seed=training.seed)
+    origins = Origins(zoo=EMBEDDED_ZOO, model=EMBEDDED_MODEL, seed=training.seed)
     done = finetune(pairs, KINDS[training.kind][1], "polished", out, origins, config)
     keys = ("step", "l1", "train_l1", "train_contrast", "train_error")
     row: dict[str, Any] = {

@@ -14,7 +14,10 @@ carried to the photograph's size as a local affine map of colour (`zoo.local_aff
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +27,7 @@ from torch import Tensor, nn
 
 from zoo.errors import WeightzooError, WeightzooWarning
 from zoo.files import PathLike, sha256_file
-from zoo.local_affine import fit_local_affine
+from zoo.local_affine import detail_gain, fit_local_affine
 from zoo.lora import load_base, load_generator, merge
 from zoo.peft_format import find_base, is_peft, merge_peft, read_peft
 from zoo.photo_file import (
@@ -120,9 +123,8 @@ def edit_photo(network: nn.Module, pixels: np.ndarray, strip_rows: int = STRIP_R
     """
     check_side("the photograph", (pixels.shape[1], pixels.shape[0]))
     image = Image.fromarray(pixels)
-    small, edited = edit_small(network, image)
+    fit = fit_local_affine(*edit_small(network, image))
     size = (image.height, image.width)
-    fit = fit_local_affine(small, edited)
     result = np.empty_like(pixels)
     for top in range(0, size[0], strip_rows):
         rows = (top, min(top + strip_rows, size[0]))
@@ -133,23 +135,30 @@ def edit_photo(network: nn.Module, pixels: np.ndarray, strip_rows: int = STRIP_R
 
 def edit_small(
     network: nn.Module, image: Image.Image, detail_side: int = DETAIL_SIDE
-) -> tuple[Tensor, Tensor]:
-    """Source and edited picture, [1, 3, h, w], with a short side of at most `detail_side`."""
-    training_size = getattr(network.config, "image_size", 64)
-    side = training_size
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Source and edited picture, [1, 3, h, w], with a short side of at most `detail_side`, and their `detail_gain`.
+
+    A photograph that is no larger than the training size has no gain: the network sees all of its detail.
+    """
+    training_size = side = getattr(network.config, "image_size", 64)
+    is_larger = min(image.size) > training_size
     if not hasattr(network, "render"):
-        small = resized(image, multiples(image, training_size))
-        return small, network(small).clamp(0, 1)
+        small, edit = resized(image, multiples(image, side)), partial(bounded, network)
+        return small, edit(small), detail_gain(edit, small) if is_larger else None
     small = resized(image, scaled(image, side))
-    context = network.global_context(small)
-    edited = network.render(small, context).clamp(0, 1)
+    render = partial(bounded, network.render, context=network.global_context(small))
+    edited = render(small)
     finest = min(detail_side, *image.size, 4 * detail_side * min(image.size) // max(image.size))
     while side < finest:
         side = min(2 * side, finest)
         small = resized(image, scaled(image, side))
-        finer = network.render(small, context, MARGIN).clamp(0, 1)
-        edited = agree(finer, edited)
-    return small, edited
+        edited = agree(render(small, margin=MARGIN), edited)
+    return small, edited, detail_gain(partial(render, margin=MARGIN), small) if is_larger else None
+
+
+def bounded(edit: Callable[..., Tensor], images: Tensor, **options: Any) -> Tensor:
+    """What `edit` makes of images, in [0, 1]."""
+    return edit(images, **options).clamp(0, 1)
 
 
 def agree(finer: Tensor, coarser: Tensor) -> Tensor:

@@ -5,7 +5,12 @@ filtering, 2010; Chen et al., Bilateral guided upsampling, 2016). A, b and what 
 and applied to the large source. Detail comes from the large source with the gain that the edit had on the small
 one: a recoloured photo keeps its sharpness, a blurred one stays blurred.
 
-    fit = fit_local_affine(small_source, small_edited)
+Fine texture averages out in the small source, so the fit cannot tell there what the edit does to it. `detail_gain`
+asks the edit itself, with a faint pattern laid over the source, and the fit tends to that answer where the small
+source is flat.
+
+    gain = detail_gain(edit, small_source)
+    fit = fit_local_affine(small_source, edit(small_source), gain)
     strip = fit.apply(large_source[:, :, 0:256], (0, 256), (height, width))
 
 Each output pixel depends on its own source pixel and on interpolated maps, so strips need no overlap and show no
@@ -14,6 +19,7 @@ seam.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +28,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CHUNK = 256  # columns that are interpolated at a time
+NOISE = 1e-4  # variance of colours below which a difference says nothing of the edit: 2.5 levels
+TEXTURE = 5e-3  # variance of colours below which a difference is texture, above it an edge: 18 levels
+PATTERN_PERIOD = 10  # pixels: finer ones are blurred by networks that keep colour, coarser ones are kept by blurs
+PATTERN_HEIGHT = 0.01  # faint enough for a network to respond in proportion
+PATTERN_RADIUS = 10  # a window holds two periods
 
 
 @dataclass(frozen=True)
@@ -60,21 +71,50 @@ class LocalAffine:
         return {}
 
 
-def fit_local_affine(source: Tensor, edited: Tensor, radius: int = 2, noise: float = 1e-4) -> LocalAffine:
+def fit_local_affine(
+    source: Tensor, edited: Tensor, prior: Tensor | None = None, radius: int = 2
+) -> LocalAffine:
     """Fits `edited` as a locally affine function of `source`, both [1, 3, h, w].
 
+    Without a prior the map gives `edited` back exactly at the source's own size. With one, texture that is fainter
+    than `TEXTURE` follows the prior: a network blurs the finest detail of what it sees, and only that is mended.
+
     Args:
+        prior: [1, 9, h, w], see `detail_gain`; the identity by default.
         radius: the fit looks at (2 radius + 1)^2 pixels, and is then averaged over as many.
-        noise: variance below which a difference of the source's colours counts as noise.
     """
     mean, target = box(source, radius), box(edited, radius)
-    covariance = box(products(source, source), radius) - products(mean, mean)
-    crossed = box(products(source, edited), radius) - products(mean, target)
-    regular = matrices(covariance) + noise * torch.eye(3, dtype=source.dtype, device=source.device)
-    gain = torch.linalg.solve(regular, matrices(crossed))  # [1, h, w, in, out]
-    gain = gain.transpose(-2, -1).flatten(-2).movedim(-1, 1)
-    gain, offset = box(gain, radius), box(target - affine(gain, mean), radius)
-    return LocalAffine(torch.cat([gain, offset, edited - affine(gain, source) - offset], 1))
+    covariance = matrices(box(products(source, source), radius) - products(mean, mean))
+    crossed = matrices(box(products(source, edited), radius) - products(mean, target))
+    unit = torch.eye(3, dtype=source.dtype, device=source.device)
+    usual = unit if prior is None else matrices(prior).mT
+
+    def fit(noise: float) -> tuple[Tensor, Tensor]:
+        """A and b; `noise` is the variance of colours at which the picture and `usual` count alike."""
+        solution = torch.linalg.solve(covariance + noise * unit, crossed + noise * usual)  # [1, h, w, in, out]
+        gain = box(solution.mT.flatten(-2).movedim(-1, 1), radius)
+        return gain, box(target - affine(gain, mean), radius)
+
+    gain, offset = fit(NOISE)
+    remainder = edited - affine(gain, source) - offset
+    if prior is not None:
+        gain, offset = fit(TEXTURE)
+    return LocalAffine(torch.cat([gain, offset, remainder], 1))
+
+
+def detail_gain(edit: Callable[[Tensor], Tensor], source: Tensor) -> Tensor:
+    """Measures what an edit makes of faint detail around each pixel of `source` [1, 3, h, w].
+
+    Returns:
+        [1, 9, h, w], A as in `LocalAffine`: near the slope of a colour edit, near 0 for a blur.
+    """
+    turn = 2 * torch.pi / PATTERN_PERIOD
+    rows, columns = (turn * torch.arange(length, device=source.device) for length in source.shape[-2:])
+    pattern = PATTERN_HEIGHT * torch.outer(rows.cos(), columns.cos())[None, None]
+    power = box(pattern * pattern, PATTERN_RADIUS)
+    edited, channels = edit(source), torch.eye(3, device=source.device)
+    changes = [edit(source + pattern * channel.view(1, 3, 1, 1)) - edited for channel in channels]
+    return torch.stack([box(change * pattern, PATTERN_RADIUS) / power for change in changes], 2).flatten(1, 2)
 
 
 def affine(gain: Tensor, source: Tensor) -> Tensor:

@@ -141,7 +141,7 @@ def test_odd_shapes(size):
 
 
 def test_panoramas_stay_small_inside():
-    small, _ = edit_small(generator(), Image.fromarray(photograph(300, 6000)))
+    small, *_ = edit_small(generator(), Image.fromarray(photograph(300, 6000)))
     assert max(small.shape) <= 2048
 
 
@@ -317,7 +317,7 @@ def test_refused_outputs(tmp_path):
         apply_to_photo(tmp_path / "g.safetensors", tmp_path / "photo.png", tmp_path / "photo.png")
 
 
-def test_twelve_megapixels_in_four_gigabytes(tmp_path):
+def test_twelve_megapixels_in_two_gigabytes(tmp_path):
     torch.manual_seed(0)
     save_base(tmp_path / "g.safetensors", E2ganConfig().build())
     exif = Image.Exif()
@@ -328,7 +328,7 @@ def test_twelve_megapixels_in_four_gigabytes(tmp_path):
     )
     files = [str(tmp_path / name) for name in ("g.safetensors", "photo.jpg", "out.jpg")]
     subprocess.run([sys.executable, "-c", program, *files], check=True)
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 4e6  # kilobytes
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 2e6  # kilobytes
     with Image.open(tmp_path / "out.jpg") as out:
         assert out.size == (3000, 4000)
 

@@ -247,7 +247,7 @@ def test_model_folder_in_half_precision_and_its_errors(make_dataset, tmp_path):
     (tmp_path / "m" / "weightgen.json").write_text(json.dumps(about))
     mean, std, mask = model.statistics.mean, model.statistics.std, model.statistics.mask
     BlockStatistics(mean[1:], std[1:], mask[1:]).save(tmp_path / "m" / "statistics.safetensors")
-    with pytest.raises(WeightzooError, match="statistics.safetensors is of another layout"):
+    with pytest.raises(WeightzooError, match="statistics.safetensors has another layout"):
         load_model_folder(tmp_path / "m")
     (tmp_path / "half" / "base_generator.safetensors").write_bytes(b"another")
     with pytest.raises(WeightzooError, match="base_generator.safetensors is not the one"):
