@@ -23,7 +23,7 @@ ONLY_IN = {
     "ray": ("zoo/ray_cluster.py", "weightgen/training/ray.py", "weightgen/server/run.py"),  # the first connects
     "typer": ("cli/",),
     "diffusers": ("weightgen/", "pipeline/teachers/"),
-    "kornia": ("pipeline/",),
+    "kornia": ("pipeline/", "benchmarks/"),
     "click": (),
     "torchvision": (),
     "pickle": (),

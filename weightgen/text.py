@@ -282,7 +282,7 @@ def embed(encoder: TextEncoder, prompts: Sequence[Sequence[str]]) -> Tensor:
     """
     flat = [text for texts in prompts for text in texts]
     if not all(prompts) or not all(text.strip() for text in flat):
-        raise WeightzooError("empty prompt; say in words what the edit should do")
+        raise WeightzooError("the prompt is empty; say in words what the edit does")
     pooled = unit(encoder.encode(flat).pooled.double())
     return unit(torch.stack([part.mean(0) for part in pooled.split([len(texts) for texts in prompts])]))
 

@@ -35,6 +35,7 @@ from weightgen.training.optim import (
 from weightgen.training.run_folder import BEST, write_rows
 from weightgen.training.team import Team
 from zoo.errors import WeightzooError
+from zoo.words import plural
 
 Row = dict[str, Any]
 Log = Callable[[Row], None]
@@ -212,7 +213,7 @@ class TrainingRun:
             self.network.zero_grad()
             self.skipped += 1
         if self.skipped > self.stage.max_skipped:
-            many = f"in {self.skipped} steps in a row, up to step {self.step}"
+            many = f"in {plural(self.skipped, 'step')} in a row, up to step {self.step}"
             where = many if self.skipped > 1 else f"at step {self.step}"
             raise Diverged(
                 f"the loss is not finite {where} (learning rate {config.learning_rate:g}); "

@@ -79,7 +79,7 @@ def test_an_extension_goes_on_after_any_interruption(zoo_of, monkeypatch):
     concepts = fake_concepts(6)
     whole, run_dir = zoo_of("whole", concepts[:4]), zoo_of("run", concepts[:4])
     extend(whole, concepts[4:], fleet=fake_fleet)
-    for module, name in (("freeze", "write_concepts"), ("build", "run_fleets"), ("build", "write_manifest")):
+    for module, name in (("run_folder.freeze", "write_concepts"), ("build", "run_fleets"), ("build", "write_manifest")):
 
         def stop(*_):
             raise KeyboardInterrupt

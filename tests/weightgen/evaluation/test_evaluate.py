@@ -340,7 +340,7 @@ def test_a_diverged_fine_tuning_is_kept_as_never_reached(evaluated, world, tmp_p
     assert row["diverged"] == 1 and row["l1"] is None and row["n"] == 2
     assert {r["l1"] for r in results["budgets"] if r["init"] == "polished" and r["mode"] == "full"} == {None}
     assert all(r["n"] == 2 for r in results["speedup"])
-    assert "diverged; what was never reached" in render(results)
+    assert "diverged; quality that was not reached" in render(results)
 
 
 def test_another_setting_is_refused(evaluated, world):
