@@ -147,7 +147,7 @@ def edit_small(
         return small, edit(small), detail_gain(edit, small) if is_larger else None
     small = resized(image, scaled(image, side))
     render = partial(bounded, network.render, context=network.global_context(small))
-    edited = render(small)
+    edited = render(small, margin=MARGIN if is_larger else 0)
     finest = min(detail_side, *image.size, 4 * detail_side * min(image.size) // max(image.size))
     while side < finest:
         side = min(2 * side, finest)
