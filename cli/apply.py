@@ -30,13 +30,15 @@ def apply(
     quiet_progress(json)
     import time
 
+    from zoo.progress import working
     from zoo.results import check_free_file
 
     check_free_file(out, overwrite, photo.name)
-    from zoo.apply import apply_to_photo
+    with working(f"editing {photo.name}"):
+        from zoo.apply import apply_to_photo
 
-    started = time.perf_counter()
-    apply_to_photo(weights, photo, out, base)
+        started = time.perf_counter()
+        apply_to_photo(weights, photo, out, base)
     seconds = time.perf_counter() - started
     result = {"weights": str(weights), "photo": str(photo), "picture": str(out), "seconds": seconds}
     emit(result, json, [f"{out} ({seconds:.1f} s)"])

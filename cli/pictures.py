@@ -85,7 +85,7 @@ class Studio:
         """
         from weightgen.pseudo_labels import held_out_r2, label
         from zoo.concepts import Concept
-        from zoo.progress import console
+        from zoo.progress import say
         from zoo.words import plural
 
         own = [
@@ -99,7 +99,7 @@ class Studio:
         descriptors = self._descriptors([*own, *others])
         if len(own) >= MEASURED_FROM:
             r2 = held_out_r2(descriptors[: len(own)], dataset.blocks)
-            console.print(f"pseudo-labels for {plural(len(others), 'concept')}; R2 on left-out networks {r2:.2f}")
+            say(f"pseudo-labels for {plural(len(others), 'concept')}; R2 on left-out networks {r2:.2f}")
         return label(
             dataset,
             descriptors[: len(own)],
@@ -117,7 +117,7 @@ class Studio:
         sources = self.crops[:DESCRIPTOR_CROPS]
         rows = [
             edit_descriptors(sources, self.teacher.edit(concept, sources)[None])
-            for concept in track(concepts, "rendering the edits of the catalogue")
+            for concept in track(concepts, "rendering the edits of the catalogue", "concepts")
         ]
         return torch.cat(rows)
 

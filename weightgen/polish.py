@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from rich.progress import TextColumn
 from torch import Tensor, nn
 
 from weightgen.checkpoint import load_tensors, load_training, save_tensors, save_training
@@ -184,8 +185,10 @@ class Polishing:
         config = self.config
         stream, value = prefetch(self.prepared(batches_from(batches, self.step))), math.nan
         before, began = self.elapsed, time.perf_counter()
-        with closing(stream), bar() as display:
-            task = display.add_task("polishing", total=self.seconds or config.steps)
+        with closing(stream), bar(TextColumn("{task.fields[values]}")) as display:
+            task = display.add_task(
+                "polishing", total=self.seconds or config.steps, unit="seconds" if self.seconds else "steps", values=""
+            )
             if self.step == 0:
                 self.validate(value, on_log)
             stopped = False
@@ -201,8 +204,8 @@ class Polishing:
                 stopped = stop()
                 if done or stopped or self.step % config.checkpoint_every == 0:
                     self.checkpoint()
-                text = f"polishing  loss {value:.4f}  validation L1 {self.best:.4f}"
-                display.update(task, description=text, completed=self.elapsed if self.seconds else self.step)
+                text = f"loss {value:.4f}  validation L1 {self.best:.4f}"
+                display.update(task, values=text, completed=self.elapsed if self.seconds else self.step)
 
     def prepared(self, stream: Iterable[PictureBatch]) -> Iterator[PictureBatch]:
         """The batches, their texts already in the encoder's cache (read ahead by another thread)."""

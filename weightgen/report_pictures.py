@@ -69,7 +69,8 @@ def make_pictures(bench: Bench) -> list[Story]:
             for c in bench.held_out.concepts(split, grid.concepts_per_split)
             if c.id not in bench.near_duplicates
         ][:count]
-    stories = [story for concept in track(chosen, "rendering pictures") if (story := tell(bench, concept)) is not None]
+    told = (tell(bench, concept) for concept in track(chosen, "rendering pictures", "concepts"))
+    stories = [story for story in told if story is not None]
     return sorted(stories, key=lambda story: not story.after)
 
 

@@ -8,26 +8,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn
 
-from zoo.progress import console
+from zoo.progress import bar
 
 SHOWN_EVERY = 0.5  # seconds
 
 
 @contextmanager
 def training_progress(name: str, batch_size: int) -> Iterator[Callable[..., None]]:
-    """Yields show(progress 0..1, step, **values); silent unless stderr is a terminal."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[values]}"),
-        TimeRemainingColumn(),
-    )
+    """Yields show(progress 0..1, step, **values)."""
     started, first, last = time.monotonic(), None, 0.0
-    with Progress(*columns, console=console, disable=not console.is_terminal or console.quiet) as display:
-        task = display.add_task(f"training {name}", total=1.0, values="")
+    with bar(TextColumn("{task.fields[values]}")) as display:
+        task = display.add_task(f"training {name}", total=100, unit="%", values="")
 
         def show(progress: float, step: int, **values: float) -> None:
             nonlocal first, last
@@ -38,6 +31,6 @@ def training_progress(name: str, batch_size: int) -> Iterator[Callable[..., None
             last = now
             speed = (step - first) * batch_size / max(now - started, 1e-9)
             shown = [*(f"{key} {value:.3f}" for key, value in values.items()), f"{speed:.0f} records/s"]
-            display.update(task, completed=progress, values="  ".join(shown))
+            display.update(task, completed=100 * progress, values="  ".join(shown))
 
         yield show
