@@ -30,13 +30,29 @@ def apply(
     quiet_progress(json)
     import time
 
+    from zoo.progress import working
     from zoo.results import check_free_file
 
     check_free_file(out, overwrite, photo.name)
-    from zoo.apply import apply_to_photo
+    check_order(weights)
+    with working(f"editing {photo.name}"):
+        from zoo.apply import apply_to_photo
 
-    started = time.perf_counter()
-    apply_to_photo(weights, photo, out, base)
+        started = time.perf_counter()
+        apply_to_photo(weights, photo, out, base)
     seconds = time.perf_counter() - started
     result = {"weights": str(weights), "photo": str(photo), "picture": str(out), "seconds": seconds}
     emit(result, json, [f"{out} ({seconds:.1f} s)"])
+
+
+def check_order(weights: Path) -> None:
+    """Refuse a picture in place of the weights, before torch is loaded.
+
+    Raises:
+        WeightzooError: naming the order of the arguments.
+    """
+    from zoo.errors import WeightzooError
+    from zoo.photo_file import is_picture
+
+    if weights.is_file() and is_picture(weights):
+        raise WeightzooError(f"{weights} is a picture; the adapter comes first: weightzoo apply ADAPTER PHOTO -o OUT")

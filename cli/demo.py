@@ -87,6 +87,7 @@ def run_demo(limits: DemoPreset, folder: Path, zoo: Path, workers: int | None = 
     """Do the stages that are not done and return the content of ``evaluation.json``."""
     from cli.executor_options import cores
     from zoo.files import read_json
+    from zoo.progress import say
 
     freeze(folder, zoo, limits)
     report = folder / "report" / "index.html"
@@ -120,6 +121,8 @@ def run_demo(limits: DemoPreset, folder: Path, zoo: Path, workers: int | None = 
 @contextmanager
 def stage(number: int, line: str) -> Iterator[None]:
     """Say on stderr what is being done, and afterwards how long it took."""
+    from zoo.progress import say
+
     say(f"{number}/6 {line}")
     started = time.perf_counter()
     yield
@@ -216,10 +219,3 @@ def evaluate_models(
         return read_json(done)
     grid = GRIDS[limits.grid]()
     return run_evaluation(zoo, models, out, grid, seconds=limits.evaluate_seconds, workers=workers)
-
-
-def say(line: str) -> None:
-    """Print where the demo is, on stderr."""
-    from zoo.progress import console
-
-    console.print(line, highlight=False)

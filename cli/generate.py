@@ -54,22 +54,24 @@ def generate(
     import time
     from dataclasses import replace
 
+    from zoo.progress import working
     from zoo.results import check_free, fresh_folder
 
     refuse_unquoted(prompt, out)
     check_free(out, overwrite)
     started = time.perf_counter()
-    import torch
-
-    from weightgen import generate as library
-    from weightgen.model_folder import load_model_folder
-    from weightgen.prompt_notes import notes
-    from weightgen.text import load_text_encoder
-    from zoo.peft_format import keep_base
-
-    library.wordings([prompt])  # an empty prompt is refused before anything is loaded
     said: list[str] = []
-    opened = load_model_folder(library.open_model(model_source(model), tell=said.append))
+    with working("loading the weight generator"):
+        import torch
+
+        from weightgen import generate as library
+        from weightgen.model_folder import load_model_folder
+        from weightgen.prompt_notes import notes
+        from weightgen.text import load_text_encoder
+        from zoo.peft_format import keep_base
+
+        library.wordings([prompt])  # an empty prompt is refused before anything is loaded
+        opened = load_model_folder(library.open_model(model_source(model), tell=said.append))
     loaded = time.perf_counter()
     noise = None if seed is None else torch.Generator().manual_seed(seed)
     output = library.generate(opened, [prompt], steps, guidance, noise, fallback=fallback, warn=False)

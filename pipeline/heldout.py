@@ -135,7 +135,7 @@ def write_held_out(
     test = source_crops(config)[1][:num_test]
     if len(test) < num_test:
         raise WeightzooError(f"{plural(num_test, 'test pair')} requested, but the zoo has {len(test)}; request fewer")
-    for concept, num_train in track(wanted, "rendering held-out pairs"):
+    for concept, num_train in track(wanted, "rendering held-out pairs", "concepts"):
         _write(out / concept.id / "train", concept, teacher, train[:num_train])
         _write(out / concept.id / "test", concept, teacher, test)
     _add_concepts(out / "concepts.jsonl", [concept for concept, _ in wanted])
@@ -149,7 +149,7 @@ def write_pictures(out: PathLike, config: BuildConfig, concepts: Sequence[Concep
     # whole short sides of the first photographs: what a person would edit
     photos = photographs(config, "test")[:PICTURES_PER_CONCEPT]
     sources = torch.cat([crops([photo], 1, PICTURE_SIZE, config.seed) for photo in photos])
-    for concept in track(concepts, "rendering pictures"):
+    for concept in track(concepts, "rendering pictures", "concepts"):
         _write(out / concept.id, concept, teacher, sources)
     return out
 

@@ -92,7 +92,7 @@ class TextEncoder:
         if any(not prompt.strip() for prompt in new):
             raise WeightzooError("the prompt is empty; say what the pictures should look like")
         starts = range(0, len(new), BATCH_SIZE)
-        for start in track(starts, "reading prompts") if len(new) > TRACK_FROM else starts:
+        for start in track(starts, "reading prompts", "batches") if len(new) > TRACK_FROM else starts:
             batch = new[start : start + BATCH_SIZE]
             with torch.no_grad():
                 tokens, mask, pooled = self._encode([name_colours(prompt) for prompt in batch])

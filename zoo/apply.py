@@ -34,7 +34,6 @@ from zoo.photo_file import (
     Photo,
     check_side,
     check_writable,
-    is_picture,
     off_white,
     output_format,
     read_photo,
@@ -80,8 +79,6 @@ def load_network(path: PathLike, base: PathLike | None = None) -> nn.Module:
     path = Path(path)
     if not path.exists():
         raise WeightzooError(f"no such adapter or generator: {path}")
-    if path.is_file() and is_picture(path):
-        raise WeightzooError(f"{path} is a picture; the adapter comes first: weightzoo apply ADAPTER PHOTO -o OUT")
     if not is_peft(path):
         if path.is_dir() and not (path / "generator.safetensors").is_file():
             raise WeightzooError(
@@ -147,7 +144,7 @@ def edit_small(
         return small, edit(small), detail_gain(edit, small) if is_larger else None
     small = resized(image, scaled(image, side))
     render = partial(bounded, network.render, context=network.global_context(small))
-    edited = render(small)
+    edited = render(small, margin=MARGIN if is_larger else 0)
     finest = min(detail_side, *image.size, 4 * detail_side * min(image.size) // max(image.size))
     while side < finest:
         side = min(2 * side, finest)

@@ -59,7 +59,7 @@ def in_format(run_dir: PathLike, format_name: str) -> Path:
         path.unlink()
     for name in changed:
         write_bytes(out / name, others[name])
-    for name in track(missing, "converting"):
+    for name in track(missing, "converting", "shards"):
         _convert(run_dir, made[name], shard_format, out / name)
     write_manifest(out, replace(collect_manifest(out), subset=zoo.subset))
     return out

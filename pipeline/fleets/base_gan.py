@@ -92,7 +92,7 @@ def train_base(
     )
     concept_batches = batch_indices(count, min(config.concepts_per_step, count), config.seed + 1)
     crop_batches = batch_indices(len(targets[0]), config.batch_size, config.seed)
-    for step in track(range(config.steps), "training the base generator"):
+    for step in track(range(config.steps), "training the base generator", "steps"):
         concepts, crops = next(concept_batches), next(crop_batches)
         target = pick(targets, concepts, crops).to(device)
         source = (sources[crops] if isinstance(sources, Tensor) else pick(sources, concepts, crops)).to(device)

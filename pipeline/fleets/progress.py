@@ -2,11 +2,12 @@
 
     fleets 1,234/10,000  64 running  2 failed  812.0 concepts/min  ends 2026-05-01 14:32 (in 2 h 10 min)
 
-At a terminal the line is rewritten in place; in a file (a cluster job's log) a new one comes once a minute at most.
+At a terminal the line is rewritten in place; in a pipe or a file (a cluster job's log) a new one comes now and then.
 """
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -16,9 +17,7 @@ from rich.text import Text
 
 from pipeline.executors.attempts import Outcome
 from pipeline.run_folder.shard_plan import FleetTask
-from zoo.progress import console
-
-SECONDS_BETWEEN_LINES = 60.0
+from zoo.progress import console, lines, say
 
 
 @dataclass
@@ -53,23 +52,21 @@ class FleetProgress:
 
     def __init__(self, tasks: Sequence[FleetTask], stage: str = "fleets") -> None:
         self.tally = Tally(len(tasks), sum(len(task.concepts) for task in tasks), stage)
-        self._started = self._printed = time.monotonic()
-        self._lines = 0
-        terminal = console.is_terminal and not console.quiet
-        self._live = Live(get_renderable=self._text, console=console, transient=True) if terminal else None
+        self._started = time.monotonic()
+        self._shown = ExitStack()
 
     def __enter__(self) -> "FleetProgress":
-        if self._live:
-            self._live.start()
+        if console.is_terminal and not console.quiet:
+            self._shown.callback(lambda: say(self._line()))
+            self._shown.enter_context(Live(get_renderable=self._text, console=console, transient=True))
+        else:
+            self._shown.enter_context(lines(self._line))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._live:
-            self._live.stop()
-        if self._live or self._lines:
-            self._print()
+        self._shown.__exit__(kind, error, trace)
 
     def draw(self, tasks: Iterable[FleetTask]) -> Iterator[FleetTask]:
         """Pass ``tasks`` on to an executor, which draws them when it has room."""
@@ -84,19 +81,16 @@ class FleetProgress:
         else:
             self.tally.done += 1
             self.tally.concepts_done += len(outcome.task.concepts)
-        if not self._live and time.monotonic() - self._printed >= SECONDS_BETWEEN_LINES:
-            self._print()
 
     def say(self, line: str) -> None:
         """Print a line of its own above the progress."""
-        console.print(line, markup=False, soft_wrap=True)
+        say(line)
+
+    def _line(self) -> str:
+        return self.tally.line(time.monotonic() - self._started, datetime.now())
 
     def _text(self) -> Text:
-        return Text(self.tally.line(time.monotonic() - self._started, datetime.now()), no_wrap=True)
-
-    def _print(self) -> None:
-        self._printed, self._lines = time.monotonic(), self._lines + 1
-        console.print(self._text(), soft_wrap=True)
+        return Text(self._line(), no_wrap=True)
 
 
 def duration(span: timedelta) -> str:

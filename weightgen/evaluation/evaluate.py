@@ -39,7 +39,7 @@ from zoo.concepts import Concept
 from zoo.config import config_diff, load_config, save_config, to_dict
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json, write_json
-from zoo.progress import console, track
+from zoo.progress import say, track
 from zoo.words import plural
 
 SAMPLED_PROMPTS, SAMPLES = 8, 4  # for the diversity of samples
@@ -153,11 +153,6 @@ def held_out_concepts(context: EvaluationContext) -> Splits:
     return found
 
 
-def say(line: str) -> None:
-    """Print one line for a person, on stderr."""
-    console.print(line, highlight=False)
-
-
 def freeze_config(config: EvaluateConfig, out_dir: Path) -> None:
     """Write `config.json` with the hashes of the models, or check that it is the same as before."""
     hashes = {name: denoiser_sha256(path) for name, path in config.models.items()}
@@ -196,7 +191,7 @@ def write_starts(
         if prompts == 1 or init in context.config.grid.four_prompts
     ]
     todo = [pair for pair in wanted if not start_path(context.out_dir, *pair).exists()]
-    for init, prompts in track(todo, "generating the starts"):
+    for init, prompts in track(todo, "generating the starts", "starts"):
         blocks = torch.cat([methods.blocks(init, members, prompts) for members in groups.values() if members])
         write_blocks(start_path(context.out_dir, init, prompts), [c.id for c in concepts], blocks)
 
@@ -225,7 +220,7 @@ def run_all(
     """Run what is not done yet and return the failures as rows."""
     todo = [task for task in tasks if not is_done(task)]
     failures = []
-    for outcome in track(run_cells(todo, run_cell, workers), description, total=len(todo)):
+    for outcome in track(run_cells(todo, run_cell, workers), description, "cells", total=len(todo)):
         if outcome.error is not None:
             failures.append({"cell": outcome.task.name, "reason": outcome.error})
             say(f"{outcome.task.name}: {outcome.error}")

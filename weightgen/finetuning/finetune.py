@@ -42,6 +42,7 @@ from zoo.files import sha256_file, write_json, write_text
 from zoo.gans import gan_name
 from zoo.pair_layouts import DIRECTIONS
 from zoo.peft_format import keep_base, save_peft
+from zoo.progress import working
 from zoo.tensors import write_tensors
 from zoo.words import plural
 
@@ -108,9 +109,10 @@ def finetune(
     folders = [None if path is None else str(Path(path).resolve()) for path in (pairs, test_pairs)]
     loaded = load_pairs(pairs, test_pairs, direction)
     told(loaded, tell)
-    prepare(init, origins)
     request = Request(wordings, init, str(folders[0]), folders[1], direction, config)
-    progress = begin([wordings], init, origins, config, compared_by(loaded))
+    with working("making the start"):
+        prepare(init, origins)
+        progress = begin([wordings], init, origins, config, compared_by(loaded))
     if progress.start.base is not None:
         keep_base(out_dir, progress.start.base)  # what resuming needs
     tensors = tensors_of(progress, loaded, config)

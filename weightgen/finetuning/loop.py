@@ -161,7 +161,8 @@ def advance(
     is_due = evaluation_times(config, budget)
     saved = fleet.seconds if fleet.steps else -math.inf  # at once: whatever ends the process, it can be resumed
     with bar() as display:
-        task = display.add_task("fine-tuning", total=budget or config.steps)
+        unit = "seconds" if budget else "steps"
+        task = display.add_task("fine-tuning", total=budget or config.steps, unit=unit)
 
         def evaluate(params: Params) -> None:
             found = measure(start.generator, params)

@@ -67,7 +67,7 @@ def make_pictures(context: EvaluationContext) -> list[Story]:
         count = grid.picture_concepts if tuned else min(CONCEPTS_OF_A_SPLIT, grid.picture_concepts)
         members = context.held_out.concepts(split, grid.concepts_per_split)
         chosen += [concept for concept in members if concept.id not in context.near_duplicates][:count]
-    told = (story_of(context, concept) for concept in track(chosen, "rendering pictures"))
+    told = (story_of(context, concept) for concept in track(chosen, "rendering pictures", "concepts"))
     stories = [story for story in told if story is not None]
     return sorted(stories, key=lambda story: not story.after)
 

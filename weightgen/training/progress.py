@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn
 
-from zoo.progress import console
+from zoo.progress import bar
 
 SHOWN_EVERY = 0.5  # seconds
 FOLDER = "tensorboard"
@@ -21,21 +21,14 @@ FOLDER = "tensorboard"
 
 @contextmanager
 def training_progress(title: str, unit: str, per_step: int = 1) -> Iterator[Callable[..., None]]:
-    """Yield show(progress 0..1, step, **values): one line, silent unless stderr is a terminal.
+    """Yield show(progress 0..1, step, **values).
 
     Args:
         unit: what the speed counts, `per_step` of it a step.
     """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[values]}"),
-        TimeRemainingColumn(),
-    )
     started, first, last = time.monotonic(), None, 0.0
-    with Progress(*columns, console=console, disable=not console.is_terminal or console.quiet) as display:
-        task = display.add_task(title, total=1.0, values="")
+    with bar(TextColumn("{task.fields[values]}")) as display:
+        task = display.add_task(title, total=100, unit="%", values="")
 
         def show(progress: float, step: int, **values: float | None) -> None:
             nonlocal first, last
@@ -46,7 +39,7 @@ def training_progress(title: str, unit: str, per_step: int = 1) -> Iterator[Call
             last = now
             speed = (step - first) * per_step / max(now - started, 1e-9)
             shown = [f"{key} {value:.4f}" for key, value in values.items() if value is not None]
-            display.update(task, completed=progress, values="  ".join([*shown, f"{speed:.3g} {unit}/s"]))
+            display.update(task, completed=100 * progress, values="  ".join([*shown, f"{speed:.3g} {unit}/s"]))
 
         yield show
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from weightgen.training.data import WeightDataset, merge
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
-from zoo.progress import console, track
+from zoo.progress import say, track
 from zoo.words import plural
 
 SIDE = 16  # pixels of a changed photograph in a descriptor; 64 gave the same R2
@@ -52,13 +52,13 @@ def with_pseudo_labels(
     descriptors = torch.cat(
         [
             edit_descriptors(sources, edit(concept, sources)[None])
-            for concept in track([*own, *others], "rendering the edits of the catalogue")
+            for concept in track([*own, *others], "rendering the edits of the catalogue", "concepts")
         ]
     )
     described, rest = descriptors.split([len(own), len(others)])
     if len(own) >= MEASURED_FROM:
         r2 = held_out_r2(described, dataset.blocks)
-        console.print(f"pseudo-labels for {plural(len(others), 'concept')}; R2 on left-out networks {r2:.2f}")
+        say(f"pseudo-labels for {plural(len(others), 'concept')}; R2 on left-out networks {r2:.2f}")
     wordings = tuple((concept.prompt, *concept.paraphrases) for concept in others)
     return label(dataset, described, tuple(concept.id for concept in others), wordings, rest)
 

@@ -224,7 +224,7 @@ def _fetch_all(source: HubSource, out: Path, shards: Sequence[ShardEntry]) -> No
         # a name once: a manifest could say one twice, and two threads would write the same file
         waiting = [pool.submit(_fetch_one, source, out, name) for name in dict.fromkeys(names)]
         try:
-            for done in track(as_completed(waiting), "download", total=len(waiting)):
+            for done in track(as_completed(waiting), "downloading", "files", total=len(waiting)):
                 done.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)

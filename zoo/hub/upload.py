@@ -180,7 +180,7 @@ def _formats(manifest: ZooManifest) -> set[str]:
 def _batches(files: Sequence[LocalFile]) -> Iterator[list[LocalFile]]:
     """Cut ``files`` into the contents of commits."""
     with bar() as progress:
-        line = progress.add_task("upload", total=len(files))
+        line = progress.add_task("uploading", total=len(files), unit="files")
         batch: list[LocalFile] = []
         for file in files:
             size = sum(f.size for f in batch) + file.size
