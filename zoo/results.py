@@ -22,6 +22,30 @@ OURS = {
     "generator.safetensors", "config.json", "finetune.json", "metrics.jsonl", "training",
 }  # fmt: skip
 
+ZOO, MODEL, EVALUATION = "a zoo", "a weight generator", "an evaluation"
+# what a folder of each kind holds, and no folder of another kind
+MARKS = {
+    "adapter_config.json": "an adapter",
+    "generator.safetensors": "a generator",
+    "manifest.json": ZOO,
+    "photographs.json": ZOO,
+    "model_index.json": MODEL,
+    "checkpoints": MODEL,
+    "cells": EVALUATION,
+    "timing.json": EVALUATION,
+}
+
+
+def check_kind(folder: PathLike, kind: str) -> None:
+    """Refuse a folder in which a command would go on, but which holds the result of another one.
+
+    Raises:
+        WeightzooError: naming what it holds.
+    """
+    for mark, held in MARKS.items():
+        if held != kind and (Path(folder) / mark).exists():
+            raise WeightzooError(f"{folder} holds {held} ({mark}), where {kind} is to go; choose another folder")
+
 
 def check_free(folder: PathLike, overwrite: bool, otherwise: str = "") -> None:
     """Refuse a folder for a new result where an earlier one would be lost.

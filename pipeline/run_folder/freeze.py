@@ -39,6 +39,7 @@ from zoo.features import FEATURE_NETWORKS
 from zoo.files import read_json, remove_stale_temporaries, write_json
 from zoo.layout import WeightLayout
 from zoo.manifest import MANIFEST_FILE, load_manifest
+from zoo.results import ZOO, check_kind
 from zoo.words import plural
 
 CONCEPTS_FILE, LAYOUT_FILE = "concepts.jsonl", "layout.json"
@@ -55,6 +56,7 @@ def freeze(run_dir: Path, config: BuildConfig, concepts: Sequence[Concept] | Non
     Raises:
         WeightzooError: naming every difference, or what makes the build impossible; nothing is written then.
     """
+    check_kind(run_dir, ZOO)
     remove_stale_temporaries(run_dir)
     concepts = list(zoo_concepts(config.num_concepts) if concepts is None else concepts)
     check_concepts(concepts)

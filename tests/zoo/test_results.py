@@ -3,7 +3,7 @@
 import pytest
 
 from zoo.errors import Interrupted, WeightzooError
-from zoo.results import check_free, check_free_file, fresh_folder
+from zoo.results import EVALUATION, MARKS, MODEL, ZOO, check_free, check_free_file, check_kind, fresh_folder
 
 
 @pytest.fixture
@@ -45,6 +45,17 @@ def test_a_picture_is_not_replaced_and_a_folder_is_no_picture(tmp_path):
     for folder in (str(tmp_path), f"{tmp_path}/absent/"):
         with pytest.raises(WeightzooError, match="is a folder; name the file, for example .*/photo.jpg"):
             check_free_file(folder, True, "photo.jpg")
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_no_command_goes_on_in_the_folder_of_another(tmp_path, mark):
+    (tmp_path / mark).write_text("x")
+    for kind in (ZOO, MODEL, EVALUATION):
+        if MARKS[mark] == kind:
+            check_kind(tmp_path, kind)
+            continue
+        with pytest.raises(WeightzooError, match=f"holds {MARKS[mark]} .*, where {kind} is to go; choose another"):
+            check_kind(tmp_path, kind)
 
 
 def test_places_where_nothing_can_be_written(tmp_path, monkeypatch):

@@ -40,6 +40,7 @@ from zoo.config import config_diff, load_config, save_config, to_dict
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json, write_json
 from zoo.progress import say, track
+from zoo.results import EVALUATION, check_kind
 from zoo.words import plural
 
 SAMPLED_PROMPTS, SAMPLES = 8, 4  # for the diversity of samples
@@ -155,6 +156,7 @@ def held_out_concepts(context: EvaluationContext) -> Splits:
 
 def freeze_config(config: EvaluateConfig, out_dir: Path) -> None:
     """Write `config.json` with the hashes of the models, or check that it is the same as before."""
+    check_kind(out_dir, EVALUATION)
     hashes = {name: denoiser_sha256(path) for name, path in config.models.items()}
     config = replace(config, model_sha256=hashes)
     path = out_dir / "config.json"

@@ -5,6 +5,7 @@
         log({"step": 50, "loss": 0.8, "r2": 0.1})            # tensorboard --logdir model/tensorboard
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ def training_progress(title: str, unit: str, per_step: int = 1) -> Iterator[Call
                 return
             last = now
             speed = (step - first) * per_step / max(now - started, 1e-9)
-            shown = [f"{key} {value:.4f}" for key, value in values.items() if value is not None]
+            shown = [f"{key} {value:.4f}" for key, value in values.items() if value is not None and math.isfinite(value)]
             display.update(task, completed=100 * progress, values="  ".join([*shown, f"{speed:.3g} {unit}/s"]))
 
         yield show

@@ -22,6 +22,7 @@ from weightgen.training.data import WeightDataset, WeightSource
 from zoo.config import config_diff, from_dict, save_config, to_dict
 from zoo.errors import WeightzooError
 from zoo.files import read_json, write_text
+from zoo.results import MODEL, check_kind
 
 BEST = "best.safetensors"
 RAY_RUN = "ray_run.json"  # the name of the run on Ray
@@ -50,6 +51,7 @@ def begin(out_dir: Path, stage: str, config: Any, rest: Mapping[str, Any], what:
     Raises:
         WeightzooError: the folder was started with another identity.
     """
+    check_kind(out_dir, MODEL)
     identity = {stage: to_dict(config), **rest}
     path = out_dir / "config.json"
     if path.exists():
@@ -76,7 +78,12 @@ def as_of_now(config: type[Any], stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def clear(out_dir: Path) -> None:
-    """Remove what an earlier run left, checkpoints included; the index goes first, so that the folder is unfinished."""
+    """Remove what an earlier run left, checkpoints included; the index goes first, so that the folder is unfinished.
+
+    Raises:
+        WeightzooError: the folder holds something else than a training.
+    """
+    check_kind(out_dir, MODEL)
     for name in ("model_index.json", "config.json", "metrics.jsonl", "evaluation.json", RAY_RUN):
         (out_dir / name).unlink(missing_ok=True)
     for path in (out_dir / "checkpoints").glob("*.safetensors"):

@@ -9,6 +9,7 @@ from pathlib import Path
 from zoo.errors import WeightzooError
 from zoo.files import EMBEDDED_DIR, PathLike, sha256_file, write_bytes
 from zoo.manifest import MANIFEST_FILE, load_manifest, verify_run
+from zoo.results import ZOO, check_kind
 
 EMBEDDED = ("weightzoo-small",)
 
@@ -42,6 +43,7 @@ def copy_embedded(name: PathLike, out: PathLike) -> Path:
         WeightzooError: unknown name, a full disk, or a copy that does not verify.
     """
     source, out = find_zoo(name), Path(out)
+    check_kind(out, ZOO)
     manifest = load_manifest(source)
     if (out / MANIFEST_FILE).exists() and load_manifest(out) != manifest:
         raise WeightzooError(f"{out} holds another zoo; choose another folder")

@@ -43,6 +43,7 @@ from zoo.manifest import (
     write_manifest,
 )
 from zoo.progress import say, track
+from zoo.results import ZOO, check_kind
 from zoo.shards import read_shard
 
 AT_ONCE = 8  # files fetched at a time
@@ -208,6 +209,7 @@ def _holds(shard: Path, patterns: Sequence[str]) -> bool:
 
 def _check_folder(out: Path, manifest: ZooManifest) -> None:
     """Refuse a folder that holds anything else than (a part of) this zoo."""
+    check_kind(out, ZOO)
     listed = {entry.name for entry in manifest.shards}
     strange = [path for path in shard_paths(out) if path.relative_to(out).as_posix() not in listed]
     config, expected = out / "config.json", manifest.files.get("config.json")
