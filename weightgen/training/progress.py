@@ -39,7 +39,8 @@ def training_progress(title: str, unit: str, per_step: int = 1) -> Iterator[Call
                 return
             last = now
             speed = (step - first) * per_step / max(now - started, 1e-9)
-            shown = [f"{key} {value:.4f}" for key, value in values.items() if value is not None and math.isfinite(value)]
+            known = {key: value for key, value in values.items() if value is not None and math.isfinite(value)}
+            shown = [f"{key} {value:.4f}" for key, value in known.items()]
             display.update(task, completed=100 * progress, values="  ".join([*shown, f"{speed:.3g} {unit}/s"]))
 
         yield show
