@@ -15,22 +15,10 @@ export RAY_USAGE_STATS_ENABLED := 0
 
 .PHONY: help setup setup-browser demo test test-fast test-browser lint types zoo models embed bench evaluate-full
 
-help:
-	@echo "make setup          create .venv and install weightzoo with everything it needs (once)"
-	@echo "make setup-browser  install Debian's chromium for the page's tests; needs root"
-	@echo "make demo           the whole of weightzoo on real photographs, about 25 minutes (PRESET=tiny: under 6)"
-	@echo "make test           lint, types, the default tests and the Ray tests"
-	@echo "make test-fast      the default tests only"
-	@echo "make test-browser   the page's tests in a real Chromium, after make setup-browser"
-	@echo "make lint           ruff"
-	@echo "make zoo            build the embedded zoo anew (about two hours, resumable)"
-	@echo "make models         train both stages of the weight generator, and the controls (about three hours)"
-	@echo "make embed          make models, then put the polished one into the package"
-	@echo "make bench          the benchmarks"
-	@echo "make evaluate-full  make models, then the full evaluation grid (about four hours, resumable)"
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(STAMP)
-
+setup: $(STAMP)  ## create .venv and install weightzoo with everything it needs (once)
 # torch first and by its exact version, so that no other package pulls in a different one.
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(BOOTSTRAP)" && "$(BOOTSTRAP)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -42,35 +30,35 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 # Debian's own browser: the tests drive it by its path, and download none
-setup-browser: $(STAMP)
+setup-browser: $(STAMP)  ## install Debian's chromium for the page's tests; needs root
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y --no-install-recommends chromium; }
 
-demo: $(STAMP)
+demo: $(STAMP)  ## the whole of weightzoo on real photographs, about 25 minutes (PRESET=tiny: under 6)
 	@$(WEIGHTZOO) demo --preset $(PRESET)
 
-test: lint types test-fast
+test: lint types test-fast  ## lint, types, the default tests and the Ray tests
 	@echo "ray suite"
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -m "ray and not slow" || { code=$$?; test $$code -eq 5; }
 
-test-fast: $(STAMP)
+test-fast: $(STAMP)  ## the default tests only
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q
 
-test-browser: $(STAMP)
+test-browser: $(STAMP)  ## the page's tests in a real Chromium, after make setup-browser
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -m browser
 
-lint: $(STAMP)
+lint: $(STAMP)  ## ruff
 	@$(PYTHON) -m ruff check .
 
 types: $(STAMP)
 	@$(PYTHON) -m mypy
 
-zoo: $(STAMP)
+zoo: $(STAMP)  ## build the embedded zoo anew (about two hours, resumable)
 	@$(WEIGHTZOO) build --preset small --run-dir runs/weightzoo-small
 
-bench: $(STAMP)
+bench: $(STAMP)  ## the benchmarks
 	@$(PYTHON) -m benchmarks
 
-models: $(STAMP)
+models: $(STAMP)  ## train both stages of the weight generator, and the controls (about three hours)
 	@$(WEIGHTZOO) train -o $(MODELS)/generated
 	@$(WEIGHTZOO) train --denoiser unet1d -o $(MODELS)/generated_unet1d
 	@$(WEIGHTZOO) train --pseudo-labels --more-concepts $(MORE) -o $(MODELS)/labelled
@@ -78,8 +66,8 @@ models: $(STAMP)
 	@$(WEIGHTZOO) polish $(MODELS)/labelled --more-concepts $(MORE) --random-init -o $(MODELS)/control
 
 # what `make models` made becomes the model that comes with the package
-embed: models
+embed: models  ## make models, then put the polished one into the package
 	@$(PYTHON) -c 'from weightgen.model_folder import copy_half; copy_half("$(MODELS)/polished", "weightgen/embedded/weightzoo-small")'
 
-evaluate-full: models
+evaluate-full: models  ## make models, then the full evaluation grid (about four hours, resumable)
 	@$(WEIGHTZOO) evaluate --full --choose-rates --model $(MODELS) -o runs/evaluate-full

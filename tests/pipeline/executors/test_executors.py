@@ -236,7 +236,7 @@ def test_idle_actors_give_their_places_back(cluster, tmp_path):
 def test_a_folder_that_nodes_cannot_see_is_refused(cluster, tmp_path):
     check_shared(str(tmp_path), "local", 2)
     descriptor = os.open(tmp_path, os.O_RDONLY)  # a path that exists in this process alone
-    with pytest.raises(WeightzooError, match="not visible on 1 of 1 nodes .* that all nodes share"):
+    with pytest.raises(WeightzooError, match="not visible on 1 of 1 node .* that all nodes share"):
         check_shared(f"/proc/self/fd/{descriptor}", "local", 2)
     os.close(descriptor)
 
