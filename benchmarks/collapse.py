@@ -35,6 +35,7 @@ from weightgen.finetuning.state import load_progress
 from zoo.apply import edit_photo, load_network
 from zoo.files import read_json, write_json
 from zoo.lora import merge
+from zoo.results import fresh_folder
 
 PAIRS, SHORT_SIDE, MEASURED = 16, 320, 4
 SCHEDULES = ((300, 0), (300, 1), (900, 2), (900, 3), (2000, 4))  # steps, seed
@@ -91,18 +92,20 @@ class Training:
 
 
 def make_pairs(folder: Path, kind: str) -> Path:
-    """Write the pairs of one kind, unless they are there."""
-    if not (folder / "target").is_dir():
+    """Write the pairs of one kind, unless they are there; another process may do the same."""
+    if folder.is_dir():
+        return folder
+    with fresh_folder(folder) as new:
         for half in ("source", "target"):
-            (folder / half).mkdir(parents=True, exist_ok=True)
+            (new / half).mkdir()
         for path in sorted(PHOTOS.glob("*/*.jpg"))[:PAIRS]:
             with Image.open(path) as image:
                 scale = SHORT_SIDE / min(image.size)
                 photo = image.convert("RGB").resize([round(side * scale) for side in image.size])
             grey = torch.from_numpy(np.array(photo.convert("L"))).float() / 255
             target = KINDS[kind][0](grey[None, None])[0, 0]
-            photo.save(folder / "source" / f"{path.stem}.png")
-            Image.fromarray((target * 255).round().byte().numpy()).save(folder / "target" / f"{path.stem}.png")
+            photo.save(new / "source" / f"{path.stem}.png")
+            Image.fromarray((target * 255).round().byte().numpy()).save(new / "target" / f"{path.stem}.png")
     return folder
 
 
@@ -147,10 +150,10 @@ def run(training: Training, runs: Path) -> None:
     )
     origins = Origins(zoo=EMBEDDED_ZOO, model=EMBEDDED_MODEL, seed=training.seed)
     done = finetune(pairs, KINDS[training.kind][1], "polished", out, origins, config)
-    keys = ("step", "l1", "train_l1", "train_contrast", "train_error")
     row: dict[str, Any] = {
         **vars(training),
-        **{which: {key: done[which][key] for key in keys} for which in ("first", "best", "last")},
+        "best_step": done["best"]["step"],
+        **{f"{which}_l1": done[which]["l1"] for which in ("first", "best", "last")},
         "seconds": done["seconds"],
         "contrast": contrast_kept(load_network(out), pairs),
         "contrast_last": contrast_kept(last_network(out), pairs),

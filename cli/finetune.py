@@ -10,6 +10,7 @@ from cli.choices import refuse
 from cli.embedded import model_folder, zoo_folder
 from cli.output import JsonOption, OverwriteOption, cell, emit, note, quiet_progress
 
+WORSE = "where it was measured the start is better; train with more pairs or for fewer steps"
 GO_ON = "go on with --resume {}, "
 # what --resume takes beside itself
 WITH_RESUME = ("resume", "pairs", "test_pairs", "steps", "seconds", "device", "json")
@@ -72,7 +73,7 @@ def finetune(
     The training can also start from other weights: see --init.
 
     The result is the best network of the training by L1 and contrast, which is the start where no later one was
-    better. It is chosen by the pairs that are not trained on if there are at least 4 of them, otherwise by the training
+    better. It is chosen by the pairs that are not trained on if there are at least 8 of them, otherwise by the training
     pairs. metrics.jsonl has one row for each evaluation, from step 0 on.
 
     With --seconds the learning rate follows the elapsed time, and the time to make the start counts. Ctrl-C ends the
@@ -156,8 +157,14 @@ def report(out: Path, summary: Mapping[str, Any]) -> list[str]:
         f"PSNR {cell(first['psnr'])} -> {cell(best['psnr'])} dB, contrast {share(first['contrast'])} -> "
         f"{share(best['contrast'])} of the targets', on {plural(tested, 'pair')}",
         *([f"not trained on, to measure: {held_out}"] if held_out else []),
+        *([WORSE] if is_worse(best["l1"], first["l1"]) else []),
         f"next: weightzoo apply {out} photo.jpg -o out.jpg",
     ]
+
+
+def is_worse(own: float | None, start: float | None) -> bool:
+    """Whether a network is worse than its start where it was measured."""
+    return own is not None and start is not None and own > start
 
 
 def share(value: float | None) -> str:
