@@ -39,12 +39,12 @@ FINE_TUNED = "tone curve, fine-tuned"
 SIZES = {480: (320, 480), 1950: (1300, 1950), 4000: (3000, 4000)}  # width: height, width
 GRID = (2, 4)
 PIECES = {  # photograph, then left, top, right and bottom as shares of its sides
-    "wood": ("train/coffee.jpg", (0.80, 0.05, 0.99, 0.45)),
-    "cloth": ("train/astronaut.jpg", (0.10, 0.65, 0.25, 0.90)),
-    "sky": ("test/aitzgorri.jpg", (0.02, 0.02, 0.50, 0.12)),
-    "skin": ("train/astronaut.jpg", (0.41, 0.14, 0.53, 0.24)),
-    "leaves": ("test/china.jpg", (0.50, 0.75, 0.70, 0.98)),
-    "stone": ("test/picture-0b.jpg", (0.02, 0.30, 0.25, 0.90)),
+    "wood": ("train/coffee.jpg", (0.80, 0.05, 0.99, 0.30)),
+    "cloth": ("train/astronaut.jpg", (0.10, 0.72, 0.22, 0.86)),
+    "sky": ("train/picosdeeuropa.jpg", (0.03, 0.02, 0.22, 0.17)),
+    "skin": ("train/astronaut.jpg", (0.43, 0.225, 0.52, 0.262)),
+    "leaves": ("test/china.jpg", (0.56, 0.82, 0.70, 0.98)),
+    "stone": ("test/picture-0b.jpg", (0.02, 0.45, 0.14, 0.60)),
 }
 TEXTURES = ("noise", "weave", *PIECES)
 ROUNDING = 1 / 12  # variance of rounding to whole levels
