@@ -75,6 +75,7 @@ def evaluate(
 
     from cli.executor_options import cores
     from weightgen.evaluation.grid import GRIDS
+    from zoo.results import EVALUATION, check_kind
 
     if choose_rates:
         refuse(ctx, "--choose-rates", "it chooses them", "rates")
@@ -82,6 +83,7 @@ def evaluate(
         refuse(ctx, "--zero-steps-only", "nothing is fine-tuned", "rates", "choose_rates")
     if full:
         refuse(ctx, "--full", "it is --grid full", "grid")
+    check_kind(out, EVALUATION)
     zoo = zoo_folder(data)
     models = all_models(model or [model_folder(None)])
     chosen = choose("grid", "full" if full else grid, GRIDS)()

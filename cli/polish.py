@@ -57,7 +57,9 @@ def polish(
     quiet_progress(json)
     check_length(ctx)
     from zoo.hub import open_named
+    from zoo.results import MODEL, check_kind
 
+    check_kind(out, MODEL)
     folder = train_by_pictures(
         model,
         config_folder(open_named(data)),

@@ -101,7 +101,9 @@ def train(
     check_combination(ctx, pseudo_labels, ray)
     from weightgen.training.ray import Cluster
     from zoo.hub import open_named
+    from zoo.results import MODEL, check_kind
 
+    check_kind(out, MODEL)
     folder = train_on_weights(
         [open_named(name) for name in data or [EMBEDDED]],
         out,

@@ -40,8 +40,9 @@ def check_kind(folder: PathLike, kind: str) -> None:
     """Refuse a folder in which a command would go on, but which holds the result of another one.
 
     Raises:
-        WeightzooError: naming what it holds.
+        WeightzooError: naming what it holds; or it is a file, or cannot be made.
     """
+    check_folder(Path(os.path.realpath(folder)), folder)
     for mark, held in MARKS.items():
         if held != kind and (Path(folder) / mark).exists():
             raise WeightzooError(f"{folder} holds {held} ({mark}), where {kind} is to go; choose another folder")
@@ -58,9 +59,7 @@ def check_free(folder: PathLike, overwrite: bool, otherwise: str = "") -> None:
         WeightzooError: the folder holds anything, is a file, or cannot be made.
     """
     real = Path(os.path.realpath(folder))
-    if real.exists() and not real.is_dir():
-        raise WeightzooError(f"{folder} is a file; give the name of a folder with -o")
-    check_place(real)
+    check_folder(real, folder)
     there = sorted(path.name for path in real.iterdir()) if real.is_dir() else []
     if there and not overwrite:
         raise WeightzooError(f"{folder} is not empty; add --overwrite to replace it, {otherwise}or choose another -o")
@@ -88,6 +87,20 @@ def check_free_file(path: PathLike, overwrite: bool, example: str) -> None:
         raise WeightzooError(f"{path} exists; add --overwrite to replace it, or choose another -o")
 
 
+def check_folder(real: Path, shown: PathLike) -> None:
+    """Refuse a path where there can be no folder.
+
+    Args:
+        shown: the path as a person gave it.
+
+    Raises:
+        WeightzooError: it is a file; see also :func:`check_place`.
+    """
+    if real.exists() and not real.is_dir():
+        raise WeightzooError(f"{shown} is a file; give the name of a folder")
+    check_place(real)
+
+
 def check_place(path: Path) -> None:
     """Refuse a path that cannot be written because of the folder that it is in.
 
@@ -96,9 +109,9 @@ def check_place(path: Path) -> None:
     """
     above = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
     if not above.is_dir():
-        raise WeightzooError(f"{above} is no folder, so {path} cannot be written; choose another -o")
+        raise WeightzooError(f"{above} is no folder, so {path} cannot be written; choose another place")
     if not os.access(above, os.W_OK | os.X_OK):
-        raise WeightzooError(f"{above} may not be written to; choose another -o, or change its permissions")
+        raise WeightzooError(f"{above} may not be written to; choose another place, or change its permissions")
 
 
 @contextmanager

@@ -25,10 +25,22 @@ def test_the_folder_of_another_command_stays_as_it_is(run, world, adapter):
         ("train", "--data", world / "zoo", "--preset", "tiny", "--no-resume", "-o", adapter),
         ("build", "--preset", "tiny", "--run-dir", adapter),
         ("download", "weightzoo-small", "-o", adapter),
+        ("evaluate", "--model", world / "models", "--data", world / "zoo", "-o", adapter),
     ):
         refused = run(*command)
         assert refused.code == 2 and "warm holds an adapter (adapter_config.json)" in refused.error
         assert contents(adapter) == before
+
+
+def test_a_file_is_no_folder(run, world, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for command in (
+        ("train", "--data", world / "zoo", "-o"),
+        ("evaluate", "--model", world / "models", "--data", world / "zoo", "-o"),
+        ("build", "--preset", "tiny", "--run-dir"),
+        ("download", "weightzoo-small", "-o"),
+    ):
+        assert "file is a file; give the name of a folder" in run(*command, tmp_path / "file").error
 
 
 def test_a_weight_generator_is_no_place_for_a_zoo(run, world, tmp_path):
