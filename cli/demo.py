@@ -133,12 +133,14 @@ def freeze(folder: Path, zoo: Path, limits: DemoPreset) -> None:
     """Note what the demo in ``folder`` is done with, or check that it is the same.
 
     Raises:
-        WeightzooError: the folder belongs to another zoo or preset.
+        WeightzooError: the folder belongs to another zoo or preset, or holds the result of another command.
     """
     from zoo.config import config_diff, to_dict
     from zoo.errors import WeightzooError
     from zoo.files import read_json, sha256_file, write_json
+    from zoo.results import check_kind
 
+    check_kind(folder, "a demo")
     identity = {"zoo": sha256_file(zoo / "manifest.json"), "limits": to_dict(limits)}
     path = folder / "demo.json"
     if not path.is_file():

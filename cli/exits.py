@@ -24,10 +24,11 @@ import typer
 from typer.core import TyperGroup
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+GO_ON = ("build", "demo", "download", "evaluate", "extend", "polish", "publish", "repair", "train")
 KEPT = "stopped, and what was finished is kept; run the same command again for the rest"
 # what Ctrl-C leaves, by command, where the command has not said it itself (``zoo.errors.Interrupted``)
 STOPPED = {
-    **dict.fromkeys(("build", "demo", "download", "evaluate", "publish", "train"), KEPT),
+    **dict.fromkeys(GO_ON, KEPT),
     **dict.fromkeys(("apply", "generate"), "stopped; nothing was written"),
     "finetune": "stopped before a network was written",
 }

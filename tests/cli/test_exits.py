@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from cli.exits import ExactGroup
+from cli.exits import STOPPED, ExactGroup
 from zoo.errors import Interrupted, WeightzooError
 from zoo.files import atomic_path
 
@@ -70,6 +70,13 @@ def test_ctrl_c_says_what_is_true_for_the_command(monkeypatch: pytest.MonkeyPatc
     ):
         result = CliRunner().invoke(app, list(command))
         assert result.exit_code == 130 and said in result.stderr
+
+
+def test_ctrl_c_is_settled_for_every_command() -> None:
+    from cli.main import app
+
+    names = {command.name for command in app.registered_commands}
+    assert names - set(STOPPED) == {"inspect", "serve"}, "say in cli.exits what Ctrl-C leaves"
 
 
 def test_the_version() -> None:

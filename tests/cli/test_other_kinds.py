@@ -26,6 +26,7 @@ def test_the_folder_of_another_command_stays_as_it_is(run, world, adapter):
         ("build", "--preset", "tiny", "--run-dir", adapter),
         ("download", "weightzoo-small", "-o", adapter),
         ("evaluate", "--model", world / "models", "--data", world / "zoo", "-o", adapter),
+        ("demo", "--preset", "tiny", "--run-dir", adapter),
     ):
         refused = run(*command)
         assert refused.code == 2 and "warm holds an adapter (adapter_config.json)" in refused.error
