@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.machine import spread, write_result
+from benchmarks.harness.machine import spread, write_result
 from pipeline.picture_batches import open_catalogue_edits
 from weightgen.evaluation.novelty import diversity
 from weightgen.generate import generate
@@ -29,12 +29,12 @@ from weightgen.normalize import BlockStatistics
 from weightgen.training.config import small
 from weightgen.training.data import WeightDataset, load_zoo
 from weightgen.training.weights import train
+from zoo.adapters.lora import load_base
 from zoo.errors import WeightzooWarning
 from zoo.hub import find_zoo
 from zoo.layout import WeightLayout
-from zoo.lora import load_base
-from zoo.picture_batches import PictureBatch
-from zoo.train_gan import run_generators
+from zoo.pictures.picture_batches import PictureBatch
+from zoo.training.train_gan import run_generators
 
 SAMPLED_PROMPTS, SAMPLES = 16, 4
 UNET_TIMES = 4  # as many steps more: its learning rate does not overfit in a few hundred

@@ -23,7 +23,7 @@ from kornia.filters import canny, gaussian_blur2d, sobel
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks.machine import EMBEDDED_MODEL, EMBEDDED_ZOO, write_result
+from benchmarks.harness.machine import EMBEDDED_MODEL, EMBEDDED_ZOO, write_result
 from pipeline.sources import PHOTOS
 from weightgen.finetuning import loop as finetune_loop
 from weightgen.finetuning.finetune import finetune
@@ -32,9 +32,9 @@ from weightgen.finetuning.measure import contrast
 from weightgen.finetuning.pairs import load_pairs
 from weightgen.finetuning.starts import Origins
 from weightgen.finetuning.state import load_progress
-from zoo.apply import edit_photo, load_network
+from zoo.adapters.lora import merge
 from zoo.files import read_json, write_json
-from zoo.lora import merge
+from zoo.pictures.apply import edit_photo, load_network
 from zoo.results import fresh_folder
 
 PAIRS, SHORT_SIDE, MEASURED = 16, 320, 4
@@ -77,7 +77,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Training:
-    """One fine-tuning; for `beta1`, which is Adam's, see `zoo.gan_fleet.GanTrainConfig`."""
+    """One fine-tuning; for `beta1`, which is Adam's, see `zoo.training.gan_fleet.GanTrainConfig`."""
 
     kind: str
     mode: str

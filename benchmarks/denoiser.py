@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.machine import (
+from benchmarks.harness.machine import (
     EMBEDDED_ZOO,
     REPETITIONS,
     interleave,
@@ -26,7 +26,7 @@ from benchmarks.machine import (
     spread,
     write_result,
 )
-from benchmarks.random_text import RandomText
+from benchmarks.harness.random_text import RandomText
 from weightgen.denoisers import NETWORKS
 from weightgen.text import TEXT_ENCODERS
 from weightgen.training.config import PRESETS

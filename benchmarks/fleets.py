@@ -28,14 +28,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from benchmarks.machine import interleave, matrix_rate, operations_of, ratio, spread, write_result
+from benchmarks.harness.machine import interleave, matrix_rate, operations_of, ratio, spread, write_result
 from pipeline.build_config import BuildConfig
 from pipeline.executors.process import prepare_process
 from pipeline.presets import PRESETS
 from weightgen.evaluation.timing import naive_step_seconds, step_seconds
-from zoo.lora import initial_adapter, plain
-from zoo.peft_format import lora_layers, modules_to_save, peft_config
-from zoo.train_gan import GanTrainConfig
+from zoo.adapters.lora import initial_adapter, plain
+from zoo.adapters.peft_format import lora_layers, modules_to_save, peft_config
+from zoo.training.train_gan import GanTrainConfig
 
 PHOTOGRAPHS, STEPS, PROCESS_FLEET = 16, 5, 8
 STEPS_TOGETHER_ON_A_GPU = 20  # its steps are short: processes that begin together are to be busy together

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.machine import (
+from benchmarks.harness.machine import (
     EMBEDDED_MODEL,
     interleave,
     matrix_rate,
@@ -29,7 +29,7 @@ from benchmarks.machine import (
     spread,
     write_result,
 )
-from benchmarks.random_text import RandomText
+from benchmarks.harness.random_text import RandomText
 from pipeline.presets import paper
 from weightgen.denoisers import NETWORKS
 from weightgen.model_folder import load_model_folder

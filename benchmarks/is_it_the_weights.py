@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.machine import write_result
+from benchmarks.harness.machine import write_result
 from pipeline.concepts.catalogue import TEST_SPLITS, test_concepts
 from pipeline.picture_batches import CatalogueEdits, open_catalogue_edits
 from pipeline.sources import crops, load_photos
@@ -44,12 +44,12 @@ from weightgen.training.config import PolishConfig
 from weightgen.training.loop import Stage, TrainingRun
 from weightgen.training.pictures import picture_validation, read_ahead
 from weightgen.training.run_folder import BEST
+from zoo.adapters.lora import load_base, merge
 from zoo.errors import WeightzooWarning
 from zoo.hub import find_zoo
-from zoo.lora import load_base, merge
-from zoo.picture_batches import PictureBatch, picture_loss
+from zoo.pictures.picture_batches import PictureBatch, picture_loss
 from zoo.run import open_zoo
-from zoo.train_gan import Params, run_generators
+from zoo.training.train_gan import Params, run_generators
 
 TEST_CROPS, CONCEPTS_PER_SPLIT, FLEET = 8, 48, 8
 Edit = Callable[[list[str], Tensor], Tensor]  # prompts, photographs -> [prompts, photographs, 3, S, S]

@@ -32,8 +32,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import copy_rate, interleave, spread, write_result
-from benchmarks.readers import HUB_REPO, LOCAL, hub_readers, write_data
+from benchmarks.harness.machine import copy_rate, interleave, spread, write_result
+from benchmarks.harness.readers import HUB_REPO, LOCAL, hub_readers, write_data
 from zoo.hub import find_zoo
 from zoo.layout import Slot, WeightLayout
 from zoo.memory import keep_freed_memory

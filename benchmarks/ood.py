@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.machine import write_result
+from benchmarks.harness.machine import write_result
 from pipeline.concepts.catalogue import TEST_SPLITS, test_concepts
 from weightgen.text import TextEncoder, embed, load_text_encoder
 from weightgen.training.data import WeightDataset, load_zoo

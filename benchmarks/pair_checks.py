@@ -21,10 +21,10 @@ from pipeline.concepts.catalogue import catalogue
 from pipeline.sources import load_photos
 from pipeline.teachers.filters import FiltersTeacher
 from zoo.concepts import Concept
-from zoo.pair_checks import Likeness, offset, set_likeness
-from zoo.photo_file import open_image
+from zoo.pictures.pair_checks import Likeness, offset, set_likeness
+from zoo.pictures.photo_file import open_image
 
-EXTERNAL = Path(__file__).parents[1] / "tests" / "external"
+EXTERNAL = Path(__file__).parents[1] / "pipeline" / "external"
 LONG_SIDE = 256  # of the photographs that are edited here
 SHIFTS = (1, 2, 3, 5, 8)
 Picture = Image.Image

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import write_result
+from benchmarks.harness.machine import write_result
 from pipeline.build import build
 from pipeline.build_config import BuildConfig
 from pipeline.executors.attempts import Outcome

@@ -9,7 +9,7 @@ from typing import Any
 
 import matplotlib
 
-from benchmarks.machine import RESULTS
+from benchmarks.harness.machine import RESULTS
 from zoo.files import read_json
 
 matplotlib.use("agg")

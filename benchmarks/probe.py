@@ -21,13 +21,13 @@ from pipeline.concepts.catalogue import zoo_concepts
 from pipeline.fleets.base_gan import BaseConfig, train_base
 from pipeline.sources import crops, load_photos
 from pipeline.teachers import TEACHERS
+from zoo.adapters.lora import load_base, plain_config, save_base
 from zoo.files import sha256_file, write_json
 from zoo.gans.e2gan import E2ganConfig
 from zoo.gans.patchgan import PatchGanConfig
-from zoo.lora import load_base, plain_config, save_base
-from zoo.metrics import l1
+from zoo.pictures.metrics import l1
 from zoo.tensors import load_discriminator, save_discriminator
-from zoo.train_gan import GanTrainConfig, run_generators, train_fleet
+from zoo.training.train_gan import GanTrainConfig, run_generators, train_fleet
 
 
 def held_out_l1(

@@ -26,7 +26,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import spread, write_result
+from benchmarks.harness.machine import spread, write_result
 from benchmarks.planning import concepts, config, no_fleet
 from pipeline.build import make_base, run_fleets
 from pipeline.executors.ray import EXECUTORS, open_executor

@@ -26,7 +26,7 @@ import httpx2
 import numpy as np
 import psutil
 
-from benchmarks.machine import write_result
+from benchmarks.harness.machine import write_result
 
 CLIENTS = (1, 8, 64)
 START_SECONDS = 600

@@ -10,7 +10,7 @@ import tempfile
 import time
 from functools import partial
 
-from benchmarks.machine import REPETITIONS, interleave, spread, write_result
+from benchmarks.harness.machine import REPETITIONS, interleave, spread, write_result
 
 COMMANDS = {
     "python -c pass": ["-c", "pass"],

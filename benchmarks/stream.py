@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.machine import write_result
+from benchmarks.harness.machine import write_result
 from pipeline.executors.process import peak_memory
 from weightgen.training.stream import ShardStream
 from zoo.hub import find_zoo

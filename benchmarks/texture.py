@@ -23,9 +23,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from benchmarks.machine import write_result
+from benchmarks.harness.machine import write_result
 from pipeline.sources import PHOTOS
-from zoo.apply import edit_photo, load_network
+from zoo.pictures.apply import edit_photo, load_network
 
 GENERATED = {
     "warm evening light": "colour",

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import write_result
+from benchmarks.harness.machine import write_result
 from pipeline.concepts.catalogue import test_concepts
 from pipeline.heldout import write_held_out
 from pipeline.run_folder.private_paths import read_config

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.output import JsonOption, OverwriteOption, emit, quiet_progress
+from cli.console.output import JsonOption, OverwriteOption, emit, quiet_progress
 
 
 def apply(
@@ -36,7 +36,7 @@ def apply(
     check_free_file(out, overwrite, photo.name)
     check_order(weights)
     with working(f"editing {photo.name}"):
-        from zoo.apply import apply_to_photo
+        from zoo.pictures.apply import apply_to_photo
 
         started = time.perf_counter()
         apply_to_photo(weights, photo, out, base)
@@ -52,7 +52,7 @@ def check_order(weights: Path) -> None:
         WeightzooError: naming the order of the arguments.
     """
     from zoo.errors import WeightzooError
-    from zoo.photo_file import is_picture
+    from zoo.pictures.photo_file import is_picture
 
     if weights.is_file() and is_picture(weights):
         raise WeightzooError(f"{weights} is a picture; the adapter comes first: weightzoo apply ADAPTER PHOTO -o OUT")

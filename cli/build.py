@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.choices import choose, given, refuse
-from cli.executor_options import (
+from cli.console.choices import choose, given, refuse
+from cli.console.executor_options import (
     AddressOption,
     DeviceOption,
     ExecutorOption,
@@ -15,7 +15,7 @@ from cli.executor_options import (
     WorkersOption,
     executor_options,
 )
-from cli.output import JsonOption, emit, note, quiet_progress
+from cli.console.output import JsonOption, emit, note, quiet_progress
 
 
 def build(

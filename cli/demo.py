@@ -19,10 +19,10 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.choices import choose
-from cli.embedded import model_folder, zoo_folder
-from cli.output import JsonOption, emit, quiet_progress
-from cli.tables import show
+from cli.console.choices import choose
+from cli.console.embedded import model_folder, zoo_folder
+from cli.console.output import JsonOption, emit, quiet_progress
+from cli.console.tables import show
 
 FRESH_CONCEPTS = 8
 
@@ -85,7 +85,7 @@ def demo(
 
 def run_demo(limits: DemoPreset, folder: Path, zoo: Path, workers: int | None = None) -> dict[str, Any]:
     """Do the stages that are not done and return the content of ``evaluation.json``."""
-    from cli.executor_options import cores
+    from cli.console.executor_options import cores
     from zoo.files import read_json
     from zoo.progress import say
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.output import JsonOption, emit, quiet_progress
+from cli.console.output import JsonOption, emit, quiet_progress
 
 
 def download(

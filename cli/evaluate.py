@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.choices import choose, refuse
-from cli.embedded import model_folder, zoo_folder
-from cli.output import JsonOption, emit, quiet_progress
-from cli.tables import show
+from cli.console.choices import choose, refuse
+from cli.console.embedded import model_folder, zoo_folder
+from cli.console.output import JsonOption, emit, quiet_progress
+from cli.console.tables import show
 
 
 def evaluate(
@@ -73,7 +73,7 @@ def evaluate(
     quiet_progress(json)
     from dataclasses import replace
 
-    from cli.executor_options import cores
+    from cli.console.executor_options import cores
     from weightgen.evaluation.grid import GRIDS
     from zoo.results import EVALUATION, check_kind
 

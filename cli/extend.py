@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cli.build import report
-from cli.executor_options import (
+from cli.console.executor_options import (
     AddressOption,
     DeviceOption,
     ExecutorOption,
@@ -15,7 +15,7 @@ from cli.executor_options import (
     WorkersOption,
     executor_options,
 )
-from cli.output import JsonOption, quiet_progress
+from cli.console.output import JsonOption, quiet_progress
 
 
 def extend(

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.choices import refuse
-from cli.embedded import model_folder, zoo_folder
-from cli.output import JsonOption, OverwriteOption, cell, emit, note, quiet_progress
+from cli.console.choices import refuse
+from cli.console.embedded import model_folder, zoo_folder
+from cli.console.output import JsonOption, OverwriteOption, cell, emit, note, quiet_progress
 
 WORSE = "where it was measured the start is better; train with more pairs or for fewer steps"
 GO_ON = "go on with --resume {}, "

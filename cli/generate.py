@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.embedded import model_source
-from cli.output import JsonOption, OverwriteOption, emit, quiet_progress
+from cli.console.embedded import model_source
+from cli.console.output import JsonOption, OverwriteOption, emit, quiet_progress
 
 
 def generate(
@@ -68,7 +68,7 @@ def generate(
         from weightgen.model_folder import load_model_folder
         from weightgen.prompt_notes import notes
         from weightgen.text import load_text_encoder
-        from zoo.peft_format import keep_base
+        from zoo.adapters.peft_format import keep_base
 
         library.wordings([prompt])  # an empty prompt is refused before anything is loaded
         opened = load_model_folder(library.open_model(model_source(model), tell=said.append))

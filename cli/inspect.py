@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.exits import FAILED
-from cli.output import JsonOption, cell, emit, quiet_progress
+from cli.console.exits import FAILED
+from cli.console.output import JsonOption, cell, emit, quiet_progress
 
 Facts = dict[str, Any]
 
@@ -194,7 +194,7 @@ def _model_facts(path: Path) -> Facts:
 
 
 def _adapter_facts(path: Path) -> Facts:
-    from zoo.peft_format import read_peft
+    from zoo.adapters.peft_format import read_peft
 
     content = read_peft(path)
     metadata = content.metadata
@@ -211,8 +211,8 @@ def _adapter_facts(path: Path) -> Facts:
 
 def _adapter_problems(path: Path) -> list[str]:
     def check() -> None:
-        from zoo.lora import load_base
-        from zoo.peft_format import find_base, load_peft
+        from zoo.adapters.lora import load_base
+        from zoo.adapters.peft_format import find_base, load_peft
 
         _, metadata = load_peft(path)
         load_peft(path, load_base(find_base(metadata, path)))
@@ -221,8 +221,8 @@ def _adapter_problems(path: Path) -> list[str]:
 
 
 def _generator_facts(path: Path) -> Facts:
+    from zoo.adapters.lora import load_generator
     from zoo.config import to_dict
-    from zoo.lora import load_generator
 
     network = load_generator(path)
     return {

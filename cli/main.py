@@ -29,7 +29,7 @@ from cli import (
     serve,
     train,
 )
-from cli.exits import EXIT_CODES, INTERRUPTED, ExactGroup, say_error
+from cli.console.exits import EXIT_CODES, INTERRUPTED, ExactGroup, say_error
 
 app = typer.Typer(
     name="weightzoo",

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.embedded import EMBEDDED
-from cli.output import JsonOption, quiet_progress
+from cli.console.embedded import EMBEDDED
+from cli.console.output import JsonOption, quiet_progress
 from cli.train import check_length, config_folder, report
 
 

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from cli.choices import choose
-from cli.output import JsonOption, emit, quiet_progress
+from cli.console.choices import choose
+from cli.console.output import JsonOption, emit, quiet_progress
 from cli.publish_model import is_model, publish_model
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cli.output import emit
+from cli.console.output import emit
 
 
 def is_model(folder: Path) -> bool:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.embedded import model_source, zoo_folder
+from cli.console.embedded import model_source, zoo_folder
 
 
 def serve(

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.choices import choose, given, refuse, require
-from cli.embedded import EMBEDDED
-from cli.output import JsonOption, emit, quiet_progress
+from cli.console.choices import choose, given, refuse, require
+from cli.console.embedded import EMBEDDED
+from cli.console.output import JsonOption, emit, quiet_progress
 
 PRECISIONS: dict[str, Literal["float32", "bfloat16"]] = {"fp32": "float32", "bf16": "bfloat16"}
 

@@ -33,12 +33,12 @@ from pipeline.run_folder.pair_shards import sources_path, targets_path, write_so
 from pipeline.run_folder.private_paths import read_config
 from pipeline.run_folder.shard_plan import FleetTask, missing_fleets, plan_run
 from pipeline.teachers import Teacher
+from zoo.adapters.lora import load_base
 from zoo.concepts import Concept
 from zoo.config import config_diff, to_dict
 from zoo.errors import Interrupted, WeightzooError
 from zoo.files import PathLike, remove_stale_temporaries, sha256_file, write_bytes, write_text
 from zoo.layout import WeightLayout
-from zoo.lora import load_base
 from zoo.manifest import (
     MANIFEST_FILE,
     ZooManifest,

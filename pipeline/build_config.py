@@ -11,7 +11,7 @@ from zoo.gans import GANS
 from zoo.gans.patchgan import PatchGanConfig
 from zoo.layout import GROUPINGS
 from zoo.shards import FORMATS
-from zoo.train_gan import GanTrainConfig
+from zoo.training.train_gan import GanTrainConfig
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from zoo.concepts import Concept, concepts_text, evaluation_order, read_concepts
 from zoo.config import config_diff
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json, remove_stale_temporaries, write_json
-from zoo.pairs import write_pairs
+from zoo.pictures.pairs import write_pairs
 from zoo.progress import track
 from zoo.run import open_zoo
 from zoo.words import plural

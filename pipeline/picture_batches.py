@@ -2,7 +2,7 @@
 
     edits = open_catalogue_edits(Path("runs/small"), more_concepts=8000)
     for batch in edits.batches(start_step=0):
-        batch.prompts, batch.sources, batch.targets          # a ``zoo.picture_batches.PictureBatch``
+        batch.prompts, batch.sources, batch.targets          # a ``zoo.pictures.picture_batches.PictureBatch``
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from pipeline.sources import crops
 from pipeline.teachers import OwnPairs, Teacher
 from zoo.concepts import Concept, concepts_text
 from zoo.errors import WeightzooError
-from zoo.picture_batches import PictureBatch
+from zoo.pictures.picture_batches import PictureBatch
 from zoo.run import open_zoo
 
 CONCEPTS_PER_BATCH, CROPS_PER_CONCEPT = 32, 1  # 8 x 4 costs as much and shows a quarter of the concepts

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pipeline.build_config import BuildConfig
 from pipeline.fleets.base_gan import BaseConfig
 from zoo.gans.patchgan import PatchGanConfig
-from zoo.train_gan import GanTrainConfig
+from zoo.training.train_gan import GanTrainConfig
 
 
 def small() -> BuildConfig:

@@ -20,9 +20,9 @@ from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from zoo.errors import WeightzooError
-from zoo.pairs import split_pairs
-from zoo.photo_file import PILLOW_ERRORS, check_limits, open_image, reason_of
-from zoo.picture_files import SortedFiles, left_out_lines, list_files, sort_files
+from zoo.pictures.pairs import split_pairs
+from zoo.pictures.photo_file import PILLOW_ERRORS, check_limits, open_image, reason_of
+from zoo.pictures.picture_files import SortedFiles, left_out_lines, list_files, sort_files
 from zoo.words import plural
 
 PHOTOS = Path(__file__).parent / "photos"

@@ -32,9 +32,9 @@ from weightgen.training.stream import ShardStream
 from zoo.concepts import concept_line
 from zoo.files import EMBEDDED_DIR
 from zoo.layout import GROUPINGS, WeightLayout
-from zoo.pairs import pairs_to_tensors, split_pairs
+from zoo.pictures.pairs import pairs_to_tensors, split_pairs
 from zoo.run import open_zoo
-from zoo.train_gan import batch_indices
+from zoo.training.train_gan import batch_indices
 
 NAMES = [f"pair {i}" for i in range(50)]
 

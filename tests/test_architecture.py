@@ -130,7 +130,7 @@ def test_help_loads_neither_torch_nor_ray() -> None:
 
 
 def test_zoo_needs_neither_diffusers_nor_ray() -> None:
-    assert not loaded_modules("import zoo.lora, zoo.layout, zoo.train_gan") & {
+    assert not loaded_modules("import zoo.adapters.lora, zoo.layout, zoo.training.train_gan") & {
         "ray",
         "diffusers",
         "transformers",

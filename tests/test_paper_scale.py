@@ -9,9 +9,9 @@ from weightgen.normalize import BlockStatistics
 from weightgen.objective import loss, make_scheduler, one_step
 from weightgen.text import TextStates
 from weightgen.training.config import PRESETS
+from zoo.adapters.lora import adapter_names, initial_adapter, plain_config
 from zoo.layout import WeightLayout
-from zoo.lora import adapter_names, initial_adapter, plain_config
-from zoo.train_gan import GanTrainConfig, run_generators, train_fleet
+from zoo.training.train_gan import GanTrainConfig, run_generators, train_fleet
 
 CLIP_WIDTH = 768
 

@@ -25,10 +25,10 @@ from torch import Tensor
 from weightgen.objective import ddim, sample
 from weightgen.prompt_notes import has_words, notes
 from weightgen.text import load_text_encoder
+from zoo.adapters.lora import Adapter, load_base
+from zoo.adapters.peft_format import save_peft
 from zoo.errors import WeightzooError, WeightzooWarning
 from zoo.files import sha256_file
-from zoo.lora import Adapter, load_base
-from zoo.peft_format import save_peft
 from zoo.progress import say
 
 if TYPE_CHECKING:

@@ -37,9 +37,9 @@ from weightgen.generate import (
 from weightgen.model_card import EVALUATION
 from weightgen.model_folder import ModelFolder, load_model_folder, save_model_folder
 from weightgen.publish_model import publish_model
+from zoo.adapters.lora import Adapter, load_base
 from zoo.errors import WeightzooError
 from zoo.files import write_bytes
-from zoo.lora import Adapter, load_base
 
 __all__ = ["WeightDiffusionOutput", "WeightDiffusionPipeline", "interpolate", "scale_strength"]
 

@@ -23,9 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.adapters.lora import adapter_names
 from zoo.errors import WeightzooError
 from zoo.files import read_json, write_json
-from zoo.lora import adapter_names
 
 # of a layout that is read: what a stranger's may ask of memory, checked before anything of that size is allocated
 MAX_RECORD_BYTES = 1 << 30  # of one adapter as float16

@@ -15,12 +15,12 @@ from torch import Tensor
 from pipeline.fleets.shared import photographs
 from pipeline.run_folder.private_paths import read_config
 from pipeline.sources import crops
+from zoo.adapters.lora import load_base
 from zoo.layout import WeightLayout
-from zoo.lora import load_base
 from zoo.manifest import ZooManifest
 from zoo.records import WeightRecord
 from zoo.shards import read_shard
-from zoo.train_gan import run_generators
+from zoo.training.train_gan import run_generators
 
 SAMPLES_FILE = "pictures/samples.webp"
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of own L1: which networks are shown

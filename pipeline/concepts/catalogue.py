@@ -37,7 +37,7 @@ from pipeline.concepts.vocabulary import COLOURS, ColourName
 from pipeline.concepts.wording import sentences, voice
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
-from zoo.metrics import decisive
+from zoo.pictures.metrics import decisive
 from zoo.words import plural
 
 SEED = 20261121

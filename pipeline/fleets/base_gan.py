@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from zoo.adapters.lora import adapter_names, load_adapter
 from zoo.errors import WeightzooError
-from zoo.lora import adapter_names, load_adapter
 from zoo.progress import track
-from zoo.train_gan import (
+from zoo.training.train_gan import (
     GanTrainConfig,
     batch_indices,
     discriminator_losses,

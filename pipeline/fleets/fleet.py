@@ -17,9 +17,9 @@ from pipeline.run_folder.pair_shards import Targets, targets_path, write_targets
 from pipeline.run_folder.shard_plan import FleetTask
 from zoo.concepts import Concept
 from zoo.manifest import MAX_ABSOLUTE_WEIGHT
-from zoo.metrics import decisive, kid, l1, psnr
+from zoo.pictures.metrics import decisive, kid, l1, psnr
 from zoo.records import WeightRecord
-from zoo.train_gan import FleetResult, GanTrainConfig, run_generators, train_fleet
+from zoo.training.train_gan import FleetResult, GanTrainConfig, run_generators, train_fleet
 
 PIXELS_AT_ONCE = 2**22  # one tensor of 64 channels takes a gigabyte
 

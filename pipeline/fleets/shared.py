@@ -14,13 +14,13 @@ from pipeline.build_config import BuildConfig
 from pipeline.run_folder.private_paths import read_config
 from pipeline.sources import crops, photo_sets, photos_left_out
 from pipeline.teachers import TEACHERS, OwnPairs, Teacher
+from zoo.adapters.lora import load_base
 from zoo.concepts import Concept
 from zoo.config import config_diff
 from zoo.errors import WeightzooError
-from zoo.features import load_features
 from zoo.files import read_json, sha256_file
 from zoo.layout import WeightLayout
-from zoo.lora import load_base
+from zoo.pictures.features import load_features
 from zoo.tensors import load_discriminator
 
 PHOTOGRAPHS_FILE = "photographs.json"

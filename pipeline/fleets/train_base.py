@@ -11,8 +11,8 @@ from pipeline.fleets.base_gan import train_base
 from pipeline.fleets.rendering import fleet_images
 from pipeline.fleets.shared import load_studio
 from pipeline.run_folder.shard_plan import plan_run
+from zoo.adapters.lora import save_base
 from zoo.errors import WeightzooError
-from zoo.lora import save_base
 from zoo.tensors import save_discriminator
 
 

@@ -35,10 +35,10 @@ from pipeline.teachers import OwnPairs
 from zoo.concepts import Concept, check_concepts, concepts_text, read_concepts, write_concepts
 from zoo.config import config_diff, load_config, save_config
 from zoo.errors import WeightzooError
-from zoo.features import FEATURE_NETWORKS
 from zoo.files import read_json, remove_stale_temporaries, write_json
 from zoo.layout import WeightLayout
 from zoo.manifest import MANIFEST_FILE, load_manifest
+from zoo.pictures.features import FEATURE_NETWORKS
 from zoo.results import ZOO, check_kind
 from zoo.words import plural
 

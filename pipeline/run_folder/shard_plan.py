@@ -14,8 +14,8 @@ from pipeline.run_folder.private_paths import read_config
 from zoo.concepts import SPLITS, Concept, read_concepts
 from zoo.errors import WeightzooError
 from zoo.files import read_json
+from zoo.hub.limits import MAX_FILE_BYTES, MAX_FILES_PER_FOLDER
 from zoo.layout import WeightLayout
-from zoo.limits import MAX_FILE_BYTES, MAX_FILES_PER_FOLDER
 from zoo.records import BLOCK_DTYPE
 from zoo.shards import FORMATS, shard_stem
 from zoo.words import plural

@@ -1,6 +1,6 @@
 """The pairs teacher: a team's own before/after pictures, one folder per concept.
 
-    DIR/<concept_id>/source/*.png   DIR/<concept_id>/target/*.png     (or any layout of `zoo.pair_layouts`)
+    DIR/<concept_id>/source/*.png   DIR/<concept_id>/target/*.png     (or any layout of `zoo.pictures.pair_layouts`)
 
 With `{"teacher_options": {"direction": "target-to-source"}}` in the build's config the inverse of the edits is learned.
 
@@ -19,8 +19,8 @@ from torch import Tensor
 
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
-from zoo.pair_layouts import DIRECTIONS, FoundPairs, find_pairs
-from zoo.pairs import decode_pair, pairs_to_tensors, split_pairs
+from zoo.pictures.pair_layouts import DIRECTIONS, FoundPairs, find_pairs
+from zoo.pictures.pairs import decode_pair, pairs_to_tensors, split_pairs
 from zoo.words import plural
 
 MAX_SHORT_SIDE = 1024

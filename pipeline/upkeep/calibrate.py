@@ -18,9 +18,9 @@ from pipeline.fleets.rendering import render
 from pipeline.fleets.shared import load_workbench
 from pipeline.run_folder.freeze import freeze
 from pipeline.run_folder.shard_plan import FleetTask, plan_run, record_bytes
+from zoo.adapters.lora import save_base
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
-from zoo.lora import save_base
 from zoo.tensors import save_discriminator
 
 CALIBRATION_STEPS = 6

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import machine
+from benchmarks.harness import machine
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import threading
 import pytest
 import torch
 
+from benchmarks.harness.random_text import RandomText
 from benchmarks.is_it_the_weights import train_text_conditioned
-from benchmarks.random_text import RandomText
 from tests.weightgen.tiny_world import GAN
-from zoo.lora import save_base
-from zoo.picture_batches import PictureBatch
+from zoo.adapters.lora import save_base
+from zoo.pictures.picture_batches import PictureBatch
 
 PROMPTS = ["make it dark", "make it pale"]
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from benchmarks import fleets
 from weightgen.evaluation.timing import WARM_UP, naive_step_seconds, step_seconds
-from zoo.train_gan import GanTrainConfig
+from zoo.training.train_gan import GanTrainConfig
 
 matplotlib.use("agg")
 TINY = fleets.Setting("tiny", "full")

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import loading
-from benchmarks.readers import LOCAL, RECORDS_PER_SHARD, write_data
+from benchmarks.harness.readers import LOCAL, RECORDS_PER_SHARD, write_data
 
 VALUES = 512
 BYTES = 2 * VALUES * RECORDS_PER_SHARD

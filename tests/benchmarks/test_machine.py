@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks import machine
+from benchmarks.harness import machine
 from zoo.files import read_json
 
 

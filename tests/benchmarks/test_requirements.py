@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks import generation
-from benchmarks.machine import EMBEDDED_ZOO, matrix_rate, operations_of
-from benchmarks.random_text import RandomText
+from benchmarks.harness.machine import EMBEDDED_ZOO, matrix_rate, operations_of
+from benchmarks.harness.random_text import RandomText
 from zoo.errors import WeightzooError
 from zoo.hub import find_zoo
 
@@ -63,7 +63,7 @@ def test_attention_is_counted():
 
 def test_a_device_with_a_number_is_a_device(monkeypatch):
     sizes = []
-    monkeypatch.setattr("benchmarks.machine.seconds_of", lambda work, device: 1.0)
+    monkeypatch.setattr("benchmarks.harness.machine.seconds_of", lambda work, device: 1.0)
     monkeypatch.setattr(torch, "randn", lambda *size, **_: sizes.append(size[0]) or torch.ones(1, 1))
     for device in ("cpu", "cuda", "cuda:0"):
         matrix_rate(device)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.zoo.test_texture import fine_deviation, noise
+from tests.zoo.pictures.test_texture import fine_deviation, noise
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def test_an_earlier_picture_is_kept(run, world, photo, tmp_path):
 
 
 def test_the_file_of_a_fine_tuned_generator_stands_for_its_folder(run, world, photo, tmp_path):
+    from zoo.adapters.lora import load_base, merge
     from zoo.config import to_dict
     from zoo.files import write_json
-    from zoo.lora import load_base, merge
     from zoo.tensors import write_tensors
 
     network = merge(load_base(world / "zoo" / "base" / "generator.safetensors"))

@@ -135,7 +135,7 @@ def test_workers_by_default(run, monkeypatch, options, workers):
     import pipeline.upkeep.calibrate
 
     asked = []
-    monkeypatch.setattr("cli.executor_options.cores", lambda: 3)
+    monkeypatch.setattr("cli.console.executor_options.cores", lambda: 3)
     monkeypatch.setattr(pipeline.upkeep.calibrate, "calibrate", lambda *given: asked.append(given[2]) or {})
     assert run("build", "--preset", "tiny", "--dry-run", *options).code == 0
     assert asked == [workers]

@@ -14,7 +14,7 @@ from tests.pipeline.conftest import micro_concepts, micro_config, run_inline
 from tests.pipeline.fake_fleet import fake_concepts, fake_fleet, write_fake_base
 from zoo.concepts import Concept, write_concepts
 from zoo.manifest import load_manifest
-from zoo.pairs import write_pairs
+from zoo.pictures.pairs import write_pairs
 
 
 @pytest.fixture(autouse=True)

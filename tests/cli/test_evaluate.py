@@ -8,7 +8,7 @@ import cli.demo
 import pipeline.executors.ray
 import weightgen.evaluation.grid
 import weightgen.report.pictures
-from cli.tables import show
+from cli.console.tables import show
 from tests.pipeline.conftest import run_inline
 from tests.weightgen.evaluation.toy_evaluation import make_world, thumbnails, toy_grid
 from weightgen.evaluation.grid import FinetuneRow

@@ -2,8 +2,8 @@
 
 import pytest
 
-from zoo.lora import load_base
-from zoo.peft_format import find_base, load_peft
+from zoo.adapters.lora import load_base
+from zoo.adapters.peft_format import find_base, load_peft
 
 
 def test_writes_an_adapter_that_loads_on_its_base(run, world, tmp_path):

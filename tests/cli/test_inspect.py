@@ -8,8 +8,8 @@ from safetensors.torch import load_file, save_file
 
 import pipeline.upkeep.rebuild
 from pipeline.upkeep.rebuild import FleetComparison
-from zoo.lora import initial_adapter, load_base
-from zoo.peft_format import save_peft
+from zoo.adapters.lora import initial_adapter, load_base
+from zoo.adapters.peft_format import save_peft
 
 
 @pytest.fixture

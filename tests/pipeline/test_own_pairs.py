@@ -32,8 +32,8 @@ from tests.pipeline.test_teachers import save_random_pipeline
 from zoo.concepts import Concept
 from zoo.errors import Interrupted, WeightzooError
 from zoo.manifest import read_rejected, verify_run
-from zoo.pair_layouts import DIRECTIONS
-from zoo.pairs import decode_pair, pairs_to_tensors, read_pairs, split_pairs, write_pairs
+from zoo.pictures.pair_layouts import DIRECTIONS
+from zoo.pictures.pairs import decode_pair, pairs_to_tensors, read_pairs, split_pairs, write_pairs
 
 
 def concepts_of(*names):

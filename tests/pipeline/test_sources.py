@@ -22,7 +22,7 @@ from pipeline.sources import (
     read_photos,
 )
 from zoo.errors import WeightzooError
-from zoo.photo_file import open_image
+from zoo.pictures.photo_file import open_image
 
 
 def test_every_embedded_photograph_has_an_attribution_and_its_own_split() -> None:

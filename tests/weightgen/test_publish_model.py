@@ -13,9 +13,9 @@ from weightgen.model_card import EVALUATION, keep_evaluation, model_card
 from weightgen.model_folder import denoiser_sha256
 from weightgen.publish_model import publish_model
 from weightgen.sampling import interpolate, scale_strength
+from zoo.adapters.lora import load_adapter, plain
 from zoo.errors import WeightzooError
 from zoo.files import read_json, sha256_file, write_json
-from zoo.lora import load_adapter, plain
 
 ROWS = [
     {"init": name, "split": split, "prompts": 1, "l1": l1, "l1_interval": [l1 - 0.01, l1 + 0.01], "n": 33}

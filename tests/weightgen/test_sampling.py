@@ -11,9 +11,9 @@ import torch
 from tests.weightgen.tiny_world import make_model, make_zoo
 from weightgen.generate import generate, interpolate, mean_adapter, open_model, save_adapter, scale_strength
 from weightgen.model_folder import load_model_folder
+from zoo.adapters.lora import load_adapter, load_base
+from zoo.adapters.peft_format import load_peft
 from zoo.errors import WeightzooError
-from zoo.lora import load_adapter, load_base
-from zoo.peft_format import load_peft
 
 
 @pytest.fixture(scope="module")

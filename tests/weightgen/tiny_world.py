@@ -13,14 +13,14 @@ from weightgen.objective import ObjectiveConfig, make_scheduler
 from weightgen.ood import OOD_FILE, fit_ood_score
 from weightgen.text import load_text_encoder
 from weightgen.training.data import load_zoo
+from zoo.adapters.lora import initial_adapter, save_base
 from zoo.concepts import Concept, write_concepts
 from zoo.files import sha256_file, write_json, write_text
 from zoo.gans.e2gan import E2ganConfig
 from zoo.gans.patchgan import PatchGanConfig
 from zoo.layout import WeightLayout
-from zoo.lora import initial_adapter, save_base
 from zoo.manifest import collect_manifest, write_manifest
-from zoo.pairs import write_pairs
+from zoo.pictures.pairs import write_pairs
 from zoo.records import WeightRecord, record_metadata
 from zoo.shards import FORMATS, shard_name
 from zoo.statistics import block_statistics, save_statistics

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.zoo.test_hub import CARD, REPO, contents, extend
+from tests.zoo.hub.test_hub import CARD, REPO, contents, extend
 from zoo.convert import in_format
 from zoo.errors import WeightzooError
 from zoo.hub import download, publish

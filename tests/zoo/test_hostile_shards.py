@@ -20,12 +20,12 @@ import safetensors.numpy
 import torch
 
 from tests.zoo.test_format_document import golden_record, metadata
+from zoo.adapters.lora import load_base, load_generator
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
 from zoo.files import write_json
 from zoo.gans import GANS
 from zoo.gans.e2gan import E2ganConfig
-from zoo.lora import load_base, load_generator
 from zoo.manifest import verify_shard
 from zoo.records import RECORDS_KEY, arrow_schema
 from zoo.shards import read_shard, webdataset

@@ -7,13 +7,13 @@ import os
 import pytest
 import torch
 
+from zoo.adapters.lora import initial_adapter
 from zoo.errors import WeightzooError
 from zoo.files import write_json
 from zoo.gans.e2gan import E2ganConfig
 from zoo.layout import GROUPINGS, WeightLayout
-from zoo.lora import initial_adapter
 from zoo.manifest import read_manifest
-from zoo.train_gan import stack
+from zoo.training.train_gan import stack
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ def test_generator_maps_unit_range_to_unit_range_at_every_size(size):
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_both_networks_train_in_a_fleet(norm):
-    """Under vmap over concepts and grad, as `zoo.train_gan` runs them, each concept as if alone."""
+    """Under vmap over concepts and grad, as `zoo.training.train_gan` runs them, each concept as if alone."""
     torch.manual_seed(0)
     generator = Pix2pixConfig(image_size=32, filters=4, norm=norm).build().eval()
     discriminator = PatchGanConfig(channels=(4, 8), norm=norm).build()

@@ -29,11 +29,11 @@ from weightgen.evaluation.zero_step import ZeroStepCell, features, quality, scra
 from weightgen.finetuning.loop import EMA, KERNEL_RATE
 from weightgen.finetuning.measure import render
 from weightgen.finetuning.starts import RANDOM, Start, classic_unet, full_start, seeded, split
+from zoo.adapters.lora import merge, save_base
 from zoo.errors import WeightzooError
 from zoo.files import read_json, write_json
-from zoo.lora import merge, save_base
 from zoo.tensors import write_tensors
-from zoo.train_gan import GanTrainConfig, train_fleet
+from zoo.training.train_gan import GanTrainConfig, train_fleet
 
 
 @dataclass(frozen=True)
@@ -260,7 +260,7 @@ class QualityCurve:
 def keep_network(
     path: Path, context: EvaluationContext, task: FinetuneTask, generator: nn.Module, params: Mapping[str, Tensor]
 ) -> None:
-    """Store a fine-tuned generator, merged, so that `zoo.lora.load_generator` reads it."""
+    """Store a fine-tuned generator, merged, so that `zoo.adapters.lora.load_generator` reads it."""
     if task.mode == "adapter" and task.init not in RANDOM:
         network = merge(context.base, params)
     else:

@@ -21,7 +21,7 @@ from weightgen.evaluation.plan import own_tasks, usable_rows
 from weightgen.evaluation.zero_step_methods import ZeroStepMethods
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json, write_json
-from zoo.metrics import decisive
+from zoo.pictures.metrics import decisive
 
 Key = tuple[str, str, int]  # start, mode, pairs
 TRIALS = (2e-2, 4e-2)  # what every (start, mode) is tried with on the validation concepts

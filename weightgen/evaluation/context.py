@@ -23,12 +23,12 @@ from torch import Tensor, nn
 
 from weightgen.evaluation.grid import Grid, LearningRates
 from weightgen.evaluation.held_out_pairs import HeldOut, read_ids
+from zoo.adapters.lora import load_base
 from zoo.config import from_dict, load_config
 from zoo.files import read_json
-from zoo.lora import load_base
 from zoo.run import Zoo, open_zoo
 from zoo.tensors import load_discriminator, write_tensors
-from zoo.train_gan import GanTrainConfig, Params
+from zoo.training.train_gan import GanTrainConfig, Params
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from torch import Tensor
 from zoo.concepts import Concept, evaluation_order, read_concepts
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json
-from zoo.pair_layouts import find_pairs
-from zoo.pairs import decode_pair, pairs_to_tensors
+from zoo.pictures.pair_layouts import find_pairs
+from zoo.pictures.pairs import decode_pair, pairs_to_tensors
 from zoo.words import plural
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from zoo.metrics import kid, kid_interval
+from zoo.pictures.metrics import kid, kid_interval
 
 RESAMPLES = 2000
 

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from weightgen.evaluation.cells import FinetuneTask, starting_point, training_of
 from weightgen.evaluation.context import EvaluationContext
 from weightgen.evaluation.zero_step_methods import ZeroStepMethods
+from zoo.adapters.lora import adapter_names, initial_adapter, load_adapter
 from zoo.concepts import Concept
-from zoo.lora import adapter_names, initial_adapter, load_adapter
-from zoo.train_gan import GanTrainConfig, Params, clock, train_fleet
+from zoo.training.train_gan import GanTrainConfig, Params, clock, train_fleet
 from zoo.words import plural
 
 WARM_UP = 2

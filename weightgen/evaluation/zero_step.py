@@ -24,10 +24,10 @@ from weightgen.evaluation.context import EvaluationContext
 from weightgen.evaluation.intervals import mean_interval, pooled_kid
 from weightgen.finetuning.measure import render
 from weightgen.finetuning.starts import full_start, seeded
+from zoo.adapters.lora import plain_config
 from zoo.concepts import evaluation_order
-from zoo.features import load_features
-from zoo.lora import plain_config
-from zoo.metrics import l1, psnr, ssim
+from zoo.pictures.features import load_features
+from zoo.pictures.metrics import l1, psnr, ssim
 
 
 @dataclass(frozen=True)

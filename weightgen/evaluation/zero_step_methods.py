@@ -33,10 +33,10 @@ from weightgen.model_folder import ModelFolder, load_model_folder, text_encoder_
 from weightgen.normalize import BlockStatistics
 from weightgen.text import TextEncoder, load_text_encoder
 from weightgen.training.data import WeightDataset, load_zoo
+from zoo.adapters.lora import initial_adapter, load_base, merge
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json
-from zoo.lora import initial_adapter, load_base, merge
 from zoo.run import Zoo, open_zoo
 
 T = TypeVar("T")

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 
 from weightgen.text import TextEncoder, embed, unit
+from zoo.adapters.lora import Adapter
 from zoo.errors import WeightzooError
 from zoo.layout import WeightLayout
-from zoo.lora import Adapter
-from zoo.metrics import decisive
+from zoo.pictures.metrics import decisive
 
 Mixture = Callable[[Tensor], Tensor]  # text embeddings [K, D] -> mixing weights [K, N]
 Candidate = tuple[Mixture, dict[str, Any]]  # a mixture and its hyperparameters

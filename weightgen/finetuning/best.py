@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from weightgen.finetuning.measure import Row
-from zoo.train_gan import Params
+from zoo.training.train_gan import Params
 
 ENOUGH = 8  # held-out pairs; the best by 3 of them was often a network that had hardly learned anything
 CHOSEN_BY = {"error": "held-out pairs", "train_error": "training pairs"}

@@ -1,4 +1,4 @@
-"""Fine-tuning on a user's own pairs, from any start, through the same `zoo.train_gan` that trains the zoo.
+"""Fine-tuning on a user's own pairs, from any start, through the same `zoo.training.train_gan` that trains the zoo.
 
     report = finetune("my_pairs/", "a charcoal drawing", "polished", "out/", Origins(zoo, model))
     report = resume("out/", steps=900)
@@ -36,12 +36,12 @@ from weightgen.finetuning.state import TRAINING, Progress, load_progress, save_p
 from weightgen.prompt_notes import has_words
 from weightgen.training.optim import pick_device
 from weightgen.training.stopping import stop_between_steps
+from zoo.adapters.peft_format import keep_base, save_peft
 from zoo.config import from_dict, to_dict
 from zoo.errors import WeightzooError, WeightzooWarning
 from zoo.files import sha256_file, write_json, write_text
 from zoo.gans import gan_name
-from zoo.pair_layouts import DIRECTIONS
-from zoo.peft_format import keep_base, save_peft
+from zoo.pictures.pair_layouts import DIRECTIONS
 from zoo.progress import working
 from zoo.tensors import write_tensors
 from zoo.words import plural
@@ -90,7 +90,7 @@ def finetune(
         init: a name of `weightgen.finetuning.starts.INITS` or a path.
         test_pairs: another folder to measure on; without it 20 % of `pairs`, chosen by name, are held out.
         on_row: called with each evaluation's row.
-        direction: which half of `pairs` and `test_pairs` is the source, one of `zoo.pair_layouts.DIRECTIONS`.
+        direction: which half of `pairs` and `test_pairs` is the source, one of `zoo.pictures.pair_layouts.DIRECTIONS`.
         tell: called with each line that says what the pairs were taken for, before the training.
 
     Returns:

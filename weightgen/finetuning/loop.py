@@ -23,7 +23,7 @@ from weightgen.finetuning.state import Progress
 from weightgen.training.optim import pick_device
 from zoo.errors import WeightzooError
 from zoo.progress import bar
-from zoo.train_gan import Fleet, FleetResult, GanTrainConfig, Params, clock, run_fleet
+from zoo.training.train_gan import Fleet, FleetResult, GanTrainConfig, Params, clock, run_fleet
 
 KERNEL_RATE = 0.1  # in full mode, of convolution and projection weights; see `GanTrainConfig`
 LEARNING_RATE = 2e-2

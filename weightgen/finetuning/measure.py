@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from zoo.features import load_features
-from zoo.lora import merge_tensors, plain, plain_config
-from zoo.metrics import kid, l1, psnr
+from zoo.adapters.lora import merge_tensors, plain, plain_config
+from zoo.pictures.features import load_features
+from zoo.pictures.metrics import kid, l1, psnr
 
 # small batches stay in the processor's cache; the U-Net's batch norm depends on the number, so it is not to vary
 IMAGES_AT_ONCE = 8
@@ -46,7 +46,7 @@ class PairTensors:
 
 @torch.no_grad()
 def render(generator: nn.Module, params: Mapping[str, Tensor], images: Tensor) -> Tensor:
-    """What `zoo.train_gan.run_generators` computes, one network after the other.
+    """What `zoo.training.train_gan.run_generators` computes, one network after the other.
 
     Without gradients that is faster: the convolutions are not grouped, and LoRA factors are merged first.
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from weightgen.finetuning.measure import PairTensors
-from zoo.pair_layouts import DIRECTIONS
-from zoo.pairs import Pair, pairs_to_tensors, read_pair_set, split_pairs
+from zoo.pictures.pair_layouts import DIRECTIONS
+from zoo.pictures.pairs import Pair, pairs_to_tensors, read_pair_set, split_pairs
 
 MAX_CROPS, CROPS_TO_HAVE = 16, 256
 

@@ -26,15 +26,15 @@ from weightgen.generate import generate
 from weightgen.model_folder import ModelFolder, find_models, load_model_folder, text_encoder_of
 from weightgen.text import load_text_encoder
 from weightgen.training.data import load_zoo
+from zoo.adapters.lora import Adapter, initial_adapter, load_base, load_generator, merge, plain_config
+from zoo.adapters.peft_format import find_base, is_peft, load_peft, merge_peft, read_metadata
 from zoo.errors import WeightzooError, WeightzooWarning
 from zoo.files import sha256_file
 from zoo.gans.patchgan import PatchGanConfig
 from zoo.gans.pix2pix import Pix2pixConfig
-from zoo.lora import Adapter, initial_adapter, load_base, load_generator, merge, plain_config
-from zoo.peft_format import find_base, is_peft, load_peft, merge_peft, read_metadata
 from zoo.run import Zoo, open_zoo
 from zoo.tensors import load_discriminator
-from zoo.train_gan import Params, stack
+from zoo.training.train_gan import Params, stack
 
 Prompts = Sequence[Sequence[str]]
 MODES = ("full", "adapter")

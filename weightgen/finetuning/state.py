@@ -23,15 +23,15 @@ from weightgen.finetuning.best import Best
 from weightgen.finetuning.measure import Row
 from weightgen.finetuning.starts import Start
 from weightgen.training.checkpoint import load_checkpoint, save_checkpoint
+from zoo.adapters.lora import load_base
+from zoo.adapters.peft_format import find_base
 from zoo.config import from_dict, to_dict
 from zoo.errors import WeightzooError
 from zoo.files import sha256_file
 from zoo.gans import GANS, gan_name
 from zoo.gans.patchgan import PatchGanConfig
-from zoo.lora import load_base
-from zoo.optimizer_state import under, with_prefix
-from zoo.peft_format import find_base
-from zoo.train_gan import Fleet, GanTrainConfig
+from zoo.training.optimizer_state import under, with_prefix
+from zoo.training.train_gan import Fleet, GanTrainConfig
 
 TRAINING = "training"  # the folder in OUT
 

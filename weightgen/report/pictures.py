@@ -1,4 +1,4 @@
-"""The pictures of the report: photographs edited at their own size by every method, through `zoo.apply`.
+"""The pictures of the report: photographs edited at their own size by every method, through `zoo.pictures.apply`.
 
     stories = make_pictures(context)        # OUT/pictures/<concept>/<stage>-<init>.png, made once
     write_mosaic(stories, "docs/images/demo.jpg")
@@ -20,12 +20,12 @@ from weightgen.evaluation.cells import FinetuneTask
 from weightgen.evaluation.context import EvaluationContext, start_path
 from weightgen.evaluation.held_out_pairs import wordings
 from weightgen.report.tables import number, plural
-from zoo.apply import apply_to_photo
+from zoo.adapters.lora import merge, save_base
 from zoo.concepts import Concept
 from zoo.files import PathLike, atomic_path, read_json
-from zoo.lora import merge, save_base
-from zoo.pair_layouts import find_pairs
-from zoo.pairs import decode_pair
+from zoo.pictures.apply import apply_to_photo
+from zoo.pictures.pair_layouts import find_pairs
+from zoo.pictures.pairs import decode_pair
 from zoo.progress import track
 
 SHOWN = ("base", "nearest", "kernel_ridge", "generated", "polished")

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from weightgen.server.batching import Batcher
 from weightgen.server.engine import Engine
-from weightgen.server.jobs import Jobs
+from weightgen.server.finetuning.jobs import Jobs
 from weightgen.server.measures import Measures
 from weightgen.server.problems import Problem
 from weightgen.server.schemas import Recipe
-from zoo.lora import Adapter
+from zoo.adapters.lora import Adapter
 
 
 @dataclass(eq=False)

@@ -17,8 +17,9 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from weightgen.server import finetune_routes, routes
+from weightgen.server import routes
 from weightgen.server.engine import Engine
+from weightgen.server.finetuning import finetune_routes
 from weightgen.server.guard import Guard
 from weightgen.server.limits import ServerSettings
 from weightgen.server.problems import add_handlers

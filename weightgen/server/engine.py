@@ -31,12 +31,12 @@ from weightgen.prompt_notes import notes
 from weightgen.server.members import Members
 from weightgen.server.schemas import Recipe
 from weightgen.text import MAX_LENGTH, load_text_encoder
-from zoo.apply import edit_visible, load_network
+from zoo.adapters.lora import Adapter, load_base, merge
+from zoo.adapters.peft_format import keep_base, save_peft
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, sha256_file
-from zoo.lora import Adapter, load_base, merge
-from zoo.peft_format import keep_base, save_peft
-from zoo.photo_file import Photo
+from zoo.pictures.apply import edit_visible, load_network
+from zoo.pictures.photo_file import Photo
 from zoo.tensors import tensor_bytes
 
 ROWS = 8  # prompts that go through the denoiser at once, with the filler

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from weightgen.server.engine import Engine
 from weightgen.server.members import Member
-from zoo.metrics import decisive
+from zoo.pictures.metrics import decisive
 
 CHUNK = 16  # texts; between two chunks a visitor's prompt gets its turn
 

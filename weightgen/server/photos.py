@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from weightgen.server.problems import Problem
 from zoo.files import PathLike
-from zoo.photo_file import PILLOW_ERRORS, Photo, check_side, load_photo
+from zoo.pictures.photo_file import PILLOW_ERRORS, Photo, check_side, load_photo
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
 PNG_LEVEL = 2  # of 9: a large photograph is written in a moment
@@ -24,7 +24,7 @@ def read_upload(data: bytes, most_bytes: int, most_pixels: int, what: str = "the
 
     Raises:
         Problem: 413 for too many bytes or pixels, 400 for what is no image or is cut off.
-        WeightzooError: a side is longer than `zoo.photo_file.MAX_SIDE`.
+        WeightzooError: a side is longer than `zoo.pictures.photo_file.MAX_SIDE`.
     """
     if len(data) > most_bytes:
         raise Problem(413, f"{what} has {len(data):,} bytes, and the limit is {most_bytes:,}; reduce it first")

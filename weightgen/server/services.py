@@ -14,7 +14,7 @@ import torch
 from weightgen.server.adapters import Adapters
 from weightgen.server.admission import Admission
 from weightgen.server.engine import Engine
-from weightgen.server.jobs import Jobs
+from weightgen.server.finetuning.jobs import Jobs
 from weightgen.server.limits import ServerSettings
 from weightgen.server.measures import Measures
 from weightgen.server.neighbours import Neighbours

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import WeightzooError
-from zoo.optimizer_state import load_optimizer, optimizer_tensors, under, with_prefix
 from zoo.tensors import read_tensors, write_tensors
+from zoo.training.optimizer_state import load_optimizer, optimizer_tensors, under, with_prefix
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import WeightzooError
-from zoo.gan_fleet import set_learning_rate, update_average
+from zoo.training.gan_fleet import set_learning_rate, update_average
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of torch.optim.Muon: steep at 0; singular values end near 1, not at it
 ITERATIONS = 5

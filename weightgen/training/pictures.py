@@ -36,12 +36,12 @@ from weightgen.training.optim import pick_device, step_seed
 from weightgen.training.progress import training_progress
 from weightgen.training.run_folder import BEST, begin, clear
 from weightgen.training.stopping import stop_between_steps
+from zoo.adapters.lora import load_base
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
-from zoo.lora import load_base
 from zoo.memory import keep_freed_memory
-from zoo.picture_batches import Batches, PictureBatch, batches_from, check_batch, picture_loss
-from zoo.train_gan import run_generators
+from zoo.pictures.picture_batches import Batches, PictureBatch, batches_from, check_batch, picture_loss
+from zoo.training.train_gan import run_generators
 
 NOISE_FRACTION = 0.25  # of a step's networks: a model that only ever saw zeros could not be sampled from noise
 SMOOTHED = 5  # validations whose mean decides: a single one, of a few concepts, is low by chance

@@ -1,7 +1,7 @@
 """Layers with a LoRA inside: y = W x + B (A x) + b, with W and A shared by the zoo and B, b one concept's own.
 
 The layers are written for a single network; K networks at once are `torch.func.vmap` over their adapters
-(`zoo.train_gan.run_generators`). There, W and A have no concept axis, so that one convolution with the kernels
+(`zoo.training.train_gan.run_generators`). There, W and A have no concept axis, so that one convolution with the kernels
 `[W; A]` serves the whole fleet, and only the small products with B are per concept.
 
 `conv2d` and `linear` choose: rank 0 gives torch's own layer (all that PEFT wraps), a rank above 0 the adapter layer.

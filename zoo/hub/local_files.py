@@ -9,7 +9,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from zoo.errors import WeightzooError
 from zoo.files import sha256_file
-from zoo.limits import MAX_FILE_BYTES, MAX_FILES, MAX_FILES_PER_FOLDER
+from zoo.hub.limits import MAX_FILE_BYTES, MAX_FILES, MAX_FILES_PER_FOLDER
 
 
 @dataclass(frozen=True)

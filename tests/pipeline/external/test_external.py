@@ -3,8 +3,8 @@
 from pipeline.concepts.catalogue import catalogue
 from pipeline.external import pairs
 from zoo.concepts import read_concepts
-from zoo.metrics import l1
-from zoo.pairs import pairs_to_tensors, read_pairs
+from zoo.pictures.metrics import l1
+from zoo.pictures.pairs import pairs_to_tensors, read_pairs
 
 TOOLS = {"ffmpeg", "gegl", "imagemagick"}
 

@@ -13,7 +13,7 @@ from pipeline.fleets.fleet import crops_at_once, measure
 from pipeline.fleets.shared import load_workbench
 from pipeline.presets import PRESETS
 from pipeline.upkeep.calibrate import fewer_crops, most_concepts
-from zoo.train_gan import initial_params, run_generators
+from zoo.training.train_gan import initial_params, run_generators
 
 LAUNCHED = 700 * 2**20
 CHILD = "from pipeline.executors.process import peak_memory; print(peak_memory())"

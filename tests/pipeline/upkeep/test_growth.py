@@ -16,7 +16,7 @@ from tests.pipeline.test_build import broken, contents
 from zoo.concepts import write_concepts
 from zoo.errors import WeightzooError
 from zoo.files import sha256_file, write_json
-from zoo.limits import MAX_FILES_PER_FOLDER
+from zoo.hub.limits import MAX_FILES_PER_FOLDER
 from zoo.manifest import MANIFEST_FILE, load_manifest, read_rejected, shard_paths, verify_run, write_manifest
 from zoo.run import open_zoo
 

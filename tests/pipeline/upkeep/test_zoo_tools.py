@@ -20,7 +20,7 @@ from zoo.config import from_dict, to_dict
 from zoo.errors import WeightzooError
 from zoo.layout import WeightLayout
 from zoo.manifest import load_manifest
-from zoo.pairs import pairs_to_tensors, read_pairs
+from zoo.pictures.pairs import pairs_to_tensors, read_pairs
 
 
 @pytest.mark.parametrize("name", PRESETS)

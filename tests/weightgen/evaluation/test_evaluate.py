@@ -28,7 +28,7 @@ from weightgen.report.report import render
 from zoo.concepts import write_concepts
 from zoo.errors import WeightzooError
 from zoo.files import read_json, write_json
-from zoo.train_gan import train_fleet
+from zoo.training.train_gan import train_fleet
 
 STEPS = (0, 10, 20, 40)
 

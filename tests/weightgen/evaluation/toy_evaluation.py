@@ -13,7 +13,7 @@ from weightgen.evaluation.grid import GRIDS, FinetuneRow, Grid
 from weightgen.model_folder import find_models
 from zoo.concepts import Concept, write_concepts
 from zoo.files import write_json
-from zoo.pairs import write_pairs
+from zoo.pictures.pairs import write_pairs
 
 
 class Thumbnail(torch.nn.Module):

@@ -15,12 +15,12 @@ from weightgen.finetuning.pairs import load_pairs
 from weightgen.finetuning.starts import INITS, Origins, make_start
 from weightgen.generate import generate, save_adapter
 from weightgen.model_folder import find_models, load_model_folder
-from zoo.apply import load_network
+from zoo.adapters.lora import load_adapter, load_base, load_generator, save_base
+from zoo.adapters.peft_format import load_peft
 from zoo.errors import Interrupted, WeightzooError, WeightzooWarning
-from zoo.lora import load_adapter, load_base, load_generator, save_base
-from zoo.pairs import pairs_to_tensors, write_pairs
-from zoo.peft_format import load_peft
-from zoo.train_gan import run_generators
+from zoo.pictures.apply import load_network
+from zoo.pictures.pairs import pairs_to_tensors, write_pairs
+from zoo.training.train_gan import run_generators
 
 CONFIG = FinetuneConfig(steps=4, batch_size=2, eval_every=2, feature_network=None)
 

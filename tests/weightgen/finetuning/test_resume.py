@@ -15,8 +15,8 @@ from weightgen.finetuning.loop import FinetuneConfig
 from weightgen.finetuning.measure import errors
 from weightgen.finetuning.starts import Origins, make_start
 from weightgen.training.checkpoint import load_checkpoint
+from zoo.adapters.lora import load_generator
 from zoo.errors import Interrupted, WeightzooError
-from zoo.lora import load_generator
 
 CONFIG = FinetuneConfig(steps=6, batch_size=2, eval_every=2, feature_network=None, learning_rate=5e-3, device="cpu")
 WEIGHTS = {"full": "generator.safetensors", "adapter": "adapter_model.safetensors"}

@@ -19,7 +19,7 @@ from weightgen.report.report import render, write_report
 from weightgen.report.tables import budget_tables, number, tables
 from zoo.errors import WeightzooError
 from zoo.files import read_json
-from zoo.pairs import write_pairs
+from zoo.pictures.pairs import write_pairs
 
 VOID = {"meta", "img", "br"}
 

@@ -12,9 +12,9 @@ from safetensors.torch import load
 from tests.weightgen.server.conftest import opened, picture
 from weightgen.generate import generate
 from weightgen.server.schemas import Recipe
-from zoo.apply import apply_to_photo
-from zoo.lora import check_adapter
-from zoo.photo_file import read_photo
+from zoo.adapters.lora import check_adapter
+from zoo.pictures.apply import apply_to_photo
+from zoo.pictures.photo_file import read_photo
 
 PROMPT = "a charcoal drawing"
 FAR = "quarterly earnings report of a bank"

@@ -8,8 +8,8 @@ import pytest
 from tests.weightgen.server.conftest import picture
 from weightgen.server.engine import Engine
 from weightgen.server.run import check_binding, is_loopback
+from zoo.adapters.lora import load_base, save_base
 from zoo.errors import WeightzooError
-from zoo.lora import load_base, save_base
 
 TOKEN = "correct-horse-battery"
 

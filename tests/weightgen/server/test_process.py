@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from tests.serving import serving
-from tests.weightgen.server.test_jobs import pairs
+from tests.weightgen.server.finetuning.test_jobs import pairs
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from weightgen.training.loader import prefetch
 from weightgen.training.loop import TrainingRun
 from weightgen.training.pictures import picture_validation, polish, prepare
 from weightgen.training.run_folder import BEST
+from zoo.adapters.lora import load_base
 from zoo.errors import Interrupted, WeightzooError
-from zoo.lora import load_base
-from zoo.picture_batches import PictureBatch
-from zoo.train_gan import run_generators
+from zoo.pictures.picture_batches import PictureBatch
+from zoo.training.train_gan import run_generators
 
 FACTORS = {"make it dark": 0.3, "make it pale": 0.9}
 CONFIG = PolishConfig(steps=6, learning_rate=3e-3, validate_every=3, checkpoint_every=2, device="cpu")

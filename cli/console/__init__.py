@@ -1,0 +1,1 @@
+"""What the commands share: options, exits, tables and lines of output."""

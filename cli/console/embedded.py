@@ -1,0 +1,46 @@
+"""The zoo and the weight generator that come with weightzoo: what commands use unless told otherwise."""
+
+from pathlib import Path
+
+EMBEDDED = "weightzoo-small"
+MODELS = Path(__file__).resolve().parents[2] / "weightgen" / "embedded"
+
+
+def model_source(model: str | None) -> str:
+    """Return ``model`` (a folder, or a repository as user/name); the embedded one for ``None``."""
+    return str(model_folder(None)) if model is None else model
+
+
+def model_folder(model: Path | None) -> Path:
+    """Return ``model``, or the embedded weight generator's folder when it is ``None``.
+
+    Raises:
+        WeightzooError: there is no such folder.
+    """
+    from zoo.errors import WeightzooError
+
+    if model is None:
+        folder = MODELS / EMBEDDED
+        if not (folder / "model_index.json").is_file():
+            raise WeightzooError("no weight generator comes with this installation; name one with --model")
+        return folder
+    if not model.is_dir():
+        raise WeightzooError(f"{model} does not exist; give the output folder of `weightzoo train`")
+    return model
+
+
+def zoo_folder(data: str | None) -> Path:
+    """Return the folder of a finished zoo: a path, the name of an embedded zoo, or for ``None`` that one.
+
+    Raises:
+        WeightzooError: there is no such zoo, or it is not finished.
+    """
+    from zoo.errors import WeightzooError
+    from zoo.hub import find_zoo
+
+    folder = find_zoo(EMBEDDED if data is None else data)
+    if not (folder / "manifest.json").is_file():
+        raise WeightzooError(
+            f"{folder} is not a finished zoo (it has no manifest.json); finish it with `weightzoo build`"
+        )
+    return folder

@@ -1,0 +1,64 @@
+"""One fine-tuning job in a process of its own: python -m weightgen.server.finetuning.finetune_job STATE/JOB
+
+Reads job.json and pairs/, writes events.jsonl as it goes and result/ in the end, where
+`weightgen.server.finetuning.job_files` has them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from weightgen.finetuning.finetune import finetune
+from weightgen.finetuning.loop import FinetuneConfig
+from weightgen.finetuning.starts import Origins
+from weightgen.model_folder import find_best
+from weightgen.server.finetuning.job_files import append_event, is_over
+from weightgen.server.schemas import JobEvent
+from zoo.errors import WeightzooError
+from zoo.files import read_json
+
+EVALUATE_EVERY = 10  # steps; a point of the curve about every half second
+NICE = 5  # answers to visitors come first
+
+
+class Cancelled(Exception):
+    """Somebody has written the job's last event; the server that would end this process may be gone."""
+
+
+def run(folder: Path) -> None:
+    """Trains the job of a folder; its events tell how it went."""
+    if is_over(folder):
+        return
+    job = read_json(folder / "job.json")
+
+    def on_row(row: dict[str, Any]) -> None:
+        if is_over(folder):
+            raise Cancelled
+        known = {key: row[key] for key in ("step", "seconds", "l1", "psnr")}
+        append_event(folder, JobEvent(event="progress", **known))
+
+    config = FinetuneConfig(
+        mode=job["mode"], seconds=job["seconds"], eval_every=EVALUATE_EVERY, feature_network=None, keeps_state=False
+    )
+    init, _ = find_best(job["model"])
+    append_event(folder, JobEvent(event="running"))
+    try:
+        origins = Origins(zoo=job["zoo"], model=job["model"])
+        done = finetune(
+            folder / "pairs", job["prompt"], init, folder / "result", origins, config, on_row=on_row
+        )
+    except Cancelled:
+        return
+    except WeightzooError as error:
+        append_event(folder, JobEvent(event="failed", error=str(error).replace(f"{folder}/", "")))
+        return
+    best = {key: done["best"][key] for key in ("step", "l1", "psnr")}
+    append_event(folder, JobEvent(event="done", seconds=done["seconds"], pairs=done["pairs"], **best))
+
+
+if __name__ == "__main__":
+    os.nice(NICE)
+    run(Path(sys.argv[1]))

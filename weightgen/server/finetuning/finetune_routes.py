@@ -1,0 +1,193 @@
+"""The routes of fine-tuning: a prompt and pairs become a job with events and a result."""
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from pathlib import PurePosixPath
+from typing import Annotated, Any, BinaryIO, Literal
+
+from fastapi import APIRouter, Depends, File, Form, Header, Path, Request, UploadFile
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from PIL import Image
+
+from weightgen.server.admission import in_pool, within
+from weightgen.server.engine import zip_folder
+from weightgen.server.finetuning.job_files import PairImages, last_event
+from weightgen.server.limits import FORM_BYTES, MAX_PAIRS, Limits
+from weightgen.server.photos import read_upload
+from weightgen.server.problems import Problem
+from weightgen.server.routes import BINARY, PROBLEMS, House, services
+from weightgen.server.schemas import EXAMPLE_PROMPT, JobEvent, JobStarted, Prompt
+from zoo.pictures.picture_files import nfc
+from zoo.words import plural
+
+FEWEST_PAIRS = 2  # one to train on, one to test on
+PAIR_SIDES = (512, 1024)  # pixels of the short and the long side that are kept of a pair
+Job = Annotated[str, Path(max_length=64, examples=["0" * 32])]
+
+
+class JobRoute(APIRoute):
+    """Takes a new job's place before the body is read: as many bodies are held as jobs can wait."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+        if "POST" not in (self.methods or ()):
+            return handler
+
+        async def with_room(request: Request) -> Response:
+            with services(request).jobs.room():
+                return await handler(request)
+
+        return with_room
+
+
+def existing(house: House, job: Job) -> str:
+    """A job's id, after a look whether there is such a job: once a stream has begun it cannot be a 404."""
+    house.jobs.folder(job)
+    return job
+
+
+def router(limits: Limits) -> APIRouter:
+    """The routes; `limits` decides how long and how much."""
+    routes = APIRouter(
+        responses=PROBLEMS, tags=["finetune"], max_body_size=FORM_BYTES, route_class=JobRoute
+    )
+
+    @routes.post(
+        "/v1/finetune",
+        status_code=202,
+        max_body_size=limits.pairs_bytes + FORM_BYTES,
+        form_limits={"max_files": 2 * MAX_PAIRS, "max_fields": 8, "max_part_size": 8192},
+    )
+    async def start(
+        house: House,
+        request: Request,
+        prompt: Annotated[Prompt, Form(examples=[EXAMPLE_PROMPT])],
+        sources: Annotated[list[UploadFile], File(description="photographs")],
+        targets: Annotated[
+            list[UploadFile],
+            File(description="what the photographs should become; both files of a pair have the same name"),
+        ],
+        seconds: Annotated[float, Form(ge=1, le=limits.job_seconds, allow_inf_nan=False)] = min(
+            30.0, limits.job_seconds
+        ),
+        mode: Annotated[Literal["full", "adapter"], Form()] = "full",
+    ) -> JobStarted:
+        """Fine-tunes the prompt's generated network on pairs of photographs."""
+        files = [(source.file, target.file) for source, target in match_pairs(sources, targets)]
+        given_up = threading.Event()
+        async with house.admission.enter():
+            try:
+                decoding = in_pool(house.photos, decode_pairs, files, limits, given_up)
+                pairs = await within(request, decoding, limits.request_seconds)
+            finally:
+                given_up.set()
+        job = await house.jobs.submit(prompt, seconds, mode, pairs)
+        where = f"/v1/finetune/{job}"
+        warnings = await asyncio.to_thread(house.engine.notes, prompt)
+        return JobStarted(
+            id=job, events=f"{where}/events", result=f"{where}/result", adapter=f"j-{job}", warnings=warnings
+        )
+
+    @routes.get("/v1/finetune/{job}")
+    async def status(house: House, job: Job) -> JobEvent:
+        """The job's latest event."""
+        return last_event(house.jobs.folder(job)) or JobEvent(event="waiting")
+
+    @routes.get("/v1/finetune/{job}/events", response_class=EventSourceResponse)
+    async def events(
+        house: House,
+        job: Annotated[str, Depends(existing)],
+        last_event_id: Annotated[int | None, Header(ge=0, le=10**9)] = None,
+    ) -> AsyncIterator[ServerSentEvent]:
+        """Streams the job's events (server-sent events); Last-Event-ID continues after an interruption."""
+        async for number, event in house.jobs.events(job, last_event_id or 0):
+            data = json.dumps(event.model_dump(exclude_none=True))
+            yield ServerSentEvent(event=event.event, id=str(number), raw_data=data)
+
+    @routes.get(
+        "/v1/finetune/{job}/result",
+        response_class=Response,
+        responses={200: {"content": {"application/zip": BINARY}, "description": "The folder that finetune writes."}},
+    )
+    async def result(house: House, job: Job) -> Response:
+        """The fine-tuned network as a zipped folder for `weightzoo apply`."""
+        try:
+            data = await asyncio.to_thread(zip_folder, house.jobs.result(job))
+        finally:
+            house.jobs.result(job)  # removed meanwhile is a 404, and not a part of it
+        headers = {"Content-Disposition": 'attachment; filename="finetuned.zip"'}
+        return Response(data, media_type="application/zip", headers=headers)
+
+    @routes.delete("/v1/finetune/{job}")
+    async def cancel(house: House, job: Job) -> JobEvent:
+        """Cancels a job that is waiting or running."""
+        house.jobs.cancel(job)
+        return last_event(house.jobs.folder(job)) or JobEvent(event="cancelled")
+
+    return routes
+
+
+def match_pairs(
+    sources: Sequence[UploadFile], targets: Sequence[UploadFile]
+) -> list[tuple[UploadFile, UploadFile]]:
+    """Sources and targets of equal names (the suffix may differ), in the order of the names.
+
+    Raises:
+        Problem: 422 when names repeat or have no partner, or there are too few or too many pairs.
+    """
+    by_name = [{stem(file): file for file in files} for files in (sources, targets)]
+    if len(by_name[0]) < len(sources) or len(by_name[1]) < len(targets):
+        raise Problem(422, "two pictures have the same name; rename one")
+    if alone := sorted(by_name[0].keys() ^ by_name[1].keys()):
+        raise Problem(422, f"{alone[0][:80]!r} has no partner; give both pictures of a pair the same name")
+    if not FEWEST_PAIRS <= len(sources) <= MAX_PAIRS:
+        raise Problem(
+            422,
+            f"{plural(len(sources), 'pair')} cannot be used; give {FEWEST_PAIRS} to {MAX_PAIRS}",
+        )
+    return [(by_name[0][name], by_name[1][name]) for name in sorted(by_name[0])]
+
+
+def stem(file: UploadFile) -> str:
+    return nfc(PurePosixPath((file.filename or "").replace("\\", "/")).stem)
+
+
+def decode_pairs(
+    files: Sequence[tuple[BinaryIO, BinaryIO]], limits: Limits, given_up: threading.Event
+) -> list[PairImages]:
+    """Files of pairs -> RGB images, none larger than `PAIR_SIDES`; runs in the photographs' pool.
+
+    One pair at a time is read and decoded. When `given_up` is set nothing more is: the pairs so far are returned.
+
+    Raises:
+        Problem: 400 or 413 for a picture, 413 for too many pixels of all together, 422 for a pair of two sizes.
+    """
+    pairs: list[PairImages] = []
+    left = limits.pairs_pixels
+    for number, halves in enumerate(files, start=1):
+        if given_up.is_set():
+            break
+        images = []
+        for what, file in zip(("source", "target"), halves, strict=True):
+            photo = read_upload(file.read(), limits.photo_bytes, limits.photo_pixels, f"{what} {number}")
+            images.append(photo.on_white())
+            left -= images[-1].width * images[-1].height
+            if left < 0:
+                most = f"{limits.pairs_pixels // 10**6} megapixels"
+                raise Problem(413, f"the pictures have more than {most} together; give fewer or smaller ones")
+        if images[0].size != images[1].size:
+            sizes = " and ".join(f"{image.width}x{image.height}" for image in images)
+            raise Problem(422, f"the pictures of pair {number} have {sizes} pixels; both must have one size")
+        source, target = (image.resize(kept_size(image.size), Image.Resampling.LANCZOS) for image in images)
+        pairs.append((source, target))
+    return pairs
+
+
+def kept_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of a picture when both of its sides are within `PAIR_SIDES`."""
+    scale = min(1.0, PAIR_SIDES[0] / min(size), PAIR_SIDES[1] / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

@@ -1,0 +1,1 @@
+"""Training of GANs: one, or a fleet of them at once."""
