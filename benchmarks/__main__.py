@@ -1,8 +1,8 @@
-"""Every benchmark that takes minutes, one after the other, then the plots: ``make bench`` or ``python -m benchmarks``.
+"""Every benchmark that takes minutes, one after the other, then the plots: `make bench` or `python -m benchmarks`.
 
     python -m benchmarks [fleets loading ...]
 
-With names, these alone; with options of its own, one: ``python -m benchmarks.fleets --help``. Results go to
+With names, these alone; with options of its own, one: `python -m benchmarks.fleets --help`. Results go to
 benchmarks/results/*.json, plots to docs/benchmarks/*.png. Each is a process of its own, so that none leaves settings or
 memory behind. One that fails does not stop the others; which did is said at the end, and the exit code is 1.
 """

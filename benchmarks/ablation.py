@@ -73,7 +73,7 @@ VARIANTS = {
 
 
 def relaid(dataset: WeightDataset, variant: Variant) -> WeightDataset:
-    """The same adapters in the variant's blocks."""
+    """Return the same adapters in the variant's blocks."""
     layout = WeightLayout.for_generator(
         load_base(dataset.base_generator), variant.block_size, variant.grouping
     )
@@ -120,7 +120,7 @@ class Yardstick:
 
 
 def results(yardstick: Yardstick, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """A row for every variant and number of denoising steps, with the spread over seeds."""
+    """Yield a row for every variant and number of denoising steps, with the spread over seeds."""
     for name in options.variants:
         variant = VARIANTS[name]
         found: dict[int, list[dict[str, float]]] = {steps: [] for steps in variant.sampled}

@@ -54,7 +54,7 @@ def edges(photo: Tensor) -> Tensor:
 
 
 def stencil(photo: Tensor) -> Tensor:
-    """Two tones, divided at the median."""
+    """Return two tones, divided at the median."""
     smooth = gaussian_blur2d(photo, (13, 13), (3.0, 3.0))
     return (smooth > smooth.median()).float()
 
@@ -118,12 +118,12 @@ def contrast_kept(network: nn.Module, pairs: Path) -> float:
 
 
 def contrast_of(pixels: np.ndarray) -> float:
-    """The contrast of one picture, uint8 [H, W, 3]."""
+    """Return the contrast of one picture, uint8 [H, W, 3]."""
     return float(contrast(torch.from_numpy(pixels.copy()).permute(2, 0, 1).float()))
 
 
 def last_network(out: Path) -> nn.Module:
-    """The network of the last step, whichever was handed over."""
+    """Return the network of the last step, whichever was handed over."""
     progress, _ = load_progress(out, torch.device("cpu"))
     last = {name: value[0] for name, value in progress.fleet.averaged.items()}
     generator = progress.start.generator
@@ -163,7 +163,7 @@ def run(training: Training, runs: Path) -> None:
 
 
 def trainings(kinds: list[str], modes: list[str], beta1: float, learning_rate: float) -> list[Training]:
-    """All of them, the short ones first."""
+    """Return all of them, the short ones first."""
     return [
         Training(kind, mode, steps, seed, beta1, learning_rate)
         for steps, seed in SCHEDULES

@@ -64,7 +64,7 @@ class Setting:
 
 @lru_cache(maxsize=1)
 def networks(setting: Setting) -> tuple[nn.Module, nn.Module, Tensor, Tensor]:
-    """Generator, discriminator, sources and targets, [N, 3, S, S] each, on the device."""
+    """Return the generator, the discriminator, sources and targets, [N, 3, S, S] each, on the device."""
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
     config, device = setting.config, setting.device
@@ -76,7 +76,7 @@ def networks(setting: Setting) -> tuple[nn.Module, nn.Module, Tensor, Tensor]:
 
 
 def naive_generator(setting: Setting) -> nn.Module:
-    """One module whose trained parameters require gradients: through PEFT for adapters."""
+    """Return one module whose trained parameters require gradients: through PEFT for adapters."""
     generator = networks(setting)[0]
     if setting.mode == "full":
         return copy.deepcopy(generator).requires_grad_(True)
@@ -114,7 +114,7 @@ def fleet_rate(
 
 
 def tidily(work: Callable[[], float]) -> float:
-    """What the work returns; the device's memory is free for others afterwards, also where it was too small."""
+    """Return what the work returns; the device's memory is free for others afterwards, also where it was too small."""
     try:
         return work()
     finally:
@@ -137,7 +137,7 @@ def operations(setting: Setting) -> int:
 
 
 def by_size(setting: Setting, sizes: list[int]) -> Rows:
-    """Rows of one process and one thread: naive, then K by K."""
+    """Return rows of one process and one thread: naive, then K by K."""
     prepare_process(1)
     loops: dict[str, Callable[[], float]] = {"naive": partial(naive_rate, setting)}
     loops |= {str(k): partial(fleet_rate, setting, k) for k in sizes}
@@ -177,14 +177,14 @@ _meeting: Any = None
 
 
 def start_worker(threads: int, meeting: Any) -> None:
-    """Make a process ready; ``meeting`` is where all processes of its pool wait for each other."""
+    """Make a process ready; `meeting` is where all processes of its pool wait for each other."""
     global _meeting
     prepare_process(threads)
     _meeting = meeting
 
 
 def with_others(work: Work) -> float:
-    """What the work of this process returns; its steps are counted from when all processes are warm."""
+    """Return what the work of this process returns; its steps are counted from when all processes are warm."""
     meeting = _meeting
 
     def wait() -> None:
@@ -207,7 +207,7 @@ def together(pool: ProcessPoolExecutor, processes: int, work: Work) -> float:
 
 
 def by_layout(setting: Setting, processes: int) -> Rows:
-    """Rows of the whole machine: threads or processes, one concept at a time or fleets."""
+    """Return rows of the whole machine: threads or processes, one concept at a time or fleets."""
     cores = os.cpu_count() or 1
     networks.cache_clear()
     free_memory()  # the processes need it

@@ -66,7 +66,7 @@ class Generator:
 
 
 def trained(path: Path | None, device: str) -> Generator:
-    """Return the generator of a model folder; of the embedded one for ``None``."""
+    """Return the generator of a model folder; of the embedded one for `None`."""
     model = load_model_folder(path or EMBEDDED_MODEL)
     denoiser, statistics_ = model.denoiser.to(device), model.statistics.to(device)
     return Generator(model.denoiser_name, denoiser, statistics_, model.layout, model.text_encoder_name)
@@ -88,7 +88,7 @@ def of_paper_size(name: str, device: str) -> Generator:
 
 
 def reader(name: str) -> TextEncoder:
-    """The text encoder, or random states where it is not installed."""
+    """Return the text encoder, or random states where it is not installed."""
     try:
         return load_text_encoder(name)
     except (WeightzooError, ModuleNotFoundError) as error:
@@ -103,7 +103,7 @@ def states(encoder: TextEncoder, prompts: int, device: str) -> TextStates:
 
 
 def measure(generator: Generator, encoder: TextEncoder, prompts: int, device: str) -> dict[str, Any]:
-    """One row: text and weights, repeated in turn."""
+    """Return one row: text and weights, repeated in turn."""
     text = states(encoder, prompts, device)
     operations = operations_of(partial(generator.generate, text))
     loops = {

@@ -131,6 +131,7 @@ def held_out_l1(edit: Edit, pictures: CatalogueEdits) -> dict[str, list[float]]:
 
 
 def main() -> None:
+    """Train the generator with several sets of weights and print their test errors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--model", type=Path, action="append", required=True, help="to compare with, by its folder's name; repeatable"

@@ -42,7 +42,7 @@ TYPED = "datasets, typed columns"
 
 
 def rate(read: Callable[[], int], before: Callable[[], object] = lambda: None) -> Callable[[], float]:
-    """A loop for `interleave`: megabytes per second of `read`, after an unmeasured `before`."""
+    """Return a loop for `interleave`: megabytes per second of `read`, after an unmeasured `before`."""
 
     def loop() -> float:
         before()
@@ -62,7 +62,7 @@ def drop_from_cache(files: Iterable[Path]) -> None:
 
 
 def local(folder: Path, repetitions: int) -> list[dict[str, Any]]:
-    """Every reader, cold and warm."""
+    """Return every reader, cold and warm."""
     loops: dict[str, Callable[[], float]] = {"memory copy": lambda: copy_rate() / 1e6}
     for name, reader in LOCAL.items():
         read, files = partial(reader.read, folder), sorted(folder.glob(reader.files))
@@ -75,7 +75,7 @@ def local(folder: Path, repetitions: int) -> list[dict[str, Any]]:
 
 
 def hub(url: str, repetitions: int) -> list[dict[str, Any]]:
-    """The readers of the Hub at `url`; this process was started with its address."""
+    """Return the readers of the Hub at `url`; this process was started with its address."""
     from huggingface_hub import constants
 
     def forget() -> None:
@@ -92,7 +92,7 @@ def hub(url: str, repetitions: int) -> list[dict[str, Any]]:
 
 
 def ratios(measured: dict[str, list[float]], limit: str) -> list[dict[str, Any]]:
-    """A row of every "WHERE/READER": its rate, and in each repetition its ratio to the limit and to typed columns."""
+    """Return a row of every "WHERE/READER": its rate, and its ratios to the limit and to typed columns."""
     rows = []
     for name, rates in measured.items():
         where, _, reader = name.partition("/")
@@ -104,14 +104,14 @@ def ratios(measured: dict[str, list[float]], limit: str) -> list[dict[str, Any]]
 
 
 def layout_of(values: int) -> WeightLayout:
-    """The embedded zoo's layout for 0, else one of so many values."""
+    """Return the embedded zoo's layout for 0, else one of so many values."""
     if not values:
         return WeightLayout.load(find_zoo("weightzoo-small") / "layout.json")
     return WeightLayout((Slot("weights", (values,), "weights"),))
 
 
 def measure(*arguments: str, **environment: str) -> list[dict[str, Any]]:
-    """The rows that a process of its own prints: one thread, and the Hub of `environment`."""
+    """Return the rows that a process of its own prints: one thread, and the Hub of `environment`."""
     command = [sys.executable, "-m", "benchmarks.loading", *arguments]
     quiet = {"OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_XET": "1"}
     done = subprocess.run(

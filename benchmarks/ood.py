@@ -30,7 +30,7 @@ EXTERNAL = Path(__file__).resolve().parent.parent / "pipeline" / "external" / "e
 
 
 def auroc(inside: torch.Tensor, outside: torch.Tensor) -> float:
-    """The probability that a score of `outside` is above one of `inside`; ties count half."""
+    """Return the probability that a score of `outside` is above one of `inside`; ties count half."""
     ordered = inside.sort().values
     below, upto = (torch.searchsorted(ordered, outside.contiguous(), right=right) for right in (False, True))
     return float((below + upto).sum()) / (2 * len(inside) * len(outside))
@@ -53,7 +53,7 @@ def interval(
 
 
 def asked() -> dict[str, list[list[str]]]:
-    """The wordings of each held-out concept, by split."""
+    """Return the wordings of each held-out concept, by split."""
     found = {
         split: [list(c.paraphrases or (c.prompt,)) for c in test_concepts(split)] for split in TEST_SPLITS
     }
@@ -79,6 +79,7 @@ def fit_heads(rows: Tensor, train: WeightDataset) -> Tensor:
 
 
 def with_one(rows: Tensor) -> Tensor:
+    """Return rows with a column of ones, for a bias."""
     return torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
 
 
@@ -95,7 +96,7 @@ def nearest(rows: Tensor, count: int) -> Score:
 
 
 def simple_scores(train: WeightDataset, encoder: TextEncoder) -> dict[str, Score]:
-    """Scores of embeddings [K, D], each with a scale of its own."""
+    """Score of embeddings [K, D], each with a scale of its own."""
     centres = embed(encoder, train.prompts).float()
     wordings = embed(encoder, [[text] for texts in train.prompts for text in texts]).float()
     heads = fit_heads(centres, train)
@@ -113,12 +114,13 @@ def simple_scores(train: WeightDataset, encoder: TextEncoder) -> dict[str, Score
 
 
 def calibrated(score: Score, held_out: Tensor) -> Score:
-    """The score on the scale of held-out wordings of learned concepts: 0 is their median, 1 their 95th percentile."""
+    """Return the score scaled by held-out wordings of learned concepts: 0 is their median, 1 their 95th percentile."""
     low, high = score(held_out).quantile(torch.tensor([0.5, 0.95]))
     return lambda embedded: (score(embedded) - low) / (high - low)
 
 
 def mean_of(one: Score, two: Score) -> Score:
+    """Return the mean of two scores as one score."""
     return lambda embedded: (one(embedded) + two(embedded)) / 2
 
 

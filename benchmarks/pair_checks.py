@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def external_edits() -> dict[str, Pairs]:
-    """The edits of other tools, each on the same six photographs."""
+    """Return the edits of other tools, each on the same six photographs."""
     found: dict[str, Pairs] = {}
     for path in sorted((EXTERNAL / "photos").glob("*.jpg")):
         for target in sorted((EXTERNAL / "targets" / path.stem).glob("*.webp")):
@@ -74,23 +74,25 @@ def catalogue_edits(photos: list[Picture], concepts: int, pairs: int, rng: np.ra
 
 
 def shuffle(pairs: Pairs) -> Pairs:
-    """Every source beside the target of the pair before."""
+    """Return every source beside the target of the pair before."""
     return [(source, pairs[i - 1][1].resize(source.size)) for i, (source, _) in enumerate(pairs)]
 
 
 def reduced(photo: Picture) -> Picture:
+    """Return a photograph with a long side of at most `LONG_SIDE`."""
     scale = LONG_SIDE / max(photo.size)
     return photo.resize((round(photo.width * scale), round(photo.height * scale)), Image.Resampling.BOX)
 
 
 def edited(teacher: FiltersTeacher, concept: Concept, photo: Picture) -> Picture:
+    """Return the teacher's edit of one photograph."""
     pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None].float() / 255
     result = teacher.edit(concept, pixels)[0].clamp(0, 1)
     return Image.fromarray((result * 255).round().byte().permute(1, 2, 0).numpy())
 
 
 def random_halves(photos: list[Picture], count: int, rng: np.random.Generator) -> Pairs:
-    """The left and right halves of photographs, every other one cropped to a random part."""
+    """Return the left and right halves of photographs, every other one cropped to a random part."""
     found = []
     for number, index in enumerate(rng.choice(len(photos), count, replace=False)):
         photo = photos[index]
@@ -104,7 +106,7 @@ def random_halves(photos: list[Picture], count: int, rng: np.random.Generator) -
 
 
 def rates(sets: list[Pairs]) -> dict[str, str]:
-    """How many sets are taken for pairs, whole ones and of fewer pairs each."""
+    """Return how many sets are taken for pairs, whole ones and of fewer pairs each."""
     result = {}
     for size in (len(sets[-1]), 3, 2, 1):
         found = [set_likeness(pairs[:size]) for pairs in sets]
@@ -116,12 +118,13 @@ def rates(sets: list[Pairs]) -> dict[str, str]:
 
 
 def spread(known: list[Likeness]) -> str:
+    """Return the range of the likeness, and of its excess over chance, in one line."""
     own, over = (sorted(values) for values in zip(*((x.own, x.own - x.chance) for x in known), strict=True))
     return f"{own[0]:.3f} to {own[-1]:.3f}, {over[0]:.3f} to {over[-1]:.3f}"
 
 
 def shifts(pairs: Pairs) -> dict[str, str]:
-    """How often a shift is found exactly, within a pixel, not at all, or wrongly."""
+    """Return how often a shift is found exactly, within a pixel, not at all, or wrongly."""
     counts = {"0": f"{sum(offset(*pair) != (0, 0) for pair in pairs)} of {len(pairs)} wrong"}
     for shift in SHIFTS:
         found = [shift_error(*pair, shift) for pair in pairs]

@@ -41,7 +41,7 @@ FIRST_LAUNCH = 0.3  # share of the fleets that the first launch gets to
 
 
 def config(num_concepts: int) -> BuildConfig:
-    """The smallest networks, in fleets that keep 100,000 concepts under the Hub's files in a folder."""
+    """Return the smallest networks, in fleets that keep 100,000 concepts under the Hub's files in a folder."""
     return replace(tiny(), num_concepts=num_concepts, fleet_size=16)
 
 
@@ -68,7 +68,7 @@ def no_fleet(task: FleetTask) -> FleetSummary:
 
 
 def launch(run_dir: Path, count: int, most: int | None) -> dict[str, Any]:
-    """One launch in this process; ``most`` fleets, then as if by Ctrl-C."""
+    """Return one launch in this process; `most` fleets, then as if by Ctrl-C."""
     started, first = time.perf_counter(), []
 
     def run_here(

@@ -22,7 +22,7 @@ COLOURS = {"adapter": "#c2353b", "full": "#3b76c4"}
 
 
 def errors(rows: Rows, key: str) -> list[list[float]]:
-    """Distances from the medians to the least and the largest, as matplotlib wants them."""
+    """Return distances from the medians to the least and the largest, as matplotlib wants them."""
     spreads = [row[key] for row in rows]
     below = [spread["median"] - spread["min"] for spread in spreads]
     return [below, [spread["max"] - spread["median"] for spread in spreads]]

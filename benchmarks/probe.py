@@ -33,12 +33,14 @@ from zoo.training.train_gan import GanTrainConfig, run_generators, train_fleet
 def held_out_l1(
     generator: torch.nn.Module, params: dict[str, Tensor], sources: Tensor, targets: Tensor
 ) -> list[float]:
+    """Return the mean L1 on the held-out photographs."""
     with torch.no_grad():
         images = run_generators(generator, params, sources).clamp(0, 1)
     return [float(l1(images[k], targets[k]).mean()) for k in range(len(targets))]
 
 
 def main() -> None:
+    """Train every variant and print a line for each."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -100,7 +102,7 @@ def main() -> None:
 
 
 def make_base(folder: Path, gan: E2ganConfig, sources: Tensor, targets: list[Tensor], steps: int) -> None:
-    """Trains a base on the first concepts and stores it in `folder`."""
+    """Train a base on the first concepts and stores it in `folder`."""
     started = time.perf_counter()
     generator, discriminator = train_base(gan, PatchGanConfig(), sources, targets, BaseConfig(steps=steps))
     print(f"base: {steps} steps in {time.perf_counter() - started:.0f} s", flush=True)
@@ -109,6 +111,7 @@ def make_base(folder: Path, gan: E2ganConfig, sources: Tensor, targets: list[Ten
 
 
 def print_row(row: dict) -> None:
+    """Print one result as a line of JSON."""
     each = " ".join(f"{value:.3f}" for value in row["l1"])
     mean = sum(row["l1"]) / len(row["l1"])
     print(f"{row['method']}: L1 {mean:.4f}  [{each}]  {row.get('seconds', 0):.0f} s", flush=True)

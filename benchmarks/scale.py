@@ -37,7 +37,7 @@ from pipeline.upkeep.calibrate import write_untrained_base
 
 
 def timed_fleet(task: FleetTask, seconds: float, gate: str, workers: int) -> FleetSummary:
-    """A fleet that lasts `seconds` in all; the first one of each process waits until all workers are there."""
+    """Return a fleet that lasts `seconds` in all; the first one of each process waits until all workers are there."""
     own = Path(gate, str(os.getpid()))
     if not own.exists():
         no_fleet(task)  # imports: 16 processes take seconds for them on two cores

@@ -35,7 +35,7 @@ REQUEST_SECONDS = 300
 
 @contextmanager
 def server() -> Iterator[tuple[str, psutil.Process]]:
-    """A fresh server's address and process."""
+    """Yield a fresh server's address and process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -53,7 +53,7 @@ def server() -> Iterator[tuple[str, psutil.Process]]:
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    """Returns when the server answers and has read the zoo's prompts, which it does in the background."""
+    """Return when the server answers and has read the zoo's prompts, which it does in the background."""
     ends = time.monotonic() + START_SECONDS
     while time.monotonic() < ends and process.poll() is None:
         try:
@@ -75,7 +75,7 @@ def prompts(count: int) -> list[str]:
 async def load(
     url: str, clients: int, texts: Iterator[str], seconds: float, most: int
 ) -> tuple[list[float], list[tuple[str, str]], float]:
-    """Seconds of each answer, (prompt, hash) of each, and how long it took, with so many clients at once."""
+    """Return seconds of each answer, (prompt, hash) of each, and how long it took, with so many clients at once."""
     spent: list[float] = []
     answers: list[tuple[str, str]] = []
     ends = time.perf_counter() + seconds
@@ -96,7 +96,7 @@ async def load(
 
 
 def alone(url: str, texts: list[str]) -> dict[str, str]:
-    """The hash of each prompt's adapter, asked for one after the other."""
+    """Return the hash of each prompt's adapter, asked for one after the other."""
     _, answers, _ = asyncio.run(load(url, 1, iter(texts), float("inf"), len(texts)))
     return dict(answers)
 
@@ -104,7 +104,7 @@ def alone(url: str, texts: list[str]) -> dict[str, str]:
 def row(
     name: str, clients: int, spent: list[float], took: float, crossed: int, memory: list[int]
 ) -> dict[str, Any]:
-    """One line of the result; memory in MiB, before and after."""
+    """Return one line of the result; memory in MiB, before and after."""
     return {
         "load": name,
         "clients": clients,
@@ -119,7 +119,7 @@ def row(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """New prompts at 1, 8 and 64 clients (no cache can help), then many requests for a memory curve."""
+    """Send new prompts at 1, 8 and 64 clients (no cache can help), then many requests for a memory curve."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10, help="at each number of clients")
     parser.add_argument("--requests", type=int, default=10_000, help="for the memory")

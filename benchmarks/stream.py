@@ -70,7 +70,7 @@ def write_synthetic(folder: Path, megabytes: int) -> None:
 
 
 def synthetic(folder: Path) -> ShardStream:
-    """The records that :func:`write_synthetic` wrote."""
+    """Return the records that :func:`write_synthetic` wrote."""
     embedded = open_zoo(find_zoo("weightzoo-small"))
     rows = json.loads((folder / "shards.json").read_text())
     entries = tuple(ShardEntry(name, "train", "", size, records) for name, size, records in rows)

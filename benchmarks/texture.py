@@ -52,18 +52,19 @@ WAVE_LEVELS, WAVES = 6, 6  # height of the slow waves, and how many fit into the
 
 
 def tone_curve(pixels: np.ndarray) -> np.ndarray:
-    """A curve with more contrast and warmer colours, uint8 [H, W, 3] -> the same."""
+    """Return a curve with more contrast and warmer colours, uint8 [H, W, 3] -> the same."""
     value = pixels / 255
     curve = (value + value * value * (3 - 2 * value)) / 2
     return to_levels(255 * (curve * [1.05, 0.97, 0.85] + [0.03, 0.02, 0.05]))
 
 
 def to_levels(values: np.ndarray) -> np.ndarray:
+    """Return values in [0, 1] as uint8 levels."""
     return np.rint(values.clip(0, 255)).astype(np.uint8)
 
 
 def texture(name: str, height: int, width: int) -> np.ndarray:
-    """A panel of one texture, uint8 [height, width, 3]."""
+    """Return a panel of one texture, uint8 [height, width, 3]."""
     if name == "noise":
         grey = 128 + np.random.default_rng(0).normal(0, 6, (height, width))
         return to_levels(grey)[..., None].repeat(3, 2)
@@ -79,7 +80,7 @@ def texture(name: str, height: int, width: int) -> np.ndarray:
 
 
 def panels(size: tuple[int, int], share: float = 1.0) -> list[tuple[slice, slice]]:
-    """Rows and columns of each panel, or of so much of it around its centre."""
+    """Return rows and columns of each panel, or of so much of it around its centre."""
     height, width = size[0] // GRID[0], size[1] // GRID[1]
     y, x = (round(n * (1 - share) / 2) for n in (height, width))
     corners = [(row * height, column * width) for row in range(GRID[0]) for column in range(GRID[1])]
@@ -87,7 +88,7 @@ def panels(size: tuple[int, int], share: float = 1.0) -> list[tuple[slice, slice
 
 
 def plate(size: tuple[int, int]) -> np.ndarray:
-    """All textures in a grid, uint8 [*size, 3]."""
+    """Return all textures in a grid, uint8 [*size, 3]."""
     picture = np.zeros((*size, 3), np.uint8)
     for name, place in zip(TEXTURES, panels(size), strict=True):
         picture[place] = texture(name, *picture[place].shape[:2])
@@ -112,7 +113,7 @@ def slopes(network: nn.Module, picture: np.ndarray) -> list[np.ndarray]:
 
 
 def fine_band(pixels: np.ndarray) -> np.ndarray:
-    """Each pixel minus the mean of its 9x9 neighbours, [H, W, 3]."""
+    """Return each pixel minus the mean of its 9x9 neighbours, [H, W, 3]."""
     x = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)
     return (x - F.avg_pool2d(x, 9, 1, 4, count_include_pad=False)).permute(1, 2, 0).numpy()
 
@@ -132,7 +133,7 @@ def kept(network: nn.Module, slope: list[np.ndarray], size: tuple[int, int]) -> 
 
 
 def frame_error(network: nn.Module) -> float:
-    """Mean error against `tone_curve` in the outer 2 % of the test photographs, over the one inside."""
+    """Return mean error against `tone_curve` in the outer 2 % of the test photographs, over the one inside."""
     outside, inside = [], []
     for file in sorted((PHOTOS / "test").glob("*.jpg")):
         pixels = np.asarray(Image.open(file).convert("RGB"))
@@ -145,7 +146,7 @@ def frame_error(network: nn.Module) -> float:
 
 
 def make_network(edit: str, folder: Path) -> nn.Module:
-    """A generated adapter, or a generator fine-tuned on 16 pairs of `tone_curve`."""
+    """Return a generated adapter, or a generator fine-tuned on 16 pairs of `tone_curve`."""
     if edit != FINE_TUNED:
         command: list[str | Path] = ["generate", edit]
     else:
@@ -171,7 +172,7 @@ def write_pairs(folder: Path) -> None:
 
 
 def measure(edit: str, widths: list[int]) -> list[dict[str, Any]]:
-    """A row for each size and texture of one edit, and one for the frame where the right picture is known."""
+    """Return a row for each size and texture of one edit, and one for the frame where the right picture is known."""
     with tempfile.TemporaryDirectory() as folder:
         network = make_network(edit, Path(folder))
     slope = slopes(network, plate(SIZES[480]))

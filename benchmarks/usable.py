@@ -49,7 +49,7 @@ def type_command(pairs: Path, concept: Concept, init: str, steps: int, out: Path
 
 
 def clocked(metrics: Path, first: float) -> Curve:
-    """The rows of a command's metrics, the first of which came after ``first`` seconds.
+    """Return the rows of a command's metrics, the first of which came after `first` seconds.
 
     Their own clock stands still during evaluations, so that what passed before the first row is added to it.
     """
@@ -58,12 +58,12 @@ def clocked(metrics: Path, first: float) -> Curve:
 
 
 def reached(curve: Curve, l1: float) -> float:
-    """Seconds until the test L1 was at most ``l1``; infinite if never."""
+    """Return seconds until the test L1 was at most `l1`; infinite if never."""
     return next((seconds for seconds, value in curve if value <= l1), math.inf)
 
 
 def compare(pairs: Path, concept: Concept, steps: dict[str, int], first: str, out: Path) -> dict[str, Any]:
-    """One row: both commands for one concept."""
+    """Return one row: both commands for one concept."""
     names = [first, *(name for name in steps if name != first)]
     done = {name: type_command(pairs, concept, name, steps[name], out / name) for name in names}
     scratch, polished = done["scratch"], done["polished"]

@@ -1,1 +1,1 @@
-"""The command ``weightzoo``: one thin file for each sub-command (parse, call one library function, print)."""
+"""The command `weightzoo`: one thin file for each sub-command (parse, call one library function, print)."""

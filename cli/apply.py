@@ -1,4 +1,4 @@
-"""``weightzoo apply``: edit a photograph at its own size with an adapter or a generator."""
+"""`weightzoo apply`: edit a photograph at its own size with an adapter or a generator."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""``weightzoo build``: photographs and concepts go in, a zoo of trained GANs comes out."""
+"""`weightzoo build`: photographs and concepts go in, a zoo of trained GANs comes out."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -123,7 +123,7 @@ def report(manifest: Any, folder: str, json: bool) -> None:
 
 
 def next_step(folder: str) -> str:
-    """What to do with a finished run folder; the other commands read folders of this machine only."""
+    """Return what to do with a finished run folder; the other commands read folders of this machine only."""
     if "://" in folder:
         return f"next: copy {folder} to a local folder, for example zoo/; then weightzoo inspect zoo --verify"
     return f"next: weightzoo inspect {folder} --verify; weightzoo train --data {folder} -o model"
@@ -146,7 +146,7 @@ def check_dry_run(ctx: typer.Context, on_ray: bool) -> None:
 
 
 def with_own(config: Any, photos: Path | None, teacher: str | None) -> Any:
-    """Return ``config`` with a team's own photographs and teacher.
+    """Return `config` with a team's own photographs and teacher.
 
     Raises:
         WeightzooError: unknown teacher, or pairs without a folder.
@@ -198,7 +198,7 @@ def changed(preset: Any, path: Path | None) -> Any:
 
 
 def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return nested ``values`` with ``changes`` in their place."""
+    """Return nested `values` with `changes` in their place."""
     result = dict(values)
     for key, value in changes.items():
         inner = result.get(key)

@@ -1,4 +1,4 @@
-"""``weightzoo demo``: the whole of weightzoo on real photographs, from a zoo to a report (``make demo``).
+"""`weightzoo demo`: the whole of weightzoo on real photographs, from a zoo to a report (`make demo`).
 
 Stages, each skipped when what it makes is there:
 
@@ -32,7 +32,7 @@ class DemoPreset:
     """How long the demo's stages may take.
 
     Args:
-        fleet_steps: training steps of the fresh fleet; ``None`` takes the zoo's own.
+        fleet_steps: training steps of the fresh fleet; `None` takes the zoo's own.
         train_seconds, label_seconds, polish_seconds: wall-clock limits of training on the zoo's weights, on
             pseudo-labels too, and by pictures.
         grid: of the evaluation.
@@ -84,7 +84,7 @@ def demo(
 
 
 def run_demo(limits: DemoPreset, folder: Path, zoo: Path, workers: int | None = None) -> dict[str, Any]:
-    """Do the stages that are not done and return the content of ``evaluation.json``."""
+    """Do the stages that are not done and return the content of `evaluation.json`."""
     from cli.console.executor_options import cores
     from zoo.files import read_json
     from zoo.progress import say
@@ -130,7 +130,7 @@ def stage(number: int, line: str) -> Iterator[None]:
 
 
 def freeze(folder: Path, zoo: Path, limits: DemoPreset) -> None:
-    """Note what the demo in ``folder`` is done with, or check that it is the same.
+    """Note what the demo in `folder` is done with, or check that it is the same.
 
     Raises:
         WeightzooError: the folder belongs to another zoo or preset, or holds the result of another command.
@@ -211,7 +211,7 @@ def polish_generator(out: Path, model: Path, zoo: Path, seconds: float) -> Path:
 def evaluate_models(
     out: Path, zoo: Path, models: dict[str, Path], limits: DemoPreset, workers: int
 ) -> dict[str, Any]:
-    """Evaluate the models beside the baselines; returns the content of ``evaluation.json``."""
+    """Evaluate the models beside the baselines; returns the content of `evaluation.json`."""
     from cli.evaluate import run_evaluation
     from weightgen.evaluation.grid import GRIDS
     from zoo.files import read_json

@@ -1,4 +1,4 @@
-"""``weightzoo download``: put a zoo, or a part of one, into a folder, every file checked."""
+"""`weightzoo download`: put a zoo, or a part of one, into a folder, every file checked."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""``weightzoo evaluate``: every start beside every baseline, with tables, curves, pictures."""
+"""`weightzoo evaluate`: every start beside every baseline, with tables, curves, pictures."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -106,7 +106,7 @@ def evaluate(
 
 
 def all_models(folders: list[Path]) -> dict[str, Path]:
-    """Return the weight generators in all of ``folders`` by name.
+    """Return the weight generators in all of `folders` by name.
 
     Raises:
         WeightzooError: two of them have one name.

@@ -1,4 +1,4 @@
-"""``weightzoo extend``: further concepts for a finished zoo."""
+"""`weightzoo extend`: further concepts for a finished zoo."""
 
 from pathlib import Path
 from typing import Annotated

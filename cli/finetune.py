@@ -1,4 +1,4 @@
-"""``weightzoo finetune``: your own pairs go in, a generator or an adapter trained on them comes out."""
+"""`weightzoo finetune`: your own pairs go in, a generator or an adapter trained on them comes out."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -136,12 +136,12 @@ def finetune(
 
 
 def is_training(folder: Path) -> bool:
-    """Whether --resume could go on with what is in a folder."""
+    """Return whether --resume could go on with what is in a folder."""
     return any((folder / "training").glob("step-*.safetensors"))
 
 
 def report(out: Path, summary: Mapping[str, Any]) -> list[str]:
-    """The lines for a person: what was done, which network was kept, what it is worth, and what comes next."""
+    """Return the lines for a person: what was done, which network was kept, what it is worth, and what comes next."""
     from zoo.words import plural
 
     first, best, last = summary["first"], summary["best"], summary["last"]
@@ -163,10 +163,10 @@ def report(out: Path, summary: Mapping[str, Any]) -> list[str]:
 
 
 def is_worse(own: float | None, start: float | None) -> bool:
-    """Whether a network is worse than its start where it was measured."""
+    """Return whether a network is worse than its start where it was measured."""
     return own is not None and start is not None and own > start
 
 
 def share(value: float | None) -> str:
-    """A share in per cent, or a dash where there is none."""
+    """Return a share in per cent, or a dash where there is none."""
     return "-" if value is None else f"{value:.0%}"

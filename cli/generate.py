@@ -1,4 +1,4 @@
-"""``weightzoo generate``: a prompt goes in, an adapter folder comes out."""
+"""`weightzoo generate`: a prompt goes in, an adapter folder comes out."""
 
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""``weightzoo inspect``: say what a file or folder is, and check it."""
+"""`weightzoo inspect`: say what a file or folder is, and check it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ def inspect(
 
 
 def named_zoo(name: Path) -> Path:
-    """Return the folder of an embedded zoo, or ``name`` itself when there is none of that name."""
+    """Return the folder of an embedded zoo, or `name` itself when there is none of that name."""
     from zoo.hub import EMBEDDED, find_zoo
 
     return find_zoo(name) if str(name) in EMBEDDED else name
@@ -98,7 +98,7 @@ class Kind:
 
 
 def kind_of(path: Path) -> Kind:
-    """Return what lies at ``path``.
+    """Return what lies at `path`.
 
     Raises:
         WeightzooError: nothing there, or nothing of ours.
@@ -233,7 +233,7 @@ def _generator_facts(path: Path) -> Facts:
 
 
 def _opens(facts: Callable[[Path], Facts]) -> Callable[[Path], list[str]]:
-    """Where opening something checks everything: its error is the problem."""
+    """Return where opening something checks everything: its error is the problem."""
     return lambda path: _problems(lambda: facts(path))
 
 

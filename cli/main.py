@@ -1,9 +1,9 @@
-"""The command ``weightzoo``: puts the sub-commands together, nothing else.
+"""The command `weightzoo`: puts the sub-commands together, nothing else.
 
     weightzoo --help
     weightzoo generate "a charcoal drawing" -o charcoal/
 
-The files of the sub-commands import torch, ray and the libraries inside their functions, so that ``--help``
+The files of the sub-commands import torch, ray and the libraries inside their functions, so that `--help`
 is instant.
 """
 

@@ -1,4 +1,4 @@
-"""``weightzoo polish``: a weight generator goes in, one that was trained further through pictures comes out."""
+"""`weightzoo polish`: a weight generator goes in, one that was trained further through pictures comes out."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -87,7 +87,7 @@ def train_by_pictures(
     seed: int = 0,
     resume: bool = True,
 ) -> Path:
-    """Polish ``model`` with the catalogue's train concepts, edited by the teacher of ``zoo``."""
+    """Polish `model` with the catalogue's train concepts, edited by the teacher of `zoo`."""
     from pipeline.picture_batches import open_catalogue_edits
     from weightgen.training.config import PolishConfig
     from weightgen.training.pictures import polish as run

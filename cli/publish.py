@@ -1,4 +1,4 @@
-"""``weightzoo publish``: put a finished zoo or a weight generator on the Hub."""
+"""`weightzoo publish`: put a finished zoo or a weight generator on the Hub."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""``weightzoo publish MODEL``: a weight generator's folder goes to the Hub as a model."""
+"""`weightzoo publish MODEL`: a weight generator's folder goes to the Hub as a model."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from cli.console.output import emit
 
 
 def is_model(folder: Path) -> bool:
-    """Whether the folder is that of a weight generator, not of a zoo."""
+    """Return whether the folder is that of a weight generator, not of a zoo."""
     return (folder / "model_index.json").is_file()
 
 

@@ -1,4 +1,4 @@
-"""``weightzoo repair``: what fails verification in a run folder is made again."""
+"""`weightzoo repair`: what fails verification in a run folder is made again."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""``weightzoo serve``: the weight generator as a web server, with a page to try it on."""
+"""`weightzoo serve`: the weight generator as a web server, with a page to try it on."""
 
 from pathlib import Path
 from typing import Annotated
@@ -74,7 +74,7 @@ def serve(
 
 
 def import_ray_serve() -> None:
-    """Raises WeightzooError that names the extra when Ray Serve is not installed."""
+    """Raise WeightzooError that names the extra when Ray Serve is not installed."""
     from importlib.util import find_spec
 
     from zoo.errors import WeightzooError

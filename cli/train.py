@@ -1,4 +1,4 @@
-"""``weightzoo train``: a zoo goes in, a weight generator comes out."""
+"""`weightzoo train`: a zoo goes in, a weight generator comes out."""
 
 import math
 from pathlib import Path
@@ -194,13 +194,13 @@ def train_on_weights(
     loader_workers: int = 0,
     cluster: Any = None,
 ) -> Path:
-    """First stage: the weights of ``zoos``; validated on the first one's validation split.
+    """First stage: the weights of `zoos`; validated on the first one's validation split.
 
     Args:
         zoos: folders, or opened zoos.
         steps, learning_rate, accumulate: the preset's unless given.
-        precision: a key of ``PRECISIONS``; ``None`` chooses by device.
-        cluster: a ``weightgen.training.ray.Cluster``; ``None`` trains in this process.
+        precision: a key of `PRECISIONS`; `None` chooses by device.
+        cluster: a `weightgen.training.ray.Cluster`; `None` trains in this process.
     """
     from dataclasses import replace
 
@@ -243,7 +243,7 @@ def train_on_weights(
 
 
 def choose_denoiser(name: str) -> str:
-    """Return ``name`` if there is such a denoiser: before a folder is begun with a config that has another."""
+    """Return `name` if there is such a denoiser: before a folder is begun with a config that has another."""
     from weightgen.denoisers import NETWORKS
 
     choose("denoiser", name, NETWORKS)

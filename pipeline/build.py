@@ -60,7 +60,7 @@ Fleet = Callable[[FleetTask], FleetSummary]
 def build(
     run_dir: PathLike, config: BuildConfig, concepts: Sequence[Concept] | None = None, **options: Any
 ) -> ZooManifest:
-    """Build a zoo in ``run_dir``, or go on building it.
+    """Build a zoo in `run_dir`, or go on building it.
 
     Args:
         run_dir: a folder, or a URI of :mod:`pipeline.run_folder.object_store`.
@@ -100,8 +100,8 @@ def complete(
 
     Args:
         store: where the folder is a copy of; what is made goes there.
-        base_from: a ``base`` folder of another run to take the base generator and discriminator from.
-        executor: a key of ``EXECUTORS``; ``executor_options`` go to it.
+        base_from: a `base` folder of another run to take the base generator and discriminator from.
+        executor: a key of `EXECUTORS`; `executor_options` go to it.
         fleet: what trains and writes one fleet; tests and benchmarks have a faster one.
     """
     refuse_part(run_dir)
@@ -178,7 +178,7 @@ def make_pairs(
 def make_base(
     run_dir: Path, base_from: PathLike | None = None, run: Run | None = None, device: str = "cpu"
 ) -> None:
-    """Train the base in its own one-thread process, or copy the one of ``base_from``; nothing if it is there.
+    """Train the base in its own one-thread process, or copy the one of `base_from`; nothing if it is there.
 
     Args:
         run: where to train it; default: a process of this machine.
@@ -212,7 +212,7 @@ def run_fleets(
     """Run the missing fleets and log each.
 
     A fleet whose training raises is an isolated failure as long as most others succeed: its concepts become rows
-    with the reason. After ``MAX_FAILED_FLEETS`` of them, or 1 % of a large zoo, something is wrong with all: the
+    with the reason. After `MAX_FAILED_FLEETS` of them, or 1 % of a large zoo, something is wrong with all: the
     build stops, as it does for fleets that the machines did not let finish.
 
     Args:
@@ -247,7 +247,7 @@ def finish(run_dir: Path) -> ZooManifest:
     """Write what describes the whole zoo: statistics, data card, and the manifest last.
 
     Raises:
-        WeightzooError: a concept has no outcome, or two: ``concepts != ok + rejected + failed``.
+        WeightzooError: a concept has no outcome, or two: `concepts != ok + rejected + failed`.
     """
     remove_stale_temporaries(run_dir)
     layout = WeightLayout.load(run_dir / "layout.json")
@@ -261,7 +261,7 @@ def finish(run_dir: Path) -> ZooManifest:
 
 
 def _nowhere(_run_dir: Path) -> None:
-    """A run folder that is its own storage."""
+    """Prepare a run folder that is its own storage."""
 
 
 def _name(run_dir: Path, path: Path) -> str:
@@ -269,14 +269,14 @@ def _name(run_dir: Path, path: Path) -> str:
 
 
 def _names(run_dir: Path, store: Store | None, folder: str) -> set[str]:
-    """Names of the files in ``folder`` of the run folder, in the store where there is one."""
+    """Name of the files in `folder` of the run folder, in the store where there is one."""
     if store:
         return {name for name in store.names() if name.startswith(f"{folder}/")}
     return {_name(run_dir, path) for path in (run_dir / folder).glob("*")}
 
 
 def log_event(run_dir: Path, event: dict[str, Any]) -> None:
-    """Append one line to ``logs/events.jsonl``, the only file of a run that may tell seconds."""
+    """Append one line to `logs/events.jsonl`, the only file of a run that may tell seconds."""
     path = run_dir / EVENTS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as file:

@@ -20,17 +20,17 @@ class BuildConfig:
 
     Args:
         name: the zoo's name, as published.
-        seed: of the crops; initialisation and batch order have the seeds of ``base`` and ``training``.
+        seed: of the crops; initialisation and batch order have the seeds of `base` and `training`.
         num_concepts: zoo concepts taken from the catalogue (train and validation).
-        teacher, teacher_options: a key of ``TEACHERS``, and what it is made with.
-        train_photos, test_photos: ``train`` / ``test`` (the embedded photographs) or a folder; one folder for both
+        teacher, teacher_options: a key of `TEACHERS`, and what it is made with.
+        train_photos, test_photos: `train` / `test` (the embedded photographs) or a folder; one folder for both
             is split by photograph.
         num_train_crops, num_test_crops: source images to train on and to measure on.
         image_size: side of the crops, pixels.
-        gan, generator: a key of ``GANS`` and the fields of its config that differ from its defaults.
-        training: of every concept; ``fleet_size`` concepts are trained at once and make one shard.
+        gan, generator: a key of `GANS` and the fields of its config that differ from its defaults.
+        training: of every concept; `fleet_size` concepts are trained at once and make one shard.
         median_l1: own held-out L1 of the probe's median concept; the gate rejects what has an L1 above
-            ``gate_factor`` times it and above that of copying the source.
+            `gate_factor` times it and above that of copying the source.
         feature_network: what KID is measured on.
         threads: per fleet. One: more would change the order of sums and so the bytes.
     """
@@ -85,16 +85,16 @@ class BuildConfig:
             )
 
     def generator_config(self) -> Any:
-        """The full config of the generator's architecture, for crops of ``image_size``."""
+        """Return the full config of the generator's architecture, for crops of `image_size`."""
         config: Any = from_dict(GANS[self.gan], self.generator, "generator")
         has_size = any(item.name == "image_size" for item in fields(config))
         return replace(config, image_size=self.image_size) if has_size else config
 
     def gate_limit(self, l1_copy: float) -> float:
-        """The largest held-out L1 that a concept may have."""
+        """Return the largest held-out L1 that a concept may have."""
         return max(l1_copy, self.gate_factor * self.median_l1)
 
     def retry_training(self) -> GanTrainConfig:
-        """The second attempt: the same initialisation and batch order, half the learning rate."""
+        """Return the second attempt: the same initialisation and batch order, half the learning rate."""
         values = asdict(self.training)
         return GanTrainConfig(**values | {"learning_rate": self.training.learning_rate / 2})

@@ -2,9 +2,9 @@
 
     pairs = held_out_pairs("evaluation/pairs", zoo, HeldOutRequest({"value": 16}, pairs_needed))
 
-leaves ``heldout/<concept_id>/{train,test}/{source,target}/0000.png`` with ``heldout/concepts.jsonl`` (last), the same
-for ``external/``, larger pictures for a report in ``pictures/<concept_id>/{source,target}/``, and
-``near-duplicates.json``, which names the concepts that are reported apart.
+leaves `heldout/<concept_id>/{train,test}/{source,target}/0000.png` with `heldout/concepts.jsonl` (last), the same
+for `external/`, larger pictures for a report in `pictures/<concept_id>/{source,target}/`, and
+`near-duplicates.json`, which names the concepts that are reported apart.
 Train crops come from the train photographs; test crops come from the others and are those that the build
 measures on. A concept with more train pairs begins with those of one with fewer. Folders appear complete or
 not at all: the same call goes on where it stopped.
@@ -47,7 +47,7 @@ class HeldOutRequest:
     """What an evaluation needs.
 
     Attributes:
-        limits: by split (``external`` and ``validation`` included) how many concepts; ``None`` takes all.
+        limits: by split (`external` and `validation` included) how many concepts; `None` takes all.
         pairs_needed: a function of (split, position in the split, train crops of the zoo) that gives the number of
             train pairs of a concept.
         num_test: test pairs of each concept; a small zoo measures on fewer.
@@ -119,12 +119,12 @@ def _first(concepts: Sequence[Concept], count: int | None) -> list[Concept]:
 def write_held_out(
     out: PathLike, config: BuildConfig, wanted: Sequence[tuple[Concept, int]], num_test: int = 32
 ) -> Path:
-    """Write the pairs of every wanted concept; what is there already is kept. Returns ``out``.
+    """Write the pairs of every wanted concept; what is there already is kept. Returns `out`.
 
     Args:
         config: of the zoo; its teacher, photographs, image size and seed are used.
         wanted: concepts with their numbers of train pairs.
-        num_test: test pairs of each, at most ``config.num_test_crops``.
+        num_test: test pairs of each, at most `config.num_test_crops`.
 
     Raises:
         WeightzooError: the folder was made with other settings, or the teacher cannot do a concept.
@@ -143,7 +143,7 @@ def write_held_out(
 
 
 def write_pictures(out: PathLike, config: BuildConfig, concepts: Sequence[Concept]) -> Path:
-    """Write larger test pairs (``<concept_id>/{source,target}/``) for a report. Returns ``out``."""
+    """Write larger test pairs (`<concept_id>/{source,target}/`) for a report. Returns `out`."""
     out = _open(Path(out), config, {"size": PICTURE_SIZE})
     teacher = make_teacher(config.teacher, config.teacher_options)
     # whole short sides of the first photographs: what a person would edit
@@ -157,7 +157,7 @@ def write_pictures(out: PathLike, config: BuildConfig, concepts: Sequence[Concep
 def write_near_duplicates(
     path: PathLike, config: BuildConfig, concepts: Sequence[Concept], zoo: Sequence[Concept]
 ) -> Path:
-    """Write which ``concepts`` have targets nearer than L1 .03 to those of a concept of the ``zoo``."""
+    """Write which `concepts` have targets nearer than L1 .03 to those of a concept of the `zoo`."""
     path = Path(path)
     marker = path.with_name(f"{path.stem}-of.json")  # what the list was made for: a zoo may have been extended
     made_for = {
@@ -176,7 +176,7 @@ def write_near_duplicates(
 
 
 def _open(out: Path, config: BuildConfig, more: dict[str, int]) -> Path:
-    """Check that ``out`` was made with the same settings, or note them."""
+    """Check that `out` was made with the same settings, or note them."""
     remove_stale_temporaries(out)
     settings = {
         "teacher": config.teacher,
@@ -197,7 +197,7 @@ def _open(out: Path, config: BuildConfig, more: dict[str, int]) -> Path:
 
 
 def _train_crops(config: BuildConfig, count: int) -> Tensor:
-    """``count`` train crops; more crops begin with the same ones."""
+    """`count` train crops; more crops begin with the same ones."""
     photos, size = photographs(config, "train"), config.image_size
     sizes = photo_sizes(photos)
     cuts = [
@@ -213,7 +213,7 @@ def _draw_seed(seed: int, start: int) -> int:
 
 
 def _write(folder: Path, concept: Concept, teacher: Teacher, sources: Tensor) -> None:
-    """Edit and write ``sources``, unless the folder has at least as many pairs."""
+    """Edit and write `sources`, unless the folder has at least as many pairs."""
     stored = len(list((folder / "target").glob("*.png"))) if folder.exists() else 0
     if stored >= len(sources):
         return

@@ -2,7 +2,7 @@
 
     edits = open_catalogue_edits(Path("runs/small"), more_concepts=8000)
     for batch in edits.batches(start_step=0):
-        batch.prompts, batch.sources, batch.targets          # a ``zoo.pictures.picture_batches.PictureBatch``
+        batch.prompts, batch.sources, batch.targets          # a `zoo.pictures.picture_batches.PictureBatch`
 """
 
 import hashlib
@@ -55,7 +55,7 @@ class CatalogueEdits:
         return digest.hexdigest()
 
     def batches(self, start_step: int = 0) -> Iterator[PictureBatch]:
-        """Yield endless batches from ``start_step`` on; batch number ``step`` depends on (seed, step) only.
+        """Yield endless batches from `start_step` on; batch number `step` depends on (seed, step) only.
 
         Each has 32 train concepts, one wording of each, and a train crop with its target.
         """
@@ -127,7 +127,7 @@ def open_catalogue_edits(zoo: Path, seed: int = 0, more_concepts: int = 0) -> Ca
 def train_concepts(
     members: Sequence[Concept], validation: Sequence[Concept], more_concepts: int
 ) -> list[Concept]:
-    """Return the catalogue's train concepts, those beyond it, and of the zoo's ``members`` what is neither."""
+    """Return the catalogue's train concepts, those beyond it, and of the zoo's `members` what is neither."""
     concepts = [*catalogue.polish_concepts(), *catalogue.more_concepts(more_concepts)]
     known = {concept.id for concept in concepts}
     concepts += [concept for concept in members if concept.id not in known]

@@ -10,7 +10,7 @@ from zoo.training.train_gan import GanTrainConfig
 
 
 def small() -> BuildConfig:
-    """The embedded zoo: 64 px, about two hours on two cores."""
+    """Return the embedded zoo: 64 px, about two hours on two cores."""
     return BuildConfig(
         name="weightzoo-small",
         num_concepts=528,
@@ -21,7 +21,7 @@ def small() -> BuildConfig:
 
 
 def tiny() -> BuildConfig:
-    """A complete build in about a minute on two cores: to see it work, and for the tests."""
+    """Return a complete build in about a minute on two cores: to see it work, and for the tests."""
     return replace(
         small(),
         name="weightzoo-tiny",
@@ -38,9 +38,9 @@ def tiny() -> BuildConfig:
 
 
 def paper() -> BuildConfig:
-    """The paper's scale, for GPUs: 256 px, generators of 7.0 M parameters with adapters of 0.11 M, 3,900 concepts.
+    """Return the paper's scale, for GPUs: 256 px, 3,900 concepts, adapters of 0.11 M on 7.0 M parameters.
 
-    ``filters`` stands in for the paper's diffusion editor; ``--teacher instruct_pix2pix`` names the real one.
+    `filters` stands in for the paper's diffusion editor; `--teacher instruct_pix2pix` names the real one.
     """
     return replace(
         small(),

@@ -41,12 +41,12 @@ class Cut:
 
 
 def attribution() -> list[dict[str, str | int | None]]:
-    """One row per embedded photograph: file, split, title, author, year, licence, origin, changes."""
+    """Return one row per embedded photograph: file, split, title, author, year, licence, origin, changes."""
     return json.loads((PHOTOS / "photos.json").read_text(encoding="utf-8"))
 
 
 def photo_paths(where: str | Path) -> list[Path]:
-    """The image files of an embedded split ("train", "test") or of a folder, sorted by name.
+    """Return the image files of an embedded split ("train", "test") or of a folder, sorted by name.
 
     Raises:
         WeightzooError: the folder is missing or has no image files.
@@ -70,7 +70,7 @@ def photo_paths(where: str | Path) -> list[Path]:
 
 
 def photos_left_out(where: str | Path) -> list[str]:
-    """One line for every reason why files of a folder of photographs are left out; none of an embedded split."""
+    """Return one line for every reason why files of a folder of photographs are left out; none of an embedded split."""
     if where in ("train", "test") or not Path(where).is_dir():
         return []
     return [f"{where}: {line}" for line in left_out_lines(_sorted_files(Path(where)).left_out)]
@@ -90,7 +90,7 @@ def load_photos(where: str | Path) -> list[Image.Image]:
 
 
 def photo_sets(train: str | Path, test: str | Path) -> tuple[list[Path], list[Path]]:
-    """The photographs to train on and to measure on. One folder for both is split by photograph, 1 in 5 to test.
+    """Return the photographs to train on and to measure on. One folder for both is split by photograph, 1 in 5 to test.
 
     Raises:
         WeightzooError: a folder is missing, or has too few images.
@@ -105,7 +105,7 @@ def photo_sets(train: str | Path, test: str | Path) -> tuple[list[Path], list[Pa
 
 
 def read_photos(paths: Sequence[Path]) -> list[Image.Image]:
-    """RGB photographs, upright by their EXIF orientation, transparency on white, in the order of ``paths``.
+    """RGB photographs, upright by their EXIF orientation, transparency on white, in the order of `paths`.
 
     Raises:
         WeightzooError: a file is no readable image (named).

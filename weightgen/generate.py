@@ -64,7 +64,7 @@ class WeightDiffusionOutput:
         return len(self.blocks)
 
     def adapter(self, index: int = 0) -> Adapter:
-        """The adapter of one network."""
+        """Return the adapter of one network."""
         return {name: tensor[index] for name, tensor in self.adapters.items()}
 
 
@@ -95,7 +95,7 @@ def generate(
     scheduler: SchedulerMixin | None = None,
     warn: bool = True,
 ) -> WeightDiffusionOutput:
-    """Generates the weights of K = prompts x num_networks networks.
+    """Generate the weights of K = prompts x num_networks networks.
 
     The denoiser computes where it is and in its own dtype; what comes out is float32 on the CPU.
 
@@ -170,7 +170,7 @@ def check_prompts(
 
 
 def draw_noise(model: ModelFolder, count: int, generator: torch.Generator | None, still: bool) -> Tensor:
-    """Starting points of networks, [count, num_blocks, block_size]; zero in the padding as in training.
+    """Return starting points of networks, [count, num_blocks, block_size]; zero in the padding as in training.
 
     Args:
         still: zeros in place of noise when no generator asks for it.
@@ -183,17 +183,17 @@ def draw_noise(model: ModelFolder, count: int, generator: torch.Generator | None
 
 
 def mean_adapter(model: ModelFolder) -> Adapter:
-    """The mean of the zoo that the model has learned."""
+    """Return the mean of the zoo that the model has learned."""
     return {name: tensor[0] for name, tensor in model.layout.from_blocks(model.statistics.mean[None]).items()}
 
 
 def interpolate(a: Mapping[str, Tensor], b: Mapping[str, Tensor], weight: float) -> Adapter:
-    """The adapter at `weight` in [0, 1] on the straight line from `a` to `b`."""
+    """Return the adapter at `weight` in [0, 1] on the straight line from `a` to `b`."""
     return {name: torch.lerp(value, b[name], weight) for name, value in a.items()}
 
 
 def scale_strength(adapter: Mapping[str, Tensor], mean: Mapping[str, Tensor], strength: float) -> Adapter:
-    """The adapter with its deviation from the zoo mean scaled: 0 gives the mean, 1 the adapter itself."""
+    """Return the adapter with its deviation from the zoo mean scaled: 0 gives the mean, 1 the adapter itself."""
     return interpolate(mean, adapter, strength)
 
 
@@ -204,7 +204,7 @@ def save_adapter(
     index: int = 0,
     prompt: str | None = None,
 ) -> None:
-    """Writes one generated network as a PEFT folder that names its prompt and its base."""
+    """Write one generated network as a PEFT folder that names its prompt and its base."""
     texts = [prompt] if prompt is not None else output.prompts[index]
     metadata = {
         "prompt": texts[0],
@@ -218,7 +218,7 @@ def save_adapter(
 def open_model(
     path_or_repo: str | Path, revision: str | None = None, tell: Callable[[str], None] = say
 ) -> Path:
-    """The local folder of a model: the path itself, or a snapshot of USER/NAME[@REVISION] of the Hub.
+    """Return the local folder of a model: the path itself, or a snapshot of USER/NAME[@REVISION] of the Hub.
 
     Args:
         tell: called with one line when the Hub cannot be reached and the cache serves.

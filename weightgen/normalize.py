@@ -47,28 +47,28 @@ class BlockStatistics:
 
     @classmethod
     def from_zoo(cls, found: Mapping[str, np.ndarray], layout: WeightLayout) -> BlockStatistics:
-        """Those of a zoo's `statistics.safetensors`, floored."""
+        """Return those of a zoo's `statistics.safetensors`, floored."""
         mean, std = torch.from_numpy(found["mean"]), torch.from_numpy(found["std"])
         return cls(mean * layout.mask, _floored(std, STD_FLOOR), layout.mask)
 
     def normalize(self, blocks: Tensor) -> Tensor:
-        """Weights [..., num_blocks, block_size] -> about unit variance a block; padding becomes 0."""
+        """Return weights [..., num_blocks, block_size] -> about unit variance a block; padding becomes 0."""
         return (blocks - self.mean) / self.std[:, None] * self.mask
 
     def denormalize(self, normalized: Tensor) -> Tensor:
-        """The inverse of `normalize` on weights; padding becomes 0."""
+        """Return the inverse of `normalize` on weights; padding becomes 0."""
         return (normalized * self.std[:, None] + self.mean) * self.mask
 
     def to(self, device: torch.device | str) -> BlockStatistics:
         return BlockStatistics(self.mean.to(device), self.std.to(device), self.mask.to(device))
 
     def save(self, path: str | Path) -> None:
-        """Writes a safetensors file, atomically."""
+        """Write a safetensors file, atomically."""
         write_tensors(path, {"mean": self.mean, "std": self.std, "mask": self.mask.to(torch.uint8)})
 
     @classmethod
     def load(cls, path: str | Path) -> BlockStatistics:
-        """Reads what `save` wrote.
+        """Read what `save` wrote.
 
         Raises:
             WeightzooError: absent, unreadable or another file.

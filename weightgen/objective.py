@@ -48,7 +48,7 @@ class ObjectiveConfig:
 
 
 def make_scheduler(config: ObjectiveConfig) -> DDPMScheduler:
-    """The noise schedule as a diffusers scheduler."""
+    """Return the noise schedule as a diffusers scheduler."""
     from diffusers import DDPMScheduler
 
     return DDPMScheduler(
@@ -108,7 +108,7 @@ def loss(
     config: ObjectiveConfig,
     draws: Draws | None = None,
 ) -> Tensor:
-    """Mean squared error of the prediction over real weights, a scalar.
+    """Return mean squared error of the prediction over real weights, a scalar.
 
     Args:
         clean: normalised blocks [B, num_blocks, block_size].
@@ -130,7 +130,7 @@ def loss(
 def one_step(
     denoiser: nn.Module, text: TextStates, noise: Tensor | None = None, target: str = "x0"
 ) -> Tensor:
-    """Predicts clean normalised blocks [B, num_blocks, block_size] from the last timestep, with gradients.
+    """Predict clean normalised blocks [B, num_blocks, block_size] from the last timestep, with gradients.
 
     Args:
         noise: the network's input; zeros (deterministic) by default.
@@ -145,7 +145,7 @@ def one_step(
 
 
 def ddim(scheduler: SchedulerMixin, steps: int) -> DDIMScheduler:
-    """A DDIM sampler of so many steps on the noise schedule that the denoiser was trained with, from its last step."""
+    """Return a DDIM sampler on the noise schedule of the training, whose steps begin at the last one."""
     from diffusers import DDIMScheduler
 
     config = scheduler.config
@@ -163,7 +163,7 @@ def sample(
     sampler: DDIMScheduler | None = None,
     guidance_scale: float = 1.0,
 ) -> Tensor:
-    """Samples normalised blocks [B, num_blocks, block_size] from noise of that shape.
+    """Sample normalised blocks [B, num_blocks, block_size] from noise of that shape.
 
     Args:
         target: what the denoiser predicts; a sampler knows it.

@@ -67,7 +67,7 @@ class OutOfDistributionScore:
         return [self.texts[i] for i in closest.tolist()]
 
     def is_unfamiliar(self, prompts: Wordings) -> list[bool]:
-        """Whether each of K concepts is unlike what was learned: its score is above 1, and no learned one is close.
+        """Return whether each of K concepts is unlike the learned ones: its score is above 1, and none is close.
 
         The score alone takes short names of known looks ("golden hour") for strangers.
         """

@@ -60,7 +60,7 @@ SHOWN = 80  # characters of a text that a note repeats
 
 
 def has_words(text: str) -> bool:
-    """Whether a text has a letter, a digit or a pictograph, so that there is something to read."""
+    """Return whether a text has a letter, a digit or a pictograph, so that there is something to read."""
     return any(character.isalnum() or unicodedata.category(character) == "So" for character in text)
 
 

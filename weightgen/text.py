@@ -82,7 +82,7 @@ class TextEncoder:
         self._lock = threading.Lock()  # one thread reads ahead while another trains
 
     def prepare(self, prompts: Iterable[str]) -> None:
-        """Encodes the prompts that are new, so that `encode` finds them in the cache.
+        """Encode the prompts that are new, so that `encode` finds them in the cache.
 
         Raises:
             WeightzooError: an empty prompt.
@@ -104,7 +104,7 @@ class TextEncoder:
                     del self._cache[oldest]
 
     def forget(self) -> None:
-        """Empties the cache: for a process that reads prompts without end."""
+        """Empty the cache: for a process that reads prompts without end."""
         self._cache.clear()
 
     def encode(self, prompts: Sequence[str]) -> TextStates:
@@ -127,7 +127,7 @@ class TextEncoder:
         return found
 
     def unread(self, prompt: str) -> str:
-        """Returns the words at the end of a prompt that do not fit into MAX_LENGTH tokens; empty where all fit."""
+        """Return the words at the end of a prompt that do not fit into MAX_LENGTH tokens; empty where all fit."""
         read = name_colours(prompt)
         end = self._end(read)
         if not read[end:].strip():
@@ -136,11 +136,11 @@ class TextEncoder:
         return read[read[:end].rfind(" ") + 1 if inside_word else end :].strip()
 
     def _encode(self, prompts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """tokens [B, L, D], mask [B, L] (padding on the right), pooled [B, D] of unit length."""
+        """Return tokens [B, L, D], mask [B, L] (padding on the right), pooled [B, D] of unit length."""
         raise NotImplementedError
 
     def _end(self, prompt: str) -> int:
-        """How many characters of a prompt are read: all of them, unless an encoder says otherwise."""
+        """Return how many characters of a prompt are read: all of them, unless an encoder says otherwise."""
         return len(prompt)
 
 
@@ -191,7 +191,7 @@ class BertNetwork(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """ids [B, L], mask [B, L] (True = real) -> states [B, L, width]."""
+        """Return states [B, L, width] of ids [B, L] with a mask [B, L] (True = real)."""
         x = self.norm(F.embedding(ids, self.words) + self.positions[: ids.shape[1]])
         for layer in self.layers:
             x = layer(x, src_key_padding_mask=~mask)
@@ -199,7 +199,7 @@ class BertNetwork(nn.Module):
 
 
 def _bert_layer(weights: dict[str, Tensor], prefix: str, heads: int) -> nn.TransformerEncoderLayer:
-    """torch's own encoder layer with one BERT layer's weights."""
+    """Return torch's own encoder layer with one BERT layer's weights."""
 
     def both(name: str) -> dict[str, Tensor]:
         return {kind: weights[f"{prefix}{name}.{kind}"] for kind in ("weight", "bias")}
@@ -263,7 +263,7 @@ TEXT_ENCODERS: dict[str, Callable[..., TextEncoder]] = {"minilm": MiniLMEncoder,
 
 @lru_cache(maxsize=4)
 def load_text_encoder(name: str, **options: str) -> TextEncoder:
-    """The encoder of that name, made once per process; "clip:PATH" is short for ("clip", path=PATH).
+    """Return the encoder of that name, made once per process; "clip:PATH" is short for ("clip", path=PATH).
 
     Raises:
         WeightzooError: unknown name, or its weights are absent.

@@ -30,7 +30,7 @@ class Concept:
         id: unique slug of lower-case letters, digits and hyphens.
         prompt: the edit in words.
         paraphrases: other everyday wordings of it.
-        attributes: anything JSON can hold; ``recipe`` is read by the ``filters`` teacher.
+        attributes: anything JSON can hold; `recipe` is read by the `filters` teacher.
         split: one of :data:`SPLITS`.
     """
 
@@ -47,7 +47,7 @@ def evaluation_order(concept_id: str) -> str:
 
 
 def check_concept(concept: Concept) -> None:
-    """Raise ``WeightzooError`` when a field of ``concept`` is unusable."""
+    """Raise `WeightzooError` when a field of `concept` is unusable."""
     if not _SLUG.fullmatch(concept.id) or len(concept.id) > 120:
         raise WeightzooError(
             f"concept id {concept.id!r} is not a slug; use up to 120 lower-case letters, digits and hyphens"
@@ -84,12 +84,12 @@ def concept_line(concept: Concept) -> str:
 
 
 def concepts_text(concepts: Iterable[Concept]) -> str:
-    """Return the JSONL text of ``concepts``."""
+    """Return the JSONL text of `concepts`."""
     return "".join(f"{concept_line(concept)}\n" for concept in concepts)
 
 
 def write_concepts(path: PathLike, concepts: Iterable[Concept]) -> None:
-    """Write ``concepts`` as JSONL, atomically and in order."""
+    """Write `concepts` as JSONL, atomically and in order."""
     concepts = list(concepts)
     check_concepts(concepts)
     write_text(path, concepts_text(concepts))

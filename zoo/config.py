@@ -1,7 +1,7 @@
 """Configurations: plain dataclasses <-> JSON, where an unknown key is an error.
 
-``to_dict`` and ``from_dict`` are exact inverses for (nested) dataclasses of numbers, strings, booleans,
-``None``, tuples, lists and dicts.
+`to_dict` and `from_dict` are exact inverses for (nested) dataclasses of numbers, strings, booleans,
+`None`, tuples, lists and dicts.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ def to_dict(cfg: Any) -> Any:
 
 
 def from_dict(cls: type[T], d: Any, where: str = "") -> T:
-    """Build the dataclass ``cls`` from ``d``; keys that are absent keep their defaults.
+    """Build the dataclass `cls` from `d`; keys that are absent keep their defaults.
 
     Raises:
         WeightzooError: an unknown key, a missing key without default, or a value of the wrong type.
@@ -63,7 +63,7 @@ def save_config(path: PathLike, cfg: Any) -> None:
 
 
 def config_diff(a: Any, b: Any) -> str:
-    """Return one readable line ``key: old -> new`` for each value that differs; empty when equal."""
+    """Return one readable line `key: old -> new` for each value that differs; empty when equal."""
     flat_a, flat_b = _flatten(to_dict(a)), _flatten(to_dict(b))
     lines = []
     for key in sorted(set(flat_a) | set(flat_b)):
@@ -87,7 +87,7 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
-    """Check ``value`` against the type ``hint`` and return it in that type."""
+    """Check `value` against the type `hint` and return it in that type."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value

@@ -3,7 +3,7 @@
 folder = in_format("runs/small", "webdataset")      # runs/small/.webdataset, a zoo like any other
 
 The same call again goes on where it stopped: each shard names the one that it was made from. Nothing else of the
-zoo changes but the format that ``config.json`` names; the copy has a manifest of its own.
+zoo changes but the format that `config.json` names; the copy has a manifest of its own.
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ SOURCE_KEY = f"{PREFIX}converted_from"  # of a shard's metadata: sha256 of the s
 
 
 def in_format(run_dir: PathLike, format_name: str) -> Path:
-    """Return ``run_dir`` if that is its format, else the folder ``.FORMAT`` in it, brought up to date.
+    """Return `run_dir` if that is its format, else the folder `.FORMAT` in it, brought up to date.
 
     Raises:
         WeightzooError: the zoo is unfinished or damaged, or a full disk.
@@ -66,7 +66,7 @@ def in_format(run_dir: PathLike, format_name: str) -> Path:
 
 
 def _convert(run_dir: Path, entry: ShardEntry, shard_format: ShardFormat, target: Path) -> None:
-    """Write one shard anew in ``shard_format``."""
+    """Write one shard anew in `shard_format`."""
     if sha256_file(run_dir / entry.name) != entry.sha256:
         raise WeightzooError(
             f"{run_dir / entry.name} is corrupt; repair the zoo with `weightzoo repair`"
@@ -76,7 +76,7 @@ def _convert(run_dir: Path, entry: ShardEntry, shard_format: ShardFormat, target
 
 
 def _is_current(out: Path, name: str, entry: ShardEntry, known: dict[str, str]) -> bool:
-    """Whether the converted shard is there, sound, and made from the zoo's present one."""
+    """Return whether the converted shard is there, sound, and made from the zoo's present one."""
     if not (out / name).exists() or (known and sha256_file(out / name) != known.get(name)):
         return False
     try:
@@ -86,14 +86,14 @@ def _is_current(out: Path, name: str, entry: ShardEntry, known: dict[str, str]) 
 
 
 def _known_hashes(out: Path) -> dict[str, str]:
-    """The sha256 of every shard of an earlier, complete conversion."""
+    """Return the sha256 of every shard of an earlier, complete conversion."""
     if not (out / MANIFEST_FILE).exists():
         return {}
     return {entry.name: entry.sha256 for entry in load_manifest(out).shards}
 
 
 def _other_files(run_dir: Path, zoo: ZooManifest, shard_format: str) -> Iterator[tuple[str, bytes]]:
-    """What the zoo has beside shards, by name: the same bytes, and the config with its ``shard_format``."""
+    """Yield what the zoo has beside shards, by name: the same bytes, and the config with its `shard_format`."""
     for name in zoo.files:
         if not (run_dir / name).is_file():
             raise WeightzooError(f"{run_dir / name} is missing; download the zoo again or restore it")
@@ -104,7 +104,7 @@ def _other_files(run_dir: Path, zoo: ZooManifest, shard_format: str) -> Iterator
 
 
 def _files(out: Path) -> list[Path]:
-    """Every file of an earlier conversion but its manifest."""
+    """Return every file of an earlier conversion but its manifest."""
     return [path for path in out.rglob("*") if path.is_file() and path.name != MANIFEST_FILE]
 
 

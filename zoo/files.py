@@ -20,10 +20,10 @@ EMBEDDED_DIR = Path(__file__).resolve().parent / "embedded"  # the zoos that com
 
 @contextmanager
 def atomic_path(path: PathLike) -> Iterator[Path]:
-    """Yield a temporary sibling of ``path``; on success flush it to disk and rename it into place.
+    """Yield a temporary sibling of `path`; on success flush it to disk and rename it into place.
 
-    On any error (Ctrl-C too) the temporary file is removed and ``path`` is as it was. The temporary name
-    keeps the suffix of ``path`` and starts with a dot: nothing of ours takes it for a finished file.
+    On any error (Ctrl-C too) the temporary file is removed and `path` is as it was. The temporary name
+    keeps the suffix of `path` and starts with a dot: nothing of ours takes it for a finished file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
 
 
 def remove_stale_temporaries(folder: PathLike) -> None:
-    """Remove temporary files of :func:`atomic_path` below ``folder`` whose process no longer lives."""
+    """Remove temporary files of :func:`atomic_path` below `folder` whose process no longer lives."""
     for path in Path(folder).rglob(".*.tmp*"):
         parts = path.name.split(".")
         pid = next((before for before, part in zip(parts, parts[1:], strict=False) if part == "tmp"), "")
@@ -64,13 +64,13 @@ def _is_alive(pid: int) -> bool:
 
 
 def write_text(path: PathLike, text: str) -> None:
-    """Write ``text`` as UTF-8, atomically."""
+    """Write `text` as UTF-8, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_bytes(path: PathLike, data: bytes) -> None:
-    """Write ``data``, atomically."""
+    """Write `data`, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
@@ -82,17 +82,17 @@ def sha256_file(path: PathLike) -> str:
 
 
 def write_json(path: PathLike, obj: Any) -> None:
-    """Write ``obj`` as JSON (sorted keys, indent 2, newline at the end), atomically. NaN is refused."""
+    """Write `obj` as JSON (sorted keys, indent 2, newline at the end), atomically. NaN is refused."""
     write_text(path, json_text(obj))
 
 
 def json_text(obj: Any) -> str:
-    """Return ``obj`` as :func:`write_json` writes it."""
+    """Return `obj` as :func:`write_json` writes it."""
     return json.dumps(obj, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: PathLike, most_bytes: int | None = None) -> Any:
-    """Read a JSON file, a stranger's up to ``most_bytes``.
+    """Read a JSON file, a stranger's up to `most_bytes`.
 
     Raises:
         WeightzooError: the file is absent, larger, or not valid JSON.
@@ -124,7 +124,7 @@ def read_json_object(path: PathLike) -> dict[str, Any]:
 def json_lines(text: str) -> Iterator[tuple[int, str]]:
     """Yield the number (from 1) and the content of each line of JSONL that is not blank.
 
-    Only a newline ends one: JSON leaves U+2028, U+2029 and U+0085 as they are, where ``str.splitlines`` would cut.
+    Only a newline ends one: JSON leaves U+2028, U+2029 and U+0085 as they are, where `str.splitlines` would cut.
     """
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():

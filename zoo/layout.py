@@ -77,7 +77,7 @@ class WeightLayout:
     def for_generator(
         cls, generator: nn.Module, block_size: int = 256, grouping: str = "layer"
     ) -> WeightLayout:
-        """The layout of a generator's adapter; `grouping` is a key of `GROUPINGS`."""
+        """Return the layout of a generator's adapter; `grouping` is a key of `GROUPINGS`."""
         if grouping not in GROUPINGS:
             raise WeightzooError(f"unknown grouping {grouping!r}; known: {', '.join(GROUPINGS)}")
         tensors = dict(generator.named_parameters())
@@ -180,7 +180,7 @@ class WeightLayout:
 
     @classmethod
     def load(cls, path: str | Path) -> WeightLayout:
-        """Reads what `save` wrote; see `from_json`."""
+        """Read what `save` wrote; see `from_json`."""
         data = read_json(path, MAX_JSON_BYTES)
         try:
             return cls.from_json(data)
@@ -189,7 +189,7 @@ class WeightLayout:
 
 
 def _problem(data: Any) -> str:
-    """Says what keeps JSON values from being a layout; empty if nothing does."""
+    """Say what keeps JSON values from being a layout; empty if nothing does."""
     if not isinstance(data, dict) or not isinstance(data.get("slots"), list) or not data["slots"]:
         return "slots are missing"
     block_size: Any = data.get("block_size")
@@ -217,7 +217,7 @@ def _is_count(value: Any, largest: int) -> bool:
 
 
 def check_names(given: set[str], expected: set[str]) -> None:
-    """Raises WeightzooError that names the first missing and unknown tensors."""
+    """Raise WeightzooError that names the first missing and unknown tensors."""
     if given != expected:
         missing, unknown = sorted(expected - given)[:3], sorted(given - expected)[:3]
         raise WeightzooError(f"tensors do not fit the layout: missing {missing}, unknown {unknown}")

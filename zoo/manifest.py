@@ -1,6 +1,6 @@
 """The manifest of a zoo: every file with its hash, and what all shards have in common.
 
-``manifest.json`` is written last: a run folder that has one is complete. :func:`verify_run` checks a folder
+`manifest.json` is written last: a run folder that has one is complete. :func:`verify_run` checks a folder
 against it.
 """
 
@@ -48,10 +48,10 @@ class ZooManifest:
         shards: the weight shards in name order.
         files: sha256 of every other file, by its path relative to the run folder.
         sizes: bytes of these files (absent in the first zoos).
-        counts: ``concepts``, ``ok``, ``rejected``, ``failed``, and ``ok/<split>`` for each split.
+        counts: `concepts`, `ok`, `rejected`, `failed`, and `ok/<split>` for each split.
         quality: the median of each metric over all records.
-        subset: empty for a whole zoo; of a part of a published one ``repo``, ``revision`` (commit), ``shards``
-            (here of how many) and the ``manifest_sha256`` of the whole.
+        subset: empty for a whole zoo; of a part of a published one `repo`, `revision` (commit), `shards`
+            (here of how many) and the `manifest_sha256` of the whole.
     """
 
     format_version: int
@@ -80,7 +80,7 @@ class ZooManifest:
 
 
 def write_manifest(run_dir: PathLike, manifest: ZooManifest) -> None:
-    """Write ``manifest.json``, the last file of a zoo: a folder that has one is complete."""
+    """Write `manifest.json`, the last file of a zoo: a folder that has one is complete."""
     save_config(Path(run_dir) / MANIFEST_FILE, manifest)
 
 
@@ -88,7 +88,7 @@ def collect_manifest(run_dir: PathLike) -> ZooManifest:
     """Hash a run folder and check that no concept is lost; nothing is written.
 
     Raises:
-        WeightzooError: shards that disagree, or ``concepts != ok + rejected + failed``.
+        WeightzooError: shards that disagree, or `concepts != ok + rejected + failed`.
     """
     run_dir = Path(run_dir)
     concepts = read_concepts(run_dir / "concepts.jsonl")
@@ -124,7 +124,7 @@ def collect_manifest(run_dir: PathLike) -> ZooManifest:
 
 
 def load_manifest(run_dir: PathLike) -> ZooManifest:
-    """Read ``manifest.json``.
+    """Read `manifest.json`.
 
     Raises:
         WeightzooError: absent (the run is unfinished), invalid, of another format version, or naming files
@@ -160,7 +160,7 @@ def read_manifest(path: PathLike) -> ZooManifest:
 
 
 def is_plain_path(name: str) -> bool:
-    """Whether ``name`` is a relative path of plain names with ``/`` between them, such that it stays inside."""
+    """Return whether `name` is a relative path of plain names with `/` between them, such that it stays inside."""
     if not name.isprintable() or set(name) & set("\\:"):
         return False
     return all(part and not part.startswith(".") and len(part.encode()) <= 200 for part in name.split("/"))
@@ -174,7 +174,7 @@ def shard_paths(run_dir: PathLike) -> list[Path]:
 
 
 def read_rejected(run_dir: PathLike) -> list[dict[str, Any]]:
-    """Return the rows of ``rejected/*.jsonl``: concept_id, status (rejected or failed), reason, ..."""
+    """Return the rows of `rejected/*.jsonl`: concept_id, status (rejected or failed), reason, ..."""
     paths = sorted((Path(run_dir) / "rejected").glob("[!.]*.jsonl"))
     return [row for path in paths for row in read_rejected_file(path)]
 
@@ -236,7 +236,7 @@ def verify_shard(
     num_records: int | None = None,
     seen: Counter[str] | None = None,
 ) -> list[str]:
-    """Return the problems of one shard; with a ``manifest`` also where it disagrees with it."""
+    """Return the problems of one shard; with a `manifest` also where it disagrees with it."""
     problems = []
     ids: list[str] = []
     try:
@@ -307,7 +307,7 @@ def _counts(
 
 
 def _other_files(run_dir: Path) -> list[str]:
-    """Every file beside shards, logs, manifest and the card, which quotes the manifest; in a fixed order."""
+    """Return every file beside shards, logs, manifest and the card, which quotes the manifest; in a fixed order."""
     names = ["concepts.jsonl", "config.json", "generations.json", "layout.json", "photographs.json"]
     names.append("statistics.safetensors")
     folders = [run_dir / "base", run_dir / "rejected"]

@@ -34,7 +34,7 @@ console = Console(stderr=True)
 
 
 def say(line: str, even_if_quiet: bool = False) -> None:
-    """Print a line for a person on stderr; under ``--json`` only what they have to know at once."""
+    """Print a line for a person on stderr; under `--json` only what they have to know at once."""
     if console.quiet and even_if_quiet:
         print(line, file=sys.stderr, flush=True)
     console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -42,10 +42,10 @@ def say(line: str, even_if_quiet: bool = False) -> None:
 
 @contextmanager
 def bar(*columns: TextColumn) -> Iterator[Progress]:
-    """Yield the progress display of all commands; its tasks have a field ``unit``: what is counted, in the plural.
+    """Yield the progress display of all commands; its tasks have a field `unit`: what is counted, in the plural.
 
     Args:
-        columns: further ones, left of the times. Lines take the field ``values`` of a task in their place.
+        columns: further ones, left of the times. Lines take the field `values` of a task in their place.
     """
     terminal = console.is_terminal and not console.quiet
     display = Progress(
@@ -76,12 +76,12 @@ def line_of(task: Task) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Return a time as rich's columns show it: ``0:01:30``."""
+    """Return a time as rich's columns show it: `0:01:30`."""
     return str(timedelta(seconds=int(seconds)))
 
 
 def track(iterable: Iterable[T], description: str, unit: str, total: float | None = None) -> Iterator[T]:
-    """Iterate over ``iterable`` behind a progress display.
+    """Iterate over `iterable` behind a progress display.
 
     Args:
         unit: what is counted, in the plural.
@@ -106,7 +106,7 @@ def working(what: str) -> Iterator[None]:
 
 @contextmanager
 def lines(text: Callable[[], str]) -> Iterator[None]:
-    """Print ``text()`` now and then while the body runs, and at its end if it was printed before."""
+    """Print `text()` now and then while the body runs, and at its end if it was printed before."""
     if console.quiet:
         yield
         return

@@ -3,7 +3,7 @@
     with ray_cluster("auto", packages=("pipeline", "zoo"), environment={"OMP_NUM_THREADS": "1"}) as ray:
         ray.get(ray.remote(work).remote(task))
 
-``local`` starts a cluster on this machine that ends with the context, ``auto`` and ``ray://HOST:PORT`` join one. The
+`local` starts a cluster on this machine that ends with the context, `auto` and `ray://HOST:PORT` join one. The
 nodes of a cluster need weightzoo's dependencies installed, not weightzoo itself: the packages that are named are
 shipped.
 """
@@ -30,12 +30,12 @@ def ray_cluster(
     environment: Mapping[str, str] | None = None,
     extra: str = "build",
 ) -> Iterator[Any]:
-    """Yield ``ray``, connected; an existing connection is used and left as it is.
+    """Yield `ray`, connected; an existing connection is used and left as it is.
 
     Args:
-        address: ``local``, ``auto`` or ``ray://host:port``. It is always given to Ray: without it, Ray would follow the
+        address: `local`, `auto` or `ray://host:port`. It is always given to Ray: without it, Ray would follow the
             address file of a cluster that is gone.
-        num_cpus: of the cluster that ``local`` starts; ``None`` takes all cores.
+        num_cpus: of the cluster that `local` starts; `None` takes all cores.
         packages: top-level packages of ours that workers import.
         environment: environment variables of the workers.
         extra: of weightzoo's extras the one that the caller needs, for the error message.

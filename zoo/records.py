@@ -1,7 +1,7 @@
 """One trained GAN of the zoo as a row: who it is, its weights as blocks, and how good it is.
 
 :class:`WeightRecord` is what every storage format writes and reads; :func:`arrow_schema` is its Parquet form
-and :func:`record_metadata` the metadata by which a shard describes itself (see ``docs/FORMAT.md``).
+and :func:`record_metadata` the metadata by which a shard describes itself (see `docs/FORMAT.md`).
 """
 
 import json
@@ -28,12 +28,12 @@ class WeightRecord:
     """One trained GAN.
 
     Attributes:
-        concept_id, prompt, paraphrases, attributes, split: the concept, as in ``concepts.jsonl``.
+        concept_id, prompt, paraphrases, attributes, split: the concept, as in `concepts.jsonl`.
         seed: the seed of its initialisation and batch order.
         step: training steps taken.
         attempt: 1, or 2 when it was trained again at half the learning rate.
         blocks: float16 [num_blocks, block_size].
-        metrics: ``l1``, ``l1_copy``, ``psnr`` (dB), ``kid`` on held-out photographs, of the float16 weights.
+        metrics: `l1`, `l1_copy`, `psnr` (dB), `kid` on held-out photographs, of the float16 weights.
     """
 
     concept_id: str
@@ -62,7 +62,7 @@ def _bits(blocks: np.ndarray) -> tuple[Any, ...]:
 
 
 def check_record(record: WeightRecord, layout: WeightLayout) -> None:
-    """Raise ``WeightzooError`` unless ``record`` fits ``layout`` and is finite."""
+    """Raise `WeightzooError` unless `record` fits `layout` and is finite."""
     shape = (layout.num_blocks, layout.block_size)
     if record.blocks.dtype != BLOCK_DTYPE or record.blocks.shape != shape:
         raise WeightzooError(
@@ -80,7 +80,7 @@ def check_record(record: WeightRecord, layout: WeightLayout) -> None:
 def row_of(record: WeightRecord) -> dict[str, Any]:
     """Return every field but the blocks as JSON-able values.
 
-    ``attributes`` is JSON text: they differ from record to record, and readers such as ``datasets`` want one type.
+    `attributes` is JSON text: they differ from record to record, and readers such as `datasets` want one type.
     """
     row = {item.name: getattr(record, item.name) for item in fields(record) if item.name != "blocks"}
     metrics = {key: record.metrics[key] for key in METRICS}
@@ -89,14 +89,14 @@ def row_of(record: WeightRecord) -> dict[str, Any]:
 
 
 def record_of(row: Mapping[str, Any], blocks: np.ndarray) -> WeightRecord:
-    """Inverse of :func:`row_of`. Raises ``ValueError``, ``TypeError`` or ``KeyError`` for what is no such row."""
+    """Inverse of :func:`row_of`. Raises `ValueError`, `TypeError` or `KeyError` for what is no such row."""
     own = {"attributes": json.loads(row["attributes"]), "paraphrases": tuple(row["paraphrases"])}
     values = dict(row) | own
     return WeightRecord(**values, blocks=blocks)
 
 
 def arrow_schema(layout: WeightLayout, metadata: Mapping[str, str] | None = None) -> pa.Schema:
-    """Return the Parquet columns of a record for ``layout``."""
+    """Return the Parquet columns of a record for `layout`."""
     num_bytes = layout.num_blocks * layout.block_size * BLOCK_DTYPE.itemsize
     columns = [
         pa.field("concept_id", pa.string(), nullable=False),
@@ -122,7 +122,7 @@ def record_metadata(
     feature_network: str,
     **more: str,
 ) -> dict[str, str]:
-    """Return the metadata by which a shard describes itself: ``weightzoo.*`` keys, string values."""
+    """Return the metadata by which a shard describes itself: `weightzoo.*` keys, string values."""
     values = {
         "format_version": str(FORMAT_VERSION),
         "layout_id": layout.id,
@@ -173,7 +173,7 @@ def _layout_of(text: str) -> WeightLayout:
 
 
 def check_format_version(version: str | int, where: str) -> None:
-    """Raise ``WeightzooError`` unless this package reads format ``version``."""
+    """Raise `WeightzooError` unless this package reads format `version`."""
     if str(version) == str(FORMAT_VERSION):
         return
     known = str(version).isdigit()

@@ -116,10 +116,10 @@ def check_place(path: Path) -> None:
 
 @contextmanager
 def fresh_folder(folder: PathLike) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of ``folder`` at the end, as a whole.
+    """Yield an empty folder that takes the place of `folder` at the end, as a whole.
 
-    After an error or Ctrl-C ``folder`` is as it was; a training that ends early with :class:`Interrupted` has a
-    result. Errors name ``folder``, not the folder that stands in for it. An empty folder is written into as it is:
+    After an error or Ctrl-C `folder` is as it was; a training that ends early with :class:`Interrupted` has a
+    result. Errors name `folder`, not the folder that stands in for it. An empty folder is written into as it is:
     it may be a mount point.
     """
     real = Path(os.path.realpath(folder))
@@ -143,7 +143,7 @@ def fresh_folder(folder: PathLike) -> Iterator[Path]:
 
 
 def _replace(folder: Path, new: Path) -> None:
-    """Rename ``new`` to ``folder``; what was there goes once the new one is in its place."""
+    """Rename `new` to `folder`; what was there goes once the new one is in its place."""
     old = folder.with_name(f".{folder.name}.old.{os.getpid()}.tmp")
     if folder.exists():
         shutil.rmtree(old, ignore_errors=True)

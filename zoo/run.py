@@ -23,7 +23,7 @@ from zoo.statistics import load_statistics
 
 @dataclass(frozen=True)
 class Zoo:
-    """A finished zoo: a folder on disk, or one of the Hub whose files appear in ``path`` as they are asked for."""
+    """A finished zoo: a folder on disk, or one of the Hub whose files appear in `path` as they are asked for."""
 
     path: Path
     layout: WeightLayout
@@ -49,7 +49,7 @@ class Zoo:
         return self.file("base/discriminator.safetensors")
 
     def records(self, split: str | None = None) -> Iterator[WeightRecord]:
-        """Iterate over the records of ``split`` (all splits when ``None``) in shard order."""
+        """Iterate over the records of `split` (all splits when `None`) in shard order."""
         for entry in self.manifest.shards:
             if split in (None, entry.split):
                 yield from self.shard(entry)
@@ -62,11 +62,11 @@ class Zoo:
         return records
 
     def concepts(self, split: str | None = None) -> list[Concept]:
-        """Return the concepts of ``split`` (all when ``None``), rejected ones included, in order."""
+        """Return the concepts of `split` (all when `None`), rejected ones included, in order."""
         return [c for c in read_concepts(self.file("concepts.jsonl")) if split in (None, c.split)]
 
     def statistics(self) -> dict[str, np.ndarray]:
-        """Return ``mean`` [num_blocks, block_size] and ``std`` [num_blocks] of the train records.
+        """Return `mean` [num_blocks, block_size] and `std` [num_blocks] of the train records.
 
         Raises:
             WeightzooError: the manifest does not hash them, or they are not those of this layout.
@@ -92,7 +92,7 @@ def open_zoo(path: PathLike) -> Zoo:
 
 
 def manifest_layout(path: Path, manifest: ZooManifest) -> WeightLayout:
-    """Return the layout of a file. Raises ``WeightzooError`` if it is none, or not the manifest's."""
+    """Return the layout of a file. Raises `WeightzooError` if it is none, or not the manifest's."""
     layout = WeightLayout.load(path)
     if layout.id != manifest.layout_id:
         raise WeightzooError(f"{path} is not the manifest's layout; download or build it again")

@@ -1,6 +1,6 @@
 """Statistics of a zoo's weights: the mean of every parameter and one standard deviation per block.
 
-Stored as ``statistics.safetensors``: ``mean`` float32 [num_blocks, block_size], ``std``
+Stored as `statistics.safetensors`: `mean` float32 [num_blocks, block_size], `std`
 float32 [num_blocks] (of the deviations from the mean over a block's real values), from the train records.
 """
 
@@ -20,7 +20,7 @@ STATISTICS_FILE = "statistics.safetensors"
 
 
 def block_statistics(records: Iterable[WeightRecord], layout: WeightLayout) -> dict[str, np.ndarray]:
-    """Return ``mean`` and ``std`` of the records' blocks (see the module), in one pass in float64."""
+    """Return `mean` and `std` of the records' blocks (see the module), in one pass in float64."""
     shape = (layout.num_blocks, layout.block_size)
     first: np.ndarray | None = None
     total, squares, count = np.zeros(shape), np.zeros(shape), 0
@@ -42,12 +42,12 @@ def block_statistics(records: Iterable[WeightRecord], layout: WeightLayout) -> d
 
 
 def save_statistics(path: PathLike, statistics: dict[str, np.ndarray]) -> None:
-    """Write ``statistics``, atomically."""
+    """Write `statistics`, atomically."""
     write_bytes(path, safetensors.numpy.save(statistics))
 
 
 def load_statistics(path: PathLike, layout: WeightLayout) -> dict[str, np.ndarray]:
-    """Read the statistics file of records of ``layout``.
+    """Read the statistics file of records of `layout`.
 
     Raises:
         WeightzooError: absent, unreadable, of other shapes, or not finite.

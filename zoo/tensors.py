@@ -27,7 +27,7 @@ MAX_CONFIG_BYTES = 1 << 16  # a longer one could ask for millions of layers
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
-    """Return the safetensors file of ``tensors`` with its metadata in sorted order."""
+    """Return the safetensors file of `tensors` with its metadata in sorted order."""
     detached = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     data = safetensors.torch.save(detached)
     end = 8 + int.from_bytes(data[:8], "little")
@@ -42,7 +42,7 @@ def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | No
 def write_tensors(
     path: PathLike, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write ``tensors`` as safetensors, atomically; equal content gives equal bytes."""
+    """Write `tensors` as safetensors, atomically; equal content gives equal bytes."""
     write_bytes(path, tensor_bytes(tensors, metadata))
 
 
@@ -97,7 +97,7 @@ class ShapesOnly(TorchFunctionMode):
 
 
 def build_to_fit(path: PathLike, build: Callable[[], nn.Module]) -> nn.Module:
-    """Return the module that ``build`` makes, on the meta device: nothing of its size is allocated.
+    """Return the module that `build` makes, on the meta device: nothing of its size is allocated.
 
     Raises:
         WeightzooError: the file is absent or unreadable, or has other tensors than the module asks for.
@@ -115,7 +115,7 @@ def build_to_fit(path: PathLike, build: Callable[[], nn.Module]) -> nn.Module:
 
 
 def load_strictly(path: PathLike, build: Callable[[], nn.Module]) -> nn.Module:
-    """Return the module that ``build`` makes with the tensors of a file, float32, frozen, in evaluation mode.
+    """Return the module that `build` makes with the tensors of a file, float32, frozen, in evaluation mode.
 
     What the module asks for is compared with what the file has before anything of that size is allocated.
 

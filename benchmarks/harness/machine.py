@@ -43,7 +43,7 @@ def interleave(
 
 
 def seconds_of(work: Callable[[], Any], device: str = "cpu") -> float:
-    """Seconds that one call takes, the device's share included."""
+    """Return seconds that one call takes, the device's share included."""
     started = clock(torch.device(device))
     work()
     return clock(torch.device(device)) - started
@@ -102,7 +102,7 @@ def processor() -> str:
 def write_result(
     name: str, rows: list[dict[str, Any]], limits: Mapping[str, float] | None = None, printed: int = 0
 ) -> None:
-    """Write ``results/NAME.json`` with the machine and the versions, and print a line a row.
+    """Write `results/NAME.json` with the machine and the versions, and print a line a row.
 
     Args:
         limits: physical rates, measured in the same run.

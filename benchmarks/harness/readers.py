@@ -41,7 +41,7 @@ BASE = "base/generator.safetensors"
 
 
 def write_data(folder: Path, layout: WeightLayout, megabytes: float) -> None:
-    """A zoo of random records in every format of ours, and the same weights as safetensors and as typed columns."""
+    """Write random records in every format of ours, and the same weights as safetensors and as typed columns."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -83,7 +83,7 @@ def write_data(folder: Path, layout: WeightLayout, megabytes: float) -> None:
 
 
 def synthetic_record(number: int, blocks: np.ndarray) -> WeightRecord:
-    """A record with texts as long as the embedded zoo's."""
+    """Return a record with texts as long as the embedded zoo's."""
     wordings = tuple(f"wording {k} of what edit number {number} does, in everyday words" for k in range(4))
     recipe = [{"op": "tint", "colour": [0.1, 0.2, 0.3]}, {"op": "adjust", "contrast": 1.2}]
     prompt, attributes = f"Make it look like number {number}", {"recipe": recipe, "strength": 0.5}
@@ -101,7 +101,7 @@ class Reader:
 
 
 def raw(folder: Path) -> int:
-    """Every byte of the files of `folder` into one buffer."""
+    """Return every byte of the files of `folder` into one buffer."""
     buffer, total = bytearray(1 << 20), 0
     for path in sorted(folder.glob("parquet/weights/*")):
         with open(path, "rb", buffering=0) as file:
@@ -111,16 +111,18 @@ def raw(folder: Path) -> int:
 
 
 def safetensors_files(folder: Path) -> int:
+    """Return the bytes read from a folder of safetensors files."""
     shards = (safetensors.torch.load_file(path)["blocks"] for path in sorted(folder.glob("safetensors/*")))
     return drain(batch.float() for blocks in shards for batch in blocks.split(BATCH_SIZE))
 
 
 def stream_of(format_name: str) -> Callable[[Path], int]:
+    """Return a reader of the shards of one format through our own stream."""
     return lambda folder: epoch(open_zoo(folder / format_name))
 
 
 def epoch(zoo: Zoo) -> int:
-    """As many batches as an epoch has."""
+    """Return the bytes of as many batches as an epoch has."""
     data = ShardStream.open(zoo)
     with closing(data.feed(BATCH_SIZE, seed=0)) as batches:
         return drain(batch.blocks for batch in islice(batches, len(data) // BATCH_SIZE))
@@ -134,6 +136,7 @@ def in_memory(folder: Path) -> int:
 
 
 def plain_webdataset(folder: Path) -> int:
+    """Return the bytes read by `webdataset` as its documentation shows first."""
     import webdataset
 
     def weights() -> Iterator[torch.Tensor]:
@@ -145,20 +148,21 @@ def plain_webdataset(folder: Path) -> int:
 
 
 def plain_datasets(files: Iterable[object]) -> int:
-    """The fixed-size binary column as it stands in a zoo."""
+    """Return the fixed-size binary column as it stands in a zoo."""
     rows = parquet_dataset(files).iter(BATCH_SIZE)
     columns = (np.stack([np.frombuffer(row, "<f2") for row in batch["blocks"]]) for batch in rows)
     return drain(torch.from_numpy(column).float() for column in columns)
 
 
 def typed_datasets(files: Iterable[object]) -> int:
-    """The weights as lists of numbers, as `datasets` writes an array."""
+    """Return the weights as lists of numbers, as `datasets` writes an array."""
     return drain(
         batch["blocks"].float() for batch in parquet_dataset(files).with_format("torch").iter(BATCH_SIZE)
     )
 
 
 def parquet_dataset(files: Iterable[object]) -> Any:
+    """Return the rows of Parquet files as `datasets` streams them."""
     import datasets
 
     names = [str(file) for file in files]
@@ -203,7 +207,7 @@ def hub_readers(url: str) -> dict[str, Callable[[], int]]:
 
 
 def chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
-    """Lists of `BATCH_SIZE` items."""
+    """List of `BATCH_SIZE` items."""
     items = iter(items)
     while chunk := list(islice(items, BATCH_SIZE)):
         yield chunk

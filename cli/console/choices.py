@@ -9,10 +9,10 @@ T = TypeVar("T")
 
 
 def choose(what: str, name: str, registry: Mapping[str, T]) -> T:
-    """Return ``registry[name]``.
+    """Return `registry[name]`.
 
     Raises:
-        WeightzooError: there is no ``what`` of that name.
+        WeightzooError: there is no `what` of that name.
     """
     from zoo.errors import WeightzooError
 
@@ -22,7 +22,7 @@ def choose(what: str, name: str, registry: Mapping[str, T]) -> T:
 
 
 def given(ctx: typer.Context, *names: str) -> list[str]:
-    """Return those of the options ``names`` (as parameters: ``run_dir``) that stand on the command line."""
+    """Return those of the options `names` (as parameters: `run_dir`) that stand on the command line."""
     sources = {name: ctx.get_parameter_source(name) for name in names}
     return [
         f"--{name.replace('_', '-')}"
@@ -32,7 +32,7 @@ def given(ctx: typer.Context, *names: str) -> list[str]:
 
 
 def refuse(ctx: typer.Context, what: str, why: str, *names: str) -> None:
-    """Refuse options that would do nothing beside ``what``.
+    """Refuse options that would do nothing beside `what`.
 
     Raises:
         WeightzooError: one of them was given.
@@ -44,7 +44,7 @@ def refuse(ctx: typer.Context, what: str, why: str, *names: str) -> None:
 
 
 def require(ctx: typer.Context, what: str, *names: str) -> None:
-    """Refuse options that do something beside ``what`` only.
+    """Refuse options that do something beside `what` only.
 
     Raises:
         WeightzooError: one of them was given.

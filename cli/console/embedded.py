@@ -7,12 +7,12 @@ MODELS = Path(__file__).resolve().parents[2] / "weightgen" / "embedded"
 
 
 def model_source(model: str | None) -> str:
-    """Return ``model`` (a folder, or a repository as user/name); the embedded one for ``None``."""
+    """Return `model` (a folder, or a repository as user/name); the embedded one for `None`."""
     return str(model_folder(None)) if model is None else model
 
 
 def model_folder(model: Path | None) -> Path:
-    """Return ``model``, or the embedded weight generator's folder when it is ``None``.
+    """Return `model`, or the embedded weight generator's folder when it is `None`.
 
     Raises:
         WeightzooError: there is no such folder.
@@ -30,7 +30,7 @@ def model_folder(model: Path | None) -> Path:
 
 
 def zoo_folder(data: str | None) -> Path:
-    """Return the folder of a finished zoo: a path, the name of an embedded zoo, or for ``None`` that one.
+    """Return the folder of a finished zoo: a path, the name of an embedded zoo, or for `None` that one.
 
     Raises:
         WeightzooError: there is no such zoo, or it is not finished.

@@ -1,4 +1,4 @@
-"""The options of ``build``, ``extend`` and ``repair`` that say where fleets are trained."""
+"""The options of `build`, `extend` and `repair` that say where fleets are trained."""
 
 import os
 from typing import Annotated, Any
@@ -39,7 +39,7 @@ DeviceOption = Annotated[
 
 
 def executor_options(ctx: typer.Context, dry_run: bool = False) -> dict[str, Any]:
-    """Return the options of ``ctx`` as :mod:`pipeline.build` takes them.
+    """Return the options of `ctx` as :mod:`pipeline.build` takes them.
 
     Args:
         dry_run: a plan is made, for which the share of a GPU counts without Ray too.

@@ -9,7 +9,7 @@ code meaning
 130  stopped with Ctrl-C; what was finished is kept where the command can go on
 ==== =====================================================================================
 
-``ExactGroup`` puts this around every sub-command. Set ``WEIGHTZOO_TRACEBACK=1`` to see the traceback as well.
+`ExactGroup` puts this around every sub-command. Set `WEIGHTZOO_TRACEBACK=1` to see the traceback as well.
 """
 
 import errno
@@ -26,7 +26,7 @@ from typer.core import TyperGroup
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 GO_ON = ("build", "demo", "download", "evaluate", "extend", "polish", "publish", "repair", "train")
 KEPT = "stopped, and what was finished is kept; run the same command again for the rest"
-# what Ctrl-C leaves, by command, where the command has not said it itself (``zoo.errors.Interrupted``)
+# what Ctrl-C leaves, by command, where the command has not said it itself (`zoo.errors.Interrupted`)
 STOPPED = {
     **dict.fromkeys(GO_ON, KEPT),
     **dict.fromkeys(("apply", "generate"), "stopped; nothing was written"),
@@ -61,7 +61,7 @@ class ExactGroup(TyperGroup):
     """A group of commands whose errors end in one line on stderr and a documented exit code."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the sub-command; turn errors into ``typer.Exit``."""
+        """Run the sub-command; turn errors into `typer.Exit`."""
         try:
             with warnings_in_one_line():
                 return super().invoke(ctx)
@@ -80,7 +80,7 @@ class ExactGroup(TyperGroup):
 
 
 def describe(error: BaseException) -> tuple[str, int] | None:
-    """Return (one line, exit code) for an error that a person can mend, ``None`` for a defect of ours."""
+    """Return (one line, exit code) for an error that a person can mend, `None` for a defect of ours."""
     from zoo.errors import WeightzooError
 
     if isinstance(error, WeightzooError):
@@ -111,13 +111,13 @@ def describe(error: BaseException) -> tuple[str, int] | None:
 
 
 def say_error(message: str) -> None:
-    """Print ``weightzoo: message`` as one line on stderr."""
+    """Print `weightzoo: message` as one line on stderr."""
     typer.echo(f"weightzoo: {' '.join(message.split())}", err=True)
 
 
 @contextmanager
 def warnings_in_one_line() -> Iterator[None]:
-    """Print each ``WeightzooWarning`` as one line on stderr, and other warnings as Python does."""
+    """Print each `WeightzooWarning` as one line on stderr, and other warnings as Python does."""
     from zoo.errors import WeightzooWarning
 
     with warnings.catch_warnings():

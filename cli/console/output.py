@@ -1,6 +1,6 @@
 """What commands print: JSON on stdout for programs, plain lines and tables on stdout for people.
 
-Progress bars go to stderr (``zoo.progress``); ``quiet_progress`` turns them off under ``--json``.
+Progress bars go to stderr (`zoo.progress`); `quiet_progress` turns them off under `--json`.
 """
 
 import json
@@ -22,7 +22,7 @@ OverwriteOption = Annotated[
 
 
 def emit(result: Any, as_json: bool, lines: Iterable[str] = ()) -> None:
-    """Print ``result`` as JSON, or ``lines`` for a person."""
+    """Print `result` as JSON, or `lines` for a person."""
     if as_json:
         typer.echo(json.dumps(plain(result), indent=2, sort_keys=True, ensure_ascii=False))
         return

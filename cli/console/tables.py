@@ -1,4 +1,4 @@
-"""The tables that ``evaluate`` and ``demo`` print: quality at zero steps, and time to quality."""
+"""The tables that `evaluate` and `demo` print: quality at zero steps, and time to quality."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +12,7 @@ Row = dict[str, Any]
 
 
 def show(results: Row, report: Path) -> None:
-    """Print the tables of an ``evaluation.json`` and where the report lies."""
+    """Print the tables of an `evaluation.json` and where the report lies."""
     from zoo.words import plural
 
     zero = [row for row in results["zero_step"] if row["prompts"] == 1]
@@ -69,15 +69,15 @@ def speedup_table(rows: list[Row]) -> None:
 
 
 def times_sooner(median: float | None) -> str:
-    """A median ratio; 0 stands for starts that never get there."""
+    """Return a median ratio; 0 stands for starts that never get there."""
     return f"{median:.1f}x" if median else "not reached"
 
 
 def fixed(value: float | None) -> str | None:
-    """A figure with three decimals, so that a column lines up."""
+    """Return a figure with three decimals, so that a column lines up."""
     return None if value is None else f"{value:.3f}"
 
 
 def unique(values: Iterable[Any]) -> list[Any]:
-    """The different values in the order of their first appearance."""
+    """Return the different values in the order of their first appearance."""
     return list(dict.fromkeys(values))

@@ -31,7 +31,7 @@ for row in load_dataset("{repo}", "targets", split="train", streaming=True):
 
 
 def pairs_card(run_dir: PathLike, repo: str, weights_repo: str) -> bytes:
-    """Return the card of the pairs of a run folder, published as ``repo`` beside ``weights_repo``."""
+    """Return the card of the pairs of a run folder, published as `repo` beside `weights_repo`."""
     manifest, _ = pairs_manifest(run_dir)
     files = [Path(run_dir) / name for name in manifest.files]
     stored = "pairs/sources.tar" in manifest.files
@@ -52,7 +52,7 @@ def pairs_card(run_dir: PathLike, repo: str, weights_repo: str) -> bytes:
 
 
 def _pair_configs(names: Iterable[str]) -> str:
-    """The YAML of sources and targets, which are two tables; with features, for a shard may have no picture."""
+    """Return the YAML of sources and targets, which are two tables; with features, for a shard may have no picture."""
     shards = [Path(name).name.split("-") for name in names if "/targets-" in name]
     splits = [split for split in SPLITS if any(parts[1] == split for parts in shards)]
     tables = {

@@ -28,7 +28,7 @@ COLUMNS, SIDE, GAP = 6, 128, 4  # photographs, and pixels
 
 
 def sample_picture(run_dir: Path, manifest: ZooManifest) -> tuple[bytes, list[str]] | None:
-    """Return the picture and the concept ids of its rows; ``None`` without records or with own photographs."""
+    """Return the picture and the concept ids of its rows; `None` without records or with own photographs."""
     config = read_config(run_dir)
     chosen = _chosen(run_dir, manifest)
     if not chosen or config.test_photos not in ("train", "test"):
@@ -43,7 +43,7 @@ def sample_picture(run_dir: Path, manifest: ZooManifest) -> tuple[bytes, list[st
 
 
 def _chosen(run_dir: Path, manifest: ZooManifest) -> list[WeightRecord]:
-    """The records at ``QUANTILES`` of own L1."""
+    """Return the records at `QUANTILES` of own L1."""
     ranked = sorted(
         (record.metrics["l1"], record.concept_id, entry.name)
         for entry in manifest.shards
@@ -57,7 +57,7 @@ def _chosen(run_dir: Path, manifest: ZooManifest) -> list[WeightRecord]:
 
 
 def _grid(rows: list[Tensor]) -> bytes:
-    """Rows of images [N, 3, S, S] in [0, 1] as one WebP on white."""
+    """Return rows of images [N, 3, S, S] in [0, 1] as one WebP on white."""
     step = SIDE + GAP
     sheet = Image.new("RGB", (COLUMNS * step - GAP, len(rows) * step - GAP), "white")
     for y, row in enumerate(rows):

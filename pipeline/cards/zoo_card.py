@@ -1,6 +1,6 @@
-"""The data card of a zoo: README.md with a YAML header that ``datasets`` and the Hub read.
+"""The data card of a zoo: README.md with a YAML header that `datasets` and the Hub read.
 
-:func:`data_card` fills ``data_cards/zoo.md`` from the manifest, the records and the frozen config; no figure
+:func:`data_card` fills `data_cards/zoo.md` from the manifest, the records and the frozen config; no figure
 in it is typed by hand. :func:`card_files` adds a picture of what some of the networks do.
 """
 
@@ -135,7 +135,7 @@ def data_card(
 
 
 def _facts(manifest: ZooManifest, config: BuildConfig, layout: WeightLayout) -> dict[str, Any]:
-    """What config, layout and manifest say word for word."""
+    """Return what config, layout and manifest say word for word."""
     ok = manifest.counts["ok"]
     return {
         "name": manifest.name,
@@ -172,12 +172,12 @@ def _facts(manifest: ZooManifest, config: BuildConfig, layout: WeightLayout) -> 
 
 
 def licence_id(licence: str) -> str:
-    """What the Hub's list of licences has for it: an identifier as it is, ``other`` for words."""
+    """Return what the Hub's list of licences has for it: an identifier as it is, `other` for words."""
     return licence.lower() if re.fullmatch(r"[\w.-]+", licence) else "other"
 
 
 def _light(record: WeightRecord) -> WeightRecord:
-    """The record without its weights, so that a card of a large zoo fits in memory."""
+    """Return the record without its weights, so that a card of a large zoo fits in memory."""
     values = {**vars(record), "blocks": record.blocks[:0].copy()}
     return WeightRecord(**values)
 
@@ -193,7 +193,7 @@ def _data_files(manifest: ZooManifest) -> str:
 
 
 def _features(layout: WeightLayout) -> str:
-    """The columns in the Hub's YAML, from the Arrow schema itself."""
+    """Return the columns in the Hub's YAML, from the Arrow schema itself."""
     kinds = {"double": "float64", "fixed_size_binary": "fixed_size_binary"}
     lines = ["  features:"]
     for column in arrow_schema(layout):
@@ -274,7 +274,7 @@ def _quality_table(records: Sequence[WeightRecord]) -> str:
 
 
 def _histogram(values: Sequence[float], bins: int = 10, width: int = 40) -> str:
-    """A histogram in text, one line a bin."""
+    """Return a histogram in text, one line a bin."""
     if not values:
         return "(no record)"
     counts, edges = np.histogram(values, bins=bins)
@@ -299,7 +299,7 @@ def _rejected_table(concepts: Sequence[Concept], rejected: Sequence[dict[str, An
 
 
 def _strength(concept: Concept) -> float:
-    """The strength of a concept; infinity where a team means something else by that name."""
+    """Return the strength of a concept; infinity where a team means something else by that name."""
     try:
         strength = float(concept.attributes.get("strength", 1.0))
     except (TypeError, ValueError):
@@ -315,7 +315,7 @@ def _reasons(rejected: Sequence[dict[str, Any]]) -> str:
 
 
 def _photographs(hashes: dict[str, dict[str, Any]], config: BuildConfig) -> dict[str, str]:
-    """What the card says of the photographs that were hashed; those of a team's own folder by name only."""
+    """Return what the card says of the photographs that were hashed; those of a team's own folder by name only."""
     if own := hashes.get("pairs"):
         files, concepts = plural(sum(map(len, own.values())), "file"), plural(len(own), "concept")
         about = f"the makers' own pairs: {files} of {concepts}, by name in `{PHOTOGRAPHS_FILE}`"

@@ -77,7 +77,7 @@ def _resolve(step: dict[str, Any], colours: tuple[ColourName, ...]) -> dict[str,
 
 @lru_cache(maxsize=1)
 def catalogue() -> tuple[Concept, ...]:
-    """Every concept: train and validation in zoo order, then combination, value, family."""
+    """Return every concept: train and validation in zoo order, then combination, value, family."""
     rng = random.Random(SEED)
     palette = [c for c in COLOURS if not c.held_out]
     singles, combined = single_plans(rng, palette), combined_plans(rng, palette)
@@ -98,7 +98,7 @@ def catalogue() -> tuple[Concept, ...]:
 
 
 def zoo_concepts(n: int = 640) -> list[Concept]:
-    """The first `n` train and validation concepts.
+    """Return the first `n` train and validation concepts.
 
     Raises:
         WeightzooError: `n` is below 1 or the catalogue has fewer.
@@ -110,7 +110,7 @@ def zoo_concepts(n: int = 640) -> list[Concept]:
 
 
 def test_concepts(split: str) -> list[Concept]:
-    """The held-out concepts of `split`: combination, value or family.
+    """Return the held-out concepts of `split`: combination, value or family.
 
     Raises:
         WeightzooError: another name.
@@ -121,7 +121,7 @@ def test_concepts(split: str) -> list[Concept]:
 
 
 def polish_concepts() -> list[Concept]:
-    """All train concepts, the zoo's first; no validation or test concept."""
+    """Return all train concepts, the zoo's first; no validation or test concept."""
     return [c for c in catalogue() if c.split == "train"]
 
 

@@ -95,12 +95,12 @@ class Plan:
 
 
 def stable_hash(text: str) -> int:
-    """The same number for the same text, everywhere."""
+    """Return the same number for the same text, everywhere."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
 def _plan(parts: Iterable[Part], strength: str = "full") -> Plan:
-    """The parts in the order in which they are applied."""
+    """Return the parts in the order in which they are applied."""
     return Plan(tuple(sorted(parts, key=lambda p: SLOTS.index(p.look.slot))), STRENGTH[strength])
 
 
@@ -111,7 +111,7 @@ def _brightness(colour: ColourName) -> int:
 
 
 def _suits(look: Look, colours: tuple[ColourName, ...]) -> bool:
-    """Whether a treatment shows something with these colours."""
+    """Return whether a treatment shows something with these colours."""
     if look.colours == 2:
         first, second = colours
         gap = _brightness(second) - _brightness(first)
@@ -135,7 +135,7 @@ def _suits(look: Look, colours: tuple[ColourName, ...]) -> bool:
 
 
 def _treated(look: Look, rng: random.Random, palette: list[ColourName]) -> Part:
-    """The treatment with random fitting colours of the palette."""
+    """Return the treatment with random fitting colours of the palette."""
     while True:
         colours = tuple(rng.choice(palette) for _ in range(look.colours))
         if look.colours == 2 and rng.random() < 0.5:
@@ -145,7 +145,7 @@ def _treated(look: Look, rng: random.Random, palette: list[ColourName]) -> Part:
 
 
 def _fits_together(parts: list[Part]) -> bool:
-    """One look a slot and a family, each of which still shows beside the others."""
+    """Return one look a slot and a family, each of which still shows beside the others."""
     if len({p.look.slot for p in parts}) < len(parts) or len({p.look.family for p in parts}) < len(parts):
         return False
     keys = {p.look.key for p in parts}
@@ -155,7 +155,7 @@ def _fits_together(parts: list[Part]) -> bool:
 
 
 def single_plans(rng: random.Random, palette: list[ColourName]) -> list[Plan]:
-    """Each look alone: the plain ones at four strengths, the treatments in many colours."""
+    """Return each look alone: the plain ones at four strengths, the treatments in many colours."""
     plans = [_plan([Part(look)], s) for look in PLAIN_LOOKS for s in ("full", "strong", "half", "hint")]
     for look in TREATMENTS:
         if look.colours == 1:
@@ -172,7 +172,7 @@ def single_plans(rng: random.Random, palette: list[ColourName]) -> list[Plan]:
 def combined_plans(
     rng: random.Random, palette: list[ColourName], pairs: int = PAIRS, triples: int = TRIPLES
 ) -> list[Plan]:
-    """Two or three looks; every look takes the first place equally often."""
+    """Return two or three looks; every look takes the first place equally often."""
     looks = [*PLAIN_LOOKS, *TREATMENTS, *TREATMENTS]
     plans: dict[frozenset[str], Plan] = {}
     queue: list[Look] = []
@@ -217,7 +217,7 @@ def value_plans(rng: random.Random, palette: list[ColourName]) -> list[Plan]:
 
 
 def family_plans(rng: random.Random) -> list[Plan]:
-    """The held-out looks alone, halfway, and with a known look."""
+    """Return the held-out looks alone, halfway, and with a known look."""
     plans = [_plan([Part(look)]) for look in HELD_OUT]
     outer = [m for m in MOODS if m.slot in ("light", "weather", "lens")]
     plans += [_plan([Part(look)], "half") for look in rng.sample(HELD_OUT, 7)]

@@ -77,7 +77,7 @@ SLOTS = ("medium", "colour", "film", "weather", "light", "lens")
 
 
 def step(op: str, **parameters: Any) -> Step:
-    """One recipe step."""
+    """Return one recipe step."""
     return {"op": op, **parameters}
 
 
@@ -87,7 +87,7 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def colour(key: str, rgb: str, train: str, evaluation: str, held_out: bool = False) -> ColourName:
-    """A colour from a hex code."""
+    """Return a colour from a hex code."""
     values = tuple(round(int(rgb[i:i + 2], 16) / 255, 3) for i in (0, 2, 4))
     return ColourName(key, (values[0], values[1], values[2]), words(train), words(evaluation), held_out)
 
@@ -150,5 +150,5 @@ STRENGTHS = (
 
 def look(key: str, family: str, slot: str, recipe: list[Step], train: str, evaluation: str,
          colours: int = 0, held_out: bool = False) -> Look:
-    """A look from " | " lists of wordings."""
+    """Return a look from " | " lists of wordings."""
     return Look(key, family, slot, tuple(recipe), words(train), words(evaluation), colours, held_out)

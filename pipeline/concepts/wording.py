@@ -62,7 +62,7 @@ JOINS = {"train": (" ", ", ", " and ", *MORE["joins"]), "evaluation": (", ", ", 
 
 
 def voice(split: str) -> str:
-    """The wordings of a split: "train" or "evaluation"."""
+    """Return the wordings of a split: "train" or "evaluation"."""
     return "train" if split == "train" else "evaluation"
 
 
@@ -79,11 +79,12 @@ def paint(
 
 
 def mend_articles(text: str) -> str:
-    """ "a orange wash" -> "an orange wash"."""
+    """Return `text` with "a" and "an" put right: "a orange wash" -> "an orange wash"."""
     return re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text)
 
 
 def tag(look: Look, speaker: str, rng: random.Random) -> str:
+    """Return the look as a speaker would tag it."""
     options = look.tags(speaker)
     return rng.choice(options) if len(options) > 1 else options[0]
 
@@ -91,7 +92,7 @@ def tag(look: Look, speaker: str, rng: random.Random) -> str:
 def phrase(
     parts: list[tuple[Look, tuple[ColourName, ...]]], speaker: str, rng: random.Random, first: bool
 ) -> str:
-    """The parts in one phrase: "a pencil sketch in blue tones, at night"."""
+    """Return the parts in one phrase: "a pencil sketch in blue tones, at night"."""
     texts = []
     for look, colours in parts:
         options = look.phrases(speaker)

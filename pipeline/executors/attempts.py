@@ -1,8 +1,8 @@
 """One attempt at a task, and when to try again: what the local and the Ray executor have in common.
 
-Infrastructure failures (a worker or node lost, out of memory, a storage hiccup) are tried up to ``MAX_ATTEMPTS``
+Infrastructure failures (a worker or node lost, out of memory, a storage hiccup) are tried up to `MAX_ATTEMPTS`
 times with growing pauses. What the task's function raises otherwise would come again: it is tried once and told
-apart as ``Outcome.application``.
+apart as `Outcome.application`.
 """
 
 import errno
@@ -39,7 +39,7 @@ class Outcome:
 
     Attributes:
         application: the function itself raised the error, so that another attempt would end the same; false for
-            lost machines, for storage, and for what a person has to mend (``WeightzooError``).
+            lost machines, for storage, and for what a person has to mend (`WeightzooError`).
     """
 
     task: Task
@@ -76,7 +76,7 @@ class Backlog:
         self._order = itertools.count()
 
     def take(self) -> tuple[Task, int] | None:
-        """Return (task, number of the attempt), or ``None`` when nothing is ready now."""
+        """Return (task, number of the attempt), or `None` when nothing is ready now."""
         if self._again and self._again[0][0] <= time.monotonic():
             _, _, task, attempt = heapq.heappop(self._again)
             return task, attempt
@@ -85,11 +85,11 @@ class Backlog:
         return None
 
     def pause(self) -> float | None:
-        """Seconds until a failed task is ready again; ``None`` when none waits."""
+        """Return seconds until a failed task is ready again; `None` when none waits."""
         return max(0.0, self._again[0][0] - time.monotonic()) if self._again else None
 
     def settle(self, task: Task, attempt: int, reply: Reply) -> Outcome | None:
-        """Return the outcome of an attempt, or ``None`` when the task waits for another one."""
+        """Return the outcome of an attempt, or `None` when the task waits for another one."""
         if reply.retry and attempt < MAX_ATTEMPTS:
             ready = time.monotonic() + BACKOFF_SECONDS * 2 ** (attempt - 1)
             heapq.heappush(self._again, (ready, next(self._order), task, attempt + 1))
@@ -98,7 +98,7 @@ class Backlog:
 
 
 def run_task(fn: Callable[[Task], Any], task: Task) -> Reply:
-    """Run ``fn`` and say what happened. Runs inside a worker."""
+    """Run `fn` and say what happened. Runs inside a worker."""
     try:
         return Reply(result=fn(task))
     except WeightzooError as error:
@@ -116,12 +116,12 @@ def first_line(error: BaseException) -> str:
 
 
 def is_machines_fault(error: BaseException | None) -> bool:
-    """Whether memory, storage or an accelerator raised the error, and not the task."""
+    """Return whether memory, storage or an accelerator raised the error, and not the task."""
     return isinstance(error, OSError) or _is_out_of_memory(error) or _is_accelerator(error)
 
 
 def _may_pass(error: BaseException | None) -> bool:
-    """True where another attempt may succeed: memory and storage, but not a full disk or a missing file."""
+    """Return whether another attempt may succeed: not after a full disk or a missing file."""
     if isinstance(error, OSError):
         return error.errno not in LASTING
     return is_machines_fault(error)

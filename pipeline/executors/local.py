@@ -28,7 +28,7 @@ SCRATCH = "WEIGHTZOO_SCRATCH"  # environment: where a worker's temporary folders
 def run_local(
     tasks: Iterable[Task], fn: Callable[[Task], Any], workers: int = 2, max_in_flight: int | None = None
 ) -> Generator[Outcome, None, None]:
-    """Run ``fn`` on every task in ``workers`` one-thread processes; yield outcomes as they finish."""
+    """Run `fn` on every task in `workers` one-thread processes; yield outcomes as they finish."""
     del max_in_flight  # a local worker holds one task
     backlog = Backlog(tasks)
     running: dict[_Worker, tuple[Task, int]] = {}
@@ -81,7 +81,7 @@ class _Worker:
             pass  # it died while idle: its closed pipe says so to whoever waits for it
 
     def reply(self) -> Reply | None:
-        """Return the answer, or ``None`` when the process died."""
+        """Return the answer, or `None` when the process died."""
         try:
             return self.connection.recv()
         except (EOFError, OSError):
@@ -95,13 +95,13 @@ class _Worker:
 
 
 def _ready(running: Iterable[_Worker], timeout: float | None) -> list[_Worker]:
-    """Wait until a worker has answered or died; empty when ``timeout`` seconds have passed before."""
+    """Wait until a worker has answered or died; empty when `timeout` seconds have passed before."""
     by_connection: dict[Any, _Worker] = {worker.connection: worker for worker in running}
     return [by_connection[connection] for connection in wait(list(by_connection), timeout)]
 
 
 def _serve(connection: Connection, fn: Callable[[Task], Any]) -> None:
-    """The life of a local worker: tasks in, replies out, until the pipe closes."""
+    """Run a local worker: tasks in, replies out, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and stops us
     while True:
         try:

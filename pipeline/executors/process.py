@@ -26,7 +26,7 @@ def prepare_process(threads: int = 1) -> None:
 
 
 def peak_memory() -> int:
-    """The most bytes of the machine's memory that this process has held so far."""
+    """Return the most bytes of the machine's memory that this process has held so far."""
     return _of_status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

@@ -4,7 +4,7 @@
         for outcome in run(tasks, train_one_fleet):
             print(outcome.task, outcome.error or outcome.result)
 
-``run(tasks, fn)`` yields one :class:`~pipeline.executors.attempts.Outcome` per task as they finish. ``fn`` is a
+`run(tasks, fn)` yields one :class:`~pipeline.executors.attempts.Outcome` per task as they finish. `fn` is a
 function at module level, tasks and results are small; tasks are drawn from their iterable only when there is room for
 them. :mod:`pipeline.executors.attempts` says what is tried again. Every worker computes with one thread. Ctrl-C stops
 the workers at once; what they had finished is on disk.
@@ -37,13 +37,13 @@ def run_ray(
     gpus_per_task: float = 0.0,
     actors: bool = False,
 ) -> Generator[Outcome, None, None]:
-    """Run ``fn`` on every task as Ray tasks of one CPU (and a share of a GPU); yield outcomes as they finish.
+    """Run `fn` on every task as Ray tasks of one CPU (and a share of a GPU); yield outcomes as they finish.
 
     Args:
-        workers: CPUs of the cluster that ``address="local"`` starts.
+        workers: CPUs of the cluster that `address="local"` starts.
         max_in_flight: tasks submitted at a time; default: twice as many as the cluster has room for.
-        address: ``local``, ``auto`` or ``ray://host:port``; always named: a stale address file does no harm.
-        actors: run on long-lived processes instead, each with one task at a time: what ``fn`` caches, such as a
+        address: `local`, `auto` or `ray://host:port`; always named: a stale address file does no harm.
+        actors: run on long-lived processes instead, each with one task at a time: what `fn` caches, such as a
             large model, is loaded once by each.
     """
     with connected(address, workers) as ray:
@@ -89,7 +89,7 @@ EXECUTORS: dict[str, Run] = {"local": run_local, "ray": run_ray}
 
 @contextmanager
 def open_executor(name: str, workers: int, **options: Any) -> Iterator[Run]:
-    """Yield ``run(tasks, fn)`` of the executor called ``name``; a cluster lives as long as the context.
+    """Yield `run(tasks, fn)` of the executor called `name`; a cluster lives as long as the context.
 
     Raises:
         WeightzooError: Ray is not installed, or there is no cluster at the address.
@@ -104,7 +104,7 @@ def open_executor(name: str, workers: int, **options: Any) -> Iterator[Run]:
 
 
 def connected(address: str, workers: int) -> AbstractContextManager[Any]:
-    """Connect to the cluster at ``address`` with what a fleet's worker needs: see :mod:`zoo.ray_cluster`."""
+    """Connect to the cluster at `address` with what a fleet's worker needs: see :mod:`zoo.ray_cluster`."""
     return ray_cluster(address, workers, SHIPPED, WORKER_ENVIRONMENT)
 
 
@@ -135,7 +135,7 @@ def _seen(ray: Any, answer: Any) -> bool:
 
 
 def _slots(ray: Any, gpus_per_task: float) -> int:
-    """How many tasks the cluster can run at once, as far as it has grown."""
+    """Return how many tasks the cluster can run at once, as far as it has grown."""
     resources = ray.cluster_resources()
     slots = resources.get("CPU", 1)
     if gpus_per_task:
@@ -206,7 +206,7 @@ class _ActorPool:
 
 
 class _TaskActor:
-    """Runs tasks in one process that keeps what ``fn`` caches."""
+    """Runs tasks in one process that keeps what `fn` caches."""
 
     def run(self, fn: Callable[[Task], Any], task: Task) -> Reply:
         return run_task(fn, task)

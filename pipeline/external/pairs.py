@@ -3,9 +3,9 @@
     folder = write_external_pairs("runs/evaluation/pairs/external")
     write_external_pictures("runs/evaluation/pairs/pictures", concepts)
 
-``edits.json`` lists the edits (prompt, paraphrases, tool, exact arguments). ``photos/`` holds six photographs that are
-used nowhere else. ``targets/<photo>/<edit id>.webp`` are the tools' results, so that an evaluation needs no tool;
-``run_tools.py`` makes them anew. All edits share their source crops: 16 train pairs from four photographs and 16
+`edits.json` lists the edits (prompt, paraphrases, tool, exact arguments). `photos/` holds six photographs that are
+used nowhere else. `targets/<photo>/<edit id>.webp` are the tools' results, so that an evaluation needs no tool;
+`run_tools.py` makes them anew. All edits share their source crops: 16 train pairs from four photographs and 16
 test pairs from the two others.
 """
 
@@ -34,9 +34,9 @@ def read_edits() -> list[dict[str, Any]]:
 
 
 def write_external_pairs(out: PathLike) -> Path:
-    """Write ``out/<concept id>/{train,test}/{source,target}/<name>.png`` of every edit. Return ``out``.
+    """Write `out/<concept id>/{train,test}/{source,target}/<name>.png` of every edit. Return `out`.
 
-    ``concepts.jsonl`` comes last and marks the folder as complete; a complete one is left as it is.
+    `concepts.jsonl` comes last and marks the folder as complete; a complete one is left as it is.
     """
     out = Path(out)
     if (out / "concepts.jsonl").is_file():
@@ -54,7 +54,7 @@ def write_external_pairs(out: PathLike) -> Path:
 
 
 def write_external_pictures(out: PathLike, concepts: Iterable[Concept]) -> None:
-    """Write larger test pairs of ``concepts`` as ``out/<concept id>/{source,target}/<photo>.png``."""
+    """Write larger test pairs of `concepts` as `out/<concept id>/{source,target}/<photo>.png`."""
     for concept in concepts:
         for photo in SPLITS["test"]:
             target = target_path(photo, concept.id.removeprefix("external-"))
@@ -84,13 +84,13 @@ def concept_id(edit: dict[str, Any]) -> str:
 
 
 def concept_of(edit: dict[str, Any]) -> Concept:
-    """Return the edit as a concept. Its first paraphrase is the prompt as typed: evaluations never use ``prompt``."""
+    """Return the edit as a concept. Its first paraphrase is the prompt as typed: evaluations never use `prompt`."""
     wordings = (edit["prompt"], *edit["paraphrases"])
     return Concept(concept_id(edit), edit["prompt"], wordings, {}, "external")
 
 
 def crop_boxes(photo: str, size: tuple[int, int], count: int) -> list[tuple[int, int, int, int]]:
-    """Return ``count`` square boxes inside an image of ``size``, which depend on the photograph's name only."""
+    """Return `count` square boxes inside an image of `size`, which depend on the photograph's name only."""
     rng = random.Random(f"external/{photo}")
     width, height = size
     boxes = []

@@ -17,7 +17,7 @@ WEBP_QUALITY = 85
 
 
 def tool_command(edit: dict[str, Any], source: Path, target: Path, size: tuple[int, int]) -> list[str]:
-    """Return the command line that makes ``target`` from ``source`` (both PNG of ``size``)."""
+    """Return the command line that makes `target` from `source` (both PNG of `size`)."""
     if edit["tool"] == "ffmpeg":
         chain = f"format=gbrp,{edit['args'][0]},format=rgb24"
         return ["ffmpeg", "-v", "error", "-y", "-i", str(source), "-vf", chain, "-frames:v", "1", str(target)]
@@ -32,7 +32,7 @@ def tool_command(edit: dict[str, Any], source: Path, target: Path, size: tuple[i
 
 
 def run_tools(only: list[str]) -> None:
-    """Edit every whole photograph with every tool, or with those ``only``; store the results under ``targets/``."""
+    """Edit every whole photograph with every tool, or with those `only`; store the results under `targets/`."""
     edits = [edit for edit in read_edits() if not only or edit["id"] in only]
     with tempfile.TemporaryDirectory() as folder:
         for photo in sorted((HERE / "photos").glob("*.jpg")):
@@ -44,7 +44,7 @@ def run_tools(only: list[str]) -> None:
 
 
 def run_tool(edit: dict[str, Any], source: Path, target: Path, out: Path) -> None:
-    """Edit the PNG ``source`` with one tool by way of ``target``; store the result as the WebP file ``out``."""
+    """Edit the PNG `source` with one tool by way of `target`; store the result as the WebP file `out`."""
     target.unlink(missing_ok=True)
     with Image.open(source) as image:
         size = image.size

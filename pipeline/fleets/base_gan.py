@@ -64,7 +64,7 @@ def train_base(
     config: BaseConfig,
     device: str = "cpu",
 ) -> tuple[nn.Module, nn.Module]:
-    """Trains the shared generator and discriminator; they come back on the CPU.
+    """Train the shared generator and discriminator; they come back on the CPU.
 
     Args:
         gan, patchgan: configs with `build()`.
@@ -119,5 +119,5 @@ def train_base(
 
 
 def pick(pictures: Sequence[Tensor], concepts: Tensor, crops: Tensor) -> Tensor:
-    """Some crops of some concepts, [len(concepts), len(crops), 3, S, S]."""
+    """Return some crops of some concepts, [len(concepts), len(crops), 3, S, S]."""
     return torch.stack([pictures[i][crops] for i in concepts.tolist()])

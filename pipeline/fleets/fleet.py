@@ -145,7 +145,7 @@ def _attempt(bench: Workbench, images: FleetImages, training: GanTrainConfig, at
 def _gate(
     config: BuildConfig, result: FleetResult, blocks: Tensor, metrics: dict[str, float], k: int
 ) -> str | None:
-    """Return why concept ``k`` is not good enough, or ``None``."""
+    """Return why concept `k` is not good enough, or `None`."""
     if bool(result.diverged[k]):
         return f"diverged: {result.reasons[k]}"
     if not bool(torch.isfinite(blocks).all()):

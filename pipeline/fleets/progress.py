@@ -33,7 +33,7 @@ class Tally:
     concepts_done: int = 0
 
     def line(self, seconds: float, now: datetime) -> str:
-        """Say how far it is after ``seconds``."""
+        """Say how far it is after `seconds`."""
         parts = [
             f"{self.stage} {self.done:,}/{self.fleets:,}",
             f"{self.drawn - self.done - self.failed:,} running",
@@ -69,7 +69,7 @@ class FleetProgress:
         self._shown.__exit__(kind, error, trace)
 
     def draw(self, tasks: Iterable[FleetTask]) -> Iterator[FleetTask]:
-        """Pass ``tasks`` on to an executor, which draws them when it has room."""
+        """Pass `tasks` on to an executor, which draws them when it has room."""
         for task in tasks:
             self.tally.drawn += 1
             yield task
@@ -94,7 +94,7 @@ class FleetProgress:
 
 
 def duration(span: timedelta) -> str:
-    """Return a time span in its two largest units: ``2 d 3 h``, ``2 h 10 min``, ``4 min``."""
+    """Return a time span in its two largest units: `2 d 3 h`, `2 h 10 min`, `4 min`."""
     minutes = max(1, round(span.total_seconds() / 60))
     days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
     if days:

@@ -28,7 +28,7 @@ PHOTOGRAPHS_FILE = "photographs.json"
 
 @dataclass(frozen=True)
 class Studio:
-    """Photographs and who edits them; ``train_sources`` and ``test_sources`` are [N, 3, S, S]."""
+    """Photographs and who edits them; `train_sources` and `test_sources` are [N, 3, S, S]."""
 
     config: BuildConfig
     teacher: Teacher
@@ -81,12 +81,12 @@ def source_crops(config: BuildConfig) -> tuple[Tensor, Tensor]:
 
 
 def photographs(config: BuildConfig, part: str) -> list[Path]:
-    """The photographs of ``part``, "train" or "test": none is in both, even where one folder holds them all."""
+    """Return the photographs of `part`, "train" or "test": none is in both, even where one folder holds them all."""
     return photo_sets(config.train_photos, config.test_photos)[("train", "test").index(part)]
 
 
 def source_notes(config: BuildConfig, concepts: Iterable[Concept]) -> list[str]:
-    """What a team's own pairs are taken for, and which files of its own pairs or photographs are left out."""
+    """Return what a team's own pairs are taken for, and which files of its own pairs or photographs are left out."""
     teacher = make_teacher(config.teacher, config.teacher_options)
     own = teacher.notes(concepts) if isinstance(teacher, OwnPairs) else []
     folders = dict.fromkeys((config.train_photos, config.test_photos))  # they may be one
@@ -113,13 +113,13 @@ def pair_hashes(teacher: Teacher, concepts: Iterable[Concept]) -> dict[str, dict
 
 
 def check_photographs(run_dir: Path, config: BuildConfig) -> None:
-    """Raise ``WeightzooError`` when the photographs are not those that the run was started with."""
+    """Raise `WeightzooError` when the photographs are not those that the run was started with."""
     frozen = read_json(run_dir / PHOTOGRAPHS_FILE)
     _check_same(run_dir, {key: frozen.get(key, {}) for key in ("train", "test")}, photograph_hashes(config))
 
 
 def check_pairs(run_dir: Path, teacher: Teacher, concepts: Iterable[Concept]) -> None:
-    """Raise ``WeightzooError`` when a team's own pairs of ``concepts`` are not those that the run was started with."""
+    """Raise `WeightzooError` when a team's own pairs of `concepts` are not those that the run was started with."""
     now = pair_hashes(teacher, concepts)
     if not now:
         return
@@ -136,7 +136,7 @@ def _check_same(run_dir: Path, frozen: Any, now: Any) -> None:
 
 
 def make_teacher(name: str, options: dict[str, Any] | None = None) -> Teacher:
-    """Return the teacher called ``name``, made with ``options``.
+    """Return the teacher called `name`, made with `options`.
 
     Raises:
         WeightzooError: unknown, or an option that it does not have.

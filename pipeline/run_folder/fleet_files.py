@@ -22,7 +22,7 @@ from zoo.shards import FORMATS
 
 @dataclass(frozen=True)
 class FleetSummary:
-    """What the driver hears of a finished fleet; ``seconds`` by stage."""
+    """What the driver hears of a finished fleet; `seconds` by stage."""
 
     ok: int
     rejected: int
@@ -34,7 +34,7 @@ class FleetSummary:
 def write_fleet(
     task: FleetTask, records: Sequence[WeightRecord], rows: Sequence[dict[str, Any]]
 ) -> FleetSummary:
-    """Write ``rejected/<shard>.jsonl`` if there are rows, then the shard.
+    """Write `rejected/<shard>.jsonl` if there are rows, then the shard.
 
     Raises:
         WeightzooError: a file cannot be written, or the run folder is damaged.
@@ -75,7 +75,7 @@ def row(
     metrics: dict[str, float] | None = None,
     attempt: int | None = None,
 ) -> dict[str, Any]:
-    """Return the row of a concept that has no record; ``status`` is ``rejected`` or ``failed``."""
+    """Return the row of a concept that has no record; `status` is `rejected` or `failed`."""
     finite = {key: value if math.isfinite(value) else None for key, value in (metrics or {}).items()}
     return {
         "concept_id": concept.id,

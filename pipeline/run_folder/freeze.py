@@ -123,7 +123,7 @@ def _check_sources(
 
 
 def _check_generator(config: BuildConfig) -> WeightLayout:
-    """The layout of the networks that the config describes.
+    """Return the layout of the networks that the config describes.
 
     Raises:
         WeightzooError: there are no such networks.
@@ -142,7 +142,7 @@ def _check_generator(config: BuildConfig) -> WeightLayout:
 
 
 def freeze_extension(run_dir: Path, more: Sequence[Concept]) -> None:
-    """Add ``more`` as a further generation, unless they are the last one already (an interrupted extension).
+    """Add `more` as a further generation, unless they are the last one already (an interrupted extension).
 
     Then the folder is an unfinished run: its manifest goes before the concepts change.
 
@@ -187,7 +187,7 @@ def _write_generation(run_dir: Path, sizes: list[int], concepts: list[Concept]) 
 
 
 def refuse_part(run_dir: Path) -> None:
-    """Raise ``WeightzooError`` for a downloaded part of a zoo: it does not tell what its other shards hold."""
+    """Raise `WeightzooError` for a downloaded part of a zoo: it does not tell what its other shards hold."""
     if (run_dir / MANIFEST_FILE).exists() and (part := load_manifest(run_dir).subset):
         raise WeightzooError(
             f"{run_dir} is a part of {part.get('repo', 'a zoo')}, which cannot be built on; download all of its shards"
@@ -219,6 +219,6 @@ def _check_concepts(run_dir: Path, concepts: list[Concept]) -> None:
 
 
 def _begins_with(path: Path, concepts: list[Concept], whole: bool) -> bool:
-    """Whether a concept file begins with ``concepts`` as we write them: parsing 100,000 takes seconds and memory."""
+    """Return whether a concept file begins with `concepts` as we write them, without parsing it."""
     data, expected = path.read_bytes(), concepts_text(concepts).encode()
     return data == expected if whole else data.startswith(expected)

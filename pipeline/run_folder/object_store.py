@@ -1,7 +1,7 @@
-"""Run folders in an object store: ``s3://bucket/run``, ``gs://...``, ``hf://datasets/user/name``.
+"""Run folders in an object store: `s3://bucket/run`, `gs://...`, `hf://datasets/user/name`.
 
     with local_copy("s3://bucket/runs/small") as (run_dir, store):
-        ...                     # a run folder like any other; ``store`` is None when it is one
+        ...                     # a run folder like any other; `store` is None when it is one
         store.push(run_dir)     # what is new or changed, the manifest last
 
 An object appears complete or not at all, which is what a run folder asks of its files. Workers need no folder that
@@ -50,7 +50,7 @@ class Store:
         return sorted(names)
 
     def pull(self, folder: Path, only: str = "", without: tuple[str, ...] = ()) -> None:
-        """Fetch the files that ``folder`` lacks: those whose name begins with ``only``, not those of ``without``."""
+        """Fetch the files that `folder` lacks: those whose name begins with `only`, not those of `without`."""
         for name in self.names():
             wanted = name.startswith(only) and name.split("/")[0] not in without
             if wanted and not (folder / name).exists():
@@ -61,7 +61,7 @@ class Store:
                 self._pushed[name] = _stamp(folder / name)
 
     def push(self, folder: Path) -> None:
-        """Make the store hold what ``folder`` does: removals first, the manifest last."""
+        """Make the store hold what `folder` does: removals first, the manifest last."""
         local = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
         with self._errors("change"):
             for name in [name for name in self._pushed if name not in local]:
@@ -101,7 +101,7 @@ class Store:
 
 @dataclass(frozen=True)
 class Stored:
-    """What a worker does for a fleet whose run folder is in a store; called as ``work`` itself would be."""
+    """What a worker does for a fleet whose run folder is in a store; called as `work` itself would be."""
 
     uri: str
     work: Callable[[FleetTask], Any]
@@ -126,12 +126,12 @@ class Stored:
 
 
 def is_uri(where: PathLike) -> bool:
-    """Whether ``where`` names a store rather than a folder."""
+    """Return whether `where` names a store rather than a folder."""
     return "://" in str(where)
 
 
 def can_see(where: str) -> bool:
-    """Whether this machine sees the run folder, or the store, called ``where``."""
+    """Return whether this machine sees the run folder, or the store, called `where`."""
     return "config.json" in Store(where).names() if is_uri(where) else os.path.isdir(where)
 
 
@@ -176,7 +176,7 @@ def _open(uri: str) -> tuple[Any, str]:
 
 @functools.lru_cache(maxsize=1)
 def _scratch(uri: str) -> tuple[Store, tempfile.TemporaryDirectory[str]]:
-    """A worker's own copy of the frozen files; it lives as long as the process."""
+    """Return a worker's own copy of the frozen files; it lives as long as the process."""
     store = Store(uri)
     folder = tempfile.TemporaryDirectory(prefix="weightzoo-fleet-", dir=os.environ.get(SCRATCH))
     store.pull(Path(folder.name), without=NOT_FROZEN)

@@ -30,12 +30,12 @@ PARTS = ("train", "test")
 
 
 def targets_path(task: FleetTask) -> Path:
-    """Where the targets of a fleet's concepts are."""
+    """Return where the targets of a fleet's concepts are."""
     return Path(task.run_dir) / "pairs" / f"targets-{task.stem}.tar"
 
 
 def sources_path(run_dir: Path) -> Path:
-    """Where the source crops that all concepts share are."""
+    """Return where the source crops that all concepts share are."""
     return run_dir / "pairs" / "sources.tar"
 
 
@@ -72,7 +72,6 @@ def write_sources(run_dir: Path, train: Tensor, test: Tensor) -> None:
 
 def write_targets(task: FleetTask, targets: dict[str, Targets | str]) -> None:
     """Write train and test targets [N, 3, S, S] by concept id; a string is the reason why there are none."""
-
     failed = {name: without_places(value) for name, value in targets.items() if isinstance(value, str)}
 
     def members() -> Iterator[tuple[str, bytes]]:

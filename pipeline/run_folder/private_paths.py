@@ -1,6 +1,6 @@
 """Where a team's own photographs, pairs and models lie, kept apart from what a zoo tells the world.
 
-``config.json`` has a label for each (``own:train``); ``places.json`` says what is there on these machines. No manifest
+`config.json` has a label for each (`own:train`); `places.json` says what is there on these machines. No manifest
 lists it and nothing publishes it. What was read from these places is frozen by hash, so that they may move.
 
     config, places = split_places(config)     # labels, and the folders behind them
@@ -27,7 +27,7 @@ _PATH = re.compile(r"(?<![\w/.:~])(?:~?/(?:[^\s/:;,'\"()]+/)+|[A-Za-z]:\\(?:[^\s
 
 
 def split_places(config: BuildConfig) -> tuple[BuildConfig, dict[str, Any]]:
-    """Return ``config`` with labels for what is a team's own, and where that is, by the same keys."""
+    """Return `config` with labels for what is a team's own, and where that is, by the same keys."""
     train, test = config.train_photos, config.test_photos
     labels: dict[str, Any] = {}
     places: dict[str, Any] = {}
@@ -54,19 +54,19 @@ def read_config(run_dir: PathLike) -> BuildConfig:
 
 
 def with_places(config: BuildConfig, places: dict[str, Any]) -> BuildConfig:
-    """Return ``config`` with the folders in place of labels: what :func:`split_places` has taken apart."""
+    """Return `config` with the folders in place of labels: what :func:`split_places` has taken apart."""
     found = {key: places[key] for key in ("train_photos", "test_photos") if key in places}
     options = config.teacher_options | places.get("teacher_options", {})
     return replace(config, **found, teacher_options=options)
 
 
 def without_places(text: str) -> str:
-    """Return ``text`` with the folders of local paths left out: it will be published."""
+    """Return `text` with the folders of local paths left out: it will be published."""
     return _PATH.sub("", text.replace(str(Path.home()) + "/", "~/"))
 
 
 def check_private(run_dir: PathLike, folder: PathLike) -> None:
-    """Refuse to publish ``folder``, made from ``run_dir``, if a text of it names a place of this machine.
+    """Refuse to publish `folder`, made from `run_dir`, if a text of it names a place of this machine.
 
     Raises:
         WeightzooError: naming the file.
@@ -87,5 +87,5 @@ def check_private(run_dir: PathLike, folder: PathLike) -> None:
 
 
 def _is_local(value: Any) -> bool:
-    """Whether a teacher's option is a path of this machine: relative names stay what they are."""
+    """Return whether a teacher's option is a path of this machine: relative names stay what they are."""
     return isinstance(value, str) and (Path(value).is_absolute() or value.startswith(("~", "./", "../")))

@@ -103,7 +103,7 @@ def read_generations(run_dir: Path) -> list[list[Concept]]:
     """Return the concepts of a frozen run folder by generation.
 
     Raises:
-        WeightzooError: the numbers of ``generations.json`` are not those of ``concepts.jsonl``.
+        WeightzooError: the numbers of `generations.json` are not those of `concepts.jsonl`.
     """
     concepts = read_concepts(run_dir / "concepts.jsonl")
     sizes = read_generation_sizes(run_dir, len(concepts))
@@ -117,7 +117,7 @@ def read_generations(run_dir: Path) -> list[list[Concept]]:
 
 
 def read_generation_sizes(run_dir: Path, default: int) -> list[int]:
-    """Return how many concepts each generation has; one generation of ``default`` unless extended."""
+    """Return how many concepts each generation has; one generation of `default` unless extended."""
     path = run_dir / GENERATIONS_FILE
     return list(read_json(path)) if path.exists() else [default]
 
@@ -133,7 +133,7 @@ def record_size(layout: WeightLayout) -> int:
 
 
 def check_limits(num_shards: int, fleet_size: int, bytes_per_record: int) -> None:
-    """Raise ``WeightzooError`` when the shards would be too many or too large to be published."""
+    """Raise `WeightzooError` when the shards would be too many or too large to be published."""
     if num_shards > MAX_FILES_PER_FOLDER:
         least = -(-num_shards * fleet_size // MAX_FILES_PER_FOLDER)
         raise WeightzooError(

@@ -44,13 +44,13 @@ class OwnPairs(Protocol):
     """A teacher that has source photographs of its own for every concept."""
 
     def files(self, concept: Concept) -> dict[str, Path]:
-        """The files that its pairs are read from, by a name that tells nothing of where they lie."""
+        """Return the files that its pairs are read from, by a name that tells nothing of where they lie."""
 
     def notes(self, concepts: Iterable[Concept]) -> list[str]:
         """Lines that say what the pairs of concepts are taken for, and what is left out of them."""
 
     def pairs(self, concept: Concept, part: str, count: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
-        """Sources and targets [count, 3, size, size] of ``part``, "train" or "test"."""
+        """Return sources and targets [count, 3, size, size] of `part`, "train" or "test"."""
 
 
 TEACHERS: dict[str, Callable[..., Teacher]] = {

@@ -85,7 +85,7 @@ class InstructPix2PixTeacher:
         return torch.cat(targets).clamp(0, 1).to(photos)
 
     def _load(self, device: str) -> Any:
-        """Return the pipeline on ``device``, loaded at the first call."""
+        """Return the pipeline on `device`, loaded at the first call."""
         if device not in self._pipelines:
             try:
                 from diffusers import StableDiffusionInstructPix2PixPipeline
@@ -110,5 +110,5 @@ class InstructPix2PixTeacher:
 
 
 def noise_seed(concept_id: str, index: int) -> int:
-    """A seed that depends on nothing but the concept's id and the photo's place."""
+    """Return a seed that depends on nothing but the concept's id and the photo's place."""
     return int.from_bytes(hashlib.sha256(f"{concept_id}/{index}".encode()).digest()[:6], "big")

@@ -55,7 +55,7 @@ class PairsTeacher:
         return few if count < LEAST_PAIRS else None
 
     def notes(self, concepts: Iterable[Concept]) -> list[str]:
-        """What the pairs of all concepts that have some are taken for, and what is left out of them."""
+        """Return what the pairs of all concepts that have some are taken for, and what is left out of them."""
         found = {concept.id: self._find(concept) for concept in concepts if self.refusal(concept) is None}
         halves = Counter(pairs.taken_as.partition(": ")[2] for pairs in found.values())
         taken_as = [f"pairs of {plural(number, 'concept')}: {what}" for what, number in halves.items()]
@@ -65,19 +65,19 @@ class PairsTeacher:
         return find_pairs(self.folder / concept.id, self.direction)
 
     def files(self, concept: Concept) -> dict[str, Path]:
-        """Every file of the concept's folder, by its path in it; none when there is no folder."""
+        """Return every file of the concept's folder, by its path in it; none when there is no folder."""
         folder = self.folder / concept.id
         paths = sorted(path for path in folder.rglob("[!.]*") if path.is_file())
         return {path.relative_to(folder).as_posix(): path for path in paths}
 
     def edit(self, concept: Concept, photos: Tensor) -> Tensor:
-        """Raises WeightzooError: this teacher has pairs, it cannot edit other photographs."""
+        """Raise WeightzooError: this teacher has pairs, it cannot edit other photographs."""
         raise WeightzooError(
             f"the pairs of concept {concept.id!r} are fixed; teacher 'pairs' edits no other photographs"
         )
 
     def pairs(self, concept: Concept, part: str, count: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
-        """Sources and targets [count, 3, size, size] in [0, 1] of `part`, "train" or "test".
+        """Return sources and targets [count, 3, size, size] in [0, 1] of `part`, "train" or "test".
 
         Every pair gives count/len(pairs) of them, one more or less.
 

@@ -1,4 +1,4 @@
-"""What a build will cost, from a calibration fleet of a few steps: ``weightzoo build --dry-run``."""
+"""What a build will cost, from a calibration fleet of a few steps: `weightzoo build --dry-run`."""
 
 import math
 import os
@@ -47,7 +47,7 @@ def calibrate(
     gpus_per_fleet: float = 0.0,
     steps: int = CALIBRATION_STEPS,
 ) -> dict[str, float]:
-    """Train one fleet for ``steps`` steps in a temporary folder and scale its seconds to the whole build.
+    """Train one fleet for `steps` steps in a temporary folder and scale its seconds to the whole build.
 
     As many calibration fleets run side by side as one machine of the build will run, so that they slow each other
     down as the real ones will. On a CPU a part of a fleet that would take minutes a step is measured, and scaled.
@@ -97,32 +97,32 @@ def calibrate(
 
 
 def base_share(config: BuildConfig, fleet_size: int) -> float:
-    """What a step of the base costs, as a share of a fleet's: a step of as many pictures costs about as much."""
+    """Return what a step of the base costs, as a share of a fleet's: a step of as many pictures costs about as much."""
     pictures = config.base.concepts_per_step * config.base.batch_size
     return pictures / (fleet_size * config.training.batch_size)
 
 
 def side_by_side(workers: int, device: str, gpus_per_fleet: float) -> int:
-    """How many of a cluster's ``workers`` are on one machine like this one, with a core or its share of a GPU each."""
+    """Return how many `workers` fit on a machine like this one, with a core or their share of a GPU each."""
     if device == "cpu":
         return min(workers, os.cpu_count() or 1)
     return min(workers, max(1, int(1 / gpus_per_fleet))) if gpus_per_fleet else workers
 
 
 def three(value: float) -> float:
-    """Rounded to three digits."""
+    """Return rounded to three digits."""
     return float(f"{value:.3g}")
 
 
 def most_concepts(config: BuildConfig, device: str) -> int:
-    """How many concepts of a fleet are measured."""
+    """Return how many concepts of a fleet are measured."""
     if device != "cpu":
         return config.fleet_size
     return max(1, min(config.fleet_size, PIXELS_ON_A_CPU // config.image_size**2))
 
 
 def fewer_crops(config: BuildConfig, device: str) -> BuildConfig:
-    """The config with as many crops as are rendered: all of them, but for a part of a fleet."""
+    """Return the config with as many crops as are rendered: all of them, but for a part of a fleet."""
     if most_concepts(config, device) == config.fleet_size:
         return config
     # as many test crops as a real fleet measures at once, so that its memory is seen
@@ -135,11 +135,12 @@ def fewer_crops(config: BuildConfig, device: str) -> BuildConfig:
 
 
 def num_crops(config: BuildConfig) -> int:
+    """Return how many crops one concept of a build is taught with."""
     return config.num_train_crops + config.num_test_crops
 
 
 def time_fleets(task: FleetTask, steps: int, workers: int) -> Measured:
-    """The worst of ``workers`` equal fleets side by side.
+    """Return the worst of `workers` equal fleets side by side.
 
     Raises:
         WeightzooError: a fleet failed.
@@ -178,7 +179,7 @@ def time_fleet(job: tuple[FleetTask, int]) -> Measured:
 
 
 def present_bytes(device: str) -> int:
-    """What this process occupies now, of the GPU or of the machine's memory; on a GPU the peak begins anew."""
+    """Return what this process occupies now, of the GPU or of the machine's memory; on a GPU the peak begins anew."""
     if device == "cpu":
         return present_memory()
     torch.cuda.reset_peak_memory_stats(device)
@@ -186,7 +187,7 @@ def present_bytes(device: str) -> int:
 
 
 def peak_bytes(device: str) -> int:
-    """The most that this process has occupied so far, of the GPU or of the machine's memory."""
+    """Return the most that this process has occupied so far, of the GPU or of the machine's memory."""
     return peak_memory() if device == "cpu" else torch.cuda.max_memory_allocated(device)
 
 

@@ -76,7 +76,7 @@ def remove_damaged(run_dir: Path) -> None:
 
 
 def fleet_problem(task: FleetTask, expected: dict[str, str]) -> str | None:
-    """Return what is wrong with the files of a finished fleet; ``None`` when sound or not yet made.
+    """Return what is wrong with the files of a finished fleet; `None` when sound or not yet made.
 
     Args:
         expected: sha256 by name, from the manifest; what it does not list is read through instead.
@@ -101,7 +101,7 @@ def fleet_problem(task: FleetTask, expected: dict[str, str]) -> str | None:
 
 
 def _damaged_pairs(run_dir: Path, tasks: list[FleetTask]) -> dict[Path, str]:
-    """What is wrong with the stored pairs, by file: absent ones too, unless the zoo has none, as a downloaded one."""
+    """Return what is wrong with the stored pairs, by file; absent ones too, unless the zoo has no pairs at all."""
     config = read_config(run_dir)
     if not (run_dir / "pairs").is_dir() or not make_teacher(config.teacher, config.teacher_options).expensive:
         return {}

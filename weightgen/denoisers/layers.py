@@ -130,5 +130,6 @@ class FeatureDropout(nn.Module):
 
 
 def mlp(width: int, ratio: float) -> nn.Sequential:
+    """Return two linear layers with a SiLU between them, `ratio` times as wide inside."""
     hidden = int(width * ratio)
     return nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, width))

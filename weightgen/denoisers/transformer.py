@@ -101,7 +101,7 @@ class TransformerNetwork(nn.Module):
     def forward(
         self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, mask: Tensor, pooled: Tensor
     ) -> Tensor:
-        """Denoises [B, num_blocks, block_size]; the face of all denoisers (see `weightgen.denoisers`)."""
+        """Denoise [B, num_blocks, block_size]; the face of all denoisers (see `weightgen.denoisers`)."""
         tokens, mask, summary = self.text(tokens, mask, pooled)
         if self.reader is not None:
             tokens = self.reader(tokens, mask, summary)

@@ -132,7 +132,7 @@ class UNet1DNetwork(nn.Module):
         pooled: Tensor,
         block_index: Tensor | None = None,
     ) -> Tensor:
-        """Denoises [B, n, block_size]: all blocks (n = num_blocks), or those that `block_index` [n] names."""
+        """Denoise [B, n, block_size]: all blocks (n = num_blocks), or those that `block_index` [n] names."""
         batch, count, size = noisy.shape
         if block_index is None:
             block_index = torch.arange(count, device=noisy.device)

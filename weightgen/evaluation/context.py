@@ -96,10 +96,12 @@ class EvaluationContext:
 
 
 def start_path(out_dir: Path, init: str, prompts: int) -> Path:
+    """Return the file of the generated starts of one way to make them."""
     return out_dir / "starts" / f"{init}-{prompts}.safetensors"
 
 
 def own_path(out_dir: Path, concept_id: str) -> Path:
+    """Return the file of a concept's own adapter, trained for it alone."""
     return out_dir / "own" / f"{concept_id}.safetensors"
 
 

@@ -177,4 +177,5 @@ def clock(action: Callable[[], T]) -> tuple[float, T]:
 
 
 def median_clock(action: Callable[[], object], repeats: int) -> float:
+    """Return the median seconds of several runs of `action`."""
     return statistics.median(clock(action)[0] for _ in range(repeats))

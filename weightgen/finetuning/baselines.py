@@ -65,7 +65,7 @@ class Problem:
         return self.gram.shape[0]
 
     def centres(self) -> Tensor:
-        """Mean embedding of each concept's wordings, as unit vectors [N, D]."""
+        """Return mean embedding of each concept's wordings, as unit vectors [N, D]."""
         return unit(self.membership().T @ self.rows / self.counts()[:, None])
 
     def membership(self) -> Tensor:
@@ -113,7 +113,7 @@ def fit(
     validation: ZooWeights | None = None,
     base_blocks: Tensor | None = None,
 ) -> Fitted:
-    """Fits one of `BASELINES`.
+    """Fit one of `BASELINES`.
 
     Args:
         train: the zoo's train split.
@@ -167,7 +167,7 @@ def held_out_prompts(prompts: Sequence[Sequence[str]]) -> Iterable[list[list[str
 
 
 def best(problem: Problem, candidates: Iterable[Candidate]) -> Candidate:
-    """The candidate with the highest validation R^2 (without a validation split there is only one)."""
+    """Return the candidate with the highest validation R^2 (without a validation split there is only one)."""
     if not problem.validation:
         return next(iter(candidates))
     scored = [(problem.score(mixture), mixture, choice) for mixture, choice in candidates]
@@ -176,12 +176,12 @@ def best(problem: Problem, candidates: Iterable[Candidate]) -> Candidate:
 
 
 def grid(problem: Problem, *axes: Sequence[Any]) -> Iterable[tuple[Any, ...]]:
-    """Every combination of the axes' values; without a validation split only the middle of each axis."""
+    """Return every combination of the axes' values; without a validation split only the middle of each axis."""
     return itertools.product(*(axis if problem.validation else (axis[len(axis) // 2],) for axis in axes))
 
 
 def fit_mean(problem: Problem) -> Candidate:
-    """The mean of the zoo, whatever the prompt."""
+    """Return the mean of the zoo, whatever the prompt."""
     return best(problem, [(lambda x: x.new_zeros(len(x), problem.size), {})])
 
 
@@ -193,7 +193,7 @@ def similarity(problem: Problem, x: Tensor) -> Tensor:
 
 
 def fit_nearest(problem: Problem) -> Candidate:
-    """The concept with the closest wording."""
+    """Return the concept with the closest wording."""
 
     def mixture(x: Tensor) -> Tensor:
         closest = similarity(problem, x).argmax(1)
@@ -243,14 +243,17 @@ def fit_ridge(problem: Problem) -> Candidate:
 
 
 def linear(centre: Tensor, solution: Tensor) -> Mixture:
+    """Return the mixture of a linear regression around `centre`."""
     return lambda x: (x - centre) @ solution
 
 
 def rbf(a: Tensor, b: Tensor, bandwidth: float) -> Tensor:
+    """Return the Gaussian kernel between the rows of `a` and `b`, [len(a), len(b)]."""
     return (-torch.cdist(a, b).square() / (2 * bandwidth**2)).exp()
 
 
 def laplace(a: Tensor, b: Tensor, bandwidth: float) -> Tensor:
+    """Return the Laplace kernel between the rows of `a` and `b`, [len(a), len(b)]."""
     return (-torch.cdist(a, b) / bandwidth).exp()
 
 
@@ -279,7 +282,7 @@ def fit_kernel_ridge(problem: Problem) -> Candidate:
 
 
 def on_wordings(problem: Problem, choice: dict[str, Any]) -> Iterable[Candidate]:
-    """Every wording as a row of its own, with the kernel that was best on concept means; a few penalties."""
+    """Yield every wording as a row of its own, with the kernel that was best on concept means; a few penalties."""
     name, bandwidth = choice["kernel"], choice["bandwidth"]
     kernel, share = KERNELS[name](problem.rows, problem.rows, bandwidth), problem.membership()
     for factor in (1.0, 4.0):
@@ -291,11 +294,12 @@ def on_wordings(problem: Problem, choice: dict[str, Any]) -> Iterable[Candidate]
 
 
 def without_score(choice: dict[str, Any]) -> dict[str, Any]:
+    """Return a choice of hyperparameters without the score that it had."""
     return {key: value for key, value in choice.items() if key != "validation_r2"}
 
 
 def kernel_mixture(name: str, bandwidth: float, rows: Tensor, *factors: Tensor) -> Mixture:
-    """The kernel with `rows`, times each of the factors in turn."""
+    """Return the kernel with `rows`, times each of the factors in turn."""
     return lambda x: functools.reduce(torch.matmul, factors, KERNELS[name](x, rows, bandwidth))
 
 

@@ -41,7 +41,7 @@ class Best:
 
     @torch.no_grad()
     def offer(self, rows: Sequence[Row], params: Mapping[str, Tensor]) -> None:
-        """Takes the networks {name: [K, ...]} that are better than the best so far; the first ones are the starts."""
+        """Take the networks {name: [K, ...]} that are better than the best so far; the first ones are the starts."""
         if not self.rows:
             self.starts, self.rows = list(rows), list(rows)
             self.params = {name: value.detach().clone() for name, value in params.items()}
@@ -53,7 +53,7 @@ class Best:
                     self.params[name][k] = value[k]
 
     def is_better(self, k: int, row: Row) -> bool:
-        """Whether a network of concept k qualifies and is better than the best so far."""
+        """Return whether a network of concept k qualifies and is better than the best so far."""
         own, start, best = row["train_error"], self.starts[k]["train_error"], self.rows[k][self.by]
         if own is None or row[self.by] is None:
             return False

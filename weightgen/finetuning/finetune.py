@@ -136,7 +136,7 @@ def resume(
     on_row: OnRow | None = None,
     tell: Tell = lambda line: None,
 ) -> Row:
-    """Goes on with the fine-tuning in `out_dir`, bit for bit as if it had not been interrupted.
+    """Go on with the fine-tuning in `out_dir`, bit for bit as if it had not been interrupted.
 
     Args:
         steps: the new total; None leaves steps or seconds as they were. The learning rate goes on as if this had been
@@ -186,7 +186,7 @@ def complete(
     request: Request,
     on_row: OnRow | None,
 ) -> Row:
-    """Trains to the end and writes everything; returns the content of `finetune.json`."""
+    """Train to the end and writes everything; returns the content of `finetune.json`."""
     config = request.config
 
     def on_rows(rows: list[list[Row]]) -> None:
@@ -222,7 +222,7 @@ def complete(
 
 
 def account_of(done: Finetuned, config: FinetuneConfig) -> Row:
-    """How one network was fine-tuned, at what cost and with what result: its part of `finetune.json`."""
+    """Return how one network was fine-tuned, at what cost and with what result: its part of `finetune.json`."""
     return {
         "mode": config.mode,
         "learning_rate": done.learning_rate,
@@ -238,7 +238,7 @@ def account_of(done: Finetuned, config: FinetuneConfig) -> Row:
 
 
 def told(loaded: LoadedPairs, tell: Tell) -> None:
-    """Says what the pairs were taken for, and warns of what may be wrong with them."""
+    """Say what the pairs were taken for, and warns of what may be wrong with them."""
     for line in loaded.read_as:
         tell(line)
     for line in loaded.notes:
@@ -246,17 +246,17 @@ def told(loaded: LoadedPairs, tell: Tell) -> None:
 
 
 def compared_by(loaded: LoadedPairs) -> str:
-    """What the best network is chosen by: never by pairs that somebody gave to measure on."""
+    """Return what the best network is chosen by: never by pairs that somebody gave to measure on."""
     return "error" if len(loaded.held_out) >= ENOUGH else "train_error"
 
 
 def tensors_of(progress: Progress, loaded: LoadedPairs, config: FinetuneConfig) -> PairTensors:
-    """The pairs at the size that the network is trained at."""
+    """Return the pairs at the size that the network is trained at."""
     return pair_tensors(loaded, progress.start.generator.config.image_size, config.crops, config.seed)
 
 
 def check_rest(out_dir: Path, progress: Progress, config: FinetuneConfig) -> None:
-    """Raises WeightzooError when a training has nothing left to do."""
+    """Raise WeightzooError when a training has nothing left to do."""
     fleet, spent = progress.fleet, progress.init_seconds + progress.fleet.seconds
     if config.seconds is None and config.steps <= fleet.steps:
         more = f"add steps, for example --steps {2 * fleet.steps or 300}"
@@ -267,7 +267,7 @@ def check_rest(out_dir: Path, progress: Progress, config: FinetuneConfig) -> Non
 
 
 def check_folder(out_dir: Path, mode: str) -> None:
-    """Raises WeightzooError for a folder that holds a network of the other kind: `apply` could take the wrong one."""
+    """Raise WeightzooError for a folder that holds a network of the other kind: `apply` could take the wrong one."""
     other = "generator.safetensors" if mode == "adapter" else "adapter_config.json"
     if (out_dir / other).exists():
         kind = "a whole generator" if mode == "adapter" else "an adapter"
@@ -275,7 +275,7 @@ def check_folder(out_dir: Path, mode: str) -> None:
 
 
 def save_network(out_dir: Path, done: Finetuned, mode: str, summary: Mapping[str, Any]) -> None:
-    """Writes the best network of the first concept: a PEFT folder (adapter mode) or weights and config (full mode)."""
+    """Write the best network of the first concept: a PEFT folder (adapter mode) or weights and config (full mode)."""
     params = {name: value[0] for name, value in done.params.items()}
     about = {key: summary[key] for key in ("prompt", "init")}
     generator = done.start.generator

@@ -86,7 +86,7 @@ class Finetuned:
 
 
 def check(config: FinetuneConfig) -> None:
-    """Raises WeightzooError for numbers that cannot be meant."""
+    """Raise WeightzooError for numbers that cannot be meant."""
     if config.seconds is None and config.steps < 0:
         raise WeightzooError(f"--steps {config.steps} is negative; use 0 or more")
     if config.seconds is not None and not (math.isfinite(config.seconds) and config.seconds > 0):
@@ -146,7 +146,7 @@ def advance(
     save: Callable[[], None] = lambda: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Finetuned:
-    """Trains to the end of `config`, from wherever `progress` is, which goes along.
+    """Train to the end of `config`, from wherever `progress` is, which goes along.
 
     Args:
         on_rows: called with all rows so far at every evaluation.
@@ -195,7 +195,7 @@ def advance(
 
 
 def evaluation_times(config: FinetuneConfig, budget: float | None) -> Callable[[int, float], bool]:
-    """A function of (step, training seconds) that is True when an evaluation is due; once for each step."""
+    """Return a function of (step, training seconds) that is True when an evaluation is due; once for each step."""
     if config.eval_every is None and budget is not None:
         waiting = [share * budget for share in SHARES]
 

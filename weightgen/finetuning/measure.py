@@ -40,13 +40,13 @@ class PairTensors:
     test_targets: Tensor
 
     def to(self, device: torch.device) -> PairTensors:
-        """The same pairs on a device."""
+        """Return the same pairs on a device."""
         return PairTensors(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 @torch.no_grad()
 def render(generator: nn.Module, params: Mapping[str, Tensor], images: Tensor) -> Tensor:
-    """What `zoo.training.train_gan.run_generators` computes, one network after the other.
+    """Return what `zoo.training.train_gan.run_generators` computes, one network after the other.
 
     Without gradients that is faster: the convolutions are not grouped, and LoRA factors are merged first.
 
@@ -69,12 +69,12 @@ def render(generator: nn.Module, params: Mapping[str, Tensor], images: Tensor) -
 
 
 def contrast(images: Tensor) -> Tensor:
-    """The standard deviation within each picture, mean of its three colours: [..., 3, H, W] -> [...]."""
+    """Return the standard deviation within each picture, mean of its three colours: [..., 3, H, W] -> [...]."""
     return images.flatten(-2).std(-1).mean(-1)
 
 
 def errors(images: Tensor, targets: Tensor) -> Row:
-    """How far pictures [N, 3, H, W] in [0, 1] are from their targets, of the same shape.
+    """Return how far pictures [N, 3, H, W] in [0, 1] are from their targets, of the same shape.
 
     Returns:
         `l1`; `contrast`, as a share of the targets' (None where they have none); `error`, L1 plus the mean difference
@@ -101,7 +101,7 @@ class Measure:
             self.target_features = [self.features(targets) for targets in tensors.test_targets.cpu()]
 
     def __call__(self, generator: nn.Module, params: Mapping[str, Tensor]) -> list[Row]:
-        """One row for each of the K networks whose parameters are stacked in `params`.
+        """Return one row for each of the K networks whose parameters are stacked in `params`.
 
         Returns:
             `psnr`, `kid` and what `errors` gives, on the test pairs; with the prefix `train_`, what `errors` gives on
@@ -112,7 +112,7 @@ class Measure:
         return [self.row(k, images[k], trained[k]) for k in range(len(images))]
 
     def row(self, k: int, images: Tensor, trained: Tensor) -> Row:
-        """The row of concept k for its edited test pictures and training squares, [T, 3, S, S] in [0, 1]."""
+        """Return the row of concept k for its edited test pictures and training squares, [T, 3, S, S] in [0, 1]."""
         targets = self.tensors.test_targets[k].cpu()
         distance = None
         if self.features is not None and bool(torch.isfinite(images).all()):
@@ -122,5 +122,5 @@ class Measure:
 
 
 def number(value: Tensor) -> float | None:
-    """A rounded float, or None where JSON has no word for it."""
+    """Return a rounded float, or None where JSON has no word for it."""
     return round(float(value), 6) if math.isfinite(float(value)) else None

@@ -39,7 +39,7 @@ class LoadedPairs:
 def load_pairs(
     pairs: str | Path, test_pairs: str | Path | None, direction: str = DIRECTIONS[0], fraction: float = 0.2
 ) -> LoadedPairs:
-    """Reads the pairs to train on and those to measure on; without a folder for these some are held out."""
+    """Read the pairs to train on and those to measure on; without a folder for these some are held out."""
     read = read_pair_set(pairs, minimum=1, max_short_side=1024, direction=direction)
     everything, read_as = read.pairs, [f"{pairs}: {read.taken_as}"]
     notes = [f"{pairs}: {line}" for line in read.notes]
@@ -57,7 +57,7 @@ def load_pairs(
 
 
 def default_crops(pairs: Sequence[Pair], size: int) -> int:
-    """One square per pair when most of them are about the training size already, else enough to make many."""
+    """Return one square per pair when most of them are about the training size already, else enough to make many."""
     sides = sorted(min(source.size) for _, source, _ in pairs)
     if sides[len(sides) // 2] <= 1.5 * size:
         return 1
@@ -65,7 +65,7 @@ def default_crops(pairs: Sequence[Pair], size: int) -> int:
 
 
 def pair_tensors(loaded: LoadedPairs, size: int, crops: int | None, seed: int) -> PairTensors:
-    """The pairs of one concept as squares of `size` pixels.
+    """Return the pairs of one concept as squares of `size` pixels.
 
     Args:
         crops: training squares per pair; None takes `default_crops`. Test pairs give their centre.
@@ -77,7 +77,7 @@ def pair_tensors(loaded: LoadedPairs, size: int, crops: int | None, seed: int) -
 
 
 def fingerprint(tensors: PairTensors) -> str:
-    """The sha256 of all pairs, as they are trained on and measured on."""
+    """Return the sha256 of all pairs, as they are trained on and measured on."""
     digest = hashlib.sha256()
     for each in fields(tensors):
         value = getattr(tensors, each.name).cpu().contiguous()

@@ -58,7 +58,7 @@ class Start:
     base: Path | None = None
 
     def to(self, device: torch.device) -> Start:
-        """The same start on another device; the networks that it came from stay where they are."""
+        """Return the same start on another device; the networks that it came from stay where they are."""
         if device.type == "cpu":
             return self
         generator, discriminator = (
@@ -72,7 +72,8 @@ class Origins:
     """What starts are made from: a zoo and one or several weight generators, loaded when they are needed."""
 
     def __init__(self, zoo: str | Path | None = None, model: str | Path | None = None, seed: int = 0) -> None:
-        """
+        """Name the zoo and the models; nothing is read yet.
+
         Args:
             zoo: a finished zoo folder, for the base, the discriminator and the baselines.
             model: a model folder, or a folder of several (`polished/`, `generated/`, `generated_unet1d/`).
@@ -107,7 +108,7 @@ class Origins:
         return seeded(config.build, self.seed)
 
     def model(self, name: str) -> ModelFolder:
-        """The weight generator `name`; its base takes the zoo's place.
+        """Return the weight generator `name`; its base takes the zoo's place.
 
         Raises:
             WeightzooError: there is no such model, or it belongs to another base than the zoo.
@@ -128,7 +129,7 @@ class Origins:
         return model
 
     def baseline(self, name: str) -> Fitted:
-        """A baseline fitted on the zoo, its hyperparameters chosen on the validation split."""
+        """Return a baseline fitted on the zoo, its hyperparameters chosen on the validation split."""
         if name not in self.baselines:
             train, validation = load_zoo(self.zoo.path, "train"), load_zoo(self.zoo.path, "validation")
             base_blocks = adapter_blocks(self.zoo.layout, initial_adapter(self.base))
@@ -142,7 +143,7 @@ Made = list[Adapter] | list[nn.Module]  # adapters of the base, or whole plain n
 
 
 def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """Builds a network with its own seed, leaving torch's random state alone."""
+    """Build a network with its own seed, leaving torch's random state alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
@@ -154,12 +155,12 @@ def split(adapters: dict[str, Tensor], count: int) -> list[Adapter]:
 
 
 def from_base(origins: Origins, prompts: Prompts) -> Made:
-    """The base's own adapter, whatever the prompt."""
+    """Return the base's own adapter, whatever the prompt."""
     return [initial_adapter(origins.base) for _ in prompts]
 
 
 def from_baseline(name: str) -> Callable[[Origins, Prompts], Made]:
-    """A baseline of `weightgen.finetuning.baselines`."""
+    """Return a baseline of `weightgen.finetuning.baselines`."""
 
     def make(origins: Origins, prompts: Prompts) -> Made:
         blocks = origins.baseline(name)(prompts).float()
@@ -169,7 +170,7 @@ def from_baseline(name: str) -> Callable[[Origins, Prompts], Made]:
 
 
 def from_model(name: str) -> Callable[[Origins, Prompts], Made]:
-    """The weights that a weight generator gives for the prompts in one step."""
+    """Return the weights that a weight generator gives for the prompts in one step."""
 
     def make(origins: Origins, prompts: Prompts) -> Made:
         return split(generate(origins.model(name), list(prompts)).adapters, len(prompts))
@@ -178,19 +179,19 @@ def from_model(name: str) -> Callable[[Origins, Prompts], Made]:
 
 
 def from_scratch(origins: Origins, prompts: Prompts) -> Made:
-    """The base's architecture without LoRA, at random."""
+    """Return the base's architecture without LoRA, at random."""
     config = plain_config(origins.base.config)
     return [seeded(config.build, origins.seed) for _ in prompts]
 
 
 def from_unet(origins: Origins, prompts: Prompts) -> Made:
-    """The classic pix2pix U-Net, at random."""
+    """Return the classic pix2pix U-Net, at random."""
     config = classic_unet(origins.base.config.image_size)
     return [seeded(config.build, origins.seed) for _ in prompts]
 
 
 def classic_unet(image_size: int) -> Pix2pixConfig:
-    """The U-Net that starts are compared with."""
+    """Return the U-Net that starts are compared with."""
     return Pix2pixConfig(image_size=image_size, filters=32, dropout=0.0)
 
 
@@ -210,13 +211,13 @@ INITS: dict[str, Callable[[Origins, Prompts], Made]] = {
 
 
 def prepare(init: str, origins: Origins) -> None:
-    """Does what is no part of a start's time: fitting a baseline to the zoo, once."""
+    """Do what is no part of a start's time: fitting a baseline to the zoo, once."""
     if init in baselines.BASELINES and init != "base":
         origins.baseline(init)
 
 
 def make_start(init: str, prompts: Prompts, origins: Origins, mode: str = "full") -> Start:
-    """The start `init` for K concepts.
+    """Return the start `init` for K concepts.
 
     Args:
         init: a name of `INITS` or of one of the weight generators (`labelled`, `control`; see `find_models`), or the
@@ -253,7 +254,7 @@ def make_start(init: str, prompts: Prompts, origins: Origins, mode: str = "full"
 
 
 def model_names(origins: Origins) -> list[str]:
-    """What the weight generators at hand are called."""
+    """Return what the weight generators at hand are called."""
     return list(find_models(origins.model_path)) if origins.model_path is not None else []
 
 
@@ -265,7 +266,7 @@ def full_start(networks: Sequence[nn.Module], discriminator: nn.Module) -> Start
 
 
 def start_from_path(path: Path, count: int, origins: Origins, mode: str) -> Start:
-    """A PEFT folder or a generator on disk, the same for all concepts."""
+    """Return a PEFT folder or a generator on disk, the same for all concepts."""
     if not is_peft(path):
         if mode == "adapter":
             raise WeightzooError(f"{path} is a whole generator, not an adapter; use --mode full")
@@ -279,7 +280,7 @@ def start_from_path(path: Path, count: int, origins: Origins, mode: str) -> Star
 
 
 def base_of_adapter(path: Path, origins: Origins) -> Path:
-    """The zoo's base, or without a zoo the one that the adapter names.
+    """Return the zoo's base, or without a zoo the one that the adapter names.
 
     Raises:
         WeightzooError: the adapter names another base than the zoo's, or one that is not at hand.

@@ -54,7 +54,7 @@ class Progress:
 
 
 def save_progress(out_dir: Path, progress: Progress, about: Mapping[str, Any]) -> None:
-    """Writes the state of a fine-tuning into `out_dir`, in place of an earlier one.
+    """Write the state of a fine-tuning into `out_dir`, in place of an earlier one.
 
     Args:
         about: JSON values that `load_progress` is to give back.
@@ -77,7 +77,7 @@ def save_progress(out_dir: Path, progress: Progress, about: Mapping[str, Any]) -
 
 
 def load_progress(out_dir: Path, device: torch.device) -> tuple[Progress, dict[str, Any]]:
-    """Reads what `save_progress` wrote last; networks and optimisers come on `device`.
+    """Read what `save_progress` wrote last; networks and optimisers come on `device`.
 
     Raises:
         WeightzooError: there is none, it is damaged, or the base of an adapter is not at hand.
@@ -107,7 +107,7 @@ def load_progress(out_dir: Path, device: torch.device) -> tuple[Progress, dict[s
 
 
 def restored_start(out_dir: Path, state: Mapping[str, Any]) -> Start:
-    """The networks of a state; their weights that training changes are still to be filled in."""
+    """Return the networks of a state; their weights that training changes are still to be filled in."""
     discriminator = from_dict(PatchGanConfig, state["discriminator"]).build()
     if state["base_sha256"] is None:
         return Start(from_dict(GANS[state["gan"]], state["generator"]).build(), {}, discriminator)

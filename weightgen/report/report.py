@@ -87,6 +87,7 @@ def cards(results: Row) -> list[tuple[str, str]]:
 
 
 def zero_card(results: Row) -> list[tuple[str, str]]:
+    """Return the card of figures at zero training steps."""
     zero = {r["init"]: r for r in results["zero_step"] if (r["split"], r["prompts"]) == ("combination", 1)}
     if OURS not in zero:
         return []
@@ -100,6 +101,7 @@ def zero_card(results: Row) -> list[tuple[str, str]]:
 
 
 def speed_cards(speedup: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return a card of each speed-up over training from scratch."""
     rows = {over: row for over in ("scratch", "base") if (row := headline(speedup, OURS, over)) is not None}
     found = []
     for over, row in rows.items():
@@ -119,6 +121,7 @@ def speed_cards(speedup: Sequence[Row]) -> list[tuple[str, str]]:
 
 
 def external_card(goals: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return the card of the edits that other tools made."""
     text = "L1 of {ours} at zero steps over the best baseline ({rival}) on {edits} made by other tools"
     return [
         (number(row["value"]), text.format(ours=OURS, rival=row["rival"], edits=plural(row["n"], "edit")))

@@ -52,7 +52,7 @@ class Adapters:
         return recipe.id(self.engine.fingerprint)
 
     async def get(self, recipe: Recipe) -> Adapter:
-        """A generated adapter; the same recipe asked for twice at once is generated once.
+        """Return a generated adapter; the same recipe asked for twice at once is generated once.
 
         When the last request for it goes away it is not generated, unless it already is in a batch: then it is kept.
         """
@@ -85,7 +85,7 @@ class Adapters:
         return adapter
 
     async def find(self, adapter: str) -> Adapter | Path:
-        """What an id stands for: tensors, or the folder of a fine-tuned generator.
+        """Return what an id stands for: tensors, or the folder of a fine-tuned generator.
 
         Raises:
             Problem: 404, 409 or 410 when there is no such adapter, not yet, or no longer.
@@ -100,7 +100,7 @@ class Adapters:
         return await self.get(Recipe.from_id(adapter, self.engine.fingerprint))
 
     def about(self, adapter: str) -> dict[str, str]:
-        """What the file of an adapter says about itself."""
+        """Return what the file of an adapter says about itself."""
         kind, _, name = adapter.partition("-")
         if kind == "c":
             return {"prompt": self.engine.members.by_id[name].prompt, "concept_id": name}

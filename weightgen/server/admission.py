@@ -38,7 +38,7 @@ class Admission:
 
     @asynccontextmanager
     async def enter(self) -> AsyncIterator[None]:
-        """One request.
+        """Yield one request.
 
         Raises:
             Problem: 503 with the seconds after which there should be room.
@@ -67,7 +67,7 @@ async def in_pool(pool: Executor, function: Callable[..., T], *arguments: Any) -
 
 
 async def within(request: Request, work: Awaitable[T], seconds: float) -> T:
-    """The result of `work`, unless it takes too long or nobody waits for it any more.
+    """Return the result of `work`, unless it takes too long or nobody waits for it any more.
 
     Raises:
         Problem: 504 after `seconds`, 499 when the client has gone away.

@@ -42,7 +42,7 @@ class Batcher(Generic[Item, Result]):
         self.worker: asyncio.Task[None] | None = None
 
     async def submit(self, item: Item) -> Result:
-        """The item's result; raises what `run` raised for it."""
+        """Return the item's result; raises what `run` raised for it."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self.waiting.append((item, future))
         if self.worker is None or self.worker.done():
@@ -74,7 +74,7 @@ class Batcher(Generic[Item, Result]):
                 future.set_result(result)
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        """The oldest waiting item and those of its key; items whose client is gone are dropped."""
+        """Return the oldest waiting item and those of its key; items whose client is gone are dropped."""
         alive = [entry for entry in self.waiting if not entry[1].done()]
         chosen = [entry for entry in alive if self.key(entry[0]) == self.key(alive[0][0])][: self.most]
         taken = {id(entry) for entry in chosen}

@@ -56,7 +56,8 @@ class Engine:
     """
 
     def __init__(self, model: PathLike, zoo: PathLike) -> None:
-        """
+        """Load the best model of a folder and the base that it belongs to.
+
         Raises:
             WeightzooError: not a model, not a zoo, or they do not belong together.
         """
@@ -116,7 +117,7 @@ class Engine:
             self.encoder.prepare([prompt])
 
     def embed(self, texts: Sequence[str]) -> Tensor:
-        """Unit vectors of texts, [len(texts), width]."""
+        """Return unit vectors of texts, [len(texts), width]."""
         with self.text_lock:
             pooled = self.encoder.encode(texts).pooled
             self.encoder.forget()
@@ -129,7 +130,7 @@ class Engine:
             return found
 
     def concept(self, concept: str) -> Adapter:
-        """The zoo's own adapter of a concept.
+        """Return the zoo's own adapter of a concept.
 
         Raises:
             KeyError: the zoo has no such concept.
@@ -138,7 +139,7 @@ class Engine:
         return {name: value[0] for name, value in self.members.zoo.layout.from_blocks(blocks[None]).items()}
 
     def network(self, adapter: Mapping[str, Tensor] | Path) -> nn.Module:
-        """A generator that is ready for photographs, from an adapter or a fine-tuned folder."""
+        """Return a generator that is ready for photographs, from an adapter or a fine-tuned folder."""
         if isinstance(adapter, Path):
             is_adapter = (adapter / "adapter_config.json").is_file()
             return load_network(adapter, self.model.base_generator_path if is_adapter else None)
@@ -149,11 +150,11 @@ class Engine:
         return edit_visible(network, photo)
 
     def safetensors(self, adapter: Mapping[str, Tensor], about: Mapping[str, str]) -> bytes:
-        """One file of the adapter's tensors; `about` is its metadata, with the base's hash."""
+        """Return one file of the adapter's tensors; `about` is its metadata, with the base's hash."""
         return tensor_bytes(adapter, {"format": "pt", "base_sha256": self.model.base_sha256, **about})
 
     def peft_zip(self, adapter: Mapping[str, Tensor], about: Mapping[str, str]) -> bytes:
-        """The adapter as a zipped PEFT folder that `weightzoo apply` uses."""
+        """Return the adapter as a zipped PEFT folder that `weightzoo apply` uses."""
         metadata = {"base_sha256": self.model.base_sha256, **about}
         with tempfile.TemporaryDirectory(prefix="weightzoo-") as name:
             folder = Path(name) / "adapter"
@@ -163,7 +164,7 @@ class Engine:
 
 
 def zip_folder(folder: Path) -> bytes:
-    """The files of a folder as a zip, with equal bytes for equal files."""
+    """Return the files of a folder as a zip, with equal bytes for equal files."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):

@@ -117,13 +117,13 @@ class Guard:
 
 
 async def answer_with(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
-    """Sends a problem without asking the app."""
+    """Send a problem without asking the app."""
     headers = dict(problem.headers or {})
     await answer(Request(scope), problem.status_code, problem.detail, headers)(scope, receive, send)
 
 
 def _impatient(receive: Receive, limits: Limits) -> Receive:
-    """Refuses a body that does not come in time; waiting for the client's leave has no end."""
+    """Refuse a body that does not come in time; waiting for the client's leave has no end."""
     complete = False
     ends = time.monotonic() + limits.upload_seconds
 
@@ -169,7 +169,7 @@ class JsonLines(logging.Formatter):
 
 
 def log_to_stderr() -> None:
-    """The server's log, one JSON object a line."""
+    """Set up the server's log, one JSON object a line."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     log.handlers, log.propagate = [handler], False

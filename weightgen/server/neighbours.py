@@ -32,7 +32,7 @@ class Neighbours:
         self.stopped = False
 
     def read(self) -> None:
-        """Encodes the prompts of all concepts."""
+        """Encode the prompts of all concepts."""
         parts = []
         for start in range(0, len(self.members), CHUNK):
             if self.stopped:
@@ -42,7 +42,7 @@ class Neighbours:
         self.ready.set()
 
     def nearest(self, prompt: str, count: int) -> list[tuple[Member, float]]:
-        """The `count` nearest members with their cosines, best first; the prompts must have been read."""
+        """Return the `count` nearest members with their cosines, best first; the prompts must have been read."""
         cosines: Tensor = self.vectors @ self.engine.embed([prompt])[0]
         pairs = list(zip(self.members, map(decisive, cosines.tolist()), strict=True))
         return sorted(pairs, key=lambda pair: -pair[1])[:count]

@@ -45,11 +45,12 @@ def read_upload(data: bytes, most_bytes: int, most_pixels: int, what: str = "the
 
 
 def too_large(what: str, most_pixels: int, size: str) -> Problem:
+    """Return the problem of a photograph with too many pixels."""
     return Problem(413, f"{what} has {size}, the limit is {most_pixels // 10**6} megapixels; reduce it first")
 
 
 def shrink(photo: Photo, most_side: int | None) -> Photo:
-    """The photograph scaled down so that its long side has at most `most_side` pixels."""
+    """Return the photograph scaled down so that its long side has at most `most_side` pixels."""
     height, width = photo.pixels.shape[:2]
     if most_side is None or max(height, width) <= most_side:
         return photo

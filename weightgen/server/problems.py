@@ -30,7 +30,7 @@ class Problem(HTTPException):
 def answer(
     request: Request, status: int, message: str, headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    """The JSON of an error; the request's id is in the log too."""
+    """Return the JSON of an error; the request's id is in the log too."""
     body = {"error": " ".join(message.split()), "request_id": request.scope.get("request_id", "")}
     return JSONResponse(body, status, headers)
 
@@ -52,7 +52,7 @@ def add_handlers(app: FastAPI) -> None:
 
 
 def describe(error: RequestValidationError) -> str:
-    """The first thing that is wrong with a request, and where; what was sent is not repeated."""
+    """Return the first thing that is wrong with a request, and where; what was sent is not repeated."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first.get("loc", ())[1:]) or "the request"
     return f"{where}: {str(first.get('msg', 'invalid')).removeprefix('Value error, ')}"

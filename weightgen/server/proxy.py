@@ -26,7 +26,7 @@ NOBODY = "no process answers at the moment; try again in a moment"
 
 
 def middlewares() -> list[Middleware]:
-    """What Ray Serve puts around its proxy."""
+    """Return what Ray Serve puts around its proxy."""
     return [Middleware(Answered)]
 
 
@@ -76,12 +76,12 @@ class Answered:
             task.cancel()
 
     async def refuse(self, message: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers 503 with the request's id, which the proxy has given it."""
+        """Answer 503 with the request's id, which the proxy has given it."""
         scope["request_id"] = Headers(scope=scope).get("x-request-id", "")
         await answer_with(Problem(503, message, RETRY_AFTER), scope, receive, send)
 
 
 def of_the_proxy(start: Message) -> bool:
-    """Whether Ray itself answers: its errors are plain text, those of the app JSON."""
+    """Return whether Ray itself answers: its errors are plain text, those of the app JSON."""
     kind = Headers(raw=start["headers"]).get("content-type", "")
     return start["status"] in (408, 503) and not kind.startswith("application/json")

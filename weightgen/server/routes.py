@@ -65,7 +65,7 @@ AdapterId = Annotated[str, Path(max_length=4000, examples=["c-charcoal"])]
 
 
 def services(request: Request) -> "Services":
-    """What the app shares."""
+    """Return what the app shares."""
     return request.app.state.services
 
 
@@ -73,12 +73,12 @@ House = Annotated[Any, Depends(services)]
 
 
 def router(limits: Limits) -> APIRouter:
-    """The routes; `limits` decides how large a body each of them takes."""
+    """Return the routes; `limits` decides how large a body each of them takes."""
     routes = APIRouter(responses=PROBLEMS, max_body_size=FORM_BYTES)
 
     @routes.get("/healthz", tags=["server"])
     async def healthz(house: House) -> dict[str, str]:
-        """Whether the server answers."""
+        """Return whether the server answers."""
         return {"status": "closing" if house.admission.closed else "ok"}
 
     @routes.get("/metrics", tags=["server"], response_class=Response)
@@ -88,7 +88,7 @@ def router(limits: Limits) -> APIRouter:
 
     @routes.get("/v1/model", tags=["server"])
     async def model(house: House) -> ModelInfo:
-        """The model that is served, and the limits of the server."""
+        """Return the model that is served, and the limits of the server."""
         engine = house.engine
         return ModelInfo(
             name=engine.model_path.name,
@@ -111,7 +111,7 @@ def router(limits: Limits) -> APIRouter:
         responses={200: {"content": FILES, "description": f"The adapter; its id is in X-Adapter-Id. {WARNED}"}},
     )
     async def make_adapter(house: House, request: Request, wanted: AdapterRequest) -> Response:
-        """Generates the weights of a GAN for a prompt."""
+        """Generate the weights of a GAN for a prompt."""
         answer = await adapter_file(house, request, house.adapters.id(wanted.recipe()), wanted.format)
         answer.headers.update(await warnings(house, wanted.prompt))
         return answer
@@ -128,7 +128,7 @@ def router(limits: Limits) -> APIRouter:
         adapter: AdapterId,
         format: Annotated[Format, Query()] = "safetensors",  # noqa: A002
     ) -> Response:
-        """The file of an adapter: `g-...` generated, `c-...` of the zoo; fine-tuned ones have their job's result."""
+        """Return the file of an adapter: `g-...` generated, `c-...` of the zoo."""
         return await adapter_file(house, request, adapter, format)
 
     @routes.post(
@@ -154,7 +154,7 @@ def router(limits: Limits) -> APIRouter:
             Form(ge=16, le=20000, description="scale the photograph down to this many pixels first"),
         ] = None,
     ) -> Response:
-        """Edits a photograph as a prompt says, or with an adapter, and answers with a PNG of the same size."""
+        """Edit a photograph as a prompt says, or with an adapter, and answers with a PNG of the same size."""
         if (prompt is None) == (adapter is None):
             raise Problem(422, "give either a prompt or an adapter")
         if prompt is not None:
@@ -185,7 +185,7 @@ def router(limits: Limits) -> APIRouter:
         prompt: Annotated[Prompt, Query(examples=[EXAMPLE_PROMPT])],
         count: Annotated[int, Query(ge=1, le=20)] = 4,
     ) -> Nearest:
-        """The zoo's concepts nearest to a prompt, and what to know about the prompt."""
+        """Return the zoo's concepts nearest to a prompt, and what to know about the prompt."""
 
         def look() -> tuple[list[tuple[Member, float]], list[str]]:
             return house.neighbours.nearest(prompt, count), house.engine.notes(prompt)
@@ -210,7 +210,7 @@ def router(limits: Limits) -> APIRouter:
         offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
         limit: Annotated[int, Query(ge=1, le=200)] = 24,
     ) -> Concepts:
-        """The zoo's concepts that have all words of the query in one of their wordings."""
+        """Return the zoo's concepts that have all words of the query in one of their wordings."""
         found = house.engine.members.search(query)
         rows = [
             ConceptRow(
@@ -233,7 +233,7 @@ def router(limits: Limits) -> APIRouter:
         sample: Annotated[str, Query(max_length=40, examples=[SAMPLES[0].name])] = SAMPLES[0].name,
         side: Annotated[int, Query(ge=32, le=320)] = 192,
     ) -> Response:
-        """A small picture of what the zoo's own adapter does to one of the sample photographs."""
+        """Return a small picture of what the zoo's own adapter does to one of the sample photographs."""
         key = (concept, sample, side)
         data = house.pictures.get(key)
         if data is None:
@@ -254,13 +254,13 @@ def router(limits: Limits) -> APIRouter:
 
 
 async def warnings(house: "Services", prompt: str) -> dict[str, str]:
-    """The header with what to know about a prompt, a JSON list in ASCII; nothing where all is well."""
+    """Return the header with what to know about a prompt, a JSON list in ASCII; nothing where all is well."""
     said = await asyncio.to_thread(house.engine.notes, prompt)
     return {"X-Warnings": json.dumps(said)} if said else {}
 
 
 async def adapter_file(house: "Services", request: Request, adapter: str, kind: Format) -> Response:
-    """An adapter as a download."""
+    """Return an adapter as a download."""
     if adapter.startswith("j-"):
         raise Problem(404, "a fine-tuned network is fetched by GET /v1/finetune/JOB/result")
 
@@ -280,14 +280,14 @@ async def adapter_file(house: "Services", request: Request, adapter: str, kind: 
 
 
 def edit_upload(house: "Services", weights: Any, file: BinaryIO, most_side: int | None) -> bytes:
-    """Uploaded file -> edited PNG; runs in the photographs' pool, so that what waits for it holds no bytes."""
+    """Return the edited PNG of an uploaded file; runs in the photographs' pool."""
     photo = photos.read_upload(file.read(), house.limits.photo_bytes, house.limits.photo_pixels)
     photo = photos.shrink(photo, most_side)
     return photos.png(house.engine.edit(network(house, weights), photo), photo.alpha)
 
 
 def network(house: "Services", weights: Any) -> Any:
-    """The network of an adapter or of a job's result, which may have been removed since it was found."""
+    """Return the network of an adapter or of a job's result, which may have been removed since it was found."""
     try:
         return house.engine.network(weights)
     except (OSError, WeightzooError):
@@ -297,6 +297,6 @@ def network(house: "Services", weights: Any) -> Any:
 
 
 def thumbnail(house: "Services", weights: Any, sample: bytes, side: int) -> bytes:
-    """A sample photograph -> a small edited JPEG."""
+    """Return a sample photograph -> a small edited JPEG."""
     photo = photos.read_upload(sample, house.limits.photo_bytes, house.limits.photo_pixels)
     return photos.jpeg(house.engine.edit(house.engine.network(weights), photos.shrink(photo, side)))

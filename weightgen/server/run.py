@@ -44,7 +44,7 @@ SPARE_SECONDS = 200.0  # beyond the longest job, before Ray ends a replica that 
 
 
 def check_binding(host: str, token: str | None) -> None:
-    """Refuses to serve the world without a token.
+    """Refuse to serve the world without a token.
 
     Raises:
         WeightzooError: a public address without a token, or a token that can be guessed.
@@ -61,7 +61,7 @@ def check_binding(host: str, token: str | None) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
+    """Return whether only this machine can reach the address."""
     if host == "localhost":
         return True
     try:
@@ -101,7 +101,7 @@ def binding_problem(error: OSError, host: str, port: int) -> str:
 
 @contextmanager
 def serving(settings: ServerSettings, host: str) -> Iterator[ServerSettings]:
-    """Checks the address; gives the settings with a folder for the jobs that goes away with the server.
+    """Check the address; gives the settings with a folder for the jobs that goes away with the server.
 
     A server that others can reach answers to every name, because it has a token.
     """
@@ -113,7 +113,7 @@ def serving(settings: ServerSettings, host: str) -> Iterator[ServerSettings]:
 
 
 def build_app(settings: ServerSettings) -> FastAPI:
-    """The app with its model loaded."""
+    """Return the app with its model loaded."""
     from weightgen.server.app import create_app
     from weightgen.server.engine import Engine
     from weightgen.server.guard import log_to_stderr
@@ -123,7 +123,7 @@ def build_app(settings: ServerSettings) -> FastAPI:
 
 
 def run_uvicorn(settings: ServerSettings, host: str, port: int) -> None:
-    """Serves until a signal comes.
+    """Serve until a signal comes.
 
     Raises:
         WeightzooError: see `check_binding` and `listening`.
@@ -139,7 +139,7 @@ def run_uvicorn(settings: ServerSettings, host: str, port: int) -> None:
 
 
 def run_ray(settings: ServerSettings, host: str, port: int, replicas: int = 1) -> None:
-    """Serves on Ray until a signal comes: `replicas` processes, started again when they die.
+    """Serve on Ray until a signal comes: `replicas` processes, started again when they die.
 
     The cluster is that of RAY_ADDRESS, or a local one that goes away with the server. On a cluster that others have
     started the proxy answers in its own words while there is no replica, unless it got `RAY_SETTINGS` too.
@@ -153,7 +153,7 @@ def run_ray(settings: ServerSettings, host: str, port: int, replicas: int = 1) -
 
 @contextmanager
 def ray_serve(settings: ServerSettings, host: str, port: int, replicas: int = 1) -> Iterator[Any]:
-    """The running deployment, as a context; gives its handle."""
+    """Yield the running deployment, as a context; gives its handle."""
     for name, value in RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
     with ray_cluster(os.environ.get("RAY_ADDRESS", "local"), extra="serve"):

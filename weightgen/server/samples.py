@@ -33,7 +33,7 @@ SAMPLES = (
 
 
 def read_sample(name: str) -> bytes:
-    """The bytes of a sample's JPEG.
+    """Return the bytes of a sample's JPEG.
 
     Raises:
         Problem: 404 for an unknown name.

@@ -60,13 +60,13 @@ class Recipe(BaseModel):
         return self.steps, self.guidance, self.seed
 
     def id(self, model: str) -> str:
-        """The id of the adapter that the model with this fingerprint makes by this recipe."""
+        """Return the id of the adapter that the model with this fingerprint makes by this recipe."""
         text = self.model_dump_json(exclude_defaults=True).encode()
         return f"g-{model}-{base64.urlsafe_b64encode(text).decode().rstrip('=')}"
 
     @classmethod
     def from_id(cls, adapter: str, model: str) -> Recipe:
-        """The inverse of `id`.
+        """Return the inverse of `id`.
 
         Raises:
             Problem: 404 for a text that is no id, 410 for one of another model.
@@ -98,6 +98,7 @@ class AdapterRequest(Recipe):
 
 
 class Error(BaseModel):
+    """The body of every answer that is an error."""
     error: str = Field(examples=["the photograph is not a readable image; give a JPEG, PNG, WebP or TIFF"])
     request_id: str = Field(examples=["4f0c1a9be2d34a6f"])
 
@@ -113,11 +114,13 @@ class ConceptRow(BaseModel):
 
 
 class Concepts(BaseModel):
+    """A page of the zoo's concepts."""
     total: int = Field(examples=[528])
     concepts: list[ConceptRow]
 
 
 class Neighbour(BaseModel):
+    """A concept of the zoo near a prompt."""
     id: str
     prompt: str
     adapter: str
@@ -151,6 +154,7 @@ class ModelInfo(BaseModel):
 
 
 class JobStarted(BaseModel):
+    """The answer to a new fine-tuning job."""
     id: str
     events: str = Field(examples=["/v1/finetune/JOB/events"])
     result: str = Field(examples=["/v1/finetune/JOB/result"])

@@ -110,7 +110,7 @@ def train_on_ray(
 
 
 def run_name(out_dir: Path) -> str:
-    """What Ray knows the run by: the hash of its config when it began, wherever it is continued.
+    """Return what Ray knows the run by: the hash of its config when it began, wherever it is continued.
 
     The name is kept, since a later version adds its new options to the config.
     """
@@ -123,7 +123,7 @@ def run_name(out_dir: Path) -> str:
 def _fit(
     options: dict[str, Any], cluster: Cluster, out_dir: Path, storage: str, name: str, on_log: Log | None
 ) -> None:
-    """Runs the workers to the end; the last checkpoint is in `out_dir` then."""
+    """Run the workers to the end; the last checkpoint is in `out_dir` then."""
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.util.queue import Queue
@@ -157,7 +157,7 @@ def _fit(
 
 
 def _worker(options: dict[str, Any]) -> None:
-    """What each worker does: trains from the last checkpoint to the end, and reports every checkpoint."""
+    """Train in one worker from the last checkpoint to the end, and report every checkpoint."""
     import ray
     from ray import train
     from ray.train.torch import get_device
@@ -202,7 +202,7 @@ def _worker(options: dict[str, Any]) -> None:
 def _listening(
     channel: Any, out_dir: Path, config: TrainConfig, on_log: Log | None
 ) -> Iterator[list[WeightzooError]]:
-    """Shows and writes what the leading worker says while the context lasts; yields the errors that it says."""
+    """Show and writes what the leading worker says while the context lasts; yields the errors that it says."""
     from ray.util.queue import Empty
 
     over = threading.Event()
@@ -248,7 +248,7 @@ def connected(cluster: Cluster) -> AbstractContextManager[Any]:
 
 
 def _forget(storage: str, name: str) -> None:
-    """Removes the checkpoints of an earlier run."""
+    """Remove the checkpoints of an earlier run."""
     from pyarrow import fs
 
     system, path = fs.FileSystem.from_uri(storage if "://" in storage else Path(storage).resolve().as_uri())
@@ -258,7 +258,7 @@ def _forget(storage: str, name: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """The line that says why: our own error where there is one."""
+    """Return the line that says why: our own error where there is one."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     ours = [line.partition("WeightzooError: ")[2] for line in lines if "WeightzooError: " in line]
     return ours[0] if ours else lines[-1] if lines else type(error).__name__

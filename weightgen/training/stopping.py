@@ -27,7 +27,7 @@ GO_ON = "keeps everything up to the last step: run the same command to go on fro
 
 @contextmanager
 def stop_between_steps(out_dir: Path, kept: str = GO_ON, listen: bool = True) -> Iterator[Callable[[], bool]]:
-    """Yields a function that says whether Ctrl-C was pressed; a second one raises KeyboardInterrupt at once.
+    """Yield a function that says whether Ctrl-C was pressed; a second one raises KeyboardInterrupt at once.
 
     Signals are left alone outside the main thread, and where something else than Python's own handler hears them
     (or nothing does, as in a process in the background).

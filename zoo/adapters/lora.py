@@ -32,7 +32,7 @@ WEIGHTS = "generator.safetensors"  # of a whole generator
 
 
 def adapter_names(generator: nn.Module) -> list[str]:
-    """Names of the tensors that are trained per concept, in module order."""
+    """Name of the tensors that are trained per concept, in module order."""
     norms = {
         f"{name}.{leaf}"
         for name, module in generator.named_modules()
@@ -48,13 +48,13 @@ def adapter_names(generator: nn.Module) -> list[str]:
 
 
 def initial_adapter(generator: nn.Module) -> Adapter:
-    """The adapter that is in a generator now (of a base: where every zoo concept starts)."""
+    """Return the adapter that is in a generator now (of a base: where every zoo concept starts)."""
     tensors = dict(generator.named_parameters())
     return {name: tensors[name].detach().clone() for name in adapter_names(generator)}
 
 
 def load_adapter(generator: nn.Module, adapter: Mapping[str, Tensor]) -> nn.Module:
-    """A copy of the generator with the adapter's values.
+    """Return a copy of the generator with the adapter's values.
 
     Raises:
         WeightzooError: names or shapes are of another generator, or a value is not finite.
@@ -66,7 +66,7 @@ def load_adapter(generator: nn.Module, adapter: Mapping[str, Tensor]) -> nn.Modu
 
 
 def check_adapter(generator: nn.Module, adapter: Mapping[str, Tensor]) -> None:
-    """Raises WeightzooError unless the adapter fits this generator and is finite."""
+    """Raise WeightzooError unless the adapter fits this generator and is finite."""
     expected = initial_adapter(generator)
     if set(adapter) != set(expected):
         missing, unknown = sorted(set(expected) - set(adapter))[:3], sorted(set(adapter) - set(expected))[:3]
@@ -87,13 +87,13 @@ def check_adapter(generator: nn.Module, adapter: Mapping[str, Tensor]) -> None:
 
 
 def merge(generator: nn.Module, adapter: Mapping[str, Tensor] | None = None) -> nn.Module:
-    """A plain generator (no LoRA) that computes the same: W + B A in place of W."""
+    """Return a plain generator (no LoRA) that computes the same: W + B A in place of W."""
     network = generator if adapter is None else load_adapter(generator, adapter)
     return _plain_like(generator, merge_tensors(network.state_dict()))
 
 
 def merge_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All tensors of a generator, with W + B A in place of W, A and B."""
+    """Return all tensors of a generator, with W + B A in place of W, A and B."""
     merged = dict(tensors)
     for name in [name for name in merged if name.endswith(".lora_B")]:
         layer = name.removesuffix(".lora_B")
@@ -103,7 +103,7 @@ def merge_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def plain(generator: nn.Module) -> nn.Module:
-    """The generator without its LoRA factors: the W that an adapter in PEFT format is applied to."""
+    """Return the generator without its LoRA factors: the W that an adapter in PEFT format is applied to."""
     return _plain_like(generator, {n: v for n, v in generator.state_dict().items() if ".lora_" not in n})
 
 
@@ -114,20 +114,20 @@ def _plain_like(generator: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
 
 
 def plain_config(config: Any) -> Any:
-    """The same architecture without LoRA."""
+    """Return the same architecture without LoRA."""
     ranks = {key: 0 for key in ("lora_rank", "attention_rank") if hasattr(config, key)}
     return replace(config, **ranks)
 
 
 def save_base(path: str | Path, generator: nn.Module, metadata: Mapping[str, str] | None = None) -> None:
-    """Writes a whole generator (or any module whose `config` has a name in `GANS`) as one safetensors file."""
+    """Write a whole generator (or any module whose `config` has a name in `GANS`) as one safetensors file."""
     gan = gan_name(generator.config)
     header = {**(metadata or {}), "gan": gan, "config": json.dumps(to_dict(generator.config), sort_keys=True)}
     write_tensors(path, generator.state_dict(), header)
 
 
 def load_base(path: str | Path) -> nn.Module:
-    """Reads what `save_base` wrote; frozen and in evaluation mode.
+    """Read what `save_base` wrote; frozen and in evaluation mode.
 
     Raises:
         WeightzooError: no such file, not safetensors, or not a generator of ours.
@@ -141,7 +141,7 @@ def load_base(path: str | Path) -> nn.Module:
 
 
 def load_generator(path: str | Path) -> nn.Module:
-    """A base file, or a full fine-tune: `generator.safetensors` with `config.json` beside it, or their folder."""
+    """Return the generator of a base file, or of a full fine-tune's folder (or its `generator.safetensors`)."""
     path = Path(path)
     if path.is_file() and (path.parent / "config.json").is_file() and "config" not in read_header(path)[1]:
         path = path.parent

@@ -31,7 +31,7 @@ UNCHANGED_BASE = ("true", "false", "none", "gaussian", "eva", "orthogonal", "mic
 
 
 def peft_config(lora: Mapping[str, int], saved: list[str]) -> dict[str, Any]:
-    """The `adapter_config.json` for LoRA layers of given ranks."""
+    """Return the `adapter_config.json` for LoRA layers of given ranks."""
     rank = max(lora.values(), default=1)
     others = {name: own for name, own in lora.items() if own != rank}
     return {
@@ -51,7 +51,7 @@ def peft_config(lora: Mapping[str, int], saved: list[str]) -> dict[str, Any]:
 
 
 def check_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Raises WeightzooError for an adapter that is more than plain LoRA on the base as it is."""
+    """Raise WeightzooError for an adapter that is more than plain LoRA on the base as it is."""
     unknown = [key for key, value in config.items() if value and key not in UNDERSTOOD]
     if config.get("peft_type") != "LORA" or unknown:
         kind = ", ".join([str(config.get("peft_type")), *unknown])

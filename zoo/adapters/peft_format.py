@@ -72,7 +72,7 @@ def save_peft(
     adapter: Mapping[str, Tensor],
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes an adapter of `generator` (the base, with its LoRA factors) as a PEFT folder.
+    """Write an adapter of `generator` (the base, with its LoRA factors) as a PEFT folder.
 
     Args:
         metadata: JSON values for `weightzoo.json`, by convention `base_sha256` and `prompt`; architecture,
@@ -125,7 +125,7 @@ def modules_to_save(generator: nn.Module, adapter: Mapping[str, Tensor]) -> list
 
 
 def describe(generator: nn.Module) -> dict[str, Any]:
-    """What `weightzoo.json` says about every adapter of a generator."""
+    """Return what `weightzoo.json` says about every adapter of a generator."""
     gan = gan_name(generator.config)
     return {
         "format_version": FORMAT_VERSION,
@@ -136,12 +136,12 @@ def describe(generator: nn.Module) -> dict[str, Any]:
 
 
 def is_peft(path: PathLike) -> bool:
-    """Whether a path is a PEFT folder."""
+    """Return whether a path is a PEFT folder."""
     return (Path(path) / "adapter_config.json").is_file()
 
 
 def read_peft(folder: PathLike) -> PeftFolder:
-    """Reads a PEFT folder, ours or one that PEFT trained on our plain generator.
+    """Read a PEFT folder, ours or one that PEFT trained on our plain generator.
 
     Raises:
         WeightzooError: a file is absent or broken, a value is not finite, or it is no plain LoRA adapter of an
@@ -187,7 +187,7 @@ def finite(folder: Path, name: str, value: Tensor) -> Tensor:
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
-    """The content of `weightzoo.json`; empty where there is none, as PEFT leaves it.
+    """Return the content of `weightzoo.json`; empty where there is none, as PEFT leaves it.
 
     Raises:
         WeightzooError: broken, or of a later format version.
@@ -204,7 +204,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
 
 def load_peft(folder: PathLike, generator: nn.Module | None = None) -> tuple[Adapter, dict[str, Any]]:
-    """The adapter (in the names of `zoo.adapters.lora.adapter_names`) and the metadata of a PEFT folder.
+    """Return the adapter (in the names of `zoo.adapters.lora.adapter_names`) and the metadata of a PEFT folder.
 
     Args:
         generator: with the base given, the adapter is checked against it, the frozen A included.
@@ -225,7 +225,7 @@ def load_peft(folder: PathLike, generator: nn.Module | None = None) -> tuple[Ada
 
 
 def merge_peft(folder: PathLike, generator: nn.Module) -> nn.Module:
-    """The plain generator with the folder's LoRA folded into W; A may differ from the base's.
+    """Return the plain generator with the folder's LoRA folded into W; A may differ from the base's.
 
     Raises:
         WeightzooError: the folder's tensors do not fit the generator.
@@ -251,7 +251,7 @@ def merge_peft(folder: PathLike, generator: nn.Module) -> nn.Module:
 
 
 def find_base(metadata: Mapping[str, Any], near: PathLike) -> Path:
-    """The base generator that an adapter names by its sha256: beside the adapter or in the embedded zoo.
+    """Return the base generator that an adapter names by its sha256: beside the adapter or in the embedded zoo.
 
     Args:
         metadata: of the adapter (`load_peft`).

@@ -15,5 +15,5 @@ GANS = {"e2gan": E2ganConfig, "pix2pix": Pix2pixConfig}
 
 
 def gan_name(config: Any) -> str:
-    """The name of the architecture that `config` describes."""
+    """Return the name of the architecture that `config` describes."""
     return next(name for name, cls in GANS.items() if isinstance(config, cls))

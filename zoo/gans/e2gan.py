@@ -124,6 +124,7 @@ def coordinates(height: int, width: int, like: Tensor) -> Tensor:
 
 
 def resize_to(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return feature maps at `size` by bilinear interpolation."""
     return x if x.shape[-2:] == size else F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
@@ -150,7 +151,7 @@ class E2ganGenerator(nn.Module):
         start_near_identity(self.output)
 
     def forward(self, images: Tensor, context: Tensor | None = None) -> Tensor:
-        """Edits images [N, 3, H, W]; `context` is `global_context` of the same photos at any resolution."""
+        """Edit images [N, 3, H, W]; `context` is `global_context` of the same photos at any resolution."""
         full, half = self._encode(images)
         return self._decode(images, full, half, self._trunk(half) if context is None else context)
 
@@ -159,7 +160,7 @@ class E2ganGenerator(nn.Module):
         return self._trunk(self._encode(images)[1])
 
     def render(self, images: Tensor, context: Tensor, margin: int = 0) -> Tensor:
-        """Edits images with a given context; local: a pixel depends on its 11x11 neighbourhood and the context.
+        """Edit images with a given context; local: a pixel depends on its 11x11 neighbourhood and the context.
 
         Args:
             margin: so many pixels (an even number) repeat the frame's edge outside it and are cut off again: what

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 
 def conv2d(inputs: int, outputs: int, kernel: int, stride: int = 1, rank: int = 0) -> nn.Module:
-    """A convolution with "same" padding and, for rank > 0, a LoRA."""
+    """Return a convolution with "same" padding and, for rank > 0, a LoRA."""
     if rank:
         return AdapterConv2d(inputs, outputs, kernel, stride, rank)
     return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)
 
 
 def linear(inputs: int, outputs: int, rank: int = 0) -> nn.Module:
-    """A linear layer and, for rank > 0, a LoRA."""
+    """Return a linear layer and, for rank > 0, a LoRA."""
     return AdapterLinear(inputs, outputs, rank) if rank else nn.Linear(inputs, outputs)
 
 

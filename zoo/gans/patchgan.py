@@ -32,12 +32,12 @@ class PatchGanConfig:
 
 
 def pix2pix_70x70() -> PatchGanConfig:
-    """The classic discriminator whose logits each see 70x70 pixels."""
+    """Return the classic discriminator whose logits each see 70x70 pixels."""
     return PatchGanConfig(channels=(64, 128, 256, 512), norm="batch", last_stride=1)
 
 
 def norm_layer(name: str, channels: int) -> nn.Module:
-    """A normalisation by name. `batch` uses the batch at hand at test time too, as pix2pix does.
+    """Return a normalisation by name. `batch` uses the batch at hand at test time too, as pix2pix does.
 
     Raises:
         WeightzooError: for an unknown name.
@@ -52,7 +52,7 @@ def norm_layer(name: str, channels: int) -> nn.Module:
 
 
 def initialise(module: nn.Module) -> None:
-    """The initialisation of pix2pix: convolutions N(0, .02), norm scales N(1, .02). For `nn.Module.apply`."""
+    """Initialise a module as pix2pix does: convolutions N(0, .02), norm scales N(1, .02). For `nn.Module.apply`."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:
@@ -81,5 +81,5 @@ class PatchGan(nn.Module):
             self.apply(initialise)
 
     def forward(self, source: Tensor, image: Tensor) -> Tensor:
-        """Logits [N, 1, h, w] for sources and images [N, 3, H, W] in [0, 1]."""
+        """Return logits [N, 1, h, w] for sources and images [N, 3, H, W] in [0, 1]."""
         return self.layers(torch.cat((source, image), dim=-3) * 2 - 1)

@@ -87,7 +87,7 @@ def unreachable(repo_id: str, kind: str, revision: str | None = None) -> Cause |
 
 
 def patiently(call: Callable[[], T]) -> T:
-    """Return ``call()``, tried again with growing waits while the connection breaks or the Hub is busy."""
+    """Return `call()`, tried again with growing waits while the connection breaks or the Hub is busy."""
     for attempt in range(ATTEMPTS - 1):
         try:
             watch_answers()
@@ -100,10 +100,10 @@ def patiently(call: Callable[[], T]) -> T:
 
 
 def wait(attempt: int, error: Exception) -> None:
-    """Tell what is wrong and sleep before attempt number ``attempt + 1``: as long as the Hub asks for, or longer.
+    """Tell what is wrong and sleep before attempt number `attempt + 1`: as long as the Hub asks for, or longer.
 
     Raises:
-        Exception: the error itself, when the Hub asks for more than ``LONGEST_WAIT``.
+        Exception: the error itself, when the Hub asks for more than `LONGEST_WAIT`.
     """
     asked = max(seconds_to_wait(one) for one in chain(error))
     if asked > LONGEST_WAIT:
@@ -125,7 +125,7 @@ def tell(what: str, seconds: float, even_if_quiet: bool = False) -> None:
 
 
 def is_passing(error: BaseException | None) -> bool:
-    """Whether the same call may well succeed a little later."""
+    """Return whether the same call may well succeed a little later."""
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in PASSING
     if error is None or isinstance(error, httpx2.ProxyError) or _is_untrusted(error):

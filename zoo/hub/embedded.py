@@ -37,7 +37,7 @@ def find_zoo(name_or_path: PathLike) -> Path:
 
 
 def copy_embedded(name: PathLike, out: PathLike) -> Path:
-    """Copy an embedded zoo to ``out``, manifest last, and verify it; files that are there and right are kept.
+    """Copy an embedded zoo to `out`, manifest last, and verify it; files that are there and right are kept.
 
     Raises:
         WeightzooError: unknown name, a full disk, or a copy that does not verify.

@@ -60,17 +60,17 @@ def download(
     concepts: Sequence[str] = (),
     tell: Callable[[str], None] = say,
 ) -> Path:
-    """Put a zoo into the folder ``out``, the manifest last, and verify it.
+    """Put a zoo into the folder `out`, the manifest last, and verify it.
 
     Args:
-        name: an embedded zoo, or ``USER/NAME`` of the Hub (never a folder of that name).
-        revision: a branch, tag or commit; default: ``main``.
+        name: an embedded zoo, or `USER/NAME` of the Hub (never a folder of that name).
+        revision: a branch, tag or commit; default: `main`.
         split, shards, concepts: a part only, see :mod:`zoo.hub.selection`. The folder's manifest then says that it
             is a subset; shards that are in the folder already belong to it too.
         tell: called with one line for everything that a person should know, such as that the cache served.
 
     Raises:
-        WeightzooError: unknown, private or damaged, nothing fits the selection, ``out`` holds something else, a full
+        WeightzooError: unknown, private or damaged, nothing fits the selection, `out` holds something else, a full
             disk, or the Hub cannot be reached and the cache does not have it.
     """
     part = split is not None or shards is not None or bool(concepts)
@@ -203,7 +203,7 @@ def _chosen(
 
 
 def _holds(shard: Path, patterns: Sequence[str]) -> bool:
-    """Whether a shard has a record whose concept id matches."""
+    """Return whether a shard has a record whose concept id matches."""
     return any(fnmatchcase(record.concept_id, p) for record in read_shard(shard)[0] for p in patterns)
 
 
@@ -218,7 +218,7 @@ def _check_folder(out: Path, manifest: ZooManifest) -> None:
 
 
 def _fetch_all(source: HubSource, out: Path, shards: Sequence[ShardEntry]) -> None:
-    """Put the shards, the rejected files beside them and every other file of the zoo into ``out``."""
+    """Put the shards, the rejected files beside them and every other file of the zoo into `out`."""
     names = [entry.name for entry in shards]
     beside = {rejected_name(name) for name in names}
     names += [name for name in source.manifest.files if not name.startswith("rejected/") or name in beside]
@@ -254,13 +254,13 @@ def _place_card(source: HubSource, target: Path, tell: Callable[[str], None]) ->
 
 
 def _copy(cached: Path, target: Path) -> None:
-    """Make ``target`` a copy of the cached file: whoever edits it must change neither the cache nor other copies."""
+    """Make `target` a copy of the cached file: whoever edits it must change neither the cache nor other copies."""
     with atomic_path(target) as temporary:
         shutil.copyfile(cached, temporary)
 
 
 def _write_subset(source: HubSource, out: Path, shards: Sequence[ShardEntry]) -> None:
-    """Cut the list of concepts down to those of ``shards`` and write the manifest of this part."""
+    """Cut the list of concepts down to those of `shards` and write the manifest of this part."""
     held: set[str] = set()
     for entry in shards:
         held.update(record.concept_id for record in read_shard(out / entry.name)[0])

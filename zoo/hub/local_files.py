@@ -22,14 +22,14 @@ class LocalFile:
     size: int
 
     def is_at(self, remote: RepoFile | None) -> bool:
-        """Whether the repository has this content under this name."""
+        """Return whether the repository has this content under this name."""
         if remote is None or remote.size != self.size:
             return False
         return remote.lfs.sha256 == self.sha256 if remote.lfs else remote.blob_id == git_blob_id(self.source)
 
 
 def git_blob_id(source: Path | bytes) -> str:
-    """What git calls a file of this content."""
+    """Return what git calls a file of this content."""
     if isinstance(source, bytes):
         return hashlib.sha1(b"blob %d\0" % len(source) + source).hexdigest()
     digest = hashlib.sha1(b"blob %d\0" % source.stat().st_size)
@@ -38,10 +38,10 @@ def git_blob_id(source: Path | bytes) -> str:
 
 
 def checked_file(run_dir: Path, name: str, digest: str) -> LocalFile:
-    """Return the file ``name`` of a folder.
+    """Return the file `name` of a folder.
 
     Raises:
-        WeightzooError: it is not there, or has not the sha256 ``digest``.
+        WeightzooError: it is not there, or has not the sha256 `digest`.
     """
     path = run_dir / name
     if not path.is_file() or sha256_file(path) != digest:

@@ -1,6 +1,6 @@
-"""The manifest of published image pairs: every file below ``pairs/`` of a run folder with its hash.
+"""The manifest of published image pairs: every file below `pairs/` of a run folder with its hash.
 
-It has the form of a zoo's manifest without any shard, and says ``"gan": "pairs"``: what reads and checks one reads
+It has the form of a zoo's manifest without any shard, and says `"gan": "pairs"`: what reads and checks one reads
 and checks the other.
 """
 

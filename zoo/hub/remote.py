@@ -24,7 +24,7 @@ _NAME = re.compile(r"([\w-][\w.-]*/[\w.-]+?)(?:@([\w./-]+))?")  # USER/NAME[@REV
 
 @dataclass(frozen=True)
 class HubZoo(Zoo):
-    """See the module; ``path`` is the commit's folder in the client's cache. Pickled, it is its name."""
+    """See the module; `path` is the commit's folder in the client's cache. Pickled, it is its name."""
 
     source: HubSource
     checked: dict[str, Path] = field(default_factory=dict, repr=False, compare=False)

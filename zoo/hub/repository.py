@@ -67,7 +67,7 @@ class Repository:
     def commit(
         self, parent: str, files: Sequence[LocalFile], gone: Sequence[str], message: str, sent: Sent
     ) -> str:
-        """Make one commit on top of ``parent``; returns it."""
+        """Make one commit on top of `parent`; returns it."""
         sources = [
             (file.name, str(file.source) if isinstance(file.source, Path) else file.source) for file in files
         ]
@@ -90,7 +90,7 @@ class Repository:
         return {tag.name: tag.target_commit for tag in refs.tags}
 
     def tag(self, name: str, commit: str, now: str | None) -> None:
-        """Let the tag ``name`` point to ``commit``; ``now`` is where it points, if it exists."""
+        """Let the tag `name` point to `commit`; `now` is where it points, if it exists."""
         where = {"tag": name, "repo_type": self.kind}
         if now == commit:
             return

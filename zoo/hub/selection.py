@@ -17,14 +17,14 @@ from zoo.shards import without_suffix
 def choose_shards(
     manifest: ZooManifest, split: str | None = None, shards: str | None = None
 ) -> list[ShardEntry]:
-    """Return the shards of ``split`` whose number within their split is in ``shards``, in the manifest's order.
+    """Return the shards of `split` whose number within their split is in `shards`, in the manifest's order.
 
     Args:
-        split: ``None`` is every split.
-        shards: numbers from 0 and ranges, ``0-9,12``; ``None`` is every number.
+        split: `None` is every split.
+        shards: numbers from 0 and ranges, `0-9,12`; `None` is every number.
 
     Raises:
-        WeightzooError: nothing fits, or ``shards`` cannot be read.
+        WeightzooError: nothing fits, or `shards` cannot be read.
     """
     ranges = _ranges(shards) if shards is not None else [(0, len(manifest.shards))]
     splits = list(dict.fromkeys(entry.split for entry in manifest.shards))
@@ -47,7 +47,7 @@ def with_concepts(
     rejected: Mapping[str, Sequence[str]],
     patterns: Sequence[str],
 ) -> list[ShardEntry]:
-    """Return those of ``entries`` that hold a concept whose id matches one of ``patterns`` (``sketch*``).
+    """Return those of `entries` that hold a concept whose id matches one of `patterns` (`sketch*`).
 
     Raises:
         WeightzooError: no concept matches, or the files contradict each other.
@@ -70,11 +70,11 @@ def concepts_by_shard(
 ) -> dict[str, list[str]]:
     """Say which concepts each shard was built from, rejected ones included, without reading any shard.
 
-    A build cuts the concepts of a split, in the order of ``concepts.jsonl``, into one shard after the other;
+    A build cuts the concepts of a split, in the order of `concepts.jsonl`, into one shard after the other;
     each concept has a record in its shard or a line in the rejected file of the same name.
 
     Args:
-        rejected: the concept ids of every ``rejected/*.jsonl``, by the name of the shard beside it.
+        rejected: the concept ids of every `rejected/*.jsonl`, by the name of the shard beside it.
 
     Raises:
         WeightzooError: these files contradict each other.
@@ -93,19 +93,19 @@ def concepts_by_shard(
 
 
 def rejected_name(shard: str) -> str:
-    """Return where the rejected concepts of a shard stand: ``weights/X.parquet`` -> ``rejected/X.jsonl``."""
+    """Return where the rejected concepts of a shard stand: `weights/X.parquet` -> `rejected/X.jsonl`."""
     return f"rejected/{without_suffix(PurePosixPath(shard).name)}.jsonl"
 
 
 def contradiction(manifest: ZooManifest) -> WeightzooError:
-    """The error for a list of concepts that does not fit the shards."""
+    """Return the error for a list of concepts that does not fit the shards."""
     return WeightzooError(
         f"concepts.jsonl of {manifest.name} does not tell which shard holds which concept; choose by --shards"
     )
 
 
 def _ranges(text: str) -> list[tuple[int, int]]:
-    """Read ``0-9,12`` as [(0, 9), (12, 12)]."""
+    """Read `0-9,12` as [(0, 9), (12, 12)]."""
     ranges = []
     for part in text.split(","):
         low, dash, high = part.strip().partition("-")

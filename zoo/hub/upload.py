@@ -60,10 +60,10 @@ def publish(
     """Publish a finished run folder.
 
     Args:
-        repo_id: ``USER/NAME``; made if it does not exist.
-        more: content of files beside those of the manifest, by name; ``README.md``, the card, must be among them.
+        repo_id: `USER/NAME`; made if it does not exist.
+        more: content of files beside those of the manifest, by name; `README.md`, the card, must be among them.
         private: make it private, or insist that it is.
-        tag: a name for this state beside ``v<format version>``, which follows the newest state; never moved.
+        tag: a name for this state beside `v<format version>`, which follows the newest state; never moved.
 
     Raises:
         WeightzooError: the folder is unfinished, damaged or a subset, the repository holds something else, the tag
@@ -83,7 +83,7 @@ def publish(
 def publish_pairs(
     run_dir: PathLike, repo_id: str, more: Mapping[str, bytes], private: bool = False, tag: str | None = None
 ) -> Published:
-    """Publish the image pairs of a run folder (``pairs/``); see :func:`publish`."""
+    """Publish the image pairs of a run folder (`pairs/`); see :func:`publish`."""
     manifest, data = pairs_manifest(run_dir)
     files = [checked_file(Path(run_dir), name, digest) for name, digest in manifest.files.items()]
     last = [file_of_bytes(name, content) for name, content in more.items()]
@@ -122,7 +122,7 @@ def _publish(
 def _send(
     repo: Repository, files: Sequence[LocalFile], last: Sequence[LocalFile], stale: Sequence[str], sent: Sent
 ) -> str:
-    """Commit what the repository lacks, ``last`` and deletions in the last commit; returns the head."""
+    """Commit what the repository lacks, `last` and deletions in the last commit; returns the head."""
     attempt, before = 0, -1
     while True:
         try:
@@ -173,12 +173,12 @@ def _stale(
 
 
 def _formats(manifest: ZooManifest) -> set[str]:
-    """The names of the formats that a zoo's shards have: one, or none where it has no shard."""
+    """Return the names of the formats that a zoo's shards have: one, or none where it has no shard."""
     return {name for entry in manifest.shards for name, f in FORMATS.items() if format_of(entry.name) is f}
 
 
 def _batches(files: Sequence[LocalFile]) -> Iterator[list[LocalFile]]:
-    """Cut ``files`` into the contents of commits."""
+    """Cut `files` into the contents of commits."""
     with bar() as progress:
         line = progress.add_task("uploading", total=len(files), unit="files")
         batch: list[LocalFile] = []

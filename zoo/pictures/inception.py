@@ -2,8 +2,8 @@
 
 The weights are not ours to ship. :func:`read_inception` takes them as
 
-- ``pt_inception-2015-12-05-6726825d.pth`` of pytorch-fid's releases (checked by its sha256), or
-- a ``.safetensors`` file with the same tensor names (``Mixed_5b.branch1x1.conv.weight``, ...).
+- `pt_inception-2015-12-05-6726825d.pth` of pytorch-fid's releases (checked by its sha256), or
+- a `.safetensors` file with the same tensor names (`Mixed_5b.branch1x1.conv.weight`, ...).
 
 The network is a table of branches over folded tensors: kernel sizes and widths come from the weights.
 """
@@ -74,7 +74,7 @@ POOLS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def convolution_names() -> list[str]:
-    """The names of all convolutions, in order."""
+    """Return the names of all convolutions, in order."""
     names = [step for step in STEM if step not in POOLS]
     for block, branches in BLOCKS.items():
         for branch in branches:
@@ -98,7 +98,7 @@ class InceptionV3(nn.Module):
             self.register_buffer(f"{key}:bias", bias.float())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map ``[N, 3, 299, 299]`` in [0, 1] to ``[N, 2048]``."""
+        """Map `[N, 3, 299, 299]` in [0, 1] to `[N, 2048]`."""
         hidden = images * 2 - 1
         for step in STEM:
             hidden = self._step(step, hidden)
@@ -128,8 +128,8 @@ def read_inception(path: PathLike) -> tuple[str, InceptionV3]:
     """Load the network from a weights file.
 
     Returns:
-        The name for figures and the network. The published file is ``inception-v3-fid``, any other file is
-        ``inception-v3`` with the start of its sha256: figures of different weights cannot be mixed up.
+        The name for figures and the network. The published file is `inception-v3-fid`, any other file is
+        `inception-v3` with the start of its sha256: figures of different weights cannot be mixed up.
 
     Raises:
         WeightzooError: the file is absent, not of these kinds, or does not hold this network.

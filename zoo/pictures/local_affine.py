@@ -42,7 +42,7 @@ class LocalAffine:
     maps: Tensor
 
     def apply(self, source: Tensor, rows: tuple[int, int], size: tuple[int, int]) -> Tensor:
-        """Edits a strip.
+        """Edit a strip.
 
         Args:
             source: rows `rows[0]` to `rows[1]` (exclusive) of the large source, [1, 3, rows, W].
@@ -57,7 +57,7 @@ class LocalAffine:
         return (matrix * source[:, None]).sum(2) + maps[:, 9:12] + maps[:, 12:]
 
     def columns(self, width: int) -> Tensor:
-        """The maps interpolated to full width, [1, 15, h, W]; kept for the strips that follow."""
+        """Return the maps interpolated to full width, [1, 15, h, W]; kept for the strips that follow."""
         if width not in self._wide:
             parts = []
             for start in range(0, width, CHUNK):
@@ -74,7 +74,7 @@ class LocalAffine:
 def fit_local_affine(
     source: Tensor, edited: Tensor, prior: Tensor | None = None, radius: int = 2
 ) -> LocalAffine:
-    """Fits `edited` as a locally affine function of `source`, both [1, 3, h, w].
+    """Fit `edited` as a locally affine function of `source`, both [1, 3, h, w].
 
     Without a prior the map gives `edited` back exactly at the source's own size. With one, texture that is fainter
     than `TEXTURE` follows the prior: a network blurs the finest detail of what it sees, and only that is mended.
@@ -90,7 +90,7 @@ def fit_local_affine(
     usual = unit if prior is None else matrices(prior).mT
 
     def fit(noise: float) -> tuple[Tensor, Tensor]:
-        """A and b; `noise` is the variance of colours at which the picture and `usual` count alike."""
+        """Return a and b; `noise` is the variance of colours at which the picture and `usual` count alike."""
         solution = torch.linalg.solve(covariance + noise * unit, crossed + noise * usual)  # [1, h, w, in, out]
         gain = box(solution.mT.flatten(-2).movedim(-1, 1), radius)
         return gain, box(target - affine(gain, mean), radius)
@@ -103,7 +103,7 @@ def fit_local_affine(
 
 
 def detail_gain(edit: Callable[[Tensor], Tensor], source: Tensor) -> Tensor:
-    """Measures what an edit makes of faint detail around each pixel of `source` [1, 3, h, w].
+    """Measure what an edit makes of faint detail around each pixel of `source` [1, 3, h, w].
 
     Returns:
         [1, 9, h, w], A as in `LocalAffine`: near the slope of a colour edit, near 0 for a blur.
@@ -118,21 +118,22 @@ def detail_gain(edit: Callable[[Tensor], Tensor], source: Tensor) -> Tensor:
 
 
 def affine(gain: Tensor, source: Tensor) -> Tensor:
+    """Return the source, each pixel multiplied by its own 3x3 matrix."""
     return (gain.unflatten(1, (3, 3)) * source[:, None]).sum(2)
 
 
 def products(a: Tensor, b: Tensor) -> Tensor:
-    """All products of a channel of a and one of b, [1, 9, h, w]."""
+    """Return all products of a channel of a and one of b, [1, 9, h, w]."""
     return (a[:, :, None] * b[:, None]).flatten(1, 2)
 
 
 def matrices(x: Tensor) -> Tensor:
-    """[1, 9, h, w] -> [1, h, w, 3, 3]"""
+    """Return nine channels [1, 9, h, w] as matrices [1, h, w, 3, 3]."""
     return x.movedim(1, -1).unflatten(-1, (3, 3))
 
 
 def box(x: Tensor, radius: int) -> Tensor:
-    """The mean over (2 radius + 1)^2 pixels; fewer at the border."""
+    """Return the mean over (2 radius + 1)^2 pixels; fewer at the border."""
     return F.avg_pool2d(x, 2 * radius + 1, 1, radius, count_include_pad=False)
 
 

@@ -1,7 +1,7 @@
 """How close images are to their targets: L1, PSNR, SSIM per image; KID per set, with its bootstrap interval.
 
-All images are ``[N, 3, H, W]`` in [0, 1]. KID is the unbiased polynomial-kernel distance of feature sets
-(x 1): it says nothing without the name of its feature network (``zoo.pictures.features``), and may be below zero.
+All images are `[N, 3, H, W]` in [0, 1]. KID is the unbiased polynomial-kernel distance of feature sets
+(x 1): it says nothing without the name of its feature network (`zoo.pictures.features`), and may be below zero.
 
     l1(images, targets).mean(), kid(network(images), network(targets))
     low, high = kid_interval(features, target_features)
@@ -18,12 +18,12 @@ BEST_PSNR = 100.0  # dB, for images that are equal: JSON has no infinity
 
 
 def l1(images: Tensor, targets: Tensor) -> Tensor:
-    """Mean absolute difference of each image, ``[N]``."""
+    """Return mean absolute difference of each image, `[N]`."""
     return (_clamped(images, targets) - targets).abs().mean((1, 2, 3))
 
 
 def psnr(images: Tensor, targets: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each image in dB, ``[N]``; at most :data:`BEST_PSNR`."""
+    """Peak signal-to-noise ratio of each image in dB, `[N]`; at most :data:`BEST_PSNR`."""
     error = (_clamped(images, targets) - targets).square().mean((1, 2, 3))
     return -10 * error.clamp(min=10 ** (-BEST_PSNR / 10)).log10()
 
@@ -38,7 +38,7 @@ def decisive(value: float) -> float:
 
 
 def ssim(images: Tensor, targets: Tensor) -> Tensor:
-    """Structural similarity of each image (torchmetrics, 11 x 11 Gaussian window), ``[N]``."""
+    """Structural similarity of each image (torchmetrics, 11 x 11 Gaussian window), `[N]`."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     images = _clamped(images, targets)
@@ -57,12 +57,12 @@ def _clamped(images: Tensor, targets: Tensor) -> Tensor:
 
 
 def polynomial_kernel(features: Tensor, others: Tensor) -> Tensor:
-    """The kernel of KID, ``(x . y / D + 1) ** 3``, in double precision: ``[N, M]``."""
+    """Return the kernel of KID, `(x . y / D + 1) ** 3`, in double precision: `[N, M]`."""
     return (features.double() @ others.double().T / features.shape[1] + 1) ** 3
 
 
 def kid(features: Tensor, others: Tensor, paired: bool = False) -> float:
-    """Kernel distance of two feature sets ``[N, D]`` and ``[M, D]``: the unbiased estimate, x 1.
+    """Kernel distance of two feature sets `[N, D]` and `[M, D]`: the unbiased estimate, x 1.
 
     Args:
         features: of a method's images.
@@ -95,8 +95,8 @@ def kid_interval(
     """Bootstrap interval of :func:`kid` over concepts and photographs.
 
     Args:
-        features: ``[concepts, photos, D]`` of a method's images.
-        others: ``[concepts, photos, D]`` of the targets.
+        features: `[concepts, photos, D]` of a method's images.
+        others: `[concepts, photos, D]` of the targets.
         paired: as in :func:`kid`.
         level: of the interval.
         resamples: number of bootstrap samples.
@@ -113,9 +113,9 @@ def kid_interval(
 
 
 def _off_diagonal_mean(kernel: Tensor, weights: Tensor | None = None, own: bool = False) -> Tensor:
-    """Weighted means ``[R]`` of a kernel ``[N, N]`` over pairs of different images, one per row of weights.
+    """Weighted means `[R]` of a kernel `[N, N]` over pairs of different images, one per row of weights.
 
-    An image drawn twice is never paired with itself. ``own`` adds the diagonal, once per drawn image.
+    An image drawn twice is never paired with itself. `own` adds the diagonal, once per drawn image.
     """
     if weights is None:
         weights = kernel.new_ones(1, len(kernel))

@@ -7,8 +7,8 @@
 Both look at edges, which nearly every edit keeps: colours may be inverted, posterised or gone. Two pictures are as
 alike as the correlation of how steep they are at every place, at a small size, where brush strokes and lines have
 merged into the areas that they follow. A picture's source is held against the target of another pair as well: what
-all pictures of a folder have in common, such as a frame, proves nothing. ``docs/LOG.md`` has the rates of right and
-wrong answers, measured by ``benchmarks/pair_checks.py``.
+all pictures of a folder have in common, such as a frame, proves nothing. `docs/LOG.md` has the rates of right and
+wrong answers, measured by `benchmarks/pair_checks.py`.
 
 Everything is decided by whole numbers, so that every machine comes to the same answer.
 """
@@ -50,7 +50,7 @@ class Likeness:
 
 
 def edges(image: Image.Image) -> np.ndarray | None:
-    """Return how steep an RGB picture is all over, whole numbers [SIDE, SIDE]; ``None`` if it is tiny or flat."""
+    """Return how steep an RGB picture is all over, whole numbers [SIDE, SIDE]; `None` if it is tiny or flat."""
     if min(image.size) < SMALLEST:
         return None
     values = np.asarray(image.resize((SIDE + 2, SIDE + 2), Image.Resampling.BOX)).astype(np.int64)
@@ -71,7 +71,7 @@ def likeness(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def set_likeness(pairs: Iterable[tuple[Image.Image, Image.Image]]) -> Likeness | None:
-    """Return how alike the pictures of pairs are; ``None`` if none has edges to tell by."""
+    """Return how alike the pictures of pairs are; `None` if none has edges to tell by."""
     maps = [(edges(source), edges(target)) for source, target in pairs]
     known = [(a, b) for a, b in maps if a is not None and b is not None]
     if not known:
@@ -116,7 +116,7 @@ def _reduced(image: Image.Image, side: int) -> Image.Image:
 
 
 def _slopes(image: Image.Image) -> np.ndarray:
-    """The slope of the lightness at every inner pixel as a complex number of whole numbers, [H - 2, W - 2]."""
+    """Return the slope of the lightness at every inner pixel as a complex number of whole numbers, [H - 2, W - 2]."""
     values = np.asarray(image.convert("L")).astype(np.int64)
     return (values[1:-1, 2:] - values[1:-1, :-2]) + 1j * (values[2:, 1:-1] - values[:-2, 1:-1])
 
@@ -126,7 +126,7 @@ def _energy(slopes: np.ndarray) -> int:
 
 
 def _correlation(first: np.ndarray, second: np.ndarray, reach: int) -> np.ndarray:
-    """Sums of products for every shift of up to `reach`, whole numbers [2 * reach + 1, 2 * reach + 1]."""
+    """Return sums of products for every shift of up to `reach`, whole numbers [2 * reach + 1, 2 * reach + 1]."""
     shape = [-(-(side + reach) // 16) * 16 for side in first.shape]  # quick to transform, and without wrapping round
     sums = np.fft.ifft2(np.conj(np.fft.fft2(first, shape)) * np.fft.fft2(second, shape)).real
     shifts = np.arange(-reach, reach + 1)

@@ -6,9 +6,9 @@
 
 A folder, a tar, or a folder of tars holds its pairs in one of three ways, which are tried in this order:
 
-- two folders (``source/ target/``, ``A/ B/`` and the others of `WORDS`) with files of equal names; suffixes may differ;
-- files ``NAME.source.png`` and ``NAME.target.png``, or with another pair of `WORDS`, as unpacked WebDataset shards
-  have them; ``NAME_before.jpg``, ``before-NAME.jpg`` and plain ``before.jpg`` are read as well;
+- two folders (`source/ target/`, `A/ B/` and the others of `WORDS`) with files of equal names; suffixes may differ;
+- files `NAME.source.png` and `NAME.target.png`, or with another pair of `WORDS`, as unpacked WebDataset shards
+  have them; `NAME_before.jpg`, `before-NAME.jpg` and plain `before.jpg` are read as well;
 - side-by-side pictures as in pix2pix, with the source on the left.
 
 What fits two of them is refused, as is a file without its partner.
@@ -61,7 +61,7 @@ class PairFiles:
     Attributes:
         name: the pair's name, unique among its pairs.
         source: label (for errors) and file or bytes of the source image.
-        target: the same for the target; ``None`` when ``source`` is a side-by-side image of both.
+        target: the same for the target; `None` when `source` is a side-by-side image of both.
         reverse: of a side-by-side image, whether its right half is the source.
     """
 
@@ -95,10 +95,10 @@ class _Layout:
 
 
 def find_pairs(path: Path, direction: str = DIRECTIONS[0]) -> FoundPairs:
-    """List the pairs under ``path`` without decoding them.
+    """List the pairs under `path` without decoding them.
 
     Args:
-        path: a folder, a ``.tar`` or a folder of them.
+        path: a folder, a `.tar` or a folder of them.
         direction: one of `DIRECTIONS`; the second one swaps source and target.
 
     Raises:
@@ -119,7 +119,7 @@ def find_pairs(path: Path, direction: str = DIRECTIONS[0]) -> FoundPairs:
 
 
 def _list(path: Path) -> tuple[list[PictureFile], list[str]]:
-    """The files of ``path`` and of the folders in it that a layout may use, and the names of all its folders."""
+    """Return the files of `path` and of the folders in it that a layout may use, and the names of all its folders."""
     if not path.exists():
         raise WeightzooError(f"{path} does not exist; give a folder with source/ and target/, or a .tar file")
     if path.is_file():
@@ -141,7 +141,7 @@ def _list_tars(tars: Iterable[Path]) -> tuple[list[PictureFile], list[str]]:
 
 
 def _choose(path: Path, pictures: Sequence[PictureFile], folders: Sequence[str]) -> _Layout | None:
-    """The one layout that fits.
+    """Return the one layout that fits.
 
     Raises:
         WeightzooError: several fit.
@@ -188,7 +188,7 @@ def _by_names(pictures: Sequence[PictureFile]) -> list[_Layout]:
 
 
 def _is_webdataset(file: PictureFile) -> bool:
-    """Whether a name ends in .source or .target before its suffix, which can hardly mean anything else."""
+    """Return whether a name ends in .source or .target before its suffix, which can hardly mean anything else."""
     return PurePosixPath(file.stem).suffix.lower() in (".source", ".target")
 
 
@@ -236,7 +236,7 @@ def _partners(
 def _refuse_lone(
     path: Path, layout: _Layout, halves: Sequence[Mapping[str, PictureFile]], listed: SortedFiles
 ) -> None:
-    """Raise ``WeightzooError`` for pictures without a partner, and say where the partner was left out."""
+    """Raise `WeightzooError` for pictures without a partner, and say where the partner was left out."""
     for have, lack in ((0, 1), (1, 0)):
         alone = sorted(halves[have].keys() - halves[lack].keys())
         if not alone:
@@ -280,7 +280,7 @@ def _left_out(
 
 
 def _refuse_half_a_layout(path: Path, folders: Sequence[str], has_sheets: bool) -> None:
-    """Raise ``WeightzooError`` for a folder of sources without one of targets, or the other way round."""
+    """Raise `WeightzooError` for a folder of sources without one of targets, or the other way round."""
     lower = {name.lower(): name for name in folders}
     for words in WORDS:
         for have, lack in (words, words[::-1]):

@@ -63,16 +63,16 @@ def read_pairs(path: PathLike, minimum: int = 2, max_short_side: int | None = No
 def read_pair_set(
     path: PathLike, minimum: int = 2, max_short_side: int | None = None, direction: str = DIRECTIONS[0]
 ) -> PairSet:
-    """Read, check and align all pairs under ``path``.
+    """Read, check and align all pairs under `path`.
 
     Args:
-        path: folder or ``.tar`` file, see `zoo.pictures.pair_layouts`.
+        path: folder or `.tar` file, see `zoo.pictures.pair_layouts`.
         minimum: how many pairs there must be.
         max_short_side: larger images are scaled down to this short side (pixels), to save memory.
         direction: one of `zoo.pictures.pair_layouts.DIRECTIONS`.
 
     Returns:
-        ``(name, source, target)`` for every pair: RGB images of one size.
+        `(name, source, target)` for every pair: RGB images of one size.
 
     Raises:
         WeightzooError: naming the pair or file that is wrong, and what to do; side-by-side pictures whose halves show
@@ -157,7 +157,7 @@ def _trimmed(name: str, source: Image.Image, target: Image.Image) -> tuple[Image
 
 
 def _aligned(source: Image.Image, target: Image.Image, right: int, down: int) -> tuple[Image.Image, Image.Image]:
-    """The part that both pictures show, when the target is shifted by so many pixels."""
+    """Return the part that both pictures show, when the target is shifted by so many pixels."""
     width, height = source.width - abs(right), source.height - abs(down)
     corners = (max(0, -right), max(0, -down)), (max(0, right), max(0, down))
     source, target = (
@@ -176,7 +176,7 @@ def _refuse_unrelated_halves(path: PathLike, found: Likeness) -> None:
 
 
 def _unrelated(pairs: Sequence[Pair], found: Likeness) -> list[str]:
-    """A warning about pairs whose pictures have nothing in common: all of them, or some among sound ones."""
+    """Return a warning about pairs whose pictures have nothing in common: all of them, or some among sound ones."""
     if not found.is_related():
         which = f"most of {plural(len(pairs), 'pair')} have" if len(pairs) > 1 else f"pair {pairs[0][0]} have"
         return [f"source and target of {which} nothing in common; {SAME_NAME}"]
@@ -194,7 +194,7 @@ def _unrelated(pairs: Sequence[Pair], found: Likeness) -> list[str]:
 
 
 def _by_text(notes: Sequence[Note]) -> list[str]:
-    """One line for everything that is to be said, with the pairs or files that it is said of."""
+    """Return one line for everything that is to be said, with the pairs or files that it is said of."""
     told: dict[str, list[Note]] = {}
     for note in notes:
         told.setdefault(note[0], []).append(note)
@@ -217,9 +217,9 @@ def _open_image(label: str, data: Path | bytes) -> tuple[Image.Image, list[Note]
 
 
 def split_pairs(names: Sequence[str], fraction: float = 0.2) -> tuple[list[str], list[str]]:
-    """Split pair names into train and test, ``fraction`` of them test: the first by sha256 of the name.
+    """Split pair names into train and test, `fraction` of them test: the first by sha256 of the name.
 
-    The order of ``names`` does not matter; both lists are sorted. At least one name is on each side.
+    The order of `names` does not matter; both lists are sorted. At least one name is on each side.
     """
     if len(names) < 2:
         raise WeightzooError(f"{plural(len(names), 'pair')} cannot be split; give at least 2, one to test on")
@@ -233,17 +233,17 @@ def split_pairs(names: Sequence[str], fraction: float = 0.2) -> tuple[list[str],
 def pairs_to_tensors(
     pairs: Sequence[Pair], size: int, crops: int = 1, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Cut the same squares out of source and target and scale them to ``size`` pixels.
+    """Cut the same squares out of source and target and scale them to `size` pixels.
 
     Args:
         pairs: as :func:`read_pairs` gives them.
         size: side of the result in pixels.
         crops: squares per pair: 1 is the centred largest square, more are random squares of 25-100 % of the
-            short side, which depend on ``seed`` and the pair's name only.
+            short side, which depend on `seed` and the pair's name only.
         seed: of the random squares.
 
     Returns:
-        Sources and targets, float32 ``[len(pairs) * crops, 3, size, size]`` in [0, 1], pair by pair.
+        Sources and targets, float32 `[len(pairs) * crops, 3, size, size]` in [0, 1], pair by pair.
     """
     sources, targets = [], []
     for name, source, target in pairs:
@@ -279,14 +279,14 @@ def _to_tensor(images: list[np.ndarray], size: int) -> Tensor:
 
 
 def write_pairs(path: PathLike, names: Sequence[str], sources: Tensor, targets: Tensor) -> None:
-    """Write pairs as ``path/source/NAME.png`` and ``path/target/NAME.png``.
+    """Write pairs as `path/source/NAME.png` and `path/target/NAME.png`.
 
     The folder appears complete or not at all.
 
     Args:
         path: a folder that is absent or empty.
         names: one plain name per pair.
-        sources: ``[N, 3, H, W]`` in [0, 1]; values outside are clamped.
+        sources: `[N, 3, H, W]` in [0, 1]; values outside are clamped.
         targets: the same shape.
     """
     path = Path(path)

@@ -57,12 +57,12 @@ class Photo:
     notes: tuple[str, ...] = ()
 
     def on_white(self) -> Image.Image:
-        """An RGB image: what is transparent is white, as a page shows it."""
+        """Return an RGB image: what is transparent is white, as a page shows it."""
         return on_white(self.pixels, self.alpha)
 
 
 def on_white(pixels: np.ndarray, alpha: np.ndarray | None) -> Image.Image:
-    """Returns uint8 [H, W, 3] as an RGB image in which what alpha [H, W] hides is white."""
+    """Return uint8 [H, W, 3] as an RGB image in which what alpha [H, W] hides is white."""
     image = Image.fromarray(pixels)
     if alpha is None:
         return image
@@ -70,7 +70,7 @@ def on_white(pixels: np.ndarray, alpha: np.ndarray | None) -> Image.Image:
 
 
 def off_white(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """The colours, uint8 [H, W, 3], that look like `pixels` when `alpha` [H, W] lets white through: undoes `on_white`.
+    """Return the colours, uint8 [H, W, 3], whose `on_white` with `alpha` [H, W] is `pixels`.
 
     What is darker than that white lets it be becomes as dark as it can.
     """
@@ -84,13 +84,13 @@ def off_white(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
 
 @cache
 def picture_suffixes() -> dict[str, str]:
-    """The suffixes of all picture files that are read, each with the name of its format in Pillow."""
+    """Return the suffixes of all picture files that are read, each with the name of its format in Pillow."""
     suffixes = Image.registered_extensions()
     return {suffix: kind for suffix, kind in suffixes.items() if kind in Image.OPEN and kind not in NO_PICTURES}
 
 
 def read_photo(path: PathLike) -> Photo:
-    """Reads a photograph.
+    """Read a photograph.
 
     Raises:
         WeightzooError: no such file, not an image, broken, or more than `MAX_PIXELS` or `MAX_SIDE`.
@@ -108,7 +108,7 @@ def read_photo(path: PathLike) -> Photo:
 
 
 def is_picture(path: PathLike) -> bool:
-    """Whether a file is in one of the image formats that are known here."""
+    """Return whether a file is in one of the image formats that are known here."""
     try:
         with _open(path, tuple(set(picture_suffixes().values()))):
             return True
@@ -122,7 +122,7 @@ def load_photo(
     check: Callable[[PathLike, tuple[int, int]], None] | None = None,
     formats: Sequence[str] | None = None,
 ) -> Photo:
-    """Reads one picture.
+    """Read one picture.
 
     Args:
         data: a file, or its content.
@@ -152,12 +152,12 @@ def load_photo(
 
 
 def open_image(path: PathLike) -> Image.Image:
-    """Opens one image as sRGB, upright by its EXIF entry, transparency on white; raises as :func:`load_photo`."""
+    """Open one image as sRGB, upright by its EXIF entry, transparency on white; raises as :func:`load_photo`."""
     return load_photo(path, label=path).on_white()
 
 
 def reason_of(error: BaseException) -> str:
-    """Says in a few words why Pillow could not read a picture."""
+    """Say in a few words why Pillow could not read a picture."""
     if isinstance(error, UnidentifiedImageError):
         return "no picture, or colours stored in a way that is not known here"
     return str(error) or type(error).__name__
@@ -175,7 +175,7 @@ def _frames(image: Image.Image) -> str | None:
 
 
 def _low_mode(image: Image.Image) -> str | None:
-    """The raw mode of the lower bytes, see `low_bytes_mode`; None where Pillow keeps all of a picture's bits."""
+    """Return the raw mode of the lower bytes, see `low_bytes_mode`; None where Pillow keeps all of a picture's bits."""
     tiles = getattr(image, "tile", None) or [None]
     arguments = getattr(tiles[0], "args", None)
     raw_mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
@@ -183,7 +183,7 @@ def _low_mode(image: Image.Image) -> str | None:
 
 
 def _low_bytes(data: PathLike | bytes, formats: tuple[str, ...], raw_mode: str) -> np.ndarray:
-    """The lower byte of every 16-bit number, uint8 [H, W, C], upright."""
+    """Return the lower byte of every 16-bit number, uint8 [H, W, C], upright."""
     with _open(data, formats) as image:
         assert isinstance(image, ImageFile.ImageFile)  # as every picture that is opened
         image.tile = [
@@ -197,32 +197,33 @@ def _low_bytes(data: PathLike | bytes, formats: tuple[str, ...], raw_mode: str) 
 
 
 def _is_dark(image: Image.Image) -> bool:
-    """Whether no colour's upper byte needs more than 12 bits of the 16 that a number of the file has."""
+    """Return whether no colour's upper byte needs more than 12 bits of the 16 that a number of the file has."""
     colours = image if image.mode == "CMYK" else image.convert("RGB")
     return int(np.asarray(colours).max()) < DARK_HIGH_BYTE
 
 
 def check_limits(what: PathLike, size: tuple[int, int]) -> None:
-    """Raises WeightzooError for more than `MAX_PIXELS`, or a side longer than `MAX_SIDE`."""
+    """Raise WeightzooError for more than `MAX_PIXELS`, or a side longer than `MAX_SIDE`."""
     check_size(what, size)
     check_side(what, size)
 
 
 def check_size(path: PathLike, size: tuple[int, int]) -> None:
+    """Raise WeightzooError for a picture of more than `MAX_PIXELS`."""
     if size[0] * size[1] > MAX_PIXELS:
         megapixels = f"{size[0]}x{size[1]}, limit {MAX_PIXELS // 10**6} megapixels"
         raise WeightzooError(f"{path} is too large ({megapixels}); reduce it first")
 
 
 def check_side(what: PathLike, size: tuple[int, int]) -> None:
-    """Raises WeightzooError if a side of a picture is longer than `MAX_SIDE`."""
+    """Raise WeightzooError if a side of a picture is longer than `MAX_SIDE`."""
     if max(size) > MAX_SIDE:
         sides = f"{size[0]}x{size[1]}, limit {MAX_SIDE} pixels a side"
         raise WeightzooError(f"{what} is too long ({sides}); reduce or cut it first")
 
 
 def decode(image: Image.Image, declared: int | None = None) -> Photo:
-    """sRGB pixels and alpha of an upright image in any mode.
+    """Return sRGB pixels and alpha of an upright image in any mode.
 
     Args:
         declared: the number that means white, where a file of whole numbers says so.
@@ -274,7 +275,7 @@ def output_format(path: PathLike) -> str:
 
 
 def check_writable(path: PathLike, size: tuple[int, int]) -> None:
-    """Raises WeightzooError if the format of the suffix cannot hold a picture of this width and height."""
+    """Raise WeightzooError if the format of the suffix cannot hold a picture of this width and height."""
     kind = output_format(path)
     if max(size) > LONGEST.get(kind, max(size)):
         sides = f"{size[0]}x{size[1]}, limit {LONGEST[kind]} pixels a side"
@@ -282,7 +283,7 @@ def check_writable(path: PathLike, size: tuple[int, int]) -> None:
 
 
 def write_photo(path: PathLike, pixels: np.ndarray, alpha: np.ndarray | None = None) -> None:
-    """Writes uint8 [H, W, 3] in the format of the suffix, atomically; in a JPEG what is transparent is white.
+    """Write uint8 [H, W, 3] in the format of the suffix, atomically; in a JPEG what is transparent is white.
 
     Raises:
         WeightzooError: unknown suffix, a picture that its format cannot hold, or the file cannot be written.

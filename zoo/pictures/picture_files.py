@@ -72,7 +72,7 @@ class SortedFiles:
 
 
 def list_files(path: Path, folder: str = "") -> list[PictureFile]:
-    """List the files in ``path`` itself, sorted by name, hidden ones and those of the system left out."""
+    """List the files in `path` itself, sorted by name, hidden ones and those of the system left out."""
     files = [
         PictureFile(folder, nfc(child.name), str(child), child)
         for child in path.iterdir()
@@ -82,7 +82,7 @@ def list_files(path: Path, folder: str = "") -> list[PictureFile]:
 
 
 def list_folders(path: Path) -> list[str]:
-    """List the names of the folders in ``path``, hidden ones left out."""
+    """List the names of the folders in `path`, hidden ones left out."""
     return sorted(child.name for child in path.iterdir() if child.is_dir() and not is_hidden(child.name))
 
 
@@ -166,5 +166,5 @@ def _members(stream: io.BufferedReader) -> Iterator[tuple[PurePosixPath, bytes]]
 
 
 def _shared_folder(names: Sequence[PurePosixPath]) -> int:
-    """How many leading folders all files have in common."""
+    """Return how many leading folders all files have in common."""
     return len(os.path.commonprefix([name.parts[:-1] for name in names]))

@@ -1,6 +1,6 @@
 """Storage formats of weight shards.
 
-A format is one module with ``SUFFIX``, ``write_shard`` and ``read_shard``, and one line in :data:`FORMATS`.
+A format is one module with `SUFFIX`, `write_shard` and `read_shard`, and one line in :data:`FORMATS`.
 Writing is atomic and byte-deterministic; reading gives equal records back.
 """
 
@@ -42,13 +42,13 @@ FORMATS: dict[str, ShardFormat] = {
 
 
 def shard_stem(split: str, index: int, count: int, generation: int = 0) -> str:
-    """Return the name without suffix: ``train-00000-of-00042``, extended ``train-g01-00000-of-00008``."""
+    """Return the name without suffix: `train-00000-of-00042`, extended `train-g01-00000-of-00008`."""
     extended = f"-g{generation:02d}" if generation else ""
     return f"{split}{extended}-{index:05d}-of-{count:05d}"
 
 
 def shard_name(split: str, index: int, count: int, suffix: str = parquet.SUFFIX, generation: int = 0) -> str:
-    """Return a shard's file name: ``train-00000-of-00042.parquet``."""
+    """Return a shard's file name: `train-00000-of-00042.parquet`."""
     return shard_stem(split, index, count, generation) + suffix
 
 

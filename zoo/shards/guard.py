@@ -20,12 +20,12 @@ _CONCEPT_ID = re.compile(r"[a-z0-9-]{1,120}")  # docs/FORMAT.md: it may become t
 
 
 def record_bytes(layout: WeightLayout) -> int:
-    """How many bytes the weights of one record take."""
+    """Return how many bytes the weights of one record take."""
     return layout.num_blocks * layout.block_size * BLOCK_DTYPE.itemsize
 
 
 def check_texts(record: WeightRecord) -> WeightRecord:
-    """Return ``record`` if everything in it but the weights has the types and form of the format.
+    """Return `record` if everything in it but the weights has the types and form of the format.
 
     Raises:
         ValueError: it has not.
@@ -47,13 +47,13 @@ def check_texts(record: WeightRecord) -> WeightRecord:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a JSON value is a number that float64 can hold (NaN and infinity are)."""
+    """Return whether a JSON value is a number that float64 can hold (NaN and infinity are)."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return isinstance(value, float) or abs(value) <= sys.float_info.max
 
 
 def corrupt(path: PathLike, error: Exception) -> WeightzooError:
-    """The error for a shard in which a reader met ``error``."""
+    """Return the error for a shard in which a reader met `error`."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return WeightzooError(f"shard {path} is truncated or corrupt ({lines[0]}); download or build it again")

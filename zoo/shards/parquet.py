@@ -1,4 +1,4 @@
-"""Weight shards as Parquet: one row per record, ``blocks`` as fixed-size binary, the layout in the metadata.
+"""Weight shards as Parquet: one row per record, `blocks` as fixed-size binary, the layout in the metadata.
 
 Uncompressed, page checksums on, content-defined chunking (a re-upload after an append sends little)::
 
@@ -96,7 +96,7 @@ def read_shard(path: PathLike) -> tuple[Iterator[WeightRecord], dict[str, str], 
 
 
 def _check_sizes(metadata: pq.FileMetaData, file_bytes: int, record: int) -> None:
-    """Raise ``ValueError`` for sizes in the metadata that the file cannot have. Nothing is read for it."""
+    """Raise `ValueError` for sizes in the metadata that the file cannot have. Nothing is read for it."""
     if metadata.num_rows * record > file_bytes:
         raise ValueError(f"{plural(metadata.num_rows, 'record')} do not fit into {file_bytes} bytes")
     for i in range(metadata.num_row_groups):
@@ -131,7 +131,7 @@ def _arrow_row(record: WeightRecord) -> dict[str, Any]:
 
 
 def _blocks(batch: pa.RecordBatch, layout: WeightLayout) -> np.ndarray:
-    """The weights of a batch, [rows, num_blocks, block_size], where Arrow has put them (the column has no nulls)."""
+    """Return the weights of a batch, [rows, num_blocks, block_size], without a copy; the column has no nulls."""
     column = batch.column("blocks")
     _, values = column.buffers()
     shape = (len(column), layout.num_blocks, layout.block_size)

@@ -27,7 +27,7 @@ class Member:
 
 
 def tar_members(file: BinaryIO) -> Iterator[Member]:
-    """Yield the members of the tar ``file``, which may be read and moved in between.
+    """Yield the members of the tar `file`, which may be read and moved in between.
 
     Raises:
         ValueError: a member that is not a plain file with a plain name, or that ends after the file does.
@@ -60,7 +60,7 @@ def tar_members(file: BinaryIO) -> Iterator[Member]:
 
 
 def _pax_path(data: bytes) -> str:
-    """Read the extended header ``LENGTH path=NAME`` and nothing else."""
+    """Read the extended header `LENGTH path=NAME` and nothing else."""
     length, _, rest = data.partition(b" ")
     if not length.isdigit() or int(length) != len(data) or not data.endswith(b"\n"):
         raise ValueError("an extended header of a form that no shard has")

@@ -1,7 +1,7 @@
-"""Weight shards as WebDataset: a tar with ``<concept_id>.json`` and ``.safetensors`` for every record.
+"""Weight shards as WebDataset: a tar with `<concept_id>.json` and `.safetensors` for every record.
 
-The first member, ``__weightzoo__``, is the shard's own metadata as JSON; plain ``webdataset`` and
-``datasets`` skip members of such names. Each record's JSON carries the sha256 of the safetensors beside it.
+The first member, `__weightzoo__`, is the shard's own metadata as JSON; plain `webdataset` and
+`datasets` skip members of such names. Each record's JSON carries the sha256 of the safetensors beside it.
 :data:`DECODERS` is all that is ever decoded: a member of another kind, size or order makes the shard invalid.
 """
 
@@ -125,7 +125,7 @@ def _decode(file: BinaryIO, member: Member | None, suffix: str, largest: int) ->
 
 
 def _tensors(data: bytes) -> tuple[str, dict[str, np.ndarray]]:
-    """The sha256 of a safetensors file and its tensors."""
+    """Return the sha256 of a safetensors file and its tensors."""
     return hashlib.sha256(data).hexdigest(), safetensors.numpy.load(data)
 
 

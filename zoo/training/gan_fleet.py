@@ -71,7 +71,7 @@ class GanTrainConfig:
 
 
 def initial_params(generator: nn.Module, mode: str, count: int) -> Params:
-    """Where K concepts start: the base's own adapter, or all of its weights."""
+    """Return where K concepts start: the base's own adapter, or all of its weights."""
     if mode == "adapter":
         return stack(initial_adapter(generator), count)
     if mode == "full":
@@ -133,7 +133,7 @@ class Fleet:
         )
 
     def step(self, source: Tensor, target: Tensor, factor: float) -> None:
-        """Trains generators, then discriminators, on one batch at `factor` of the learning rates.
+        """Train generators, then discriminators, on one batch at `factor` of the learning rates.
 
         Args:
             source: [B, 3, S, S] for all concepts, or [K, B, 3, S, S].
@@ -177,7 +177,7 @@ class Fleet:
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Puts the tensors of `state` back, from any device."""
+        """Put the tensors of `state` back, from any device."""
         own = {"params": self.params, "judges": self.judges} | ({"averaged": self.averaged} if self.config.ema else {})
         for prefix, there in own.items():
             for name, value in there.items():
@@ -191,7 +191,7 @@ class Fleet:
 def apply_gradients(
     optimizer: torch.optim.Optimizer, losses: Tensor, tensors: list[Tensor], clip_norm: float
 ) -> Tensor:
-    """One optimiser step on the losses of K concepts; returns which of them were finite, [K]."""
+    """Return one optimiser step on the losses of K concepts; returns which of them were finite, [K]."""
     grads = torch.autograd.grad(losses.sum(), tensors, allow_unused=True)
     kept = [torch.zeros_like(t) if g is None else g.contiguous() for t, g in zip(tensors, grads, strict=True)]
     finite = clip_per_concept(kept, losses.detach(), clip_norm)
@@ -202,7 +202,7 @@ def apply_gradients(
 
 
 def clip_per_concept(grads: list[Tensor], losses: Tensor, clip_norm: float) -> Tensor:
-    """Clips each concept's gradient in place, or zeroes it where it or the loss is not finite.
+    """Clip each concept's gradient in place, or zeroes it where it or the loss is not finite.
 
     The loss counts too: the derivative of |NaN| is 0 in torch.
 
@@ -220,12 +220,12 @@ def clip_per_concept(grads: list[Tensor], losses: Tensor, clip_norm: float) -> T
 
 @torch.no_grad()
 def update_average(averaged: Params, params: Params, decay: float) -> None:
-    """averaged <- decay x averaged + (1 - decay) x params, in place."""
+    """Set `averaged` to decay x averaged + (1 - decay) x params, in place."""
     torch._foreach_lerp_(list(averaged.values()), list(params.values()), 1 - decay)
 
 
 def rate_groups(generator: nn.Module, params: Params, kernel_rate: float) -> list[dict[str, Any]]:
-    """The tensors that adapters consist of, and all others with their share of the learning rate."""
+    """Return the tensors that adapters consist of, and all others with their share of the learning rate."""
     quick = set(adapter_names(generator))
     kernels = [value for name, value in params.items() if name not in quick]
     groups = [{"params": [value for name, value in params.items() if name in quick], "share": 1.0}]
@@ -233,5 +233,6 @@ def rate_groups(generator: nn.Module, params: Params, kernel_rate: float) -> lis
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Set the learning rate of every parameter group."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group.get("share", 1.0)

@@ -44,7 +44,7 @@ def run_generators(generator: nn.Module, params: Mapping[str, Tensor], images: T
 def run_discriminators(
     discriminator: nn.Module, params: Mapping[str, Tensor], sources: Tensor, images: Tensor
 ) -> Tensor:
-    """Logits [K, N, ...] of K discriminators (one shared by all when `params` is empty) on images [K, N, 3, H, W]."""
+    """Return logits [K, N, ...] of K discriminators, or of one for all without `params`, on images [K, N, 3, H, W]."""
 
     def run_one(own: Params, source: Tensor, image: Tensor) -> Tensor:
         return functional_call(discriminator, own, (source, image))

@@ -13,16 +13,17 @@ from torch import Tensor
 
 
 def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors with `prefix` and a point before their names."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `with_prefix`: the tensors whose name starts with `prefix`."""
+    """Return the inverse of `with_prefix`: the tensors whose name starts with `prefix`."""
     return {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimiser's state as flat tensors: "0.exp_avg", "0.step", ..."""
+    """Return an optimiser's state as flat tensors: "0.exp_avg", "0.step", ..."""
     state = optimizer.state_dict()["state"]
     return {
         f"{index}.{name}": torch.as_tensor(value) for index, s in state.items() for name, value in s.items()
@@ -30,7 +31,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Puts the tensors of `optimizer_tensors` back."""
+    """Put the tensors of `optimizer_tensors` back."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, _, key = name.partition(".")

@@ -66,7 +66,7 @@ def train_fleet(
     on_step: OnStep | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> FleetResult:
-    """Trains K networks, each on its own targets.
+    """Train K networks, each on its own targets.
 
     Args:
         generator: the shared base; not changed.
@@ -91,7 +91,7 @@ def run_fleet(
     on_step: OnStep | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> FleetResult:
-    """Trains a fleet to the end of its schedule, from wherever it is; the arguments are those of `train_fleet`.
+    """Train a fleet to the end of its schedule, from wherever it is; the arguments are those of `train_fleet`.
 
     A fleet that was restored meets the batches that it would have met. Training ends at once when no concept is
     finite any more.

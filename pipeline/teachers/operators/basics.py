@@ -18,7 +18,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 def side(images: Tensor) -> int:
-    """The frame's short side in pixels."""
+    """Return the frame's short side in pixels."""
     return min(images.shape[-2:])
 
 
@@ -28,12 +28,12 @@ def luma(images: Tensor) -> Tensor:
 
 
 def plane(colour: Colour, like: Tensor) -> Tensor:
-    """An RGB triple as [1, 3, 1, 1]."""
+    """Return an RGB triple as [1, 3, 1, 1]."""
     return torch.tensor(tuple(colour), dtype=like.dtype, device=like.device).view(1, 3, 1, 1)
 
 
 def mix(a: Tensor, b: Tensor, amount: Tensor | float) -> Tensor:
-    """`a` at amount 0, `b` at amount 1."""
+    """Mix two pictures: `a` at amount 0, `b` at amount 1."""
     return a + (b - a) * amount
 
 
@@ -49,7 +49,7 @@ def smoothstep(values: Tensor, low: float, high: float) -> Tensor:
 
 
 def channel_mix(images: Tensor, matrix: Sequence[Sequence[float]]) -> Tensor:
-    """Each output channel is a weighted sum of the input channels; `matrix` is 3x3."""
+    """Return each output channel is a weighted sum of the input channels; `matrix` is 3x3."""
     weights = torch.tensor([list(row) for row in matrix], dtype=images.dtype, device=images.device)
     return F.conv2d(images, weights[:, :, None, None])
 
@@ -84,7 +84,7 @@ def _gaussian(images: Tensor, sigma: float) -> Tensor:
 
 
 def box_mean(padded: Tensor, size: int, dim: int) -> Tensor:
-    """Mean of `size` neighbours along `dim` (-1 or -2); the result is size - 1 shorter there."""
+    """Return mean of `size` neighbours along `dim` (-1 or -2); the result is size - 1 shorter there."""
     length = padded.shape[dim] - size + 1
     total = padded.narrow(dim, 0, length).clone()
     for offset in range(1, size):

@@ -24,7 +24,7 @@ def adjust(
     shadows: float = 0.0,
     highlights: float = 0.0,
 ) -> Tensor:
-    """The sliders of a photo editor; exposure in stops, temperature and magenta in [-1, 1]."""
+    """Return the sliders of a photo editor; exposure in stops, temperature and magenta in [-1, 1]."""
     x = images
     if exposure or temperature or magenta:
         gains = (
@@ -48,7 +48,7 @@ def adjust(
 
 
 def curve(images: Tensor, amount: float = 1.0) -> Tensor:
-    """An S-shaped tone curve; negative amounts flatten the tones."""
+    """Return an S-shaped tone curve; negative amounts flatten the tones."""
     x = images.clamp(0, 1)
     return x + amount * (x * x * (3 - 2 * x) - x)
 
@@ -86,7 +86,7 @@ def ramp(
 
 
 def tint(images: Tensor, colour: Colour, amount: float = 0.5) -> Tensor:
-    """A coloured wash that keeps light and dark."""
+    """Return a coloured wash that keeps light and dark."""
     hue = plane(colour, images)
     tone = luma(images)
     mean = float(sum(w * c for w, c in zip((0.299, 0.587, 0.114), colour, strict=True)))
@@ -101,7 +101,7 @@ def filter_glass(images: Tensor, colour: Colour, amount: float = 0.7) -> Tensor:
 
 
 def split_tone(images: Tensor, shadows: Colour, highlights: Colour, amount: float = 0.5) -> Tensor:
-    """One colour into the shadows and another into the highlights."""
+    """Return one colour into the shadows and another into the highlights."""
     tone = luma(images)
     dark = (plane(shadows, images) - 0.5) * (1 - tone) ** 1.5
     light = (plane(highlights, images) - 0.5) * tone**1.5
@@ -169,7 +169,7 @@ def posterize(images: Tensor, levels: int = 4, soften: float = 0.0) -> Tensor:
 
 
 def palette(images: Tensor, colours: Sequence[Colour], soften: float = 0.004) -> Tensor:
-    """Each pixel takes the nearest of a few colours."""
+    """Return each pixel takes the nearest of a few colours."""
     table = torch.tensor([list(c) for c in colours], dtype=images.dtype, device=images.device)
     smooth = blur(images, soften)
     distance = ((smooth[:, None] - table[None, :, :, None, None]) ** 2).sum(2)
@@ -184,7 +184,7 @@ def threshold(
     level: float = 0.0,
     soften: float = 0.006,
 ) -> Tensor:
-    """Two flat colours, cut at the image's mean luminance + `level`."""
+    """Return two flat colours, cut at the image's mean luminance + `level`."""
     tone = blur(luma(images), soften)
     cut = tone.mean((2, 3), keepdim=True) + level
     return mix(plane(ink, images), plane(paper, images), ((tone - cut) * 14 + 0.5).clamp(0, 1))
@@ -197,7 +197,7 @@ def solarize(images: Tensor, level: float = 0.5) -> Tensor:
 
 
 def invert(images: Tensor, lightness_only: bool = False) -> Tensor:
-    """A negative; or light and dark swapped with the hues kept."""
+    """Return a negative; or light and dark swapped with the hues kept."""
     if lightness_only:
         return images + (1 - 2 * luma(images))
     return 1 - images

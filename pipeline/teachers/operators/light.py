@@ -67,12 +67,12 @@ def light_leak(
 
 
 def shade(images: Tensor, side: str = "left", amount: float = 0.8) -> Tensor:
-    """One side of the frame falls into shadow."""
+    """Return one side of the frame falls into shadow."""
     return images * (1 - amount * smoothstep(toward(images, side), 0.25, 1.0))
 
 
 def gradient(images: Tensor, start: Colour, end: Colour, side: str = "bottom", amount: float = 0.5) -> Tensor:
-    """A wash from `start` to `end`, which lies at `side`; light and dark stay."""
+    """Return a wash from `start` to `end`, which lies at `side`; light and dark stay."""
     wash = mix(plane(start, images), plane(end, images), toward(images, side))
     tone = luma(images)
     toned = torch.where(tone < 0.5, 2 * tone * wash, 1 - 2 * (1 - tone) * (1 - wash))

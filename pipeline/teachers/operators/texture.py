@@ -205,7 +205,7 @@ def scanlines(images: Tensor, lines: float = 16.0, amount: float = 0.4) -> Tenso
 
 
 def weave(images: Tensor, threads: float = 16.0, amount: float = 0.15) -> Tensor:
-    """A canvas weave fixed to the frame."""
+    """Return a canvas weave fixed to the frame."""
     x, y = frame(images)
     return images + amount * torch.cos(x * math.pi * threads) * torch.cos(y * math.pi * threads)
 

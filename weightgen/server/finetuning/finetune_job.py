@@ -1,4 +1,6 @@
-"""One fine-tuning job in a process of its own: python -m weightgen.server.finetuning.finetune_job STATE/JOB
+"""One fine-tuning job in a process of its own.
+
+    python -m weightgen.server.finetuning.finetune_job STATE/JOB
 
 Reads job.json and pairs/, writes events.jsonl as it goes and result/ in the end, where
 `weightgen.server.finetuning.job_files` has them.
@@ -29,7 +31,7 @@ class Cancelled(Exception):
 
 
 def run(folder: Path) -> None:
-    """Trains the job of a folder; its events tell how it went."""
+    """Train the job of a folder; its events tell how it went."""
     if is_over(folder):
         return
     job = read_json(folder / "job.json")

@@ -45,13 +45,13 @@ class JobRoute(APIRoute):
 
 
 def existing(house: House, job: Job) -> str:
-    """A job's id, after a look whether there is such a job: once a stream has begun it cannot be a 404."""
+    """Return a job's id, after a look whether there is such a job: once a stream has begun it cannot be a 404."""
     house.jobs.folder(job)
     return job
 
 
 def router(limits: Limits) -> APIRouter:
-    """The routes; `limits` decides how long and how much."""
+    """Return the routes; `limits` decides how long and how much."""
     routes = APIRouter(
         responses=PROBLEMS, tags=["finetune"], max_body_size=FORM_BYTES, route_class=JobRoute
     )
@@ -94,7 +94,7 @@ def router(limits: Limits) -> APIRouter:
 
     @routes.get("/v1/finetune/{job}")
     async def status(house: House, job: Job) -> JobEvent:
-        """The job's latest event."""
+        """Return the job's latest event."""
         return last_event(house.jobs.folder(job)) or JobEvent(event="waiting")
 
     @routes.get("/v1/finetune/{job}/events", response_class=EventSourceResponse)
@@ -114,7 +114,7 @@ def router(limits: Limits) -> APIRouter:
         responses={200: {"content": {"application/zip": BINARY}, "description": "The folder that finetune writes."}},
     )
     async def result(house: House, job: Job) -> Response:
-        """The fine-tuned network as a zipped folder for `weightzoo apply`."""
+        """Return the fine-tuned network as a zipped folder for `weightzoo apply`."""
         try:
             data = await asyncio.to_thread(zip_folder, house.jobs.result(job))
         finally:
@@ -124,7 +124,7 @@ def router(limits: Limits) -> APIRouter:
 
     @routes.delete("/v1/finetune/{job}")
     async def cancel(house: House, job: Job) -> JobEvent:
-        """Cancels a job that is waiting or running."""
+        """Cancel a job that is waiting or running."""
         house.jobs.cancel(job)
         return last_event(house.jobs.folder(job)) or JobEvent(event="cancelled")
 
@@ -134,7 +134,7 @@ def router(limits: Limits) -> APIRouter:
 def match_pairs(
     sources: Sequence[UploadFile], targets: Sequence[UploadFile]
 ) -> list[tuple[UploadFile, UploadFile]]:
-    """Sources and targets of equal names (the suffix may differ), in the order of the names.
+    """Return sources and targets of equal names (the suffix may differ), in the order of the names.
 
     Raises:
         Problem: 422 when names repeat or have no partner, or there are too few or too many pairs.
@@ -153,6 +153,7 @@ def match_pairs(
 
 
 def stem(file: UploadFile) -> str:
+    """Return the name of an uploaded file without its suffix."""
     return nfc(PurePosixPath((file.filename or "").replace("\\", "/")).stem)
 
 

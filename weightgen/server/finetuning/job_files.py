@@ -32,7 +32,7 @@ PairImages = tuple[Image.Image, Image.Image]
 
 
 def write_job(folder: Path, about: Mapping[str, Any], pairs: Sequence[PairImages]) -> None:
-    """Writes a new job, its first event last.
+    """Write a new job, its first event last.
 
     Raises:
         OSError, WeightzooError: the disk does not take it; part of the folder may be there.
@@ -47,7 +47,7 @@ def write_job(folder: Path, about: Mapping[str, Any], pairs: Sequence[PairImages
 
 
 def remove_job(folder: Path) -> None:
-    """Removes a folder at one stroke, so that nobody takes a part of it for all; it may be gone already."""
+    """Remove a folder at one stroke, so that nobody takes a part of it for all; it may be gone already."""
     removed = folder.with_name(REMOVED + folder.name)
     with contextlib.suppress(OSError):
         folder.rename(removed)
@@ -56,7 +56,7 @@ def remove_job(folder: Path) -> None:
 
 
 def clean(state: Path, kept: int) -> None:
-    """Removes all jobs that are over but the newest `kept`; others may do the same at the same time."""
+    """Remove all jobs that are over but the newest `kept`; others may do the same at the same time."""
     finished = []
     for path in state.glob("*/events.jsonl"):
         with contextlib.suppress(FileNotFoundError):
@@ -80,7 +80,7 @@ def append_event(folder: Path, event: JobEvent) -> None:
 
 
 def read_events(folder: Path) -> list[JobEvent]:
-    """All complete events, up to the first final one."""
+    """Return all complete events, up to the first final one."""
     try:
         text = (folder / "events.jsonl").read_text(encoding="utf-8")
     except FileNotFoundError:  # removed to make room
@@ -95,11 +95,12 @@ def read_events(folder: Path) -> list[JobEvent]:
 
 
 def last_event(folder: Path) -> JobEvent | None:
+    """Return the last event of a job, or `None` before its first one."""
     events = read_events(folder)
     return events[-1] if events else None
 
 
 def is_over(folder: Path) -> bool:
-    """Whether a job has come to its end, or is no longer there."""
+    """Return whether a job has come to its end, or is no longer there."""
     last = last_event(folder)
     return last is None or last.final

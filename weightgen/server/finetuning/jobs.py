@@ -73,7 +73,7 @@ class Jobs:
 
     @contextlib.contextmanager
     def room(self) -> Iterator[None]:
-        """A place among the waiting jobs for one that is about to come, until it waits or is refused.
+        """Yield a place among the waiting jobs for one that is about to come, until it waits or is refused.
 
         Raises:
             Problem: 429 when no more jobs can wait, 503 when the server is closing.
@@ -100,7 +100,7 @@ class Jobs:
         self._note()
 
     async def submit(self, prompt: str, seconds: float, mode: str, pairs: Sequence[PairImages]) -> str:
-        """Writes a job, then starts it or lets it wait; gives its id. To be called within `room`.
+        """Write a job, then starts it or lets it wait; gives its id. To be called within `room`.
 
         Raises:
             Problem: 503 when the server is closing, or its disk is full.
@@ -139,7 +139,7 @@ class Jobs:
                 remove_job(folder)
 
     async def _run(self) -> None:
-        """Runs what waits, one job after the other, while there is a place."""
+        """Run what waits, one job after the other, while there is a place."""
         while not self.closed and len(self.running) < self.limits.jobs_running:
             self._forget_cancelled()
             if not self.waiting:
@@ -169,7 +169,7 @@ class Jobs:
             shutil.rmtree(folder / "pairs" if there else folder, ignore_errors=True)
 
     async def _start(self, job: str, folder: Path) -> str:
-        """Starts the job's process and waits for its end; gives the reason if it ended without an event."""
+        """Start the job's process and waits for its end; gives the reason if it ended without an event."""
         seconds = read_json(folder / "job.json")["seconds"] + GRACE
         command = [sys.executable, "-m", "weightgen.server.finetuning.finetune_job", str(folder)]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
@@ -195,14 +195,14 @@ class Jobs:
         self.on_change(len(self.waiting), len(self.running))
 
     def folder(self, job: str) -> Path:
-        """Raises Problem 404 unless there is such a job."""
+        """Raise Problem 404 unless there is such a job."""
         folder = self.settings.state / job
         if not JOB_ID.fullmatch(job) or not (folder / "events.jsonl").is_file():
             raise Problem(404, "no such fine-tuning job, or its result was removed to make room")
         return folder
 
     def result(self, job: str) -> Path:
-        """The folder that a finished job has written.
+        """Return the folder that a finished job has written.
 
         Raises:
             Problem: 404 for no such job, 409 while it has no result.
@@ -214,7 +214,7 @@ class Jobs:
         return folder / "result"
 
     async def events(self, job: str, after: int = 0) -> AsyncIterator[tuple[int, JobEvent]]:
-        """The job's events from number `after` on, as they come, with their numbers from 1; ends with the job."""
+        """Yield the job's events from number `after` on, as they come, with their numbers from 1; ends with the job."""
         folder = self.folder(job)
         longest = self.limits.job_seconds * (self.limits.jobs_waiting + 1) + 2 * GRACE
         heard = time.monotonic()
@@ -235,7 +235,7 @@ class Jobs:
             await asyncio.sleep(POLL)
 
     def cancel(self, job: str) -> None:
-        """Ends a job that waits or runs, here or at another replica; a finished one stays."""
+        """End a job that waits or runs, here or at another replica; a finished one stays."""
         folder = self.folder(job)
         if not is_over(folder):
             append_event(folder, JobEvent(event="cancelled"))
@@ -247,7 +247,7 @@ class Jobs:
             self._note()
 
     async def close(self) -> None:
-        """Cancels what waits and lets what runs come to its end."""
+        """Cancel what waits and lets what runs come to its end."""
         self.closed = True
         for job in list(self.waiting):
             with contextlib.suppress(Problem, OSError):  # another replica may have removed it
@@ -262,7 +262,7 @@ class Jobs:
 
 
 def is_cancelled(folder: Path) -> bool:
-    """Whether nobody wants the job any more: cancelled, or removed after that."""
+    """Return whether nobody wants the job any more: cancelled, or removed after that."""
     last = last_event(folder)
     return last is None or last.event == "cancelled"
 
