@@ -81,3 +81,18 @@ def test_the_guide_to_your_own_edit_runs(tmp_path, monkeypatch, run):
         result = run(*(limits.get(word, word) for word in words))
         assert result.code == 0, (words, result.err)
     assert {"photo-mine.jpg", "photo-warm.jpg"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_the_readme_is_short():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.split()) <= 750
+    figures = re.findall(r"(?<![\w./-])\d[\d.,]*", re.sub(r"^\d+\. ", "", text, flags=re.M))
+    assert len(figures) <= 25, figures
+    prose = re.sub(r"```.*?```|^[|!].*?$", "", text, flags=re.S | re.M)
+    sentences = re.split(r"(?<=[.:!?])\s+|\n\n|\n(?=[-#\d])", prose)
+    assert not [sentence for sentence in sentences if len(sentence.split()) > 25]
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, *sorted((ROOT / "docs" / "log").glob("*.md"))], ids=name)
+def test_decimals_have_their_zero(path):
+    assert not re.findall(r"(?<![\w.])\.\d+", path.read_text())
