@@ -15,9 +15,8 @@ def serve(
     data: Annotated[str | None, typer.Option(help="Zoo of that model.  [default: the embedded one]")] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; one that other machines can reach needs a token.")
-    ] = ("127.0.0.1"),
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
-    replicas: Annotated[int, typer.Option(min=1, help="Number of processes that answer (with Ray).")] = 1,
     token: Annotated[
         str | None,
         typer.Option(
@@ -29,9 +28,14 @@ def serve(
         list[str] | None,
         typer.Option(help="Another name of this server, for example that of a proxy; may be repeated."),
     ] = None,
-    ray: Annotated[
-        bool, typer.Option("--ray/--no-ray", help="Serve with Ray Serve, or from one plain process.")
-    ] = True,
+    replicas: Annotated[
+        int | None,
+        typer.Option(min=1, help="Serve with Ray Serve from this many processes.  [default: one, without Ray]"),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Serve with Ray Serve on this cluster: local, auto or ray://HOST:PORT."),
+    ] = None,
 ) -> None:
     """Serve a weight generator: a page at /, an API at /v1, metrics at /metrics.
 
@@ -40,46 +44,27 @@ def serve(
 
     \b
     Examples:
-      weightzoo serve --no-ray
+      weightzoo serve
       weightzoo serve --model user/model --data zoo --replicas 4
       WEIGHTZOO_TOKEN=... weightzoo serve --host 0.0.0.0
     """
-    import os
+    from weightgen.server.run import check_binding, listening, run_ray, run_uvicorn
 
-    from weightgen.server.run import check_binding, listening
-    from zoo.errors import WeightzooError
-
+    with_ray = replicas is not None or address is not None
     check_binding(host, token)  # before anything is loaded
-    if not (ray and os.environ.get("RAY_ADDRESS")):  # a cluster listens on a machine of its own
+    if address in (None, "local"):  # another cluster listens on a machine of its own
         with listening(host, port):
             pass
-    if replicas > 1 and not ray:
-        raise WeightzooError("--no-ray serves from one process; leave out --replicas or --no-ray")
     from weightgen.generate import open_model
     from weightgen.server.limits import ServerSettings
-    from weightgen.server.run import run_ray, run_uvicorn
 
-    if ray:
-        import_ray_serve()
     hosts = (*ServerSettings.hosts, *(allow_host or ()))
     settings = ServerSettings(
         open_model(model_source(model)), zoo_folder(data), Path(), token=token, hosts=hosts
     )
     shown = f"[{host}]" if ":" in host else host
     typer.echo(f"loading; then open http://{shown}:{port}/", err=True)
-    if ray:
-        run_ray(settings, host, port, replicas)
+    if with_ray:
+        run_ray(settings, host, port, replicas or 1, address or "local")
     else:
         run_uvicorn(settings, host, port)
-
-
-def import_ray_serve() -> None:
-    """Raise WeightzooError that names the extra when Ray Serve is not installed."""
-    from importlib.util import find_spec
-
-    from zoo.errors import WeightzooError
-
-    if find_spec("ray") is None:
-        raise WeightzooError(
-            "Ray is not installed; run: pip install 'weightzoo[serve]', or serve with --no-ray"
-        )

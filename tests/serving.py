@@ -1,6 +1,6 @@
 """``weightzoo serve`` as a process of its own.
 
-with serving("--no-ray", "--model", model, "--data", zoo, log=tmp_path / "log") as (process, url): ...
+with serving("--model", model, "--data", zoo, log=tmp_path / "log") as (process, url): ...
 """
 
 import os

@@ -45,7 +45,7 @@ def model(step, world, hub, tmp_path) -> str:
 @pytest.fixture
 def url(model, hub_environment, tmp_path) -> Iterator[str]:
     """Where Ray Serve answers with that model and its zoo."""
-    arguments = ("--model", model, "--data", tmp_path / "zoo")
+    arguments = ("--model", model, "--data", tmp_path / "zoo", "--replicas", "1")
     with serving(*arguments, log=tmp_path / "log", environment=hub_environment) as (process, url):
         yield url
     assert process.returncode == 0, (tmp_path / "log").read_text()

@@ -2,7 +2,7 @@
 
     settings = ServerSettings(model, zoo, state, token="...")
     run_uvicorn(settings, "127.0.0.1", 8000)
-    run_ray(settings, "127.0.0.1", 8000, replicas=2)
+    run_ray(settings, "127.0.0.1", 8000, replicas=2, address="local")
 
 Ctrl-C or SIGTERM: no new requests, what runs comes to its end, fine-tuning jobs included.
 """
@@ -138,25 +138,30 @@ def run_uvicorn(settings: ServerSettings, host: str, port: int) -> None:
         uvicorn.Server(config).run(sockets=sockets)
 
 
-def run_ray(settings: ServerSettings, host: str, port: int, replicas: int = 1) -> None:
+def run_ray(
+    settings: ServerSettings, host: str, port: int, replicas: int = 1, address: str = "local"
+) -> None:
     """Serve on Ray until a signal comes: `replicas` processes, started again when they die.
 
-    The cluster is that of RAY_ADDRESS, or a local one that goes away with the server. On a cluster that others have
-    started the proxy answers in its own words while there is no replica, unless it got `RAY_SETTINGS` too.
+    Args:
+        address: cluster (`zoo.ray_cluster`); `local` goes away with the server. On a cluster that others have started
+            the proxy answers in its own words while there is no replica, unless it got `RAY_SETTINGS` too.
     """
     stop = threading.Event()
-    with serving(settings, host) as settings, ray_serve(settings, host, port, replicas):
+    with serving(settings, host) as settings, ray_serve(settings, host, port, replicas, address):
         for number in STOP:  # by now: Ray has put a handler in place that ends the process 3 s after SIGTERM
             signal.signal(number, lambda *_: stop.set())
         stop.wait()
 
 
 @contextmanager
-def ray_serve(settings: ServerSettings, host: str, port: int, replicas: int = 1) -> Iterator[Any]:
+def ray_serve(
+    settings: ServerSettings, host: str, port: int, replicas: int = 1, address: str = "local"
+) -> Iterator[Any]:
     """Yield the running deployment, as a context; gives its handle."""
     for name, value in RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
-    with ray_cluster(os.environ.get("RAY_ADDRESS", "local"), extra="serve"):
+    with ray_cluster(address, packages=("weightgen", "zoo"), extra="serve"):
         from ray import serve
         from ray.serve.config import BackpressureConfig, HTTPOptions
 

@@ -15,7 +15,7 @@ from tests.weightgen.server.finetuning.test_jobs import pairs
 
 @pytest.fixture
 def process(toy, tmp_path) -> Iterator[tuple[subprocess.Popen, str]]:
-    arguments = ("--no-ray", "--model", toy / "model", "--data", toy / "zoo")
+    arguments = ("--model", toy / "model", "--data", toy / "zoo")
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     with serving(*arguments, log=tmp_path / "log", environment=environment) as started:
         yield started

@@ -24,8 +24,7 @@ def adapter(url: str) -> httpx2.Response:
 
 @pytest.mark.ray
 @pytest.mark.timeout(280)
-def test_a_killed_replica_is_replaced(settings, monkeypatch) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+def test_a_killed_replica_is_replaced(settings) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     limits = replace(settings.limits, job_seconds=1)
