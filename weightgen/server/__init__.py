@@ -3,8 +3,8 @@
 limits.py      what one visitor may ask for         problems.py   errors as one line of JSON
 schemas.py     what goes in and out                 engine.py     prompts -> adapters -> edited photographs
 batching.py    prompts that wait together           adapters.py   adapters by id: cached, generated, of the zoo, of jobs
-photos.py      uploads -> pixels                    neighbours.py the zoo's nearest concepts, and a warning
-jobs.py        fine-tuning, each in its own process admission.py  back-pressure, time limits, cancelled requests
+photos.py      uploads -> pixels                    neighbours.py the zoo's nearest concepts
+finetuning/    jobs, each in its own process        admission.py  back-pressure, time limits, cancelled requests
 guard.py       request ids, log, token              measures.py   Prometheus figures
-routes.py, finetune_routes.py, app.py               page/         the page at /
+services.py    what the routes share                routes.py, app.py, page/ (the page at /)
 """

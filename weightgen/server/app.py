@@ -19,7 +19,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from weightgen.server import routes
 from weightgen.server.engine import Engine
-from weightgen.server.finetuning import finetune_routes
+from weightgen.server.finetuning import routes as finetuning
 from weightgen.server.guard import Guard
 from weightgen.server.limits import ServerSettings
 from weightgen.server.problems import add_handlers
@@ -59,7 +59,7 @@ def create_app(engine: Engine, settings: ServerSettings) -> FastAPI:
     app.state.services = services
     add_handlers(app)
     app.include_router(routes.router(services.limits))
-    app.include_router(finetune_routes.router(services.limits))
+    app.include_router(finetuning.router(services.limits))
     app.mount("/static", StaticFiles(directory=PAGE), name="static")
 
     @app.get("/", include_in_schema=False)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, UploadFile
 from fastapi.responses import Response
@@ -33,10 +33,8 @@ from weightgen.server.schemas import (
     Steps,
     Strength,
 )
+from weightgen.server.services import Services
 from zoo.errors import WeightzooError
-
-if TYPE_CHECKING:
-    from weightgen.server.services import Services
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Error, "description": text}
@@ -64,12 +62,12 @@ BINARY = {"schema": {"type": "string", "format": "binary"}}
 AdapterId = Annotated[str, Path(max_length=4000, examples=["c-charcoal"])]
 
 
-def services(request: Request) -> "Services":
+def shared(request: Request) -> Services:
     """Return what the app shares."""
     return request.app.state.services
 
 
-House = Annotated[Any, Depends(services)]
+Shared = Annotated[Services, Depends(shared)]
 
 
 def router(limits: Limits) -> APIRouter:
@@ -77,19 +75,19 @@ def router(limits: Limits) -> APIRouter:
     routes = APIRouter(responses=PROBLEMS, max_body_size=FORM_BYTES)
 
     @routes.get("/healthz", tags=["server"])
-    async def healthz(house: House) -> dict[str, str]:
+    async def healthz(services: Shared) -> dict[str, str]:
         """Return whether the server answers."""
-        return {"status": "closing" if house.admission.closed else "ok"}
+        return {"status": "closing" if services.admission.closed else "ok"}
 
     @routes.get("/metrics", tags=["server"], response_class=Response)
-    async def metrics(house: House) -> Response:
+    async def metrics(services: Shared) -> Response:
         """Metrics for Prometheus, from the replica that answers."""
-        return Response(house.measures.text(), media_type=CONTENT_TYPE_LATEST)
+        return Response(services.measures.text(), media_type=CONTENT_TYPE_LATEST)
 
     @routes.get("/v1/model", tags=["server"])
-    async def model(house: House) -> ModelInfo:
+    async def model(services: Shared) -> ModelInfo:
         """Return the model that is served, and the limits of the server."""
-        engine = house.engine
+        engine = services.engine
         return ModelInfo(
             name=engine.model_path.name,
             stage=str(engine.model.metadata.get("stage", engine.name)),
@@ -110,10 +108,10 @@ def router(limits: Limits) -> APIRouter:
         response_class=Response,
         responses={200: {"content": FILES, "description": f"The adapter; its id is in X-Adapter-Id. {WARNED}"}},
     )
-    async def make_adapter(house: House, request: Request, wanted: AdapterRequest) -> Response:
+    async def make_adapter(services: Shared, request: Request, wanted: AdapterRequest) -> Response:
         """Generate the weights of a GAN for a prompt."""
-        answer = await adapter_file(house, request, house.adapters.id(wanted.recipe()), wanted.format)
-        answer.headers.update(await warnings(house, wanted.prompt))
+        answer = await adapter_file(services, request, services.adapters.id(wanted.recipe()), wanted.format)
+        answer.headers.update(await warnings(services, wanted.prompt))
         return answer
 
     @routes.get(
@@ -123,13 +121,13 @@ def router(limits: Limits) -> APIRouter:
         responses={200: {"content": FILES, "description": "The adapter."}},
     )
     async def get_adapter(
-        house: House,
+        services: Shared,
         request: Request,
         adapter: AdapterId,
         format: Annotated[Format, Query()] = "safetensors",  # noqa: A002
     ) -> Response:
         """Return the file of an adapter: `g-...` generated, `c-...` of the zoo."""
-        return await adapter_file(house, request, adapter, format)
+        return await adapter_file(services, request, adapter, format)
 
     @routes.post(
         "/v1/images",
@@ -140,7 +138,7 @@ def router(limits: Limits) -> APIRouter:
         responses={200: {"content": {"image/png": BINARY}, "description": f"The edited photograph. {WARNED}"}},
     )
     async def edit(
-        house: House,
+        services: Shared,
         request: Request,
         photo: Annotated[UploadFile, File(description="JPEG, PNG, WebP or TIFF")],
         prompt: Annotated[Prompt | None, Form(examples=[EXAMPLE_PROMPT])] = None,
@@ -159,28 +157,29 @@ def router(limits: Limits) -> APIRouter:
             raise Problem(422, "give either a prompt or an adapter")
         if prompt is not None:
             recipe = Recipe(prompt=prompt, steps=steps, seed=seed, guidance=guidance, strength=strength)
-            adapter = house.adapters.id(recipe)
+            adapter = services.adapters.id(recipe)
+        named = str(adapter)
 
         async def work() -> Response:
             started = time.perf_counter()
-            weights = await house.adapters.find(adapter)
+            weights = await services.adapters.find(named)
             generated = time.perf_counter()
-            edited = await in_pool(house.photos, edit_upload, house, weights, photo.file, max_side)
-            warned = await warnings(house, prompt) if prompt is not None else {}
+            edited = await in_pool(services.photos, edit_upload, services, weights, photo.file, max_side)
+            warned = await warnings(services, prompt) if prompt is not None else {}
             spent = {"generate": generated - started, "edit": time.perf_counter() - generated}
             timing = ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in spent.items())
             return Response(
                 edited,
                 media_type="image/png",
-                headers={"Server-Timing": timing, "X-Adapter-Id": str(adapter), **warned},
+                headers={"Server-Timing": timing, "X-Adapter-Id": named, **warned},
             )
 
-        async with house.admission.enter():
+        async with services.admission.enter():
             return await within(request, work(), limits.request_seconds)
 
     @routes.get("/v1/nearest", tags=["zoo"])
     async def nearest(
-        house: House,
+        services: Shared,
         request: Request,
         prompt: Annotated[Prompt, Query(examples=[EXAMPLE_PROMPT])],
         count: Annotated[int, Query(ge=1, le=20)] = 4,
@@ -188,14 +187,14 @@ def router(limits: Limits) -> APIRouter:
         """Return the zoo's concepts nearest to a prompt, and what to know about the prompt."""
 
         def look() -> tuple[list[tuple[Member, float]], list[str]]:
-            return house.neighbours.nearest(prompt, count), house.engine.notes(prompt)
+            return services.neighbours.nearest(prompt, count), services.engine.notes(prompt)
 
         async def search() -> tuple[list[tuple[Member, float]], list[str]]:
-            while not house.neighbours.ready.is_set():  # in the first seconds of a server
+            while not services.neighbours.ready.is_set():  # in the first seconds of a server
                 await asyncio.sleep(0.1)
             return await asyncio.to_thread(look)
 
-        async with house.admission.enter():
+        async with services.admission.enter():
             found, said = await within(request, search(), limits.request_seconds)
         rows = [Neighbour(id=m.id, prompt=m.prompt, adapter=f"c-{m.id}", similarity=s) for m, s in found]
         best = rows[0].similarity
@@ -205,13 +204,13 @@ def router(limits: Limits) -> APIRouter:
 
     @routes.get("/v1/concepts", tags=["zoo"])
     async def concepts(
-        house: House,
+        services: Shared,
         query: Annotated[str, Query(max_length=PROMPT_CHARACTERS, examples=["charcoal"])] = "",
         offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
         limit: Annotated[int, Query(ge=1, le=200)] = 24,
     ) -> Concepts:
         """Return the zoo's concepts that have all words of the query in one of their wordings."""
-        found = house.engine.members.search(query)
+        found = services.engine.members.search(query)
         rows = [
             ConceptRow(
                 id=m.id, prompt=m.prompt, split=m.split, adapter=f"c-{m.id}", metrics=finite(m.metrics)
@@ -227,7 +226,7 @@ def router(limits: Limits) -> APIRouter:
         responses={200: {"content": {"image/jpeg": BINARY}, "description": "What it does to a sample."}},
     )
     async def picture(
-        house: House,
+        services: Shared,
         request: Request,
         concept: Annotated[str, Path(max_length=200)],
         sample: Annotated[str, Query(max_length=40, examples=[SAMPLES[0].name])] = SAMPLES[0].name,
@@ -235,42 +234,42 @@ def router(limits: Limits) -> APIRouter:
     ) -> Response:
         """Return a small picture of what the zoo's own adapter does to one of the sample photographs."""
         key = (concept, sample, side)
-        data = house.pictures.get(key)
+        data = services.pictures.get(key)
         if data is None:
             shown = read_sample(sample)
 
             async def work() -> bytes:
-                weights = await house.adapters.find(f"c-{concept}")
-                return await in_pool(house.photos, thumbnail, house, weights, shown, side)
+                weights = await services.adapters.find(f"c-{concept}")
+                return await in_pool(services.photos, thumbnail, services, weights, shown, side)
 
-            async with house.admission.enter():
+            async with services.admission.enter():
                 data = await within(request, work(), limits.request_seconds)
-            house.pictures[key] = data
-            while len(house.pictures) > limits.pictures:
-                del house.pictures[next(iter(house.pictures))]
+            services.pictures[key] = data
+            while len(services.pictures) > limits.pictures:
+                del services.pictures[next(iter(services.pictures))]
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
     return routes
 
 
-async def warnings(house: "Services", prompt: str) -> dict[str, str]:
+async def warnings(services: Services, prompt: str) -> dict[str, str]:
     """Return the header with what to know about a prompt, a JSON list in ASCII; nothing where all is well."""
-    said = await asyncio.to_thread(house.engine.notes, prompt)
+    said = await asyncio.to_thread(services.engine.notes, prompt)
     return {"X-Warnings": json.dumps(said)} if said else {}
 
 
-async def adapter_file(house: "Services", request: Request, adapter: str, kind: Format) -> Response:
+async def adapter_file(services: Services, request: Request, adapter: str, kind: Format) -> Response:
     """Return an adapter as a download."""
     if adapter.startswith("j-"):
         raise Problem(404, "a fine-tuned network is fetched by GET /v1/finetune/JOB/result")
 
     async def work() -> bytes:
-        weights: Any = await house.adapters.find(adapter)
-        write = house.engine.safetensors if kind == "safetensors" else house.engine.peft_zip
-        return await asyncio.to_thread(write, weights, house.adapters.about(adapter))
+        weights: Any = await services.adapters.find(adapter)
+        write = services.engine.safetensors if kind == "safetensors" else services.engine.peft_zip
+        return await asyncio.to_thread(write, weights, services.adapters.about(adapter))
 
-    async with house.admission.enter():
-        data = await within(request, work(), house.limits.request_seconds)
+    async with services.admission.enter():
+        data = await within(request, work(), services.limits.request_seconds)
     media, name = {
         "safetensors": ("application/vnd.safetensors", "adapter.safetensors"),
         "peft": ("application/zip", "adapter.zip"),
@@ -279,24 +278,24 @@ async def adapter_file(house: "Services", request: Request, adapter: str, kind: 
     return Response(data, media_type=media, headers=headers)
 
 
-def edit_upload(house: "Services", weights: Any, file: BinaryIO, most_side: int | None) -> bytes:
+def edit_upload(services: Services, weights: Any, file: BinaryIO, most_side: int | None) -> bytes:
     """Return the edited PNG of an uploaded file; runs in the photographs' pool."""
-    photo = photos.read_upload(file.read(), house.limits.photo_bytes, house.limits.photo_pixels)
+    photo = photos.read_upload(file.read(), services.limits.photo_bytes, services.limits.photo_pixels)
     photo = photos.shrink(photo, most_side)
-    return photos.png(house.engine.edit(network(house, weights), photo), photo.alpha)
+    return photos.png(services.engine.edit(network(services, weights), photo), photo.alpha)
 
 
-def network(house: "Services", weights: Any) -> Any:
+def network(services: Services, weights: Any) -> Any:
     """Return the network of an adapter or of a job's result, which may have been removed since it was found."""
     try:
-        return house.engine.network(weights)
+        return services.engine.network(weights)
     except (OSError, WeightzooError):
         if isinstance(weights, FilePath) and not weights.is_dir():
             raise Problem(404, "this job's result was removed to make room; start the job again") from None
         raise
 
 
-def thumbnail(house: "Services", weights: Any, sample: bytes, side: int) -> bytes:
+def thumbnail(services: Services, weights: Any, sample: bytes, side: int) -> bytes:
     """Return a sample photograph -> a small edited JPEG."""
-    photo = photos.read_upload(sample, house.limits.photo_bytes, house.limits.photo_pixels)
-    return photos.jpeg(house.engine.edit(house.engine.network(weights), photos.shrink(photo, side)))
+    photo = photos.read_upload(sample, services.limits.photo_bytes, services.limits.photo_pixels)
+    return photos.jpeg(services.engine.edit(services.engine.network(weights), photos.shrink(photo, side)))

@@ -4,9 +4,9 @@
         job = await jobs.submit("a charcoal drawing", 30.0, "full", pairs)
     async for number, event in jobs.events(job): ...
 
-A job is its folder (`weightgen.server.finetuning.job_files`): any replica that shares the folder answers for it and
+A job is its folder (`weightgen.server.finetuning.files`): any replica that shares the folder answers for it and
 can cancel it, and a job goes on when its server is killed, because its process writes its own events. What trains is
-`weightgen.server.finetuning.finetune_job`.
+`weightgen.server.finetuning.job`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from weightgen.server.finetuning.job_files import (
+from weightgen.server.finetuning.files import (
     JOB_ID,
     PairImages,
     append_event,
@@ -171,7 +171,7 @@ class Jobs:
     async def _start(self, job: str, folder: Path) -> str:
         """Start the job's process and waits for its end; gives the reason if it ended without an event."""
         seconds = read_json(folder / "job.json")["seconds"] + GRACE
-        command = [sys.executable, "-m", "weightgen.server.finetuning.finetune_job", str(folder)]
+        command = [sys.executable, "-m", "weightgen.server.finetuning.job", str(folder)]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         with (folder / "log.txt").open("wb") as file:
             process = await asyncio.create_subprocess_exec(

@@ -14,9 +14,10 @@ from PIL import Image
 from tests.weightgen.server.conftest import Slow, picture, until
 from tests.weightgen.server.finetuning.test_jobs import PROMPT, events, pairs
 from weightgen.server import photos
-from weightgen.server.finetuning import finetune_job, finetune_routes, job_files, jobs
-from weightgen.server.finetuning.finetune_routes import PAIR_SIDES, decode_pairs, kept_size
-from weightgen.server.finetuning.job_files import append_event, clean, last_event, read_events, write_job
+from weightgen.server.finetuning import files, jobs, routes
+from weightgen.server.finetuning.files import append_event, clean, last_event, read_events, write_job
+from weightgen.server.finetuning.job import run
+from weightgen.server.finetuning.routes import PAIR_SIDES, decode_pairs, kept_size
 from weightgen.server.limits import Limits
 from weightgen.server.schemas import JobEvent
 from zoo.pictures.apply import load_network
@@ -64,7 +65,7 @@ def test_a_full_disk_leaves_nothing_and_takes_no_place(serve, settings, monkeypa
     client = serve()
     client.app.state.services.jobs.running["another"] = None
     with monkeypatch.context() as patch:
-        patch.setattr(job_files, "write_json", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+        patch.setattr(files, "write_json", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
         refused = client.post("/v1/finetune", data=PROMPT, files=pairs(2))
         assert refused.status_code == 503 and "disk" in refused.json()["error"]
         assert list(settings.state.iterdir()) == []
@@ -106,10 +107,10 @@ def test_several_may_clean_at_once(tmp_path, monkeypatch) -> None:
 
     def another_is_faster(folder):
         last = last_event(folder)
-        job_files.remove_job(folder)
+        files.remove_job(folder)
         return last
 
-    monkeypatch.setattr(job_files, "last_event", another_is_faster)
+    monkeypatch.setattr(files, "last_event", another_is_faster)
     clean(tmp_path, 1)
     assert list(tmp_path.iterdir()) == []
 
@@ -156,9 +157,9 @@ def test_a_job_without_a_server_ends_when_it_is_cancelled(tmp_path, toy, monkeyp
         on_row({"step": 0, "seconds": 1.0, "l1": 0.1, "psnr": 20.0})
         raise AssertionError("it goes on")
 
-    monkeypatch.setattr(finetune_job, "finetune", train)
-    finetune_job.run(folder)
-    finetune_job.run(folder)
+    monkeypatch.setattr("weightgen.server.finetuning.job.finetune", train)
+    run(folder)
+    run(folder)
     assert [event.event for event in read_events(folder)] == ["waiting", "running", "cancelled"]
     assert (folder / "events.jsonl").read_text().count("\n") == 3
 
@@ -176,14 +177,14 @@ def test_a_result_that_is_removed_while_it_is_fetched_is_no_part_of_it(
 ) -> None:
     client, job = serve(), "b" * 32
     finished(settings.state / job)
-    zip_folder = finetune_routes.zip_folder
+    zip_folder = routes.zip_folder
 
     def removed(folder: Path) -> bytes:
         data = b"" if when.startswith("before") else zip_folder(folder)
-        job_files.remove_job(folder.parent)
+        files.remove_job(folder.parent)
         return data or zip_folder(folder)
 
-    monkeypatch.setattr(finetune_routes, "zip_folder", removed)
+    monkeypatch.setattr(routes, "zip_folder", removed)
     assert client.get(f"/v1/finetune/{job}/result").status_code == 404
 
 
@@ -193,7 +194,7 @@ def test_a_result_that_is_removed_before_it_is_used_is_not_there(serve, settings
     read_upload = photos.read_upload
 
     def removed(*arguments: object):
-        job_files.remove_job(settings.state / job)
+        files.remove_job(settings.state / job)
         return read_upload(*arguments)
 
     monkeypatch.setattr(photos, "read_upload", removed)
@@ -230,8 +231,8 @@ def test_pixels_of_all_pictures_together_are_bounded(serve) -> None:
 
 def test_decoding_stops_when_its_request_is_given_up(serve, monkeypatch) -> None:
     client = serve(limits={"request_seconds": 0.2})
-    slow = Slow(finetune_routes.read_upload)
-    monkeypatch.setattr(finetune_routes, "read_upload", slow)
+    slow = Slow(routes.read_upload)
+    monkeypatch.setattr(routes, "read_upload", slow)
     assert client.post("/v1/finetune", data=PROMPT, files=pairs(4)).status_code == 504
     assert client.app.state.services.jobs.reserved == 0
     slow.go.set()
@@ -269,6 +270,6 @@ def test_a_full_server_reads_no_pictures(serve) -> None:
 def test_an_adapter_that_a_job_has_trained_finds_its_base(tmp_path, toy) -> None:
     folder = tmp_path / "jobs" / ("a" * 32)
     write_job(folder, ABOUT | {"model": str(toy / "model"), "zoo": str(toy / "zoo")}, IMAGES)
-    finetune_job.run(folder)
+    run(folder)
     assert last_event(folder).event == "done", last_event(folder)
     load_network((folder / "result").rename(tmp_path / "elsewhere"))

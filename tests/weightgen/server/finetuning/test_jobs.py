@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 from tests.weightgen.server.conftest import picture, until
-from weightgen.server.finetuning.job_files import append_event, clean, last_event, read_events
+from weightgen.server.finetuning.files import append_event, clean, last_event, read_events
 from weightgen.server.schemas import JobEvent
 
 PROMPT = {"prompt": "a darker picture", "seconds": 2}

@@ -1,9 +1,9 @@
 """One fine-tuning job in a process of its own.
 
-    python -m weightgen.server.finetuning.finetune_job STATE/JOB
+    python -m weightgen.server.finetuning.job STATE/JOB
 
 Reads job.json and pairs/, writes events.jsonl as it goes and result/ in the end, where
-`weightgen.server.finetuning.job_files` has them.
+`weightgen.server.finetuning.files` has them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from weightgen.finetuning.finetune import finetune
 from weightgen.finetuning.loop import FinetuneConfig
 from weightgen.finetuning.starts import Origins
 from weightgen.model_folder import find_best
-from weightgen.server.finetuning.job_files import append_event, is_over
+from weightgen.server.finetuning.files import append_event, is_over
 from weightgen.server.schemas import JobEvent
 from zoo.errors import WeightzooError
 from zoo.files import read_json

@@ -15,11 +15,11 @@ from PIL import Image
 
 from weightgen.server.admission import in_pool, within
 from weightgen.server.engine import zip_folder
-from weightgen.server.finetuning.job_files import PairImages, last_event
+from weightgen.server.finetuning.files import PairImages, last_event
 from weightgen.server.limits import FORM_BYTES, MAX_PAIRS, Limits
 from weightgen.server.photos import read_upload
 from weightgen.server.problems import Problem
-from weightgen.server.routes import BINARY, PROBLEMS, House, services
+from weightgen.server.routes import BINARY, PROBLEMS, Shared, shared
 from weightgen.server.schemas import EXAMPLE_PROMPT, JobEvent, JobStarted, Prompt
 from zoo.pictures.picture_files import nfc
 from zoo.words import plural
@@ -38,15 +38,15 @@ class JobRoute(APIRoute):
             return handler
 
         async def with_room(request: Request) -> Response:
-            with services(request).jobs.room():
+            with shared(request).jobs.room():
                 return await handler(request)
 
         return with_room
 
 
-def existing(house: House, job: Job) -> str:
+def existing(services: Shared, job: Job) -> str:
     """Return a job's id, after a look whether there is such a job: once a stream has begun it cannot be a 404."""
-    house.jobs.folder(job)
+    services.jobs.folder(job)
     return job
 
 
@@ -63,7 +63,7 @@ def router(limits: Limits) -> APIRouter:
         form_limits={"max_files": 2 * MAX_PAIRS, "max_fields": 8, "max_part_size": 8192},
     )
     async def start(
-        house: House,
+        services: Shared,
         request: Request,
         prompt: Annotated[Prompt, Form(examples=[EXAMPLE_PROMPT])],
         sources: Annotated[list[UploadFile], File(description="photographs")],
@@ -79,32 +79,32 @@ def router(limits: Limits) -> APIRouter:
         """Fine-tunes the prompt's generated network on pairs of photographs."""
         files = [(source.file, target.file) for source, target in match_pairs(sources, targets)]
         given_up = threading.Event()
-        async with house.admission.enter():
+        async with services.admission.enter():
             try:
-                decoding = in_pool(house.photos, decode_pairs, files, limits, given_up)
+                decoding = in_pool(services.photos, decode_pairs, files, limits, given_up)
                 pairs = await within(request, decoding, limits.request_seconds)
             finally:
                 given_up.set()
-        job = await house.jobs.submit(prompt, seconds, mode, pairs)
+        job = await services.jobs.submit(prompt, seconds, mode, pairs)
         where = f"/v1/finetune/{job}"
-        warnings = await asyncio.to_thread(house.engine.notes, prompt)
+        warnings = await asyncio.to_thread(services.engine.notes, prompt)
         return JobStarted(
             id=job, events=f"{where}/events", result=f"{where}/result", adapter=f"j-{job}", warnings=warnings
         )
 
     @routes.get("/v1/finetune/{job}")
-    async def status(house: House, job: Job) -> JobEvent:
+    async def status(services: Shared, job: Job) -> JobEvent:
         """Return the job's latest event."""
-        return last_event(house.jobs.folder(job)) or JobEvent(event="waiting")
+        return last_event(services.jobs.folder(job)) or JobEvent(event="waiting")
 
     @routes.get("/v1/finetune/{job}/events", response_class=EventSourceResponse)
     async def events(
-        house: House,
+        services: Shared,
         job: Annotated[str, Depends(existing)],
         last_event_id: Annotated[int | None, Header(ge=0, le=10**9)] = None,
     ) -> AsyncIterator[ServerSentEvent]:
         """Streams the job's events (server-sent events); Last-Event-ID continues after an interruption."""
-        async for number, event in house.jobs.events(job, last_event_id or 0):
+        async for number, event in services.jobs.events(job, last_event_id or 0):
             data = json.dumps(event.model_dump(exclude_none=True))
             yield ServerSentEvent(event=event.event, id=str(number), raw_data=data)
 
@@ -113,20 +113,20 @@ def router(limits: Limits) -> APIRouter:
         response_class=Response,
         responses={200: {"content": {"application/zip": BINARY}, "description": "The folder that finetune writes."}},
     )
-    async def result(house: House, job: Job) -> Response:
+    async def result(services: Shared, job: Job) -> Response:
         """Return the fine-tuned network as a zipped folder for `weightzoo apply`."""
         try:
-            data = await asyncio.to_thread(zip_folder, house.jobs.result(job))
+            data = await asyncio.to_thread(zip_folder, services.jobs.result(job))
         finally:
-            house.jobs.result(job)  # removed meanwhile is a 404, and not a part of it
+            services.jobs.result(job)  # removed meanwhile is a 404, and not a part of it
         headers = {"Content-Disposition": 'attachment; filename="finetuned.zip"'}
         return Response(data, media_type="application/zip", headers=headers)
 
     @routes.delete("/v1/finetune/{job}")
-    async def cancel(house: House, job: Job) -> JobEvent:
+    async def cancel(services: Shared, job: Job) -> JobEvent:
         """Cancel a job that is waiting or running."""
-        house.jobs.cancel(job)
-        return last_event(house.jobs.folder(job)) or JobEvent(event="cancelled")
+        services.jobs.cancel(job)
+        return last_event(services.jobs.folder(job)) or JobEvent(event="cancelled")
 
     return routes
 
