@@ -70,4 +70,4 @@ embed: models  ## make models, then put the polished one into the package
 	@$(PYTHON) -c 'from weightgen.model_folder import copy_half; copy_half("$(MODELS)/polished", "weightgen/embedded/weightzoo-small")'
 
 evaluate-full: models  ## make models, then the full evaluation grid (about four hours, resumable)
-	@$(WEIGHTZOO) evaluate --full --choose-rates --model $(MODELS) -o runs/evaluate-full
+	@$(WEIGHTZOO) evaluate --grid full --choose-rates --model $(MODELS) -o runs/evaluate-full

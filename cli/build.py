@@ -1,17 +1,16 @@
 """`weightzoo build`: photographs and concepts go in, a zoo of trained GANs comes out."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.console.choices import choose, given, refuse
+from cli.console.choices import Preset, given, refuse
 from cli.console.executor_options import (
     AddressOption,
     DeviceOption,
     ExecutorOption,
     GpusPerFleetOption,
-    MaxInFlightOption,
     WorkersOption,
     executor_options,
 )
@@ -20,7 +19,7 @@ from cli.console.output import JsonOption, emit, note, quiet_progress
 
 def build(
     ctx: typer.Context,
-    preset: Annotated[str, typer.Option(help="Preset: tiny, small or paper.")] = "small",
+    preset: Annotated[Preset, typer.Option(help="Config to start from.")] = "small",
     run_dir: Annotated[
         str | None,
         typer.Option(help="Run folder: a local one, or s3://..., gs://..., hf://...  [default: runs/PRESET]"),
@@ -34,10 +33,8 @@ def build(
         typer.Option(help="Your own photographs: a folder of pictures, or one with train/ and test/ in it."),
     ] = None,
     teacher: Annotated[
-        str | None,
-        typer.Option(
-            help="Teacher: filters, instruct_pix2pix, or pairs (PHOTOS/CONCEPT_ID/{source,target})."
-        ),
+        Literal["filters", "instruct_pix2pix", "pairs"] | None,
+        typer.Option(help="What edits the photographs; pairs are your own (PHOTOS/CONCEPT_ID/{source,target})."),
     ] = None,
     base_from: Annotated[
         Path | None,
@@ -46,7 +43,6 @@ def build(
     executor: ExecutorOption = "local",
     address: AddressOption = "local",
     workers: WorkersOption = None,
-    max_in_flight: MaxInFlightOption = None,
     gpus_per_fleet: GpusPerFleetOption = 0.0,
     device: DeviceOption = None,
     dry_run: Annotated[
@@ -81,7 +77,7 @@ def build(
     from pipeline.presets import PRESETS
     from zoo.concepts import read_concepts
 
-    chosen = with_own(changed(choose("preset", preset, PRESETS)(), config), photos, teacher)
+    chosen = with_own(changed(PRESETS[preset](), config), photos, teacher)
     own = None if concepts is None else read_concepts(concepts)
     for line in source_notes(chosen, own or ()):
         note(line)
@@ -138,7 +134,7 @@ def check_dry_run(ctx: typer.Context, on_ray: bool) -> None:
     from zoo.errors import WeightzooError
 
     why = "it runs on this machine and keeps nothing"
-    refuse(ctx, "--dry-run", why, "run_dir", "address", "max_in_flight")
+    refuse(ctx, "--dry-run", why, "run_dir", "address")
     if on_ray and not given(ctx, "workers"):
         raise WeightzooError(
             "--dry-run does not see the cluster; give --workers, the number of fleets that it trains at a time"
@@ -149,15 +145,13 @@ def with_own(config: Any, photos: Path | None, teacher: str | None) -> Any:
     """Return `config` with a team's own photographs and teacher.
 
     Raises:
-        WeightzooError: unknown teacher, or pairs without a folder.
+        WeightzooError: pairs without a folder.
     """
     from dataclasses import replace
 
-    from pipeline.teachers import TEACHERS
     from zoo.errors import WeightzooError
 
     if teacher is not None:
-        choose("teacher", teacher, TEACHERS)
         config = replace(config, teacher=teacher)
     if config.teacher == "pairs":
         if photos is None and "folder" not in config.teacher_options:

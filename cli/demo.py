@@ -15,11 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.console.choices import choose
 from cli.console.embedded import model_folder, zoo_folder
 from cli.console.output import JsonOption, emit, quiet_progress
 from cli.console.tables import show
@@ -54,7 +53,7 @@ PRESETS = {
 
 def demo(
     preset: Annotated[
-        str, typer.Option(help="Preset: small takes about 25 minutes, tiny under 6.")
+        Literal["small", "tiny"], typer.Option(help="Length: small takes about 25 minutes, tiny under 6.")
     ] = "small",
     run_dir: Annotated[
         Path | None, typer.Option(help="Folder for the demo.  [default: runs/demo-PRESET]")
@@ -75,7 +74,7 @@ def demo(
       weightzoo demo --preset tiny --run-dir /tmp/demo
     """
     quiet_progress(json)
-    limits = choose("preset", preset, PRESETS)
+    limits = PRESETS[preset]
     folder = run_dir or Path("runs") / f"demo-{preset}"
     results = run_demo(limits, folder, zoo_folder(data), workers)
     if json:

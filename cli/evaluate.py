@@ -1,14 +1,18 @@
 """`weightzoo evaluate`: every start beside every baseline, with tables, curves, pictures."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.console.choices import choose, refuse
+from cli.console.choices import refuse
 from cli.console.embedded import model_folder, zoo_folder
 from cli.console.output import JsonOption, emit, quiet_progress
 from cli.console.tables import show
+
+# typer takes a list of the members of an enumeration, but none of a Literal's values
+Split = StrEnum("Split", ["combination", "value", "family", "external"])
 
 
 def evaluate(
@@ -28,15 +32,12 @@ def evaluate(
         typer.Option(help="Held-out pairs.  [default: made from the catalogue and the external edits]"),
     ] = None,
     split: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Split: combination, value, family or external; may be repeated.  [default: the grid's]"
-        ),
+        list[Split] | None,
+        typer.Option(help="Held-out concepts to measure on; may be repeated.  [default: all]"),
     ] = None,
-    grid: Annotated[str, typer.Option(help="Grid: tiny, reduced or full.")] = "reduced",
-    full: Annotated[
-        bool, typer.Option("--full", help="The same as --grid full; it takes about four hours.")
-    ] = False,
+    grid: Annotated[
+        Literal["tiny", "reduced", "full"], typer.Option(help="How much is measured; full takes about four hours.")
+    ] = "reduced",
     zero_steps_only: Annotated[
         bool, typer.Option("--zero-steps-only", help="Measure generated weights only, without fine-tuning.")
     ] = False,
@@ -68,7 +69,7 @@ def evaluate(
     Examples:
       weightzoo evaluate -o runs/evaluation
       weightzoo evaluate --split external --zero-steps-only -o runs/external --json
-      weightzoo evaluate --model models --data runs/small --full -o runs/evaluate-full
+      weightzoo evaluate --model models --data runs/small --grid full -o runs/evaluate-full
     """
     quiet_progress(json)
     from dataclasses import replace
@@ -81,18 +82,13 @@ def evaluate(
         refuse(ctx, "--choose-rates", "it chooses them", "rates")
     if zero_steps_only:
         refuse(ctx, "--zero-steps-only", "nothing is fine-tuned", "rates", "choose_rates")
-    if full:
-        refuse(ctx, "--full", "it is --grid full", "grid")
     check_kind(out, EVALUATION)
     zoo = zoo_folder(data)
     models = all_models(model or [model_folder(None)])
-    chosen = choose("grid", "full" if full else grid, GRIDS)()
+    chosen = GRIDS[grid]()
     if split:
-        known = dict.fromkeys(chosen.splits)
-        for name in split:
-            choose("split", name, known)
         rows = tuple(row for row in chosen.finetune if row.split in split)
-        chosen = replace(chosen, splits=tuple(split), finetune=rows)
+        chosen = replace(chosen, splits=tuple(each.value for each in split), finetune=rows)
     if zero_steps_only:
         chosen = replace(chosen, finetune=())
     workers = workers or cores()

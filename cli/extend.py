@@ -11,7 +11,6 @@ from cli.console.executor_options import (
     DeviceOption,
     ExecutorOption,
     GpusPerFleetOption,
-    MaxInFlightOption,
     WorkersOption,
     executor_options,
 )
@@ -25,7 +24,6 @@ def extend(
     executor: ExecutorOption = "local",
     address: AddressOption = "local",
     workers: WorkersOption = None,
-    max_in_flight: MaxInFlightOption = None,
     gpus_per_fleet: GpusPerFleetOption = 0.0,
     device: DeviceOption = None,
     json: JsonOption = False,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -42,7 +42,8 @@ def finetune(
         ),
     ] = "polished",
     mode: Annotated[
-        str, typer.Option(help="What is trained: full is all weights, adapter is an adapter (PEFT format).")
+        Literal["full", "adapter"],
+        typer.Option(help="What is trained: full is all weights, adapter is an adapter (PEFT format)."),
     ] = "full",
     seconds: Annotated[
         float | None, typer.Option(help="Train for this many seconds, in place of --steps.")
@@ -57,7 +58,8 @@ def finetune(
         typer.Option(help="Pairs to measure on.  [default: 20 % of --pairs, which are then not trained on]"),
     ] = None,
     direction: Annotated[
-        str, typer.Option(help="source-to-target; target-to-source trains the inverse of the edit.")
+        Literal["source-to-target", "target-to-source"],
+        typer.Option(help="Which half is edited: target-to-source trains the inverse of the edit."),
     ] = "source-to-target",
     model: Annotated[
         Path | None, typer.Option(help="Folder of a weight generator.  [default: the embedded one]")

@@ -1,7 +1,7 @@
 """`weightzoo generate`: a prompt goes in, an adapter folder comes out."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -30,10 +30,8 @@ def generate(
         typer.Option(help="Seed of the noise.  [default: no noise for a single step, 0 for several]"),
     ] = None,
     fallback: Annotated[
-        str | None,
-        typer.Option(
-            help="For an unfamiliar prompt: nearest takes the closest concept that the model has learned."
-        ),
+        Literal["nearest"] | None,
+        typer.Option(help="For an unfamiliar prompt: nearest takes the closest concept that the model has learned."),
     ] = None,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,

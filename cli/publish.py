@@ -1,11 +1,10 @@
 """`weightzoo publish`: put a finished zoo or a weight generator on the Hub."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from cli.console.choices import choose
 from cli.console.output import JsonOption, emit, quiet_progress
 from cli.publish_model import is_model, publish_model
 
@@ -22,8 +21,8 @@ def publish(
         bool, typer.Option("--pairs", help="Publish the image pairs too, as USER/NAME-pairs.")
     ] = False,
     format: Annotated[
-        str | None,
-        typer.Option(help="Convert the shards to parquet or webdataset.  [default: keep their format]"),
+        Literal["parquet", "webdataset"] | None,
+        typer.Option(help="Convert the shards to this format.  [default: keep theirs]"),
     ] = None,
     tag: Annotated[
         str | None, typer.Option(help="Tag for this state, besides that of the format version (v1).")
@@ -69,11 +68,8 @@ def publish(
     from zoo.convert import in_format
     from zoo.hub import publish as run_publish
     from zoo.hub import publish_pairs
-    from zoo.shards import FORMATS
     from zoo.words import plural
 
-    if format is not None:
-        choose("format", format, FORMATS)
     pairs_repo = f"{repo}-pairs"
     card = pairs_card(run, pairs_repo, repo) if pairs else b""  # first: without pairs nothing is sent
     zoo = run if format is None else in_format(run, format)

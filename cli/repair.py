@@ -10,7 +10,6 @@ from cli.console.executor_options import (
     DeviceOption,
     ExecutorOption,
     GpusPerFleetOption,
-    MaxInFlightOption,
     WorkersOption,
     executor_options,
 )
@@ -23,7 +22,6 @@ def repair(
     executor: ExecutorOption = "local",
     address: AddressOption = "local",
     workers: WorkersOption = None,
-    max_in_flight: MaxInFlightOption = None,
     gpus_per_fleet: GpusPerFleetOption = 0.0,
     device: DeviceOption = None,
     json: JsonOption = False,

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.console.choices import choose, given, refuse, require
+from cli.console.choices import Preset, given, refuse, require
 from cli.console.embedded import EMBEDDED
 from cli.console.output import JsonOption, emit, quiet_progress
 
-PRECISIONS: dict[str, Literal["float32", "bfloat16"]] = {"fp32": "float32", "bf16": "bfloat16"}
+PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
 
 
 def train(
@@ -23,9 +23,9 @@ def train(
             "[default: the embedded one]"
         ),
     ] = None,
-    preset: Annotated[str, typer.Option(help="Preset: tiny, small or paper.")] = "small",
+    preset: Annotated[Preset, typer.Option(help="Config to start from.")] = "small",
     denoiser: Annotated[
-        str | None, typer.Option(help="Denoiser: transformer or unet1d.  [default: the preset's]")
+        Literal["transformer", "unet1d"] | None, typer.Option(help="Network to train.  [default: the preset's]")
     ] = None,
     pseudo_labels: Annotated[
         bool,
@@ -56,8 +56,8 @@ def train(
         ),
     ] = None,
     precision: Annotated[
-        str | None,
-        typer.Option(help="Precision: fp32, or bf16 (autocast).  [default: bf16 on a GPU, otherwise fp32]"),
+        Literal["fp32", "bf16"] | None,
+        typer.Option(help="Precision; bf16 is by autocast.  [default: bf16 on a GPU, otherwise fp32]"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, batches and noise.")] = 0,
     resume: Annotated[bool, typer.Option(help="Continue from the last checkpoint, or start again.")] = True,
@@ -212,12 +212,15 @@ def train_on_weights(
     from zoo.errors import WeightzooError
     from zoo.run import Zoo, open_zoo
 
-    make = choose("preset", preset, PRESETS)
-    config = replace(make() if denoiser is None else make(choose_denoiser(denoiser)), seed=seed)
-    if accumulate is not None:
-        config = replace(config, accumulate=accumulate)
-    if precision is not None:
-        config = replace(config, precision=choose("precision", precision, PRECISIONS))
+    config = PRESETS[preset](*([denoiser] if denoiser else []))
+    asked = {
+        "steps": steps,
+        "learning_rate": learning_rate,
+        "accumulate": accumulate,
+        "precision": PRECISIONS.get(precision or ""),
+    }
+    changes: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    config = replace(for_pseudo_labels(config) if pseudo_labels else config, seed=seed, **changes)
     opened = [zoo if isinstance(zoo, Zoo) else open_zoo(zoo) for zoo in zoos]
     source, validation = open_source(opened)
     if pseudo_labels:
@@ -230,21 +233,8 @@ def train_on_weights(
             )
         edits = open_catalogue_edits(config_folder(opened[0]), seed, more_concepts)
         source = with_pseudo_labels(source, edits.concepts, edits.crops, edits.teacher.edit)
-        config = for_pseudo_labels(config)
-    if steps is not None:
-        config = replace(config, steps=steps)
-    if learning_rate is not None:
-        config = replace(config, learning_rate=learning_rate)
     if cluster is not None:
         return train_on_ray(
             config, source, out, validation, seconds, resume, loader_workers=loader_workers, cluster=cluster
         )
     return run(config, source, out, validation, seconds, resume, loader_workers=loader_workers)
-
-
-def choose_denoiser(name: str) -> str:
-    """Return `name` if there is such a denoiser: before a folder is begun with a config that has another."""
-    from weightgen.denoisers import NETWORKS
-
-    choose("denoiser", name, NETWORKS)
-    return name

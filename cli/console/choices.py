@@ -1,24 +1,13 @@
-"""Options: a name from a registry, and those that would do nothing beside others, with an exact error for each."""
+"""Options: the names that several commands take, and the refusal of those that would do nothing beside others.
 
-from collections.abc import Mapping
-from typing import TypeVar
+A choice is a `Literal`, so that `--help` lists it and the shell completes it, without an import of what it names.
+"""
+
+from typing import Literal
 
 import typer
 
-T = TypeVar("T")
-
-
-def choose(what: str, name: str, registry: Mapping[str, T]) -> T:
-    """Return `registry[name]`.
-
-    Raises:
-        WeightzooError: there is no `what` of that name.
-    """
-    from zoo.errors import WeightzooError
-
-    if name not in registry:
-        raise WeightzooError(f"unknown {what} {name!r}; known: {', '.join(registry)}")
-    return registry[name]
+Preset = Literal["tiny", "small", "paper"]  # of a build, and of a training
 
 
 def given(ctx: typer.Context, *names: str) -> list[str]:

@@ -1,13 +1,13 @@
 """The options of `build`, `extend` and `repair` that say where fleets are trained."""
 
 import os
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.console.choices import choose, require
+from cli.console.choices import require
 
-ExecutorOption = Annotated[str, typer.Option("--executor", help="Where fleets are trained: local or ray.")]
+ExecutorOption = Annotated[Literal["local", "ray"], typer.Option("--executor", help="Where fleets are trained.")]
 AddressOption = Annotated[
     str, typer.Option("--address", help="Ray cluster: local, auto or ray://HOST:PORT.")
 ]
@@ -18,14 +18,6 @@ WorkersOption = Annotated[
         min=1,
         help="Number of fleets trained at the same time.  [default: one for each core; one on a GPU; on a "
         "cluster, as many as it can run]",
-    ),
-]
-MaxInFlightOption = Annotated[
-    int | None,
-    typer.Option(
-        "--max-in-flight",
-        min=1,
-        help="Ray: number of fleets submitted at a time.  [default: twice what the cluster can run]",
     ),
 ]
 GpusPerFleetOption = Annotated[
@@ -45,25 +37,19 @@ def executor_options(ctx: typer.Context, dry_run: bool = False) -> dict[str, Any
         dry_run: a plan is made, for which the share of a GPU counts without Ray too.
 
     Raises:
-        WeightzooError: an unknown executor, or options of Ray without Ray.
+        WeightzooError: options of Ray without Ray.
     """
-    from pipeline.executors.ray import EXECUTORS
-
     given = ctx.params
     executor, address, workers = given["executor"], given["address"], given["workers"]
-    choose("executor", executor, EXECUTORS)
     if executor != "ray":
-        names = ("address", "max_in_flight") if dry_run else ("address", "max_in_flight", "gpus_per_fleet")
-        require(ctx, "--executor ray", *names)
+        require(ctx, "--executor ray", "address", *(() if dry_run else ("gpus_per_fleet",)))
     device = given["device"] or ("cuda" if given["gpus_per_fleet"] else "cpu")
     alone = executor == "local" and device != "cpu"  # two local fleets would share one GPU's memory
     options = {"executor": executor, "workers": workers or (1 if alone else cores()), "device": device}
     if executor != "ray":
         return options
-    in_flight = given["max_in_flight"]
-    if address != "local":  # a cluster has cores of its own
-        in_flight = in_flight or workers
-    return {**options, "address": address, "gpus_per_task": given["gpus_per_fleet"], "max_in_flight": in_flight}
+    limit = None if address == "local" else workers  # a cluster has cores of its own
+    return {**options, "address": address, "gpus_per_task": given["gpus_per_fleet"], "max_in_flight": limit}
 
 
 def cores() -> int:

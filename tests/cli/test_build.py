@@ -88,13 +88,14 @@ def test_disk_that_is_full_at_every_write(build, run, tmp_path, full_disk):
 @pytest.mark.parametrize(
     ("more", "text"),
     [
-        (("--preset", "huge"), "known: tiny, small, paper"),
-        (("--executor", "magic"), "known: local, ray"),
+        (("--preset", "huge"), "is not one of 'tiny', 'small', 'paper'"),
+        (("--executor", "magic"), "is not one of 'local', 'ray'"),
+        (("--teacher", "painter"), "is not one of 'filters', 'instruct_pix2pix', 'pairs'"),
     ],
 )
 def test_unknown_names(run, tmp_path, more, text):
     result = run("build", "--run-dir", tmp_path / "run", *more)
-    assert result.code == 2 and text in result.error
+    assert result.code == 2 and text in result.err
 
 
 @pytest.mark.parametrize(

@@ -69,9 +69,9 @@ def test_one_split_without_fine_tuning(evaluate, inline):
 
 
 def test_wrong_input(evaluate, run, toy, tmp_path):
-    assert "known: tiny, reduced, full" in evaluate("--grid", "huge").error
+    assert "is not one of 'tiny', 'reduced', 'full'" in evaluate("--grid", "huge").err
     assert "takes no --choose-rates" in evaluate("--zero-steps-only", "--choose-rates").error
-    assert "unknown split" in evaluate("--split", "train").error
+    assert "is not one of 'combination', " in evaluate("--split", "train").err
     assert "--choose-rates takes no --rates" in evaluate("--choose-rates", "--rates", tmp_path / "r.json").error
     twice = evaluate("--model", toy / "models" / "polished").error
     assert "would both be called 'polished'" in twice and str(toy / "models" / "polished") in twice
