@@ -28,13 +28,13 @@ BENCHMARKS = (
 
 
 def run(name: str) -> bool:
-    """Run one benchmark without options; whether it came to its end."""
+    """Run one benchmark without options and return whether it came to its end."""
     print(f"== {name}", flush=True)
     return subprocess.run([sys.executable, "-m", f"benchmarks.{name}"]).returncode == 0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the benchmarks that are asked for; the exit code."""
+    """Run the requested benchmarks and return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__,

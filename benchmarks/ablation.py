@@ -83,7 +83,7 @@ def relaid(dataset: WeightDataset, variant: Variant) -> WeightDataset:
 
 
 def r2(blocks: Tensor, truth: Tensor, scale: BlockStatistics) -> float:
-    """Coefficient of determination over all weights in units of each block's deviation; 0 is the zoo mean."""
+    """Return R2 over all weights in units of each block's deviation; 0 is the zoo mean."""
     predicted, clean = scale.normalize(blocks), scale.normalize(truth)
     return 1 - float((predicted - clean).square().sum() / clean.square().sum())
 
@@ -97,7 +97,7 @@ class Yardstick:
     pictures: list[PictureBatch]
 
     def measure(self, model: ModelFolder, steps: int) -> dict[str, float]:
-        """Of a trained model with so many denoising steps."""
+        """Measure a trained model with so many denoising steps."""
         layout, scale = self.train.layout, self.train.statistics()
         asked = [prompts[1] for prompts in self.validation.prompts]
         noise = torch.Generator().manual_seed(0)
@@ -145,7 +145,7 @@ def results(yardstick: Yardstick, options: argparse.Namespace) -> Iterator[dict[
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train and measure every variant; writes what there is after each."""
+    """Train and measure every variant, and write what there is after each."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -43,24 +43,24 @@ COLLAPSED = 0.5
 
 
 def drawing(photo: Tensor) -> Tensor:
-    """Charcoal: dark where the picture changes, on white paper. [1, 1, H, W] -> the same, as all of these."""
+    """Draw in charcoal, dark where the picture changes, on white paper: [1, 1, H, W] -> the same, as all of these."""
     edges = gaussian_blur2d(sobel(photo), (3, 3), (0.7, 0.7))
     return 1 - (edges / edges.quantile(0.98)).clamp(0, 1)
 
 
 def edges(photo: Tensor) -> Tensor:
-    """Thin white lines on black."""
+    """Draw thin white lines on black."""
     return F.max_pool2d(canny(photo, 0.1, 0.3, (9, 9), (2.0, 2.0))[1], 3, 1, 1)
 
 
 def stencil(photo: Tensor) -> Tensor:
-    """Return two tones, divided at the median."""
+    """Reduce the picture to two tones, divided at the median."""
     smooth = gaussian_blur2d(photo, (13, 13), (3.0, 3.0))
     return (smooth > smooth.median()).float()
 
 
 def halftone(photo: Tensor) -> Tensor:
-    """Black dots on white, the larger the darker, 16 pixels apart at 45 degrees."""
+    """Print black dots on white, the larger the darker, 16 pixels apart at 45 degrees."""
     rows, columns = (torch.arange(size).float() for size in photo.shape[-2:])
     u, v = (columns + rows[:, None]) / 16 * torch.pi, (columns - rows[:, None]) / 16 * torch.pi
     screen = (u.cos() * v.cos() + 1) / 2
@@ -110,7 +110,7 @@ def make_pairs(folder: Path, kind: str) -> Path:
 
 
 def contrast_kept(network: nn.Module, pairs: Path) -> float:
-    """Contrast of the edited training photographs at their own size, as a share of the targets'."""
+    """Return the contrast of the edited training photographs, at their own size, as a share of the targets'."""
     chosen = load_pairs(pairs, None).train[:MEASURED]
     edited = [edit_photo(network, np.asarray(source)) for _, source, _ in chosen]
     wanted = [np.asarray(target) for _, _, target in chosen]
@@ -123,7 +123,7 @@ def contrast_of(pixels: np.ndarray) -> float:
 
 
 def last_network(out: Path) -> nn.Module:
-    """Return the network of the last step, whichever was handed over."""
+    """Return the network of the last step, whichever network the training handed over."""
     progress, _ = load_progress(out, torch.device("cpu"))
     last = {name: value[0] for name, value in progress.fleet.averaged.items()}
     generator = progress.start.generator
@@ -134,7 +134,7 @@ def last_network(out: Path) -> nn.Module:
 
 
 def run(training: Training, runs: Path) -> None:
-    """Train and measure; leaves RUNS/rows/NAME.json."""
+    """Train and measure, and leave the row in RUNS/rows/NAME.json."""
     path = runs / "rows" / f"{training.name}.json"
     if path.exists():
         return

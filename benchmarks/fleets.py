@@ -92,7 +92,7 @@ def naive_generator(setting: Setting) -> nn.Module:
 
 
 def naive_rate(setting: Setting, steps: int = STEPS, on_warm: Callable[[], None] = lambda: None) -> float:
-    """Concepts per minute, one after the other."""
+    """Return the concepts per minute of training one after the other."""
     _, discriminator, sources, targets = networks(setting)
     generator = naive_generator(setting)
     seconds = naive_step_seconds(
@@ -104,7 +104,7 @@ def naive_rate(setting: Setting, steps: int = STEPS, on_warm: Callable[[], None]
 def fleet_rate(
     setting: Setting, k: int, steps: int = STEPS, on_warm: Callable[[], None] = lambda: None
 ) -> float:
-    """Concepts per minute of a fleet of K."""
+    """Return the concepts per minute of a fleet of K."""
     generator, discriminator, sources, targets = networks(setting)
     repeated = targets.expand(k, *targets.shape)
     seconds = step_seconds(
@@ -114,7 +114,7 @@ def fleet_rate(
 
 
 def tidily(work: Callable[[], float]) -> float:
-    """Return what the work returns; the device's memory is free for others afterwards, also where it was too small."""
+    """Return what the work returns, and free the device's memory afterwards, also where it was too small."""
     try:
         return work()
     finally:
@@ -128,7 +128,7 @@ def free_memory() -> None:
 
 
 def operations(setting: Setting) -> int:
-    """Floating-point operations of one naive training step: forward and backward, both networks."""
+    """Return the floating-point operations of one naive training step: forward and backward, both networks."""
     _, discriminator, sources, targets = networks(setting)
     generator, training = naive_generator(setting), setting.training
     return operations_of(
@@ -159,7 +159,7 @@ def by_size(setting: Setting, sizes: list[int]) -> Rows:
 
 
 def those_that_fit(loops: dict[str, Callable[[], float]]) -> dict[str, Callable[[], float]]:
-    """Warm every loop up; without those that are too large for the device, but for the first."""
+    """Warm every loop up and return those that fit the device; the first one must."""
     fit = {}
     for place, (name, warm_up) in enumerate(loops.items()):
         try:
@@ -184,7 +184,7 @@ def start_worker(threads: int, meeting: Any) -> None:
 
 
 def with_others(work: Work) -> float:
-    """Return what the work of this process returns; its steps are counted from when all processes are warm."""
+    """Return what the work of this process returns; its steps count from when all processes are warm."""
     meeting = _meeting
 
     def wait() -> None:
@@ -198,7 +198,7 @@ def with_others(work: Work) -> float:
 
 
 def together(pool: ProcessPoolExecutor, processes: int, work: Work) -> float:
-    """Sum of what all processes of a pool do at the same time."""
+    """Return the sum of what all processes of a pool do at the same time."""
     futures = [pool.submit(with_others, work) for _ in range(processes)]
     errors = [error for future in futures if (error := future.exception())]
     for error in sorted(errors, key=lambda error: isinstance(error, BrokenBarrierError)):

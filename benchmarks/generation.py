@@ -1,4 +1,4 @@
-"""Seconds from prompts to weights, for 1, 16 and 256 prompts at once; reading the text is told apart.
+"""Seconds from prompts to weights, for 1, 16 and 256 prompts at once; reading the text is measured apart.
 
     python -m benchmarks.generation [--model DIR] [--prompts 1 16 256] [--device cuda]
 
@@ -56,11 +56,11 @@ class Generator:
 
     @property
     def parameters(self) -> int:
-        """Of one generated network."""
+        """The number of weights of one generated network."""
         return int(self.layout.mask.sum())
 
     def generate(self, text: TextStates) -> None:
-        """Adapters of all prompts, one step."""
+        """Make adapters for all prompts in one step, and drop them."""
         with torch.no_grad():
             self.layout.from_blocks(self.statistics.denormalize(one_step(self.denoiser, text)))
 
@@ -73,7 +73,7 @@ def trained(path: Path | None, device: str) -> Generator:
 
 
 def of_paper_size(name: str, device: str) -> Generator:
-    """Random weights in a denoiser of the preset `paper`."""
+    """Return a generator with random weights in a denoiser of the preset `paper`."""
     torch.manual_seed(0)
     config = paper()
     layout = WeightLayout.for_generator(
@@ -97,7 +97,7 @@ def reader(name: str) -> TextEncoder:
 
 
 def states(encoder: TextEncoder, prompts: int, device: str) -> TextStates:
-    """Fresh prompts, read by the text encoder."""
+    """Return fresh prompts, read by the text encoder."""
     fresh: Iterator[str] = itertools.islice(FRESH, prompts)
     return encoder.encode(list(fresh)).trim().to(device)
 

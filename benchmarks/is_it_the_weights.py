@@ -70,7 +70,7 @@ class TextConditionedGenerator(nn.Module):
         self.head, self.head_bias = nn.Parameter(torch.zeros(len(initial), 8 * width)), nn.Parameter(initial)
 
     def forward(self, text: TextStates, images: Tensor) -> Tensor:
-        """Text of K prompts and images [N, 3, S, S] or [K, N, 3, S, S] -> [K, N, 3, S, S]."""
+        """Turn the text of K prompts and images [N, 3, S, S] or [K, N, 3, S, S] into images [K, N, 3, S, S]."""
         read = self.reader(*self.text(text.tokens, text.mask, text.pooled))
         flat = F.linear(read.flatten(1), self.head, self.head_bias)
         parts = flat.split([shape.numel() for shape in self.shapes.values()], 1)
@@ -108,7 +108,7 @@ def train_text_conditioned(
 
 
 def edit_with(model: Path) -> Edit:
-    """Return an edit through a weight generator in one step."""
+    """Return a function that edits through a weight generator in one step."""
     folder = load_model_folder(model)
     base = load_base(folder.base_generator_path)
     return lambda prompts, images: run_generators(base, generate(folder, prompts).adapters, images)

@@ -39,7 +39,7 @@ def auroc(inside: torch.Tensor, outside: torch.Tensor) -> float:
 def interval(
     inside: list[torch.Tensor], outside: list[torch.Tensor], resamples: int = 1000
 ) -> tuple[float, float]:
-    """95 % bootstrap over concepts (each with the scores of its wordings)."""
+    """Return a 95 % bootstrap interval over concepts (each with the scores of its wordings)."""
     rng = np.random.default_rng(0)
     values = []
     for _ in range(resamples):
@@ -64,7 +64,7 @@ def asked() -> dict[str, list[list[str]]]:
 
 
 def fit_heads(rows: Tensor, train: WeightDataset) -> Tensor:
-    """Ridge regressions [HEADS, D + 1, DIRECTIONS] of random directions of the weights, each on a bootstrap sample."""
+    """Fit ridge regressions [HEADS, D + 1, DIRECTIONS] to random directions of the weights, on bootstrap samples."""
     generator = torch.Generator().manual_seed(0)
     clean = train.statistics().normalize(train.blocks).flatten(1)
     targets = clean @ torch.randn(clean.shape[1], DIRECTIONS, generator=generator)
@@ -84,19 +84,19 @@ def with_one(rows: Tensor) -> Tensor:
 
 
 def mahalanobis(rows: Tensor, shrinkage: float) -> Score:
-    """Squared distance from the mean of rows [N, D] in units of their (shrunken) spread."""
+    """Return the squared distance from the mean of rows [N, D] in units of their (shrunken) spread."""
     mean, eye = rows.mean(0), torch.eye(rows.shape[1])
     precision = torch.linalg.inv(torch.cov(rows.T) + shrinkage * eye)
     return lambda x: ((x - mean) @ precision * (x - mean)).sum(1)
 
 
 def nearest(rows: Tensor, count: int) -> Score:
-    """Cosine distance to the nearest `count` of the rows."""
+    """Return the cosine distance to the nearest `count` of the rows."""
     return lambda x: 1 - (x @ rows.T).topk(count, 1).values.mean(1)
 
 
 def simple_scores(train: WeightDataset, encoder: TextEncoder) -> dict[str, Score]:
-    """Score of embeddings [K, D], each with a scale of its own."""
+    """Return scores of embeddings [K, D], each with a scale of its own."""
     centres = embed(encoder, train.prompts).float()
     wordings = embed(encoder, [[text] for texts in train.prompts for text in texts]).float()
     heads = fit_heads(centres, train)

@@ -32,7 +32,7 @@ Pairs = list[tuple[Picture, Picture]]
 
 
 def main() -> None:
-    """Measure, and print one JSON object."""
+    """Run all measurements and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--concepts", type=int, default=150)
     parser.add_argument("--pairs", type=int, default=5, help="pairs of each edit")
@@ -63,7 +63,7 @@ def external_edits() -> dict[str, Pairs]:
 
 
 def catalogue_edits(photos: list[Picture], concepts: int, pairs: int, rng: np.random.Generator) -> dict[str, Pairs]:
-    """Concepts of the catalogue, each on photographs of its own choice."""
+    """Return concepts of the catalogue, each on photographs of its own choice."""
     teacher, everything = FiltersTeacher(), catalogue()
     found = {}
     for index in rng.permutation(len(everything))[:concepts]:
@@ -106,7 +106,7 @@ def random_halves(photos: list[Picture], count: int, rng: np.random.Generator) -
 
 
 def rates(sets: list[Pairs]) -> dict[str, str]:
-    """Return how many sets are taken for pairs, whole ones and of fewer pairs each."""
+    """Return how many sets are taken for pairs, by the number of pictures in a set."""
     result = {}
     for size in (len(sets[-1]), 3, 2, 1):
         found = [set_likeness(pairs[:size]) for pairs in sets]
@@ -136,7 +136,7 @@ def shifts(pairs: Pairs) -> dict[str, str]:
 
 
 def shift_error(source: Picture, target: Picture, shift: int) -> int | None:
-    """Pixels between a shift along the diagonal and what is found; None where nothing is said."""
+    """Return the pixels between a diagonal shift and the one that is found; None where nothing is said."""
     width, height = source.size
     found = offset(source.crop((shift, shift, width, height)), target.crop((0, 0, width - shift, height - shift)))
     return None if found == (0, 0) else max(abs(found[0] - shift), abs(found[1] - shift))

@@ -46,7 +46,7 @@ def config(num_concepts: int) -> BuildConfig:
 
 
 def concepts(count: int) -> list[Concept]:
-    """Concepts as long as the catalogue's."""
+    """Return concepts with texts as long as the catalogue's."""
     wordings = tuple(f"wording {i} of what the edit does, in a dozen everyday words or so" for i in range(4))
     recipe = [{"op": "tint", "colour": [0.1, 0.2, 0.3]}, {"op": "adjust", "contrast": 1.2}]
     return [
@@ -68,7 +68,7 @@ def no_fleet(task: FleetTask) -> FleetSummary:
 
 
 def launch(run_dir: Path, count: int, most: int | None) -> dict[str, Any]:
-    """Return one launch in this process; `most` fleets, then as if by Ctrl-C."""
+    """Run one launch in this process, interrupted after `most` fleets as if by Ctrl-C, and return its row."""
     started, first = time.perf_counter(), []
 
     def run_here(

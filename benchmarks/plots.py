@@ -22,7 +22,7 @@ COLOURS = {"adapter": "#c2353b", "full": "#3b76c4"}
 
 
 def errors(rows: Rows, key: str) -> list[list[float]]:
-    """Return distances from the medians to the least and the largest, as matplotlib wants them."""
+    """Return the distances from the medians to the least and the largest, as matplotlib wants them."""
     spreads = [row[key] for row in rows]
     below = [spread["median"] - spread["min"] for spread in spreads]
     return [below, [spread["max"] - spread["median"] for spread in spreads]]
@@ -31,7 +31,7 @@ def errors(rows: Rows, key: str) -> list[list[float]]:
 def bars(
     axes: Axes, names: list[str], rows: Rows, key: str, unit: str, colour: str = "#3b76c4", beside: str = ""
 ) -> None:
-    """Horizontal bars, the first row on top, each with its median; it stands right of what `beside` marks, too."""
+    """Draw horizontal bars, the first row on top, with each median to the right of all that `beside` marks."""
     medians = [row[key]["median"] for row in rows]
     axes.barh(names, medians, xerr=errors(rows, key), color=colour, height=0.6, error_kw={"lw": 1})
     for place, row in enumerate(rows):
@@ -49,7 +49,7 @@ def bars(
 
 
 def fleets(rows: Rows, figure: Any) -> None:
-    """Concepts per minute over K, and by how the machine is divided; of the first precision that was measured."""
+    """Draw concepts per minute over K, and by how the machine is divided, for the first precision that was measured."""
     precision = rows[0]["precision"]
     rows = [row for row in rows if row["precision"] == precision]
     by_size, by_layout = figure.subplots(1, 2, width_ratios=[1, 1])
@@ -78,7 +78,7 @@ def fleets(rows: Rows, figure: Any) -> None:
 
 
 def usable(rows: Rows, figure: Any) -> None:
-    """Seconds from the command to the quality of training from scratch."""
+    """Draw the seconds from the command to the quality of training from scratch."""
     axes, rows = figure.subplots(), [row for row in rows if row["concept"] != "median"]
     names = [row["concept"].replace("--", " + ") for row in rows]
     for offset, key, label, colour in (
@@ -100,7 +100,7 @@ def usable(rows: Rows, figure: Any) -> None:
 
 
 def generation(rows: Rows, figure: Any) -> None:
-    """Seconds of the weights and of the text, by denoiser and number of prompts."""
+    """Draw the seconds of the weights and of the text, by denoiser and number of prompts."""
     axes = figure.subplots()
     names = [f"{row['denoiser']}, {row['prompts']} prompt{'s' * (row['prompts'] > 1)}" for row in rows]
     unit = "seconds of the denoiser; + is reading the text"
@@ -111,7 +111,7 @@ def generation(rows: Rows, figure: Any) -> None:
 
 
 def loading(rows: Rows, figure: Any) -> None:
-    """Megabytes per second of every reader, warm, by the size of a record."""
+    """Draw the megabytes per second of every reader, warm, by the size of a record."""
     local = [row for row in rows if row.get("from") == "warm"]
     sizes = sorted({row["record_kilobytes"] for row in local})
     for axes, size in zip(figure.subplots(1, len(sizes), squeeze=False)[0], sizes, strict=True):
@@ -122,7 +122,7 @@ def loading(rows: Rows, figure: Any) -> None:
 
 
 def scale(rows: Rows, figure: Any) -> None:
-    """Efficiency over the number of workers, by executor."""
+    """Draw the efficiency over the number of workers, by executor."""
     axes = figure.subplots()
     for executor in dict.fromkeys(row["executor"] for row in rows):
         own = [row for row in rows if row["executor"] == executor]
@@ -136,7 +136,7 @@ def scale(rows: Rows, figure: Any) -> None:
 
 
 def start_up(rows: Rows, figure: Any) -> None:
-    """Seconds of every command."""
+    """Draw the seconds of every command."""
     bars(figure.subplots(), [row["command"] for row in rows], rows, "seconds", "seconds")
 
 

@@ -102,7 +102,7 @@ def main() -> None:
 
 
 def make_base(folder: Path, gan: E2ganConfig, sources: Tensor, targets: list[Tensor], steps: int) -> None:
-    """Train a base on the first concepts and stores it in `folder`."""
+    """Train a base on the first concepts and store it in `folder`."""
     started = time.perf_counter()
     generator, discriminator = train_base(gan, PatchGanConfig(), sources, targets, BaseConfig(steps=steps))
     print(f"base: {steps} steps in {time.perf_counter() - started:.0f} s", flush=True)

@@ -53,7 +53,7 @@ def timed_fleet(task: FleetTask, seconds: float, gate: str, workers: int) -> Fle
 def launch(
     run_dir: Path, tasks: Sequence[FleetTask], executor: str, workers: int, seconds: float
 ) -> dict[str, Any]:
-    """Run `tasks` on so many workers; one row of the result."""
+    """Run `tasks` on so many workers and return one row of the result."""
     gate = run_dir / "logs" / f"gate-{executor}-{workers}"
     gate.mkdir(parents=True)
     fleet = partial(timed_fleet, seconds=seconds, gate=str(gate), workers=workers)

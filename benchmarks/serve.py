@@ -53,7 +53,7 @@ def server() -> Iterator[tuple[str, psutil.Process]]:
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    """Return when the server answers and has read the zoo's prompts, which it does in the background."""
+    """Wait until the server answers and has read the zoo's prompts, which it does in the background."""
     ends = time.monotonic() + START_SECONDS
     while time.monotonic() < ends and process.poll() is None:
         try:
@@ -65,7 +65,7 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def prompts(count: int) -> list[str]:
-    """Different prompts of different lengths."""
+    """Return different prompts of different lengths."""
     media = ("a drawing", "a photograph", "an old print", "a painting with soft edges and pale colours")
     looks = ("in blue", "in the golden light of a late summer evening", "with fog", "from the seventies")
     every = itertools.product(range(1 + count // 16), media, looks)
@@ -75,7 +75,7 @@ def prompts(count: int) -> list[str]:
 async def load(
     url: str, clients: int, texts: Iterator[str], seconds: float, most: int
 ) -> tuple[list[float], list[tuple[str, str]], float]:
-    """Return seconds of each answer, (prompt, hash) of each, and how long it took, with so many clients at once."""
+    """Send prompts with so many clients; return each answer's seconds, each (prompt, hash), and the total time."""
     spent: list[float] = []
     answers: list[tuple[str, str]] = []
     ends = time.perf_counter() + seconds
@@ -96,7 +96,7 @@ async def load(
 
 
 def alone(url: str, texts: list[str]) -> dict[str, str]:
-    """Return the hash of each prompt's adapter, asked for one after the other."""
+    """Return the hash of each prompt's adapter, requested one after the other."""
     _, answers, _ = asyncio.run(load(url, 1, iter(texts), float("inf"), len(texts)))
     return dict(answers)
 
@@ -104,7 +104,7 @@ def alone(url: str, texts: list[str]) -> dict[str, str]:
 def row(
     name: str, clients: int, spent: list[float], took: float, crossed: int, memory: list[int]
 ) -> dict[str, Any]:
-    """Return one line of the result; memory in MiB, before and after."""
+    """Return one row of the result; memory in MiB, before and after."""
     return {
         "load": name,
         "clients": clients,

@@ -22,7 +22,7 @@ COMMANDS = {
 
 
 def launch(arguments: list[str], processor: list[float]) -> float:
-    """Run a command; its wall-clock seconds, and its processor seconds at the end of `processor`."""
+    """Run a command; return its wall-clock seconds, and its processor seconds at the end of `processor`."""
     with tempfile.TemporaryDirectory() as folder:
         if arguments[-1] == "-o":
             arguments = [*arguments, f"{folder}/adapter"]

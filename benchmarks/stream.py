@@ -37,7 +37,7 @@ METRICS = {"l1": 0.05, "l1_copy": 0.2, "psnr": 20.0, "kid": 0.01}
 
 
 def write_synthetic(folder: Path, megabytes: int) -> None:
-    """Shards of random records in the layout of the embedded zoo, and the list of them.
+    """Write shards of random records in the layout of the embedded zoo, and return the list of them.
 
     Beyond the first `DISTINCT` shards they are further names of the same files: as many bytes to read, on a small disk.
     """
@@ -79,7 +79,7 @@ def synthetic(folder: Path) -> ShardStream:
 
 
 def read(folder: Path, batches: int) -> dict[str, Any]:
-    """Read so many batches; memory in megabytes, and records a second."""
+    """Read so many batches; return the memory in megabytes, and records a second."""
     data = synthetic(folder)
     before = peak_memory()
     started, busy = time.perf_counter(), time.process_time()
@@ -99,7 +99,7 @@ def read(folder: Path, batches: int) -> dict[str, Any]:
 
 
 def consume(denoiser: str, seconds: float) -> dict[str, Any]:
-    """Train the small preset's denoiser on the embedded zoo; records a second that its steps consume."""
+    """Train the small preset's denoiser on the embedded zoo; return the records a second that its steps consume."""
     from weightgen.training.config import small
     from weightgen.training.data import load_zoo
     from weightgen.training.weights import prepare

@@ -80,7 +80,7 @@ def texture(name: str, height: int, width: int) -> np.ndarray:
 
 
 def panels(size: tuple[int, int], share: float = 1.0) -> list[tuple[slice, slice]]:
-    """Return rows and columns of each panel, or of so much of it around its centre."""
+    """Return the rows and columns of each panel, or of so much of it around its centre."""
     height, width = size[0] // GRID[0], size[1] // GRID[1]
     y, x = (round(n * (1 - share) / 2) for n in (height, width))
     corners = [(row * height, column * width) for row in range(GRID[0]) for column in range(GRID[1])]
@@ -96,7 +96,7 @@ def plate(size: tuple[int, int]) -> np.ndarray:
 
 
 def slopes(network: nn.Module, picture: np.ndarray) -> list[np.ndarray]:
-    """For each panel the change of every channel out (row) per change of every channel in (column), [3, 3]."""
+    """Return for each panel how much every channel out (row) changes with every channel in (column), [3, 3]."""
     height, width = picture.shape[:2]
     y, x = (np.cos(2 * np.pi * WAVES * np.arange(n) / height) for n in (height, width))
     wave = WAVE_LEVELS * np.outer(y, x)
@@ -119,7 +119,7 @@ def fine_band(pixels: np.ndarray) -> np.ndarray:
 
 
 def kept(network: nn.Module, slope: list[np.ndarray], size: tuple[int, int]) -> list[dict[str, Any]]:
-    """For each texture the deviation out over the one that is expected, and over the one that goes in."""
+    """Return for each texture the deviation out over the one expected, and over the one that goes in."""
     picture = plate(size)
     source, edited = fine_band(picture), fine_band(edit_photo(network, picture))
     rows = []
@@ -133,7 +133,7 @@ def kept(network: nn.Module, slope: list[np.ndarray], size: tuple[int, int]) -> 
 
 
 def frame_error(network: nn.Module) -> float:
-    """Return mean error against `tone_curve` in the outer 2 % of the test photographs, over the one inside."""
+    """Return the error against `tone_curve` in the outer 2 % of the test photographs, over that inside."""
     outside, inside = [], []
     for file in sorted((PHOTOS / "test").glob("*.jpg")):
         pixels = np.asarray(Image.open(file).convert("RGB"))
@@ -158,7 +158,7 @@ def make_network(edit: str, folder: Path) -> nn.Module:
 
 
 def write_pairs(folder: Path) -> None:
-    """16 pairs of crops of the training photographs."""
+    """Write 16 pairs of crops of the training photographs."""
     rng, files = np.random.default_rng(0), sorted((PHOTOS / "train").glob("*.jpg"))
     for half in ("source", "target"):
         (folder / half).mkdir(parents=True)

@@ -33,7 +33,7 @@ Curve = list[tuple[float, float]]  # seconds since the command, test L1
 
 
 def type_command(pairs: Path, concept: Concept, init: str, steps: int, out: Path) -> Curve:
-    """Run one command; test L1 over the seconds since it was typed."""
+    """Run one command; return the test L1 over the seconds since it was typed."""
     command = [sys.executable, "-m", "cli.main", "finetune", "--pairs", pairs / "train"]
     command += ["--test-pairs", pairs / "test", "--prompt", concept.paraphrases[0], "--init", init]
     command += ["--steps", str(steps), "-o", out, "--json"]

@@ -194,7 +194,7 @@ def train_on_weights(
     loader_workers: int = 0,
     cluster: Any = None,
 ) -> Path:
-    """First stage: the weights of `zoos`; validated on the first one's validation split.
+    """Run the first stage on the weights of `zoos`, validated on the first one's validation split.
 
     Args:
         zoos: folders, or opened zoos.

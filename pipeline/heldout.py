@@ -157,7 +157,7 @@ def write_pictures(out: PathLike, config: BuildConfig, concepts: Sequence[Concep
 def write_near_duplicates(
     path: PathLike, config: BuildConfig, concepts: Sequence[Concept], zoo: Sequence[Concept]
 ) -> Path:
-    """Write which `concepts` have targets nearer than L1 .03 to those of a concept of the `zoo`."""
+    """Write which `concepts` have targets nearer than L1 0.03 to those of a concept of the `zoo`."""
     path = Path(path)
     marker = path.with_name(f"{path.stem}-of.json")  # what the list was made for: a zoo may have been extended
     made_for = {
@@ -197,7 +197,7 @@ def _open(out: Path, config: BuildConfig, more: dict[str, int]) -> Path:
 
 
 def _train_crops(config: BuildConfig, count: int) -> Tensor:
-    """`count` train crops; more crops begin with the same ones."""
+    """Return `count` train crops; more crops begin with the same ones."""
     photos, size = photographs(config, "train"), config.image_size
     sizes = photo_sizes(photos)
     cuts = [

@@ -31,7 +31,7 @@ NUM_CROPS = 1024
 
 @dataclass(frozen=True, eq=False)
 class CatalogueEdits:
-    """Concepts, photographs and the teacher that edits these for those.
+    """Concepts, photographs, and the teacher that edits the photographs for the concepts.
 
     Attributes:
         crops: [NUM_CROPS, 3, S, S] of the zoo's train photographs.
@@ -47,7 +47,7 @@ class CatalogueEdits:
 
     @property
     def fingerprint(self) -> str:
-        """Return a digest of all that batches are made from except the seed: a training goes on with the same only."""
+        """Return a digest of all that batches are made from except the seed; a training goes on only with the same."""
         digest = hashlib.sha256(self.crops.numpy().tobytes())
         for concepts in (self.concepts, self.validation):
             digest.update(concepts_text(concepts).encode())
@@ -127,7 +127,7 @@ def open_catalogue_edits(zoo: Path, seed: int = 0, more_concepts: int = 0) -> Ca
 def train_concepts(
     members: Sequence[Concept], validation: Sequence[Concept], more_concepts: int
 ) -> list[Concept]:
-    """Return the catalogue's train concepts, those beyond it, and of the zoo's `members` what is neither."""
+    """Return the catalogue's train concepts, those beyond it, and the zoo's `members` that are neither."""
     concepts = [*catalogue.polish_concepts(), *catalogue.more_concepts(more_concepts)]
     known = {concept.id for concept in concepts}
     concepts += [concept for concept in members if concept.id not in known]

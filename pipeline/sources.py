@@ -81,7 +81,7 @@ def _sorted_files(folder: Path) -> SortedFiles:
 
 
 def load_photos(where: str | Path) -> list[Image.Image]:
-    """RGB photographs, upright by their EXIF orientation, in the order of their names.
+    """Return RGB photographs, upright by their EXIF orientation, in the order of their names.
 
     Raises:
         WeightzooError: nothing there, or a file that is no readable image (named).
@@ -105,7 +105,7 @@ def photo_sets(train: str | Path, test: str | Path) -> tuple[list[Path], list[Pa
 
 
 def read_photos(paths: Sequence[Path]) -> list[Image.Image]:
-    """RGB photographs, upright by their EXIF orientation, transparency on white, in the order of `paths`.
+    """Return RGB photographs, upright by their EXIF orientation, transparency on white, in the order of `paths`.
 
     Raises:
         WeightzooError: a file is no readable image (named).
@@ -114,7 +114,7 @@ def read_photos(paths: Sequence[Path]) -> list[Image.Image]:
 
 
 def crops(photos: Sequence[Photo], n: int, size: int, seed: int) -> Tensor:
-    """`n` square crops, float32 [n, 3, size, size] in [0, 1]; the same for the same seed.
+    """Return `n` square crops, float32 [n, 3, size, size] in [0, 1]; the same for the same seed.
 
     Each photograph gives n/len(photos) crops, one more or less. A crop's side is 25-100 % of the short side
     (more if it would be enlarged more than twice); half of the crops are mirrored.
@@ -129,7 +129,7 @@ def crops(photos: Sequence[Photo], n: int, size: int, seed: int) -> Tensor:
 
 
 def photo_sizes(photos: Sequence[Photo]) -> list[tuple[int, int]]:
-    """Width and height of each photograph, upright."""
+    """Return the width and height of each photograph, upright."""
     return [photo.size if isinstance(photo, Image.Image) else _upright_size(photo) for photo in photos]
 
 
@@ -180,7 +180,7 @@ def _open(path: Path) -> Image.Image:
 
 
 def _upright_size(path: Path) -> tuple[int, int]:
-    """Size of a photograph as :func:`_open` returns it, from its header where that tells."""
+    """Return the size of a photograph as :func:`_open` returns it, from its header where that has it."""
     with _naming(path):
         with Image.open(path) as image:
             check_limits(path, image.size)
@@ -192,7 +192,7 @@ def _upright_size(path: Path) -> tuple[int, int]:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Name the file that Pillow cannot read."""
+    """Raise errors of Pillow as ours, with the name of the file that it cannot read."""
     try:
         yield
     except (*PILLOW_ERRORS, Image.DecompressionBombError) as error:

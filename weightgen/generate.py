@@ -69,7 +69,7 @@ class WeightDiffusionOutput:
 
 
 def wordings(prompt: Prompt) -> list[list[str]]:
-    """Brings the three forms of a prompt into one: a list of paraphrases per concept.
+    """Turn the three forms of a prompt into one: a list of paraphrases per concept.
 
     Raises:
         WeightzooError: no prompt, or one without words.

@@ -34,7 +34,7 @@ class BlockStatistics:
 
     @classmethod
     def from_blocks(cls, blocks: Tensor, mask: Tensor, floor: float = STD_FLOOR) -> BlockStatistics:
-        """Statistics of `blocks` [N, num_blocks, block_size]; a deviation is pooled over a block's weights."""
+        """Return statistics of `blocks` [N, num_blocks, block_size]; a deviation is pooled over a block's weights."""
         if len(blocks) == 0:
             raise WeightzooError(
                 "there are no weights to compute statistics from; check that the zoo has training records"
@@ -47,16 +47,16 @@ class BlockStatistics:
 
     @classmethod
     def from_zoo(cls, found: Mapping[str, np.ndarray], layout: WeightLayout) -> BlockStatistics:
-        """Return those of a zoo's `statistics.safetensors`, floored."""
+        """Return the statistics in a zoo's `statistics.safetensors`, with deviations of at least the floor."""
         mean, std = torch.from_numpy(found["mean"]), torch.from_numpy(found["std"])
         return cls(mean * layout.mask, _floored(std, STD_FLOOR), layout.mask)
 
     def normalize(self, blocks: Tensor) -> Tensor:
-        """Return weights [..., num_blocks, block_size] -> about unit variance a block; padding becomes 0."""
+        """Return weights [..., num_blocks, block_size] with about unit variance in each block; padding becomes 0."""
         return (blocks - self.mean) / self.std[:, None] * self.mask
 
     def denormalize(self, normalized: Tensor) -> Tensor:
-        """Return the inverse of `normalize` on weights; padding becomes 0."""
+        """Return the weights that `normalize` was given; padding becomes 0."""
         return (normalized * self.std[:, None] + self.mean) * self.mask
 
     def to(self, device: torch.device | str) -> BlockStatistics:

@@ -65,7 +65,7 @@ def has_words(text: str) -> bool:
 
 
 def notes(texts: Sequence[str], encoder: TextEncoder, ood_score: OutOfDistributionScore | None = None) -> list[str]:
-    """Return the notes on a prompt, one sentence each; an empty list where all is well.
+    """Return the notes on a prompt, one sentence each; the list is empty where all is well.
 
     Args:
         texts: the wordings of one concept.

@@ -51,17 +51,17 @@ class TextStates:
         return TextStates(self.tokens[index], self.mask[index], self.pooled[index])
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> TextStates:
-        """To a device, and the states to a dtype; the mask stays boolean."""
+        """Return the states on a device and in a dtype; the mask stays boolean."""
         tokens, pooled = (states.to(device=device, dtype=dtype) for states in (self.tokens, self.pooled))
         return TextStates(tokens, self.mask.to(device), pooled)
 
     def trim(self) -> TextStates:
-        """Without the positions that are padding in every row."""
+        """Return the states without the positions that are padding in every row."""
         length = max(int(self.mask.sum(1).max()), 1)
         return TextStates(self.tokens[:, :length], self.mask[:, :length], self.pooled)
 
     def drop(self, dropped: Tensor) -> TextStates:
-        """With the rows where `dropped` [B] is True turned into "no prompt"."""
+        """Return the states with the rows where `dropped` [B] is True turned into "no prompt"."""
         keep = ~dropped
         return TextStates(self.tokens, self.mask & keep[:, None], self.pooled * keep[:, None])
 
@@ -108,7 +108,7 @@ class TextEncoder:
         self._cache.clear()
 
     def encode(self, prompts: Sequence[str]) -> TextStates:
-        """Prompts -> states on the CPU, L = MAX_LENGTH (longer prompts are cut).
+        """Return the states of prompts on the CPU, L = MAX_LENGTH (longer prompts are cut).
 
         Raises:
             WeightzooError: an empty prompt.

@@ -24,7 +24,7 @@ _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 
 @dataclass(frozen=True)
 class Concept:
-    """One edit that a person could ask for.
+    """One edit that a person could request.
 
     Attributes:
         id: unique slug of lower-case letters, digits and hyphens.
@@ -42,7 +42,7 @@ class Concept:
 
 
 def evaluation_order(concept_id: str) -> str:
-    """Return a hash of the id: evaluations take the first concepts of a split in its order, however they are named."""
+    """Return a hash of the id: evaluations take the first concepts of a split in the order of these hashes."""
     return hashlib.sha256(f"evaluation/{concept_id}".encode()).hexdigest()
 
 

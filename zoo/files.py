@@ -92,7 +92,7 @@ def json_text(obj: Any) -> str:
 
 
 def read_json(path: PathLike, most_bytes: int | None = None) -> Any:
-    """Read a JSON file, a stranger's up to `most_bytes`.
+    """Read a JSON file; with `most_bytes`, as for a stranger's file, a larger one is refused.
 
     Raises:
         WeightzooError: the file is absent, larger, or not valid JSON.

@@ -35,14 +35,14 @@ MAX_BLOCKS = 1 << 22  # each has an entry in `block_layers`
 
 
 def group_by_layer(name: str, names: Collection[str]) -> str:
-    """`down1.lora_B` and `down1.bias` share a group; norms and bare biases share that of the block around them."""
+    """Group by layer: `down1.lora_B` joins `down1.bias`, norms and bare biases join the block around them."""
     layer = name.rpartition(".")[0]
     own_factor = f"{layer}.lora_B" in names
     return layer if own_factor or "." not in layer else layer.rpartition(".")[0]
 
 
 def group_by_stage(name: str, names: Collection[str]) -> str:
-    """Everything of one top-level module (a convolution, a residual block, the transformer) shares a group."""
+    """Group by top-level module: a convolution, a residual block, the transformer."""
     return name.partition(".")[0]
 
 
@@ -88,7 +88,7 @@ class WeightLayout:
 
     @cached_property
     def layers(self) -> dict[str, tuple[Slot, ...]]:
-        """Layer name -> its slots, in order."""
+        """The slots of each layer, in order."""
         layers: dict[str, list[Slot]] = {}
         for slot in self.slots:
             layers.setdefault(slot.layer, []).append(slot)
@@ -96,7 +96,7 @@ class WeightLayout:
 
     @cached_property
     def block_counts(self) -> dict[str, int]:
-        """Layer name -> how many blocks it fills."""
+        """The number of blocks that each layer fills."""
         return {layer: -(-sum(s.size for s in slots) // self.block_size) for layer, slots in self.layers.items()}
 
     @cached_property
@@ -110,7 +110,7 @@ class WeightLayout:
 
     @property
     def num_values(self) -> int:
-        """Values without padding."""
+        """The number of values without padding."""
         return sum(slot.size for slot in self.slots)
 
     @cached_property
@@ -120,7 +120,7 @@ class WeightLayout:
         return self.to_blocks(ones)[0]
 
     def to_blocks(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """{name: [K, *shape]} -> [K, num_blocks, block_size].
+        """Turn {name: [K, *shape]} into blocks [K, num_blocks, block_size].
 
         Raises:
             WeightzooError: a tensor is missing, unknown or of another shape.
@@ -138,7 +138,7 @@ class WeightLayout:
         return torch.cat(rows, 1)
 
     def from_blocks(self, blocks: Tensor) -> dict[str, Tensor]:
-        """[K, num_blocks, block_size] -> {name: [K, *shape]}; padding is dropped."""
+        """Turn blocks [K, num_blocks, block_size] into {name: [K, *shape]}; padding is dropped."""
         if tuple(blocks.shape[1:]) != (self.num_blocks, self.block_size):
             expected = (self.num_blocks, self.block_size)
             raise WeightzooError(f"blocks have shape {tuple(blocks.shape[1:])}, the layout says {expected}")
@@ -157,7 +157,7 @@ class WeightLayout:
 
     @cached_property
     def id(self) -> str:
-        """16 hexadecimal digits that name this layout."""
+        """The 16 hexadecimal digits that name this layout."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
@@ -165,7 +165,7 @@ class WeightLayout:
 
     @classmethod
     def from_json(cls, data: Any) -> WeightLayout:
-        """Inverse of `to_json`, of a stranger's values too.
+        """Return the layout that `to_json` described; the values may be a stranger's.
 
         Raises:
             WeightzooError: not a layout, or one that no record has.

@@ -71,11 +71,11 @@ class ZooManifest:
     subset: dict[str, str] = field(default_factory=dict)
 
     def hashes(self) -> dict[str, str]:
-        """sha256 of every file and shard by name."""
+        """Return the sha256 of every file and shard by name."""
         return self.files | {entry.name: entry.sha256 for entry in self.shards}
 
     def all_sizes(self) -> dict[str, int]:
-        """Bytes of every file and shard by name, where the manifest tells them."""
+        """Return the size in bytes of every file and shard by name, where the manifest has it."""
         return self.sizes | {entry.name: entry.bytes for entry in self.shards}
 
 
@@ -139,7 +139,7 @@ def load_manifest(run_dir: PathLike) -> ZooManifest:
 
 
 def read_manifest(path: PathLike) -> ZooManifest:
-    """Read a manifest file; see :func:`load_manifest`. Keys that a later writer has added are passed over."""
+    """Read a manifest file; see :func:`load_manifest`. Keys that a later writer has added are ignored."""
     values = read_json(path, MAX_MANIFEST_BYTES)
     if isinstance(values, dict):
         if "format_version" in values:

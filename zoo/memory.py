@@ -1,4 +1,4 @@
-"""What becomes of memory that is freed.
+"""Memory that a process keeps for its next batch instead of giving it back to the system.
 
 keep_freed_memory()
 """

@@ -89,7 +89,7 @@ def row_of(record: WeightRecord) -> dict[str, Any]:
 
 
 def record_of(row: Mapping[str, Any], blocks: np.ndarray) -> WeightRecord:
-    """Inverse of :func:`row_of`. Raises `ValueError`, `TypeError` or `KeyError` for what is no such row."""
+    """Build the record of a row of :func:`row_of`. Raises `ValueError`, `TypeError` or `KeyError` for another row."""
     own = {"attributes": json.loads(row["attributes"]), "paraphrases": tuple(row["paraphrases"])}
     values = dict(row) | own
     return WeightRecord(**values, blocks=blocks)

@@ -31,11 +31,11 @@ class Zoo:
 
     @property
     def name(self) -> str:
-        """What the zoo is called."""
+        """The zoo's name."""
         return self.manifest.name
 
     def file(self, name: str) -> Path:
-        """Return the path of one of the zoo's files, which is there then."""
+        """Return the path of one of the zoo's files, which is fetched first where it is not there yet."""
         return self.path / name
 
     @property
@@ -92,7 +92,7 @@ def open_zoo(path: PathLike) -> Zoo:
 
 
 def manifest_layout(path: Path, manifest: ZooManifest) -> WeightLayout:
-    """Return the layout of a file. Raises `WeightzooError` if it is none, or not the manifest's."""
+    """Return the layout that a file holds. Raises `WeightzooError` if it holds none, or not the manifest's."""
     layout = WeightLayout.load(path)
     if layout.id != manifest.layout_id:
         raise WeightzooError(f"{path} is not the manifest's layout; download or build it again")

@@ -84,7 +84,7 @@ def _opened(path: PathLike) -> Iterator[Any]:
 
 
 class ShapesOnly(TorchFunctionMode):
-    """Modules are built without values: on the meta device there are none, and what makes them loads 800 modules."""
+    """Builds modules without values: the meta device has none, and the code that would make them is slow to load."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is Tensor.normal_ or (func is Tensor.mul and isinstance(args[1], float)):

@@ -32,7 +32,7 @@ REPETITIONS = 5
 def interleave(
     loops: Mapping[str, Callable[[], float]], repetitions: int = REPETITIONS
 ) -> dict[str, list[float]]:
-    """Call every loop once in each repetition, the first one another time than last; what they return, by name."""
+    """Call every loop once in each repetition, in changing order; return what they return, by name."""
     names = list(loops)
     found: dict[str, list[float]] = {name: [] for name in loops}
     for repetition in range(repetitions):
@@ -43,24 +43,24 @@ def interleave(
 
 
 def seconds_of(work: Callable[[], Any], device: str = "cpu") -> float:
-    """Return seconds that one call takes, the device's share included."""
+    """Return the seconds that one call takes, the device's share included."""
     started = clock(torch.device(device))
     work()
     return clock(torch.device(device)) - started
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, least and largest of repeated measurements."""
+    """Return median, least and largest of repeated measurements."""
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> dict[str, float]:
-    """Spread of the ratios within each repetition."""
+    """Return the spread of the ratios within each repetition."""
     return spread([a / b for a, b in zip(above, below, strict=True)])
 
 
 def matrix_rate(device: str = "cpu", dtype: torch.dtype = torch.float32, size: int = 0) -> float:
-    """Operations per second of the best of some square matrix products, with torch's present threads."""
+    """Return the operations per second of the best of some square matrix products, with torch's present threads."""
     size = size or (1536 if torch.device(device).type == "cpu" else 8192)
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     a @ b
@@ -68,7 +68,7 @@ def matrix_rate(device: str = "cpu", dtype: torch.dtype = torch.float32, size: i
 
 
 def operations_of(work: Callable[[], Any]) -> int:
-    """Floating-point operations of one call: convolutions and products, those of attention included."""
+    """Return the floating-point operations of one call: convolutions and products, those of attention included."""
     # torch counts neither a CPU's fused attention nor a fused encoder layer
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -81,7 +81,7 @@ def operations_of(work: Callable[[], Any]) -> int:
 
 
 def copy_rate(size: int = 256 * 2**20) -> float:
-    """Bytes per second of one thread's memory copy, the best of some."""
+    """Return the bytes per second of one thread's memory copy, the best of some."""
     source, target = bytes(size), bytearray(size)
 
     def copy() -> None:
@@ -92,7 +92,7 @@ def copy_rate(size: int = 256 * 2**20) -> float:
 
 
 def processor() -> str:
-    """Name of the processor, and of the GPU where there is one."""
+    """Return the name of the processor, and of the GPU where there is one."""
     info = Path("/proc/cpuinfo")
     names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""

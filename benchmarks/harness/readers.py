@@ -101,7 +101,7 @@ class Reader:
 
 
 def raw(folder: Path) -> int:
-    """Return every byte of the files of `folder` into one buffer."""
+    """Read every byte of a zoo's shards into one buffer; return how many there were."""
     buffer, total = bytearray(1 << 20), 0
     for path in sorted(folder.glob("parquet/weights/*")):
         with open(path, "rb", buffering=0) as file:
@@ -111,7 +111,7 @@ def raw(folder: Path) -> int:
 
 
 def safetensors_files(folder: Path) -> int:
-    """Return the bytes read from a folder of safetensors files."""
+    """Read a folder of safetensors files; return the bytes of weights."""
     shards = (safetensors.torch.load_file(path)["blocks"] for path in sorted(folder.glob("safetensors/*")))
     return drain(batch.float() for blocks in shards for batch in blocks.split(BATCH_SIZE))
 
@@ -122,21 +122,21 @@ def stream_of(format_name: str) -> Callable[[Path], int]:
 
 
 def epoch(zoo: Zoo) -> int:
-    """Return the bytes of as many batches as an epoch has."""
+    """Make an epoch's batches of a streamed zoo; return the bytes of weights."""
     data = ShardStream.open(zoo)
     with closing(data.feed(BATCH_SIZE, seed=0)) as batches:
         return drain(batch.blocks for batch in islice(batches, len(data) // BATCH_SIZE))
 
 
 def in_memory(folder: Path) -> int:
-    """Load a zoo as training does one that is small enough, and make an epoch's batches of it."""
+    """Load a zoo as training loads a small one, and make an epoch's batches of it; return the bytes of weights."""
     data = load_zoo(open_zoo(folder / "parquet"))
     with closing(data.feed(BATCH_SIZE, seed=0)) as batches:
         return drain(batch.blocks for batch in islice(batches, len(data) // BATCH_SIZE))
 
 
 def plain_webdataset(folder: Path) -> int:
-    """Return the bytes read by `webdataset` as its documentation shows first."""
+    """Read shards with `webdataset` as its documentation shows first; return the bytes of weights."""
     import webdataset
 
     def weights() -> Iterator[torch.Tensor]:
@@ -148,21 +148,21 @@ def plain_webdataset(folder: Path) -> int:
 
 
 def plain_datasets(files: Iterable[object]) -> int:
-    """Return the fixed-size binary column as it stands in a zoo."""
+    """Read the fixed-size binary column as it stands in a zoo; return the bytes of weights."""
     rows = parquet_dataset(files).iter(BATCH_SIZE)
     columns = (np.stack([np.frombuffer(row, "<f2") for row in batch["blocks"]]) for batch in rows)
     return drain(torch.from_numpy(column).float() for column in columns)
 
 
 def typed_datasets(files: Iterable[object]) -> int:
-    """Return the weights as lists of numbers, as `datasets` writes an array."""
+    """Read weights that are lists of numbers, as `datasets` writes an array; return their bytes."""
     return drain(
         batch["blocks"].float() for batch in parquet_dataset(files).with_format("torch").iter(BATCH_SIZE)
     )
 
 
 def parquet_dataset(files: Iterable[object]) -> Any:
-    """Return the rows of Parquet files as `datasets` streams them."""
+    """Return Parquet files as a dataset whose rows `datasets` streams."""
     import datasets
 
     names = [str(file) for file in files]
@@ -186,7 +186,7 @@ LOCAL = {
 
 
 def hub_readers(url: str) -> dict[str, Callable[[], int]]:
-    """Readers of the repository `HUB_REPO` of the Hub at `url`, which has the Parquet zoo and the typed columns."""
+    """Return readers of the repository `HUB_REPO` at `url`, which has the Parquet zoo and the typed columns."""
     zoo = open_hub_zoo(HUB_REPO)
     names = [entry.name for entry in zoo.manifest.shards]
     place = f"hf://datasets/{HUB_REPO}"
@@ -207,14 +207,14 @@ def hub_readers(url: str) -> dict[str, Callable[[], int]]:
 
 
 def chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
-    """List of `BATCH_SIZE` items."""
+    """Yield lists of `BATCH_SIZE` items."""
     items = iter(items)
     while chunk := list(islice(items, BATCH_SIZE)):
         yield chunk
 
 
 def drain(batches: Iterable[torch.Tensor]) -> int:
-    """Bytes of float16 weights in batches of float32."""
+    """Return the bytes of float16 weights in batches of float32."""
     total = 0
     for batch in batches:
         assert batch.dtype == torch.float32

@@ -30,7 +30,7 @@ def model_folder(model: Path | None) -> Path:
 
 
 def zoo_folder(data: str | None) -> Path:
-    """Return the folder of a finished zoo: a path, the name of an embedded zoo, or for `None` that one.
+    """Return the folder of a finished zoo, called by its path or an embedded zoo's name; `None` is the embedded one.
 
     Raises:
         WeightzooError: there is no such zoo, or it is not finished.

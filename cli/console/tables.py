@@ -32,7 +32,7 @@ def show(results: Row, report: Path) -> None:
 
 
 def zero_step_table(rows: list[Row], key: str, title: str) -> None:
-    """One line a start, one column a split."""
+    """Return one line for each start, with one column for each split."""
     splits = unique(row["split"] for row in rows)
     values = {(row["init"], row["split"]): fixed(row[key]) for row in rows}
     counts = {split: max(row["n"] for row in rows if row["split"] == split) for split in splits}
@@ -47,7 +47,7 @@ def zero_step_table(rows: list[Row], key: str, title: str) -> None:
 
 
 def speedup_table(rows: list[Row]) -> None:
-    """One line a start: how many times sooner it is where scratch ends, and where it ends itself."""
+    """Return one line for each start: how much sooner it is where scratch ends, and where it ends itself."""
     from zoo.words import plural
 
     first = rows[0]

@@ -172,7 +172,7 @@ def _facts(manifest: ZooManifest, config: BuildConfig, layout: WeightLayout) -> 
 
 
 def licence_id(licence: str) -> str:
-    """Return what the Hub's list of licences has for it: an identifier as it is, `other` for words."""
+    """Return a licence's identifier in the Hub's list; `other` for a licence that is given in words."""
     return licence.lower() if re.fullmatch(r"[\w.-]+", licence) else "other"
 
 
@@ -216,7 +216,7 @@ def _is_parquet(manifest: ZooManifest) -> bool:
 
 
 def _example(manifest: ZooManifest, layout: WeightLayout, repo: str) -> str:
-    """Code that reads the blocks without weightzoo."""
+    """Return code that reads the blocks without weightzoo."""
     shape = f"{layout.num_blocks}, {layout.block_size}"
     parquet = _is_parquet(manifest)
     split = _splits(manifest)[0]
@@ -232,7 +232,7 @@ def _example(manifest: ZooManifest, layout: WeightLayout, repo: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Text of a concept as it may stand in Markdown."""
+    """Return the text of a concept as it may stand in Markdown."""
     return " ".join(text.replace("`", "'").replace("|", "/").split())
 
 
@@ -286,7 +286,7 @@ def _histogram(values: Sequence[float], bins: int = 10, width: int = 40) -> str:
 
 
 def _rejected_table(concepts: Sequence[Concept], rejected: Sequence[dict[str, Any]]) -> str:
-    """Concepts by strength and fate; those whose strength is no number come last, in one row."""
+    """Return concepts by strength and fate; those whose strength is no number come last, in one row."""
     status = {row["concept_id"]: row["status"] for row in rejected}
     table: dict[float, Counter[str]] = {}
     for concept in concepts:
@@ -308,7 +308,7 @@ def _strength(concept: Concept) -> float:
 
 
 def _reasons(rejected: Sequence[dict[str, Any]]) -> str:
-    """Up to ten rejected concepts with their reasons."""
+    """Return up to ten rejected concepts with their reasons."""
     lines = [f"- `{row['concept_id']}` ({row['status']}): {row['reason']}" for row in rejected[:10]]
     more = [f"- and {len(rejected) - 10} more in `rejected/`"] if len(rejected) > 10 else []
     return "\n".join(lines + more) or "Nothing was rejected."

@@ -48,7 +48,7 @@ MEMBERS_AT_ONCE = 256  # zoo concepts whose targets are in memory while near dup
 
 
 def _concept(plan: Plan, split: str) -> Concept:
-    """Words and recipe for a plan."""
+    """Return the concept of a plan, with its words and its recipe."""
     parts = [(p.look, p.colours) for p in plan.parts]
     speaker = voice(split)
     count = 1 + (TRAIN_PARAPHRASES if speaker == "train" else EVALUATION_PARAPHRASES)
@@ -127,7 +127,7 @@ def polish_concepts() -> list[Concept]:
 
 @lru_cache(maxsize=1)
 def more_concepts(n: int) -> tuple[Concept, ...]:
-    """About `n` train concepts beyond the catalogue: new combinations of its looks, by its own rules.
+    """Return about `n` train concepts beyond the catalogue: new combinations of its looks, by its own rules.
 
     A teacher edits them like any other; none holds the parts of a validation or `combination` concept, or a colour,
     strength or family that the test splits keep for themselves. Fewer than `n` by those that are left out.
@@ -156,7 +156,7 @@ class Neighbour:
 def near_duplicates(
     concepts: list[Concept], zoo: list[Concept], teacher: Any, sources: torch.Tensor, limit: float = 0.03
 ) -> tuple[list[Neighbour], list[Neighbour]]:
-    """(all nearest neighbours, those nearer than `limit`) of the concepts on sources [N, 3, H, W].
+    """Return all nearest neighbours of the concepts on sources [N, 3, H, W], and those nearer than `limit`.
 
     Distances have 4 decimals, so that the last bits of a sum decide nothing. The first of equally near concepts wins.
     """

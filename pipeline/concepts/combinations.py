@@ -90,7 +90,7 @@ class Plan:
 
     @property
     def part_keys(self) -> frozenset[str]:
-        """What is combined, whatever the strength."""
+        """The parts that are combined, whatever the strength."""
         return frozenset(part.key for part in self.parts)
 
 
@@ -188,7 +188,7 @@ def combined_plans(
 
 
 def value_plans(rng: random.Random, palette: list[ColourName]) -> list[Plan]:
-    """Unseen colours in known treatments, alone and combined; unseen strengths of known looks."""
+    """Return unseen colours in known treatments, alone and combined, and unseen strengths of known looks."""
     plans: dict[str, Plan] = {}
     faint = ("shadows", "highlights", "split", "edges-colour", "leak-colour-right")
     useful = [t for t in TREATMENTS if t.key not in faint]

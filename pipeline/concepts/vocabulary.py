@@ -33,12 +33,12 @@ class Look:
     held_out: bool = False
 
     def tags(self, speaker: str) -> tuple[str, ...]:
-        """Short names, as in a list of filters."""
+        """Return short names, as in a list of filters."""
         more = MORE["looks"].get(self.key, {}).get("tags", ()) if speaker == "train" else ()
         return (getattr(self, speaker)[0], *more)
 
     def phrases(self, speaker: str) -> tuple[str, ...]:
-        """Wordings that fit the look's slot; the first is the plain one."""
+        """Return wordings that fit the look's slot; the first is the plain one."""
         more = MORE["looks"].get(self.key, {}).get("phrases", ()) if speaker == "train" else ()
         return (*getattr(self, speaker)[1:], *more)
 

@@ -1,4 +1,4 @@
-"""How people ask: sentence templates around looks, for train concepts and, apart, for evaluation."""
+"""How people word a request: sentence templates around looks, for train concepts and, apart, for evaluation."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def sentences(
     rng: random.Random,
     count: int,
 ) -> list[str]:
-    """`count` different requests; the first is plain (the concept's prompt)."""
+    """Return `count` different requests; the first is plain (the concept's prompt)."""
     templates = (MEDIUM_TEMPLATES if parts[0][0].slot == "medium" else MOOD_TEMPLATES)[speaker]
     wraps = strength.wraps(speaker)
     result: list[str] = []

@@ -31,7 +31,7 @@ def peak_memory() -> int:
 
 
 def present_memory() -> int:
-    """Bytes of the machine's memory that this process holds now; the most so far where nothing tells."""
+    """Return the bytes of memory that this process holds now, or the most so far if the system tells no more."""
     return _of_status("VmRSS") or peak_memory()
 
 

@@ -195,7 +195,7 @@ class _ActorPool:
             self.ray.kill(actor)
 
     def stop_idle(self) -> None:
-        """Give their places back: a process that was submitted may be waiting for one."""
+        """Give the places of idle processes back: a process that was submitted may be waiting for one."""
         for actor in self.idle:
             self.ray.kill(actor)
         self.idle.clear()

@@ -64,7 +64,7 @@ def train_base(
     config: BaseConfig,
     device: str = "cpu",
 ) -> tuple[nn.Module, nn.Module]:
-    """Train the shared generator and discriminator; they come back on the CPU.
+    """Train the shared generator and discriminator, and return them on the CPU.
 
     Args:
         gan, patchgan: configs with `build()`.

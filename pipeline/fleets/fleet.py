@@ -93,7 +93,7 @@ def train_and_measure(bench: Workbench, images: FleetImages) -> list[Trained]:
 
 @torch.no_grad()
 def measure(bench: Workbench, blocks: Tensor, sources: Tensor, targets: Tensor) -> list[dict[str, float]]:
-    """Quality of the weights as stored (float16), one dict per concept.
+    """Return the quality of the weights as stored (float16), one dict per concept.
 
     Args:
         blocks: float16 [K, num_blocks, block_size].
@@ -121,7 +121,7 @@ def measure(bench: Workbench, blocks: Tensor, sources: Tensor, targets: Tensor) 
 
 
 def crops_at_once(config: BuildConfig) -> int:
-    """Test crops of each concept that are measured in one call, no more for a part of a fleet than for a whole one."""
+    """Return how many test crops of each concept are measured in one call: no more for a part of a fleet."""
     return max(1, PIXELS_AT_ONCE // (config.fleet_size * config.image_size**2))
 
 

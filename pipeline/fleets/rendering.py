@@ -40,7 +40,7 @@ class FleetImages:
     failed: list[dict[str, Any]]
 
     def pick(self, places: Sequence[int]) -> "FleetImages":
-        """Return the same for the concepts at `places` only."""
+        """Return the pairs of the concepts at `places` only."""
         index = list(places)
         own = self.train_sources.dim() == 5
         return FleetImages(

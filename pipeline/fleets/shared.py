@@ -72,7 +72,7 @@ def load_workbench(run_dir: str, device: str = "cpu") -> Workbench:
 
 
 def source_crops(config: BuildConfig) -> tuple[Tensor, Tensor]:
-    """Source images to train on and to measure on, [N, 3, S, S] each, from different photographs."""
+    """Return source images to train on and to measure on, [N, 3, S, S] each, from different photographs."""
     train, test = (photographs(config, part) for part in ("train", "test"))
     return (
         crops(train, config.num_train_crops, config.image_size, config.seed),
@@ -94,7 +94,7 @@ def source_notes(config: BuildConfig, concepts: Iterable[Concept]) -> list[str]:
 
 
 def photograph_hashes(config: BuildConfig) -> dict[str, dict[str, str]]:
-    """sha256 of every source photograph by file name, for train and test."""
+    """Return the sha256 of every source photograph by file name, for train and test."""
     sets = photo_sets(config.train_photos, config.test_photos)
     return {
         key: {path.name: sha256_file(path) for path in paths}
@@ -103,7 +103,7 @@ def photograph_hashes(config: BuildConfig) -> dict[str, dict[str, str]]:
 
 
 def pair_hashes(teacher: Teacher, concepts: Iterable[Concept]) -> dict[str, dict[str, str]]:
-    """sha256 of every file that a team's own pairs consist of, by concept; nothing for other teachers."""
+    """Return the sha256 of every file of a team's own pairs, by concept; nothing for other teachers."""
     if not isinstance(teacher, OwnPairs):
         return {}
     return {

@@ -103,7 +103,7 @@ def freeze(run_dir: Path, config: BuildConfig, concepts: Sequence[Concept] | Non
 def _check_sources(
     run_dir: Path, config: BuildConfig, concepts: Sequence[Concept], are_frozen: bool
 ) -> dict[str, Any]:
-    """Hashes of what the teacher reads, held against the frozen ones where there are any."""
+    """Return the hashes of what the teacher reads, checked against the frozen ones where there are any."""
     teacher = make_teacher(config.teacher, config.teacher_options)
     if are_frozen:
         check_photographs(run_dir, config)

@@ -101,7 +101,7 @@ class Store:
 
 @dataclass(frozen=True)
 class Stored:
-    """What a worker does for a fleet whose run folder is in a store; called as `work` itself would be."""
+    """A worker's task on a run folder in a store: it fetches the frozen files, calls `work`, and stores the results."""
 
     uri: str
     work: Callable[[FleetTask], Any]

@@ -33,10 +33,10 @@ class Teacher(Protocol):
         """Load what editing needs. Raises WeightzooError where that cannot be had, whatever the concept."""
 
     def refusal(self, concept: Concept) -> str | None:
-        """Why the teacher cannot edit for the concept; None when it can."""
+        """Return why the teacher cannot edit for the concept; None when it can."""
 
     def edit(self, concept: Concept, photos: Tensor) -> Tensor:
-        """Targets for photos [N, 3, H, W] in [0, 1]; same shape and range."""
+        """Return targets for photos [N, 3, H, W] in [0, 1], of the same shape and range."""
 
 
 @runtime_checkable
@@ -47,7 +47,7 @@ class OwnPairs(Protocol):
         """Return the files that its pairs are read from, by a name that tells nothing of where they lie."""
 
     def notes(self, concepts: Iterable[Concept]) -> list[str]:
-        """Lines that say what the pairs of concepts are taken for, and what is left out of them."""
+        """Return lines that say what the pairs of concepts are taken for, and what is left out of them."""
 
     def pairs(self, concept: Concept, part: str, count: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
         """Return sources and targets [count, 3, size, size] of `part`, "train" or "test"."""

@@ -99,10 +99,10 @@ class FiltersTeacher:
     expensive = False
 
     def prepare(self, device: str) -> None:
-        """Nothing to load."""
+        """Do nothing: there is nothing to load."""
 
     def refusal(self, concept: Concept) -> str | None:
-        """Why this teacher cannot edit for `concept`; None when it can."""
+        """Return why this teacher cannot edit for `concept`; None when it can."""
         recipe = concept.attributes.get("recipe")
         if not recipe:
             return f"concept {concept.id!r} has no recipe; the filters teacher edits catalogue concepts only"
@@ -111,7 +111,7 @@ class FiltersTeacher:
 
     @torch.no_grad()
     def edit(self, concept: Concept, photos: Tensor) -> Tensor:
-        """Target images of `concept` for photos [N, 3, H, W] in [0, 1]; same shape.
+        """Return target images of `concept` for photos [N, 3, H, W] in [0, 1], of the same shape.
 
         Raises:
             WeightzooError: the concept has no recipe that this teacher knows.

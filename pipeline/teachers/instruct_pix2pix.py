@@ -50,12 +50,12 @@ class InstructPix2PixTeacher:
         self._load(torch.device(device).type)
 
     def refusal(self, concept: Concept) -> str | None:
-        """Why this teacher cannot edit for `concept`; None when it can."""
+        """Return why this teacher cannot edit for `concept`; None when it can."""
         return None if concept.prompt.strip() else f"concept {concept.id!r} has an empty prompt; write one"
 
     @torch.no_grad()
     def edit(self, concept: Concept, photos: Tensor) -> Tensor:
-        """Target images for photos [N, 3, H, W] in [0, 1]; same shape (H and W multiples of 8).
+        """Return target images for photos [N, 3, H, W] in [0, 1], of the same shape (H and W multiples of 8).
 
         Raises:
             WeightzooError: empty prompt, missing diffusers or model, or a size that is no multiple of 8.

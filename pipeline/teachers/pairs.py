@@ -46,7 +46,7 @@ class PairsTeacher:
             )
 
     def refusal(self, concept: Concept) -> str | None:
-        """Why there are no usable pairs for `concept`; None when there are."""
+        """Return why there are no usable pairs for `concept`; None when there are."""
         try:
             count = len(self._find(concept).files)
         except WeightzooError as error:

@@ -122,7 +122,7 @@ def most_concepts(config: BuildConfig, device: str) -> int:
 
 
 def fewer_crops(config: BuildConfig, device: str) -> BuildConfig:
-    """Return the config with as many crops as are rendered: all of them, but for a part of a fleet."""
+    """Return the config with as many crops as are rendered here: all of them, or a few for a part of a fleet."""
     if most_concepts(config, device) == config.fleet_size:
         return config
     # as many test crops as a real fleet measures at once, so that its memory is seen

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 def sinusoidal(positions: Tensor, width: int, max_period: float = 10000.0) -> Tensor:
-    """Sinusoidal embedding of positions (any shape) -> [..., width]."""
+    """Return the sinusoidal embedding of positions (any shape), [..., width]."""
     half = width // 2
     frequencies = torch.exp(-math.log(max_period) * torch.arange(half, device=positions.device) / half)
     angles = positions[..., None].float() * frequencies
@@ -106,7 +106,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """`mask` [B, M]: True where the context may be read."""
+        """Attend to `x` or `context`; `mask` [B, M] is True where the context may be read."""
         query = self._split(self.query(x))
         key, value = (self._split(t) for t in self.key_value(x if context is None else context).chunk(2, -1))
         attended = F.scaled_dot_product_attention(

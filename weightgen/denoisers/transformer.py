@@ -49,7 +49,7 @@ class TransformerLayer(nn.Module):
 
 
 class TransformerNetwork(nn.Module):
-    """Denoise all blocks of a network together; see the module and `weightgen.denoisers`.
+    """Denoises all blocks of a network together; the module says how, `weightgen.denoisers` what is passed.
 
     Args:
         pooled_at_input: add the text's summary to every position. Networks from before this option were trained

@@ -69,7 +69,7 @@ class Transformer1D(nn.Module):
         self.mlp = mlp(channels, 2)
 
     def forward(self, x: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        """`tokens` [B, L, text width]: N = B * blocks; the blocks of a network are neighbours in N."""
+        """Attend within blocks and to `tokens` [B, L, text width]; N = B * blocks, a network's blocks side by side."""
         x = x + self.self_attention(self.norm1(x))
         queries = self.norm2(x).reshape(len(tokens), -1, x.shape[-1])  # the blocks of a network share a text
         x = x + self.cross_attention(queries, tokens, mask).reshape(x.shape)
@@ -77,7 +77,7 @@ class Transformer1D(nn.Module):
 
 
 class UNet1DNetwork(nn.Module):
-    """See the module and `weightgen.denoisers`."""
+    """The UNet that the module describes, with the face that `weightgen.denoisers` describes."""
 
     independent_blocks = True
 

@@ -54,7 +54,7 @@ class Story:
 
     @property
     def words(self) -> str:
-        """What the concept was prompted with."""
+        """The wording that the concept was prompted with."""
         return wordings(self.concept, 1)[0]
 
 

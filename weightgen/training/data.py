@@ -223,7 +223,7 @@ class Batch:
 
 
 def wording(seed: int, step: int, batch_size: int) -> np.ndarray:
-    """Return numbers in [0, 1), [batch_size]: which of its wordings each record of a batch is shown with."""
+    """Return numbers in [0, 1), [batch_size], which choose the wording that each record of a batch is shown with."""
     return np.random.default_rng([seed, 1, step]).random(batch_size)
 
 

@@ -71,7 +71,7 @@ def train_on_ray(
     loader_workers: int = 0,
     cluster: Cluster = Cluster(),
 ) -> Path:
-    """As `weightgen.training.weights.train`, in several processes; `out_dir` is on the driver's disk.
+    """Train as `weightgen.training.weights.train` does, in several processes; `out_dir` is on the driver's disk.
 
     Raises:
         WeightzooError: as `train`; Ray is not installed, there is no cluster at the address, a batch that cannot
@@ -123,7 +123,7 @@ def run_name(out_dir: Path) -> str:
 def _fit(
     options: dict[str, Any], cluster: Cluster, out_dir: Path, storage: str, name: str, on_log: Log | None
 ) -> None:
-    """Run the workers to the end; the last checkpoint is in `out_dir` then."""
+    """Run the workers to the end, and leave the last checkpoint in `out_dir`."""
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.util.queue import Queue
@@ -202,7 +202,7 @@ def _worker(options: dict[str, Any]) -> None:
 def _listening(
     channel: Any, out_dir: Path, config: TrainConfig, on_log: Log | None
 ) -> Iterator[list[WeightzooError]]:
-    """Show and writes what the leading worker says while the context lasts; yields the errors that it says."""
+    """Show and write what the leading worker says while the context lasts; yield the errors that it says."""
     from ray.util.queue import Empty
 
     over = threading.Event()
@@ -258,7 +258,7 @@ def _forget(storage: str, name: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Return the line that says why: our own error where there is one."""
+    """Return the line that says why a training failed: our own error where there is one."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     ours = [line.partition("WeightzooError: ")[2] for line in lines if "WeightzooError: " in line]
     return ours[0] if ours else lines[-1] if lines else type(error).__name__

@@ -32,7 +32,7 @@ WEIGHTS = "generator.safetensors"  # of a whole generator
 
 
 def adapter_names(generator: nn.Module) -> list[str]:
-    """Name of the tensors that are trained per concept, in module order."""
+    """Return the names of the tensors that are trained per concept, in module order."""
     norms = {
         f"{name}.{leaf}"
         for name, module in generator.named_modules()
@@ -48,7 +48,7 @@ def adapter_names(generator: nn.Module) -> list[str]:
 
 
 def initial_adapter(generator: nn.Module) -> Adapter:
-    """Return the adapter that is in a generator now (of a base: where every zoo concept starts)."""
+    """Return the adapter that a generator has now; a base's is where every concept of a zoo starts."""
     tensors = dict(generator.named_parameters())
     return {name: tensors[name].detach().clone() for name in adapter_names(generator)}
 
@@ -87,7 +87,7 @@ def check_adapter(generator: nn.Module, adapter: Mapping[str, Tensor]) -> None:
 
 
 def merge(generator: nn.Module, adapter: Mapping[str, Tensor] | None = None) -> nn.Module:
-    """Return a plain generator (no LoRA) that computes the same: W + B A in place of W."""
+    """Return a plain generator, without LoRA, that computes the same: its W is W + B A."""
     network = generator if adapter is None else load_adapter(generator, adapter)
     return _plain_like(generator, merge_tensors(network.state_dict()))
 
@@ -103,7 +103,7 @@ def merge_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def plain(generator: nn.Module) -> nn.Module:
-    """Return the generator without its LoRA factors: the W that an adapter in PEFT format is applied to."""
+    """Return the generator without its LoRA factors; an adapter in PEFT format is applied to its W."""
     return _plain_like(generator, {n: v for n, v in generator.state_dict().items() if ".lora_" not in n})
 
 
@@ -127,7 +127,7 @@ def save_base(path: str | Path, generator: nn.Module, metadata: Mapping[str, str
 
 
 def load_base(path: str | Path) -> nn.Module:
-    """Read what `save_base` wrote; frozen and in evaluation mode.
+    """Read what `save_base` wrote, frozen and in evaluation mode.
 
     Raises:
         WeightzooError: no such file, not safetensors, or not a generator of ours.

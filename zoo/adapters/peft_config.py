@@ -65,7 +65,7 @@ def check_config(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def scaling(folder: Path, config: Mapping[str, Any], layer: str, rank: int) -> float:
-    """PEFT's scaling of one layer: alpha / rank, or alpha / sqrt(rank) where it is rank-stabilised.
+    """Return PEFT's scaling of one layer: alpha / rank, or alpha / sqrt(rank) where it is rank-stabilised.
 
     Raises:
         WeightzooError: the config's alpha is no number, or its alphas are named by a pattern.

@@ -104,7 +104,7 @@ def save_peft(
 
 
 def lora_layers(generator: nn.Module) -> dict[str, int]:
-    """Name and rank of the layers with a LoRA."""
+    """Return the name and rank of each layer with a LoRA."""
     return {
         n.removesuffix(".lora_B"): p.shape[1]
         for n, p in generator.named_parameters()
@@ -113,7 +113,7 @@ def lora_layers(generator: nn.Module) -> dict[str, int]:
 
 
 def modules_to_save(generator: nn.Module, adapter: Mapping[str, Tensor]) -> list[str]:
-    """Layers without a LoRA whose own weight is part of the adapter."""
+    """Return the layers without a LoRA whose own weight is part of the adapter."""
     names = [name.removesuffix(".weight") for name in adapter if name.endswith(".weight")]
     modules = [name for name, _ in generator.named_modules()]
     for name in names:  # PEFT goes by the end of the name
@@ -180,7 +180,7 @@ def read_peft(folder: PathLike) -> PeftFolder:
 
 
 def finite(folder: Path, name: str, value: Tensor) -> Tensor:
-    """`value` itself. Raises WeightzooError if it holds NaN or infinite values."""
+    """Return `value`, or raise WeightzooError if it holds NaN or infinite values."""
     if not torch.isfinite(value).all():
         raise WeightzooError(f"{folder}: {name} holds NaN or infinite values; generate or train it again")
     return value

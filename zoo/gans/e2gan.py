@@ -116,7 +116,7 @@ class TransformerBlock(nn.Module):
 
 
 def coordinates(height: int, width: int, like: Tensor) -> Tensor:
-    """Position features (x, y, x^2, y^2, x y) of a grid that spans [-1, 1]^2, [height * width, 5]."""
+    """Return features (x, y, x^2, y^2, x y) of the positions in a grid that spans [-1, 1]^2, [height * width, 5]."""
     y = (torch.arange(height, dtype=like.dtype, device=like.device) + 0.5) / height * 2 - 1
     x = (torch.arange(width, dtype=like.dtype, device=like.device) + 0.5) / width * 2 - 1
     y, x = torch.meshgrid(y, x, indexing="ij")
@@ -129,7 +129,7 @@ def resize_to(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class E2ganGenerator(nn.Module):
-    """See the module's docstring. `lora_*` tensors exist only where the config gives a rank above 0."""
+    """The generator that the module describes; it has `lora_*` tensors only where the config gives a rank above 0."""
 
     def __init__(self, config: E2ganConfig) -> None:
         super().__init__()
@@ -156,11 +156,11 @@ class E2ganGenerator(nn.Module):
         return self._decode(images, full, half, self._trunk(half) if context is None else context)
 
     def global_context(self, images: Tensor) -> Tensor:
-        """Features [N, channels[1], ~H/4, ~W/4] of all that depends on the photo as a whole."""
+        """Return features [N, channels[1], ~H/4, ~W/4] of everything that depends on the photograph as a whole."""
         return self._trunk(self._encode(images)[1])
 
     def render(self, images: Tensor, context: Tensor, margin: int = 0) -> Tensor:
-        """Edit images with a given context; local: a pixel depends on its 11x11 neighbourhood and the context.
+        """Edit images with a given context; a pixel depends on the context and on its 11x11 neighbourhood only.
 
         Args:
             margin: so many pixels (an even number) repeat the frame's edge outside it and are cut off again: what
@@ -193,7 +193,7 @@ class E2ganGenerator(nn.Module):
 
 
 def start_near_identity(output: nn.Module) -> None:
-    """Lets the output convolution start as a copy of the source: its last three inputs are the image itself."""
+    """Let the output convolution start as a copy of the source, which is its last three inputs."""
     with torch.no_grad():
         output.weight.mul_(0.1)
         output.weight[:, -3:] = 0.0

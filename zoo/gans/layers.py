@@ -70,6 +70,6 @@ class AdapterLinear(nn.Module):
 
 
 def leaky_clamp(x: Tensor, slope: float = 0.1) -> Tensor:
-    """Clamps to [0, 1] with a small slope outside: a saturated pixel still has a gradient that leads back."""
+    """Clamp to [0, 1] with a small slope outside, so that a saturated pixel still has a gradient that leads back."""
     clamped = x.clamp(0, 1)
     return clamped + slope * (x - clamped)

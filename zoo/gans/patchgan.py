@@ -1,4 +1,4 @@
-"""PatchGAN: the discriminator of pix2pix, judging overlapping patches of (source, image) pairs.
+"""PatchGAN: the discriminator of pix2pix, which tells real from generated patches of (source, image) pairs.
 
 Gives `PatchGanConfig` (`.build()` returns a `PatchGan`) and `pix2pix_70x70()`, the classic configuration of
 2.769 M parameters. The default is small and has no normalisation: fleets run it under `torch.func.vmap`, so
@@ -52,7 +52,7 @@ def norm_layer(name: str, channels: int) -> nn.Module:
 
 
 def initialise(module: nn.Module) -> None:
-    """Initialise a module as pix2pix does: convolutions N(0, .02), norm scales N(1, .02). For `nn.Module.apply`."""
+    """Initialise a module as pix2pix does: convolutions N(0, 0.02), norm scales N(1, 0.02). For `nn.Module.apply`."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:
@@ -63,7 +63,7 @@ def initialise(module: nn.Module) -> None:
 
 
 class PatchGan(nn.Module):
-    """Strided convolutions with LeakyReLU(.2), then one logit per patch."""
+    """Strided convolutions with LeakyReLU(0.2), then one logit per patch."""
 
     def __init__(self, config: PatchGanConfig):
         super().__init__()

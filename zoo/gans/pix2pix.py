@@ -68,7 +68,7 @@ class Pix2pixGenerator(nn.Module):
         self.apply(initialise)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Edited images, like `images` [N, 3, H, W] in [0, 1].
+        """Edit images [N, 3, H, W] in [0, 1]; the result has the same shape and range.
 
         Raises:
             WeightzooError: when H or W is not a multiple of the config's image_size.

@@ -112,7 +112,7 @@ class Fleet:
         count: int,
         initial: Mapping[str, Tensor] | None = None,
     ) -> Fleet:
-        """`count` GANs before their first step; see `zoo.training.train_gan.train_fleet`."""
+        """Return `count` GANs before their first step; see `zoo.training.train_gan.train_fleet`."""
         params = initial_params(generator, config.mode, count)
         if initial is not None:
             params = {name: initial[name].detach().float().clone() for name in params}
@@ -163,7 +163,7 @@ class Fleet:
             update_average(self.averaged, self.params, min(config.ema, self.steps / (self.steps + 9)))
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that training changes but `steps` and `seconds`, as flat tensors."""
+        """Return everything that training changes, except `steps` and `seconds`, as flat tensors."""
         averaged = with_prefix("averaged", self.averaged) if self.config.ema else {}
         return {
             "diverged_at": self.diverged_at,
@@ -191,7 +191,7 @@ class Fleet:
 def apply_gradients(
     optimizer: torch.optim.Optimizer, losses: Tensor, tensors: list[Tensor], clip_norm: float
 ) -> Tensor:
-    """Return one optimiser step on the losses of K concepts; returns which of them were finite, [K]."""
+    """Take one optimiser step on the losses of K concepts; return which of them were finite, [K]."""
     grads = torch.autograd.grad(losses.sum(), tensors, allow_unused=True)
     kept = [torch.zeros_like(t) if g is None else g.contiguous() for t, g in zip(tensors, grads, strict=True)]
     finite = clip_per_concept(kept, losses.detach(), clip_norm)
@@ -202,7 +202,7 @@ def apply_gradients(
 
 
 def clip_per_concept(grads: list[Tensor], losses: Tensor, clip_norm: float) -> Tensor:
-    """Clip each concept's gradient in place, or zeroes it where it or the loss is not finite.
+    """Clip each concept's gradient in place, or set it to zero where it or the loss is not finite.
 
     The loss counts too: the derivative of |NaN| is 0 in torch.
 

@@ -19,12 +19,12 @@ Params = dict[str, Tensor]
 
 
 def stack(params: Mapping[str, Tensor], count: int) -> Params:
-    """`count` copies of one network's tensors along a new concept axis."""
+    """Return `count` copies of one network's tensors along a new concept axis."""
     return {name: value.detach().expand(count, *value.shape).clone() for name, value in params.items()}
 
 
 def run_generators(generator: nn.Module, params: Mapping[str, Tensor], images: Tensor) -> Tensor:
-    """K networks at once.
+    """Run K networks at once.
 
     Args:
         params: {name: [K, ...]}; what is absent comes from the generator itself and is shared.
@@ -58,7 +58,7 @@ def run_discriminators(
 def generator_losses(
     discriminator: nn.Module, judges: Params, sources: Tensor, targets: Tensor, fakes: Tensor, weight: float
 ) -> Tensor:
-    """L1 + weight x LSGAN per concept, [K]."""
+    """Return L1 + weight x LSGAN for each concept, [K]."""
     losses = (fakes - targets).abs().flatten(1).mean(1)
     if weight > 0:
         logits = run_discriminators(discriminator, judges, sources, fakes)
@@ -69,7 +69,7 @@ def generator_losses(
 def discriminator_losses(
     discriminator: nn.Module, judges: Params, sources: Tensor, targets: Tensor, fakes: Tensor
 ) -> Tensor:
-    """LSGAN loss of the discriminators per concept, [K]; one pass over real and fake images together."""
+    """Return the discriminators' LSGAN loss for each concept, [K]; real and fake images take one pass together."""
     twice = torch.cat([sources, sources], -4)
     logits = run_discriminators(discriminator, judges, twice, torch.cat([targets, fakes.detach()], 1))
     real, fake = logits.chunk(2, dim=1)

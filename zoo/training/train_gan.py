@@ -1,4 +1,4 @@
-"""Trains a fleet: K GANs at once, each blind to the others (see `zoo.training.gan_fleet` for one step of them).
+"""Training of a fleet: K GANs at once, independent of each other (see `zoo.training.gan_fleet` for one step).
 
     result = train_fleet(base, discriminator, sources, targets, GanTrainConfig(steps=250))
     edited = run_generators(base, result.params, photos)      # [K, N, 3, H, W]
@@ -35,7 +35,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class FleetResult:
-    """What `train_fleet` gives.
+    """The result of `train_fleet`.
 
     Args:
         params: trained tensors, {name: [K, ...]}.
@@ -116,7 +116,7 @@ def run_fleet(
 
 
 def batch_indices(count: int, batch_size: int, seed: int) -> Iterator[Tensor]:
-    """Endless batches of indices below `count`, by shuffled epochs, the same for the same seed."""
+    """Yield endless batches of indices below `count`, by shuffled epochs, the same for the same seed."""
     generator = torch.Generator().manual_seed(seed)
     queue = torch.empty(0, dtype=torch.long)
     while True:
@@ -127,7 +127,7 @@ def batch_indices(count: int, batch_size: int, seed: int) -> Iterator[Tensor]:
 
 
 def learning_rate_factor(config: GanTrainConfig, progress: float) -> float:
-    """Share of the peak learning rate at `progress` in [0, 1)."""
+    """Return the share of the peak learning rate at `progress` in [0, 1)."""
     warmup = min(1.0, (progress + 1 / max(config.steps, 1)) / 0.03)
     if config.schedule == "constant":
         return warmup
@@ -137,7 +137,7 @@ def learning_rate_factor(config: GanTrainConfig, progress: float) -> float:
 
 
 def clock(device: torch.device) -> float:
-    """Seconds, once the device has done all that it was given."""
+    """Return the seconds on the clock, once the device has done all that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

@@ -23,7 +23,7 @@ def side(images: Tensor) -> int:
 
 
 def luma(images: Tensor) -> Tensor:
-    """Luminance, [N, 1, H, W]."""
+    """Return the luminance, [N, 1, H, W]."""
     return LUMA[0] * images[:, 0:1] + LUMA[1] * images[:, 1:2] + LUMA[2] * images[:, 2:3]
 
 
@@ -43,19 +43,19 @@ def screen(a: Tensor, b: Tensor) -> Tensor:
 
 
 def smoothstep(values: Tensor, low: float, high: float) -> Tensor:
-    """0 below `low`, 1 above `high`, smooth between."""
+    """Return 0 below `low`, 1 above `high`, and a smooth rise between them."""
     t = ((values - low) / (high - low)).clamp(0, 1)
     return t * t * (3 - 2 * t)
 
 
 def channel_mix(images: Tensor, matrix: Sequence[Sequence[float]]) -> Tensor:
-    """Return each output channel is a weighted sum of the input channels; `matrix` is 3x3."""
+    """Return channels that are weighted sums of the input channels; `matrix` is 3x3."""
     weights = torch.tensor([list(row) for row in matrix], dtype=images.dtype, device=images.device)
     return F.conv2d(images, weights[:, :, None, None])
 
 
 def blur(images: Tensor, radius: float) -> Tensor:
-    """Gaussian blur of any [N, C, H, W]; `radius` is the deviation as a fraction of the short side."""
+    """Blur any [N, C, H, W] by a Gaussian; `radius` is its deviation as a fraction of the short side."""
     sigma = radius * side(images)
     if sigma < 0.25:
         return images
@@ -84,7 +84,7 @@ def _gaussian(images: Tensor, sigma: float) -> Tensor:
 
 
 def box_mean(padded: Tensor, size: int, dim: int) -> Tensor:
-    """Return mean of `size` neighbours along `dim` (-1 or -2); the result is size - 1 shorter there."""
+    """Return the mean of `size` neighbours along `dim` (-1 or -2); the result is size - 1 shorter there."""
     length = padded.shape[dim] - size + 1
     total = padded.narrow(dim, 0, length).clone()
     for offset in range(1, size):
@@ -93,7 +93,7 @@ def box_mean(padded: Tensor, size: int, dim: int) -> Tensor:
 
 
 def slopes(gray: Tensor) -> tuple[Tensor, Tensor]:
-    """Horizontal and vertical slope of [N, C, H, W], per 1/64 of the frame."""
+    """Return the horizontal and vertical slope of [N, C, H, W], per 1/64 of the frame."""
     scale = side(gray) / 64 / 2
     padded = F.pad(gray, (1, 1, 1, 1), mode="replicate")
     across = (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]) * scale
@@ -102,13 +102,13 @@ def slopes(gray: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def edge_strength(gray: Tensor, detail: float) -> Tensor:
-    """Size of the slope after a blur of `detail`."""
+    """Return the size of the slope after a blur of `detail`."""
     across, down = slopes(blur(gray, detail))
     return (across * across + down * down + 1e-8).sqrt()
 
 
 def frame(like: Tensor) -> tuple[Tensor, Tensor]:
-    """Coordinates in [-1, 1]: x [1, 1, 1, W] grows to the right, y [1, 1, H, 1] downwards."""
+    """Return coordinates in [-1, 1]: x [1, 1, 1, W] grows to the right, y [1, 1, H, 1] downwards."""
     height, width = like.shape[-2:]
     x = (torch.arange(width, dtype=like.dtype, device=like.device) + 0.5) / width * 2 - 1
     y = (torch.arange(height, dtype=like.dtype, device=like.device) + 0.5) / height * 2 - 1

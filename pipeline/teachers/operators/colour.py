@@ -24,7 +24,7 @@ def adjust(
     shadows: float = 0.0,
     highlights: float = 0.0,
 ) -> Tensor:
-    """Return the sliders of a photo editor; exposure in stops, temperature and magenta in [-1, 1]."""
+    """Move the sliders of a photo editor: exposure in stops, temperature and magenta in [-1, 1]."""
     x = images
     if exposure or temperature or magenta:
         gains = (
@@ -48,13 +48,13 @@ def adjust(
 
 
 def curve(images: Tensor, amount: float = 1.0) -> Tensor:
-    """Return an S-shaped tone curve; negative amounts flatten the tones."""
+    """Apply an S-shaped tone curve; negative amounts flatten the tones."""
     x = images.clamp(0, 1)
     return x + amount * (x * x * (3 - 2 * x) - x)
 
 
 def levels(images: Tensor, spread: float = 0.25, amount: float = 1.0) -> Tensor:
-    """Stretch each image to mean .5 and deviation `spread`, over all channels together."""
+    """Stretch each image to mean 0.5 and deviation `spread`, over all channels together."""
     mean = images.mean((1, 2, 3), keepdim=True)
     deviation = images.std((1, 2, 3), keepdim=True) + 0.03
     return mix(images, (images - mean) / deviation * spread + 0.5, amount)
@@ -86,7 +86,7 @@ def ramp(
 
 
 def tint(images: Tensor, colour: Colour, amount: float = 0.5) -> Tensor:
-    """Return a coloured wash that keeps light and dark."""
+    """Lay a coloured wash over the picture that keeps light and dark."""
     hue = plane(colour, images)
     tone = luma(images)
     mean = float(sum(w * c for w, c in zip((0.299, 0.587, 0.114), colour, strict=True)))
@@ -95,13 +95,13 @@ def tint(images: Tensor, colour: Colour, amount: float = 0.5) -> Tensor:
 
 
 def filter_glass(images: Tensor, colour: Colour, amount: float = 0.7) -> Tensor:
-    """Coloured glass in front of the lens: multiply, then make up for part of the lost light."""
+    """Put coloured glass in front of the lens: multiply, then make up for part of the lost light."""
     glass = mix(plane((1.0, 1.0, 1.0), images), plane(colour, images), amount)
     return images * glass * (1 + 0.35 * amount)
 
 
 def split_tone(images: Tensor, shadows: Colour, highlights: Colour, amount: float = 0.5) -> Tensor:
-    """Return one colour into the shadows and another into the highlights."""
+    """Tint the shadows with one colour and the highlights with another."""
     tone = luma(images)
     dark = (plane(shadows, images) - 0.5) * (1 - tone) ** 1.5
     light = (plane(highlights, images) - 0.5) * tone**1.5
@@ -109,14 +109,14 @@ def split_tone(images: Tensor, shadows: Colour, highlights: Colour, amount: floa
 
 
 def shadow_tint(images: Tensor, colour: Colour, amount: float = 0.6) -> Tensor:
-    """Colour in the dark parts only."""
+    """Tint the dark parts only."""
     return mix(
         images, images * 0.6 + plane(colour, images) * 0.5, amount * (1 - smoothstep(luma(images), 0.15, 0.6))
     )
 
 
 def highlight_tint(images: Tensor, colour: Colour, amount: float = 0.6) -> Tensor:
-    """Colour in the bright parts only."""
+    """Tint the bright parts only."""
     tone = luma(images)
     return mix(images, plane(colour, images) * (0.35 + 0.75 * tone), amount * smoothstep(tone, 0.4, 0.85))
 
@@ -141,7 +141,7 @@ def vibrance(images: Tensor, amount: float = 0.8) -> Tensor:
 
 
 def keep_hue(images: Tensor, hue: float, width: float = 40.0) -> Tensor:
-    """Colour only near `hue` (degrees), everything else black and white."""
+    """Keep the colour near `hue` (degrees) and make everything else black and white."""
     hsv = rgb_to_hsv(images.clamp(0, 1))
     distance = torch.remainder(hsv[:, 0:1] - math.radians(hue) + math.pi, 2 * math.pi) - math.pi
     near = 1 - smoothstep(distance.abs(), math.radians(width * 0.7), math.radians(width * 1.3))
@@ -164,12 +164,12 @@ def matrix(images: Tensor, rows: Sequence[Sequence[float]]) -> Tensor:
 
 
 def posterize(images: Tensor, levels: int = 4, soften: float = 0.0) -> Tensor:
-    """Few tones per channel."""
+    """Reduce each channel to a few tones."""
     return (blur(images, soften).clamp(0, 1) * (levels - 1)).round() / (levels - 1)
 
 
 def palette(images: Tensor, colours: Sequence[Colour], soften: float = 0.004) -> Tensor:
-    """Return each pixel takes the nearest of a few colours."""
+    """Give each pixel the nearest of a few colours."""
     table = torch.tensor([list(c) for c in colours], dtype=images.dtype, device=images.device)
     smooth = blur(images, soften)
     distance = ((smooth[:, None] - table[None, :, :, None, None]) ** 2).sum(2)
@@ -184,7 +184,7 @@ def threshold(
     level: float = 0.0,
     soften: float = 0.006,
 ) -> Tensor:
-    """Return two flat colours, cut at the image's mean luminance + `level`."""
+    """Reduce the picture to two flat colours, cut at the image's mean luminance + `level`."""
     tone = blur(luma(images), soften)
     cut = tone.mean((2, 3), keepdim=True) + level
     return mix(plane(ink, images), plane(paper, images), ((tone - cut) * 14 + 0.5).clamp(0, 1))
@@ -197,13 +197,13 @@ def solarize(images: Tensor, level: float = 0.5) -> Tensor:
 
 
 def invert(images: Tensor, lightness_only: bool = False) -> Tensor:
-    """Return a negative; or light and dark swapped with the hues kept."""
+    """Turn the picture into a negative, or swap light and dark and keep the hues."""
     if lightness_only:
         return images + (1 - 2 * luma(images))
     return 1 - images
 
 
 def gray(images: Tensor, weights: Colour = (0.299, 0.587, 0.114), amount: float = 1.0) -> Tensor:
-    """Black and white; `weights` are the colour filter in front of the film."""
+    """Turn the picture black and white; `weights` are the colour filter in front of the film."""
     tone = (images * plane(weights, images)).sum(1, keepdim=True)
     return mix(images, tone.expand_as(images), amount)

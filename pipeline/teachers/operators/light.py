@@ -32,7 +32,7 @@ SIDES = {
 
 
 def toward(images: Tensor, side: str) -> Tensor:
-    """1 at `side` of the frame, 0 at the opposite one."""
+    """Return 1 at `side` of the frame, falling to 0 at the opposite one."""
     x, y = frame(images)
     a, b = SIDES[side]
     reach = abs(a) + abs(b)
@@ -48,7 +48,7 @@ def vignette(
 
 
 def spotlight(images: Tensor, amount: float = 0.9) -> Tensor:
-    """Bright in the middle, dark around."""
+    """Brighten the middle of the frame and darken what is around it."""
     x, y = frame(images)
     pool = 1 - smoothstep((x * x + y * y).sqrt(), 0.2, 0.95)
     return images * mix(1.0, 0.12 + 1.25 * pool, amount)
@@ -61,18 +61,18 @@ def light_leak(
     amount: float = 0.9,
     width: float = 0.6,
 ) -> Tensor:
-    """Coloured light spilling in from one side."""
+    """Let coloured light spill in from one side."""
     near = smoothstep(toward(images, side), 1 - width, 1.0)
     return screen(images, plane(colour, images) * near * amount)
 
 
 def shade(images: Tensor, side: str = "left", amount: float = 0.8) -> Tensor:
-    """Return one side of the frame falls into shadow."""
+    """Let one side of the frame fall into shadow."""
     return images * (1 - amount * smoothstep(toward(images, side), 0.25, 1.0))
 
 
 def gradient(images: Tensor, start: Colour, end: Colour, side: str = "bottom", amount: float = 0.5) -> Tensor:
-    """Return a wash from `start` to `end`, which lies at `side`; light and dark stay."""
+    """Lay a wash from `start` to `end`, which lies at `side`, over the picture; light and dark stay."""
     wash = mix(plane(start, images), plane(end, images), toward(images, side))
     tone = luma(images)
     toned = torch.where(tone < 0.5, 2 * tone * wash, 1 - 2 * (1 - tone) * (1 - wash))
@@ -92,7 +92,7 @@ def haze(
 
 
 def snow(images: Tensor, amount: float = 0.8) -> Tensor:
-    """White settles on bright and upward-facing parts, everything turns cool."""
+    """Let white settle on bright and upward-facing parts, and turn everything cool."""
     tone = luma(images)
     _, down = slopes(blur(tone, 0.015))
     cover = smoothstep(tone + 2.5 * down.clamp(min=0), 0.3, 0.75)
@@ -101,7 +101,7 @@ def snow(images: Tensor, amount: float = 0.8) -> Tensor:
 
 
 def wet(images: Tensor, amount: float = 1.0) -> Tensor:
-    """Rain-soaked: darker and glossier, with vertical smears of light."""
+    """Make the picture look rain-soaked: darker and glossier, with vertical smears of light."""
     height = images.shape[-2]
     reach = max(1, round(0.06 * height))
     streaks = box_mean(F.pad(images, (0, 0, reach, reach), mode="replicate"), 2 * reach + 1, -2)

@@ -34,13 +34,13 @@ def soft(images: Tensor, radius: float = 0.03, amount: float = 1.0) -> Tensor:
 def glow(
     images: Tensor, radius: float = 0.05, amount: float = 0.7, colour: Colour = WHITE, start: float = 0.35
 ) -> Tensor:
-    """Bright parts shine into their surroundings."""
+    """Let bright parts shine into their surroundings."""
     bright = images * smoothstep(luma(images), start, 1.0)
     return screen(images, (blur(bright, radius) * plane(colour, images) * amount * 1.3).clamp(0, 1))
 
 
 def local_contrast(images: Tensor, radius: float = 0.03, amount: float = 0.8) -> Tensor:
-    """Detail above a blur of `radius` is amplified: sharpening when small, clarity when large."""
+    """Amplify detail above a blur of `radius`: sharpening when it is small, clarity when it is large."""
     return images + amount * (images - blur(images, radius))
 
 
@@ -59,14 +59,14 @@ def motion(images: Tensor, length: float = 0.12, vertical: bool = False) -> Tens
 
 
 def tilt_shift(images: Tensor, radius: float = 0.04, band: float = 0.3, round_shape: bool = False) -> Tensor:
-    """Sharp along the middle (or in the centre), blurred away from it."""
+    """Blur the picture away from its middle line (or its centre), which stays sharp."""
     x, y = frame(images)
     away = (x * x + y * y).sqrt() if round_shape else y.abs().expand(-1, -1, -1, images.shape[-1])
     return mix(images, blur(images, radius), smoothstep(away, band, band + 0.5))
 
 
 def kuwahara(images: Tensor, radius: float = 0.04) -> Tensor:
-    """Flat brush dabs with sharp borders: each pixel takes the mean of its calmest quadrant."""
+    """Paint flat dabs with sharp borders: each pixel takes the mean of its calmest quadrant."""
     size = max(2, round(radius * side(images)) + 1)
     reach = size - 1
     tone = luma(images)
@@ -102,7 +102,7 @@ def sketch(
     own_colours: float = 0.0,
     shading: float = 0.0,
 ) -> Tensor:
-    """Lines by colour dodge; `shading` lays the picture's tones under them, `own_colours` its colours."""
+    """Draw lines by colour dodge; `shading` lays the picture's tones under them, `own_colours` its colours."""
     tone = luma(images)
     lines = (tone / (blur(tone, radius) + 0.02)).clamp(0, 1) ** (darkness * 2)
     if shading:
@@ -122,7 +122,7 @@ def outline(
     gain: float = 6.0,
     own_colours: float = 0.0,
 ) -> Tensor:
-    """Only the outlines: `ink` lines on `paper`; own_colours draws them in the picture's colours."""
+    """Draw only the outlines, `ink` on `paper`; `own_colours` draws them in the picture's colours."""
     strength = (edge_strength(luma(images), detail) * gain).clamp(0, 1)
     line: Tensor = plane(ink, images)
     if own_colours:
@@ -139,7 +139,7 @@ def ink(
     dark: Colour = BLACK,
     paper: Colour = WHITE,
 ) -> Tensor:
-    """Brush-and-ink: flat blacks in the shadows and bold lines (an extended difference of Gaussians)."""
+    """Draw flat blacks in the shadows and bold lines, as a brush does (an extended difference of Gaussians)."""
     tone = luma(images)
     fine, coarse = blur(tone, radius), blur(tone, radius * 1.8)
     value = fine + 6 * (fine - coarse)
@@ -150,7 +150,7 @@ def ink(
 def emboss(
     images: Tensor, angle: float = 135.0, amount: float = 3.0, keep: float = 0.0, detail: float = 0.008
 ) -> Tensor:
-    """Relief lit from `angle` (degrees); `keep` is how much of the picture's colour stays."""
+    """Show a relief that is lit from `angle` (degrees); `keep` is how much of the picture's colour stays."""
     across, down = slopes(blur(luma(images), detail))
     light = -(across * math.cos(math.radians(angle)) - down * math.sin(math.radians(angle))) * amount
     return mix(torch.full_like(images, 0.5), images, keep) + light
@@ -165,7 +165,7 @@ def halftone(
     amount: float = 1.0,
     own_colours: bool = False,
 ) -> Tensor:
-    """Dots on a grid fixed to the frame, `cells` a side, larger where it is darker."""
+    """Print dots on a grid fixed to the frame, `cells` a side, larger where it is darker."""
     x, y = frame(images)
     c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     turn = math.pi * cells / 2
@@ -186,7 +186,7 @@ def hatch(
     crossed: bool = False,
     amount: float = 1.0,
 ) -> Tensor:
-    """Parallel strokes fixed to the frame, thicker where it is darker; `crossed` adds a second set."""
+    """Draw parallel strokes fixed to the frame, thicker where it is darker; `crossed` adds a second set."""
     x, y = frame(images)
     c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     tone = luma(images)
@@ -199,25 +199,25 @@ def hatch(
 
 
 def scanlines(images: Tensor, lines: float = 16.0, amount: float = 0.4) -> Tensor:
-    """Dark horizontal lines fixed to the frame, as on an old screen."""
+    """Lay dark horizontal lines fixed to the frame over the picture, as on an old screen."""
     _, y = frame(images)
     return images * (1 - amount * (0.5 + 0.5 * torch.cos(y * math.pi * lines)))
 
 
 def weave(images: Tensor, threads: float = 16.0, amount: float = 0.15) -> Tensor:
-    """Return a canvas weave fixed to the frame."""
+    """Lay a canvas weave fixed to the frame over the picture."""
     x, y = frame(images)
     return images + amount * torch.cos(x * math.pi * threads) * torch.cos(y * math.pi * threads)
 
 
 def pixelate(images: Tensor, cells: int = 16) -> Tensor:
-    """Square cells of one colour, `cells` along each side of the frame."""
+    """Divide the picture into square cells of one colour, `cells` along each side of the frame."""
     small = F.interpolate(images, (cells, cells), mode="area")
     return F.interpolate(small, images.shape[-2:], mode="nearest")
 
 
 def shift_channels(images: Tensor, distance: float = 0.03) -> Tensor:
-    """Red to the left and blue to the right: colour fringes."""
+    """Shift red to the left and blue to the right, which gives colour fringes."""
     step = max(1, round(distance * side(images)))
     width = images.shape[-1]
     padded = F.pad(images, (step, step, 0, 0), mode="replicate")
@@ -227,7 +227,7 @@ def shift_channels(images: Tensor, distance: float = 0.03) -> Tensor:
 
 
 def relief_paint(images: Tensor, radius: float = 0.03, amount: float = 1.2) -> Tensor:
-    """Thick paint: flat dabs whose borders catch the light."""
+    """Paint thickly: flat dabs whose borders catch the light."""
     dabs = kuwahara(images, radius)
     across, down = slopes(luma(dabs))
     return dabs + (across + down) * amount
