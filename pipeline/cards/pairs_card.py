@@ -4,17 +4,17 @@ Targets and sources are two tables: a target names its source by its key.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 from string import Template
 
+from pipeline.cards.tables import Table, picture_features, table_yaml
 from pipeline.cards.zoo_card import TEMPLATES, licence_id
 from zoo.concepts import SPLITS
 from zoo.files import PathLike
 from zoo.hub.pairs import pairs_manifest
 from zoo.words import plural
 
-ONE_CONFIG = "- config_name: pairs\n  default: true\n  data_files:\n  - split: train\n    path: pairs/**"
 PAIRS_EXAMPLE = """
 A target's key is `<concept_id>/<source's key>`; keys begin with `train-` (trained on) or `test-` (measured on):
 
@@ -43,7 +43,7 @@ def pairs_card(run_dir: PathLike, repo: str, weights_repo: str) -> bytes:
         "teacher": manifest.teacher,
         "repo": repo,
         "weights_repo": weights_repo,
-        "configs": _pair_configs(manifest.files) if stored else ONE_CONFIG,
+        "tables": table_yaml(_tables(manifest.files)),
         "example": PAIRS_EXAMPLE.format(repo=repo) if stored else "",
         "num_files": plural(len(files), "file"),
         "megabytes": f"{sum(path.stat().st_size for path in files) / 1e6:.1f}",
@@ -51,21 +51,14 @@ def pairs_card(run_dir: PathLike, repo: str, weights_repo: str) -> bytes:
     return Template((TEMPLATES / "pairs.md").read_text(encoding="utf-8")).substitute(fields).encode()
 
 
-def _pair_configs(names: Iterable[str]) -> str:
-    """Return the YAML of sources and targets, which are two tables; with features, for a shard may have no picture."""
+def _tables(names: Collection[str]) -> list[Table]:
+    """Return targets and sources, or one table of whatever files there are."""
+    if "pairs/sources.tar" not in names:
+        return [Table("pairs", {"train": "pairs/**"})]
     shards = [Path(name).name.split("-") for name in names if "/targets-" in name]
     splits = [split for split in SPLITS if any(parts[1] == split for parts in shards)]
-    tables = {
-        "targets": [(split, f"pairs/targets-{split}-*.tar") for split in splits],
-        "sources": [("train", "pairs/sources.tar")],
-    }
-    lines, info = [], ["dataset_info:"]
-    for name, files in tables.items():
-        lines.append(f"- config_name: {name}")
-        lines += ["  default: true"] if name == "targets" else []
-        lines.append("  data_files:")
-        lines += [f"  - split: {split}\n    path: {path}" for split, path in files]
-        info.append(f"- config_name: {name}\n  features:")
-        features = ((f"{name[:-1]}.png", "image"), ("__key__", "string"), ("__url__", "string"))
-        info += [f"  - name: {feature}\n    dtype: {kind}" for feature, kind in features]
-    return "\n".join(lines + info)
+    targets = {split: f"pairs/targets-{split}-*.tar" for split in splits}
+    return [
+        Table("targets", targets, picture_features("target.png")),
+        Table("sources", {"train": "pairs/sources.tar"}, picture_features("source.png")),
+    ]

@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 
 from pipeline.build_config import BuildConfig
 from pipeline.cards.samples import SAMPLES_FILE, sample_picture
+from pipeline.cards.tables import Table, record_features, table_yaml
 from pipeline.fleets.shared import PHOTOGRAPHS_FILE
 from pipeline.run_folder.private_paths import read_config
 from pipeline.sources import attribution
@@ -25,57 +26,13 @@ from zoo.concepts import Concept, read_concepts
 from zoo.files import PathLike, read_json
 from zoo.layout import WeightLayout
 from zoo.manifest import ZooManifest, load_manifest, read_rejected
-from zoo.records import METRICS, WeightRecord, arrow_schema
+from zoo.records import METRICS, WeightRecord
 from zoo.shards import read_shard
 from zoo.words import plural
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "data_cards"
 MAX_LISTED = 500  # concepts in the card; all of them are in concepts.jsonl
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-# of a record as WebDataset: declared, for a first shard without records tells a reader nothing
-TAR_FEATURES = """\
-  features:
-  - name: json
-    struct:
-    - name: attempt
-      dtype: int64
-    - name: attributes
-      dtype: string
-    - name: concept_id
-      dtype: string
-    - name: format_version
-      dtype: int64
-    - name: layout_id
-      dtype: string
-    - name: metrics
-      struct:
-      - name: kid
-        dtype: float64
-      - name: l1
-        dtype: float64
-      - name: l1_copy
-        dtype: float64
-      - name: psnr
-        dtype: float64
-    - name: paraphrases
-      list: string
-    - name: prompt
-      dtype: string
-    - name: seed
-      dtype: int64
-    - name: sha256
-      dtype: string
-    - name: split
-      dtype: string
-    - name: step
-      dtype: int64
-  - name: safetensors
-    dtype: binary
-  - name: __key__
-    dtype: string
-  - name: __url__
-    dtype: string
-"""
 METRIC_NAMES = {"l1": "L1", "l1_copy": "L1 of copy", "psnr": "PSNR (dB)", "kid": "KID"}
 
 
@@ -116,10 +73,8 @@ def data_card(
         "repo": repo or manifest.name,
         "notes": notes,
         "pictures": pictures,
-        "data_files": _data_files(manifest),
-        "features": _features(layout) if _is_parquet(manifest) else TAR_FEATURES,
+        "tables": table_yaml([_table(manifest, layout)]),
         "example": _example(manifest, layout, repo or manifest.name),
-        "split_info": _split_info(manifest),
         "split_table": _split_table(manifest),
         "examples": "; ".join(f'"{_one_line(concept.prompt)}"' for concept in concepts[:6]),
         "concept_list": _concept_list(concepts),
@@ -186,29 +141,14 @@ def _splits(manifest: ZooManifest) -> list[str]:
     return list(dict.fromkeys(entry.split for entry in manifest.shards))
 
 
-def _data_files(manifest: ZooManifest) -> str:
+def _table(manifest: ZooManifest, layout: WeightLayout) -> Table:
+    """Return the records as a reader of `datasets` sees them."""
+    from datasets import SplitInfo
+
     suffix = Path(manifest.shards[0].name).suffix
-    lines = [f"  - split: {split}\n    path: weights/{split}-*{suffix}" for split in _splits(manifest)]
-    return "\n".join(lines)
-
-
-def _features(layout: WeightLayout) -> str:
-    """Return the columns in the Hub's YAML, from the Arrow schema itself."""
-    kinds = {"double": "float64", "fixed_size_binary": "fixed_size_binary"}
-    lines = ["  features:"]
-    for column in arrow_schema(layout):
-        lines.append(f"  - name: {column.name}")
-        kind = str(column.type)
-        if kind.startswith("struct"):
-            lines.append("    struct:")
-            lines += [
-                f"    - name: {item.name}\n      dtype: {kinds[str(item.type)]}" for item in column.type
-            ]
-        elif kind.startswith("list"):
-            lines.append(f"    list: {column.type.value_type}")
-        else:
-            lines.append(f"    dtype: {kind}")
-    return "\n".join(lines) + "\n"
+    files = {split: f"weights/{split}-*{suffix}" for split in _splits(manifest)}
+    sizes = [SplitInfo(split, size, records) for split, records, _, size in _split_sizes(manifest)]
+    return Table("weights", files, record_features(layout, _is_parquet(manifest)), sizes)
 
 
 def _is_parquet(manifest: ZooManifest) -> bool:
@@ -245,24 +185,18 @@ def _concept_list(concepts: Sequence[Concept]) -> str:
     return "\n".join(lines + ([f"- and {more} more in `concepts.jsonl`"] if more > 0 else []))
 
 
-def _split_info(manifest: ZooManifest) -> str:
-    lines = []
+def _split_sizes(manifest: ZooManifest) -> Iterator[tuple[str, int, int, int]]:
+    """Yield each split with its records, shards and bytes."""
     for split in _splits(manifest):
         entries = [entry for entry in manifest.shards if entry.split == split]
-        lines.append(f"  - name: {split}")
-        lines.append(f"    num_examples: {sum(entry.records for entry in entries)}")
-        lines.append(f"    num_bytes: {sum(entry.bytes for entry in entries)}")
-    return "\n".join(lines)
+        yield split, sum(entry.records for entry in entries), len(entries), sum(entry.bytes for entry in entries)
 
 
 def _split_table(manifest: ZooManifest) -> str:
-    lines = []
-    for split in _splits(manifest):
-        entries = [entry for entry in manifest.shards if entry.split == split]
-        megabytes = sum(entry.bytes for entry in entries) / 1e6
-        records = sum(entry.records for entry in entries)
-        lines.append(f"| {split} | {records} | {len(entries)} | {megabytes:.2f} |")
-    return "\n".join(lines)
+    return "\n".join(
+        f"| {split} | {records} | {shards} | {size / 1e6:.2f} |"
+        for split, records, shards, size in _split_sizes(manifest)
+    )
 
 
 def _quality_table(records: Sequence[WeightRecord]) -> str:

@@ -36,6 +36,11 @@ def test_choices_are_those_of_the_registry(run, command, option, registry):
     assert f"--{option}<{names}>" in shown or f"--{option}<list[{names}]>" in shown
 
 
+def test_what_is_no_choice_is_refused_with_the_choices(run):
+    refused = run("finetune", "--mode", "half")
+    assert refused.code == 2 and "'half' is not one of 'full', 'adapter'" in refused.err
+
+
 @pytest.mark.parametrize(
     ("typed", "completed"),
     [("weightzoo dem", ["demo"]), ("weightzoo train --preset ", ["tiny", "small", "paper"])],

@@ -100,7 +100,6 @@ def test_sizes_that_differ_within_a_pair(finetune, world, tmp_path):
     ("more", "text"),
     [
         (("--init", "nonsense"), "nonsense"),
-        (("--mode", "half"), "half"),
         (("--seconds", "3", "--steps", "3"), "exclude"),
         (("--seconds", "0"), "--seconds"),
         (("--prompt", " "), "prompt"),

@@ -77,7 +77,7 @@ def test_another_format_goes_to_another_repository(run, hub, zoo, plain_reader, 
     expected = {record.concept_id: record.blocks.tobytes().hex() for record in ours.records("train")}
     assert read["datasets"] == expected
     assert set(read["webdataset"]) == set(list(expected)[:2])
-    assert "unknown format 'csv'" in run("publish", zoo, "--repo", "user/micro", "--format", "csv").error
+    assert "'csv' is not one of 'parquet', " in run("publish", zoo, "--repo", "user/micro", "--format", "csv").err
 
 
 def test_one_line_for_what_cannot_be(run, hub, zoo, tmp_path, monkeypatch):
