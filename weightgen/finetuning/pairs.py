@@ -48,7 +48,7 @@ def load_pairs(
         notes += [f"{test_pairs}: {line}" for line in test.notes]
         return LoadedPairs(everything, test.pairs, [], [*read_as, f"{test_pairs}: {test.taken_as}"], notes)
     if len(everything) == 1:
-        notes.append(f"{pairs}: the only pair is measured on as well; give --test-pairs to measure on others")
+        notes.append(f"{pairs}: the only pair is measured on as well; its error says nothing of other photographs")
         return LoadedPairs(everything, everything, [], read_as, notes)
     _, held_out = split_pairs([name for name, _, _ in everything], fraction)
     chosen = set(held_out)

@@ -7,6 +7,7 @@ upload that is larger than 1 MB the framework keeps the bytes in a temporary fil
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -60,8 +61,9 @@ def shrink(photo: Photo, most_side: int | None) -> Photo:
         Image.fromarray(photo.pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
     )
     if photo.alpha is None:
-        return Photo(pixels)
-    return Photo(pixels, np.asarray(Image.fromarray(photo.alpha).resize(size, Image.Resampling.LANCZOS)))
+        return replace(photo, pixels=pixels)
+    alpha = np.asarray(Image.fromarray(photo.alpha).resize(size, Image.Resampling.LANCZOS))
+    return replace(photo, pixels=pixels, alpha=alpha)
 
 
 def png(pixels: np.ndarray, alpha: np.ndarray | None = None) -> bytes:

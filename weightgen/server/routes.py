@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path as FilePath
 from typing import Annotated, Any, BinaryIO
 
@@ -58,6 +59,7 @@ FILES: dict[str, Any] = {
     "application/zip": {"schema": {"type": "string", "format": "binary"}},
 }
 WARNED = "X-Warnings is a JSON list of what the model does not read or understand of the prompt."
+WARNED_OF_BOTH = f"{WARNED} It says, too, what of the photograph is not used, such as all frames but the first."
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 AdapterId = Annotated[str, Path(max_length=4000, examples=["c-charcoal"])]
 
@@ -111,7 +113,7 @@ def router(limits: Limits) -> APIRouter:
     async def make_adapter(services: Shared, request: Request, wanted: AdapterRequest) -> Response:
         """Generate the weights of a GAN for a prompt."""
         answer = await adapter_file(services, request, services.adapters.id(wanted.recipe()), wanted.format)
-        answer.headers.update(await warnings(services, wanted.prompt))
+        answer.headers.update(warnings(await prompt_notes(services, wanted.prompt)))
         return answer
 
     @routes.get(
@@ -135,7 +137,7 @@ def router(limits: Limits) -> APIRouter:
         response_class=Response,
         max_body_size=limits.photo_bytes + FORM_BYTES,
         form_limits={"max_files": 1, "max_fields": 12, "max_part_size": 8192},
-        responses={200: {"content": {"image/png": BINARY}, "description": f"The edited photograph. {WARNED}"}},
+        responses={200: {"content": {"image/png": BINARY}, "description": f"The edited photograph. {WARNED_OF_BOTH}"}},
     )
     async def edit(
         services: Shared,
@@ -164,14 +166,14 @@ def router(limits: Limits) -> APIRouter:
             started = time.perf_counter()
             weights = await services.adapters.find(named)
             generated = time.perf_counter()
-            edited = await in_pool(services.photos, edit_upload, services, weights, photo.file, max_side)
-            warned = await warnings(services, prompt) if prompt is not None else {}
+            edited, said = await in_pool(services.photos, edit_upload, services, weights, photo.file, max_side)
+            told = await prompt_notes(services, prompt) if prompt is not None else []
             spent = {"generate": generated - started, "edit": time.perf_counter() - generated}
             timing = ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in spent.items())
             return Response(
                 edited,
                 media_type="image/png",
-                headers={"Server-Timing": timing, "X-Adapter-Id": named, **warned},
+                headers={"Server-Timing": timing, "X-Adapter-Id": named, **warnings([*told, *said])},
             )
 
         async with services.admission.enter():
@@ -252,9 +254,13 @@ def router(limits: Limits) -> APIRouter:
     return routes
 
 
-async def warnings(services: Services, prompt: str) -> dict[str, str]:
-    """Return the header with what to know about a prompt, a JSON list in ASCII; nothing where all is well."""
-    said = await asyncio.to_thread(services.engine.notes, prompt)
+async def prompt_notes(services: Services, prompt: str) -> list[str]:
+    """Return what to know about a prompt."""
+    return await asyncio.to_thread(services.engine.notes, prompt)
+
+
+def warnings(said: Sequence[str]) -> dict[str, str]:
+    """Return the header with what a visitor should know, a JSON list in ASCII; nothing where all is well."""
     return {"X-Warnings": json.dumps(said)} if said else {}
 
 
@@ -278,11 +284,13 @@ async def adapter_file(services: Services, request: Request, adapter: str, kind:
     return Response(data, media_type=media, headers=headers)
 
 
-def edit_upload(services: Services, weights: Any, file: BinaryIO, most_side: int | None) -> bytes:
-    """Return the edited PNG of an uploaded file; runs in the photographs' pool."""
+def edit_upload(
+    services: Services, weights: Any, file: BinaryIO, most_side: int | None
+) -> tuple[bytes, tuple[str, ...]]:
+    """Return the edited PNG of an uploaded file, and notes on how it was read; runs in the photographs' pool."""
     photo = photos.read_upload(file.read(), services.limits.photo_bytes, services.limits.photo_pixels)
     photo = photos.shrink(photo, most_side)
-    return photos.png(services.engine.edit(network(services, weights), photo), photo.alpha)
+    return photos.png(services.engine.edit(network(services, weights), photo), photo.alpha), photo.notes
 
 
 def network(services: Services, weights: Any) -> Any:

@@ -159,11 +159,13 @@ class JobStarted(BaseModel):
     events: str = Field(examples=["/v1/finetune/JOB/events"])
     result: str = Field(examples=["/v1/finetune/JOB/result"])
     adapter: str = Field(examples=["j-JOB"], description="for POST /v1/images once the job is done")
-    warnings: list[str] = Field([], description="what the model does not read or understand of the prompt")
+    warnings: list[str] = Field(
+        [], description="what the model does not read or understand of the prompt, or use of the pictures"
+    )
 
 
 class JobEvent(BaseModel):
-    """One line of a job's life; `l1` and `psnr` on the held-out pairs."""
+    """One line of a job's life; `l1` and `psnr` on the held-out pairs, or on the only one."""
 
     event: Literal["waiting", "running", "progress", "done", "failed", "cancelled"]
     step: int | None = None
@@ -172,6 +174,7 @@ class JobEvent(BaseModel):
     psnr: float | None = None
     pairs: int | None = None
     error: str | None = None
+    warnings: list[str] | None = Field(default=None, description="what looks wrong with the pairs, or was mended")
 
     @property
     def final(self) -> bool:

@@ -117,6 +117,14 @@ def test_every_answer_to_a_prompt_warns_of_what_is_not_understood(client, prompt
     assert bool(told) == (prompt != "make it red")
 
 
+def test_what_is_not_used_of_a_photograph_is_told(client) -> None:
+    pages, buffer = [opened(picture(seed=seed)) for seed in (1, 2, 3)], io.BytesIO()
+    pages[0].save(buffer, "TIFF", save_all=True, append_images=pages[1:])
+    for asked in ({"adapter": "c-red"}, {"adapter": "c-red", "max_side": "20"}, {"prompt": "make it red"}):
+        answer = client.post("/v1/images", data=asked, files={"photo": buffer.getvalue()})
+        assert json.loads(answer.headers["x-warnings"]) == ["the first of 3 pages is used"]
+
+
 def test_pictures_of_concepts(client) -> None:
     answer = client.get("/v1/concepts/red/picture", params={"sample": "cat", "side": 48})
     assert opened(answer.content).format == "JPEG" and max(opened(answer.content).size) == 48

@@ -1,7 +1,7 @@
 """A fine-tuning job's folder: the files are the job.
 
     STATE/<job>/job.json               prompt, seconds, mode
-    STATE/<job>/pairs/{source,target}/0000.png ...      names are ours, never the visitor's
+    STATE/<job>/pairs/{source,target}/0001.png ...      numbers by the order of the visitor's names, which are not kept
     STATE/<job>/events.jsonl           waiting, running, progress ..., then done, failed or cancelled
     STATE/<job>/result/                what `weightzoo finetune` writes
 
@@ -39,9 +39,9 @@ def write_job(folder: Path, about: Mapping[str, Any], pairs: Sequence[PairImages
     """
     for half in ("source", "target"):
         (folder / "pairs" / half).mkdir(parents=True)
-    for index, (source, target) in enumerate(pairs):
-        source.save(folder / "pairs" / "source" / f"{index:04d}.png", compress_level=1)
-        target.save(folder / "pairs" / "target" / f"{index:04d}.png", compress_level=1)
+    for number, (source, target) in enumerate(pairs, start=1):
+        source.save(folder / "pairs" / "source" / f"{number:04d}.png", compress_level=1)
+        target.save(folder / "pairs" / "target" / f"{number:04d}.png", compress_level=1)
     write_json(folder / "job.json", about)
     append_event(folder, JobEvent(event="waiting", pairs=len(pairs)))
 

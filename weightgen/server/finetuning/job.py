@@ -58,7 +58,9 @@ def run(folder: Path) -> None:
         append_event(folder, JobEvent(event="failed", error=str(error).replace(f"{folder}/", "")))
         return
     best = {key: done["best"][key] for key in ("step", "l1", "psnr")}
-    append_event(folder, JobEvent(event="done", seconds=done["seconds"], pairs=done["pairs"], **best))
+    notes = [note.removeprefix(f"{folder / 'pairs'}: ") for note in done["notes"]]
+    done_event = JobEvent(event="done", seconds=done["seconds"], pairs=done["pairs"], warnings=notes or None, **best)
+    append_event(folder, done_event)
 
 
 if __name__ == "__main__":

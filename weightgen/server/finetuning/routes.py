@@ -24,7 +24,6 @@ from weightgen.server.schemas import EXAMPLE_PROMPT, JobEvent, JobStarted, Promp
 from zoo.pictures.picture_files import nfc
 from zoo.words import plural
 
-FEWEST_PAIRS = 2  # one to train on, one to test on
 PAIR_SIDES = (512, 1024)  # pixels of the short and the long side that are kept of a pair
 Job = Annotated[str, Path(max_length=64, examples=["0" * 32])]
 
@@ -82,14 +81,14 @@ def router(limits: Limits) -> APIRouter:
         async with services.admission.enter():
             try:
                 decoding = in_pool(services.photos, decode_pairs, files, limits, given_up)
-                pairs = await within(request, decoding, limits.request_seconds)
+                pairs, said = await within(request, decoding, limits.request_seconds)
             finally:
                 given_up.set()
         job = await services.jobs.submit(prompt, seconds, mode, pairs)
         where = f"/v1/finetune/{job}"
         warnings = await asyncio.to_thread(services.engine.notes, prompt)
         return JobStarted(
-            id=job, events=f"{where}/events", result=f"{where}/result", adapter=f"j-{job}", warnings=warnings
+            id=job, events=f"{where}/events", result=f"{where}/result", adapter=f"j-{job}", warnings=[*warnings, *said]
         )
 
     @routes.get("/v1/finetune/{job}")
@@ -144,11 +143,8 @@ def match_pairs(
         raise Problem(422, "two pictures have the same name; rename one")
     if alone := sorted(by_name[0].keys() ^ by_name[1].keys()):
         raise Problem(422, f"{alone[0][:80]!r} has no partner; give both pictures of a pair the same name")
-    if not FEWEST_PAIRS <= len(sources) <= MAX_PAIRS:
-        raise Problem(
-            422,
-            f"{plural(len(sources), 'pair')} cannot be used; give {FEWEST_PAIRS} to {MAX_PAIRS}",
-        )
+    if not 1 <= len(sources) <= MAX_PAIRS:
+        raise Problem(422, f"{plural(len(sources), 'pair')} cannot be used; give 1 to {MAX_PAIRS}")
     return [(by_name[0][name], by_name[1][name]) for name in sorted(by_name[0])]
 
 
@@ -159,8 +155,8 @@ def stem(file: UploadFile) -> str:
 
 def decode_pairs(
     files: Sequence[tuple[BinaryIO, BinaryIO]], limits: Limits, given_up: threading.Event
-) -> list[PairImages]:
-    """Files of pairs -> RGB images, none larger than `PAIR_SIDES`; runs in the photographs' pool.
+) -> tuple[list[PairImages], list[str]]:
+    """Files of pairs -> RGB images, none larger than `PAIR_SIDES`, and notes on them; runs in the photographs' pool.
 
     One pair at a time is read and decoded. When `given_up` is set nothing more is: the pairs so far are returned.
 
@@ -168,6 +164,7 @@ def decode_pairs(
         Problem: 400 or 413 for a picture, 413 for too many pixels of all together, 422 for a pair of two sizes.
     """
     pairs: list[PairImages] = []
+    said: list[str] = []
     left = limits.pairs_pixels
     for number, halves in enumerate(files, start=1):
         if given_up.is_set():
@@ -176,6 +173,7 @@ def decode_pairs(
         for what, file in zip(("source", "target"), halves, strict=True):
             photo = read_upload(file.read(), limits.photo_bytes, limits.photo_pixels, f"{what} {number}")
             images.append(photo.on_white())
+            said += [f"{what} {number}: {note}" for note in photo.notes]
             left -= images[-1].width * images[-1].height
             if left < 0:
                 most = f"{limits.pairs_pixels // 10**6} megapixels"
@@ -185,7 +183,7 @@ def decode_pairs(
             raise Problem(422, f"the pictures of pair {number} have {sizes} pixels; both must have one size")
         source, target = (image.resize(kept_size(image.size), Image.Resampling.LANCZOS) for image in images)
         pairs.append((source, target))
-    return pairs
+    return pairs, said
 
 
 def kept_size(size: tuple[int, int]) -> tuple[int, int]:

@@ -318,6 +318,7 @@ const number = (value, digits = 3) => (value === null || value === undefined ? "
 
 // ---------------------------------------------------------------- fine-tuning
 
+const measuredOn = () => (state.pairs.length === 1 ? "the only pair" : "held-out pairs");
 const stem = (name) => name.replace(/\.[^.]*$/, "");
 
 // Pairs by equal names; where names differ, by their order, which the thumbnails show.
@@ -348,8 +349,7 @@ function showPairs() {
   complain("tune-problem", null);
   $("pairs").replaceChildren(...state.pairs.map((pair, index) => element("figure", {},
     ...pair.map((blob, half) => element("img", { src: URL.createObjectURL(blob), alt: `Pair ${index + 1}, ${half ? "after" : "before"}` })))));
-  $("tune-start").disabled = state.pairs.length < 2;
-  if (state.pairs.length < 2) complain("tune-problem", new Error("Give two pairs or more: one is held out to measure on."));
+  $("tune-start").disabled = !state.pairs.length;
 }
 
 async function finetune() {
@@ -357,8 +357,9 @@ async function finetune() {
   data.append("prompt", $("tune-prompt").value);
   data.append("seconds", $("seconds").value);
   state.pairs.forEach(([source, target], index) => {
-    data.append("sources", source, `${index}.png`);
-    data.append("targets", target, `${index}.png`);
+    const name = `${String(index + 1).padStart(4, "0")}.png`;  // the server goes by the order of the names
+    data.append("sources", source, name);
+    data.append("targets", target, name);
   });
   complain("tune-problem", null);
   $("tune-start").disabled = true;
@@ -403,12 +404,13 @@ async function follow(job) {
     if (event.event === "progress" && event.l1 !== undefined) {
       points.push(event);
       drawCurve(points);
-      say(`Step ${event.step}, ${event.seconds.toFixed(0)} s: error ${event.l1.toFixed(3)} on held-out pairs, ${points[0].l1.toFixed(3)} at the start.`);
+      say(`Step ${event.step}, ${event.seconds.toFixed(0)} s: error ${event.l1.toFixed(3)} on ${measuredOn()}, ${points[0].l1.toFixed(3)} at the start.`);
     }
     if (event.event === "failed") throw new Error(sentence(event.error || "the training failed"));
     if (event.event === "cancelled") say("Stopped.");
     if (event.event === "done") {
       say(`Done. The best network is that of step ${event.step}: error ${points[0].l1.toFixed(3)} at the start, ${event.l1.toFixed(3)} now.`);
+      warn("tune-warning", [...job.warnings, ...(event.warnings || [])]);
       $("tune-done").hidden = false;
     }
   }
@@ -431,7 +433,7 @@ function drawCurve(points) {
     svg("text", { x: left - 8, y: y(share * most) + 4, "text-anchor": "end" }, (share * most).toFixed(2)),
     svg("text", { x: x(share * end), y: bottom + 20, "text-anchor": share ? (share === 1 ? "end" : "middle") : "start" }, `${Math.round(share * end)} s`),
   ]);
-  parts.push(svg("text", { x: left, y: 14 }, "error (L1) on held-out pairs"));
+  parts.push(svg("text", { x: left, y: 14 }, `error (L1) on ${measuredOn()}`));
   if (points.length) {
     parts.push(svg("polyline", { class: "path", points: points.map((p) => `${x(p.seconds)},${y(p.l1)}`).join(" ") }));
     const last = points.at(-1);

@@ -216,7 +216,7 @@ def test_what_is_kept_of_a_picture_is_small(size) -> None:
 
 
 def test_long_pictures_are_reduced() -> None:
-    [(source, target)] = decode_pairs([(png(20, 5000), png(20, 5000))], Limits(), threading.Event())
+    [(source, target)], _ = decode_pairs([(png(20, 5000), png(20, 5000))], Limits(), threading.Event())
     assert source.size == target.size == kept_size((20, 5000)) == (4, 1024)
 
 
@@ -240,7 +240,7 @@ def test_decoding_stops_when_its_request_is_given_up(serve, monkeypatch) -> None
     assert slow.calls <= 2, "the pair that it was at, and no other"
     given_up = threading.Event()
     given_up.set()
-    assert decode_pairs([(png(16, 16), png(16, 16))], Limits(), given_up) == []
+    assert decode_pairs([(png(16, 16), png(16, 16))], Limits(), given_up) == ([], [])
 
 
 def test_a_full_server_reads_no_pictures(serve) -> None:
