@@ -1,12 +1,11 @@
 """`weightzoo publish`: put a finished zoo or a weight generator on the Hub."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from cli.console.output import JsonOption, emit, quiet_progress
-from cli.publish_model import is_model, publish_model
 
 
 def publish(
@@ -50,14 +49,17 @@ def publish(
       weightzoo publish runs/model --repo user/model --evaluation runs/evaluation
     """
     quiet_progress(json)
-    if is_model(run):
+    if (run / "model_index.json").is_file():
         if pairs or format is not None:
             from zoo.errors import WeightzooError
 
             raise WeightzooError(
                 f"{run} is a weight generator, which has neither pairs nor shards; leave --pairs and --format out"
             )
-        return publish_model(run, repo, private, tag, evaluation, json)
+        from weightgen.publish_model import publish_model
+
+        next_step = f'next: weightzoo generate "a charcoal drawing" --model {repo} -o charcoal'
+        return report([publish_model(run, repo, private, tag, evaluation)], next_step, json)
     if evaluation is not None:
         from zoo.errors import WeightzooError
 
@@ -68,7 +70,6 @@ def publish(
     from zoo.convert import in_format
     from zoo.hub import publish as run_publish
     from zoo.hub import publish_pairs
-    from zoo.words import plural
 
     pairs_repo = f"{repo}-pairs"
     card = pairs_card(run, pairs_repo, repo) if pairs else b""  # first: without pairs nothing is sent
@@ -77,10 +78,17 @@ def publish(
     done = [run_publish(zoo, repo, card_files(zoo, repo), private, tag)]
     if pairs:
         done.append(publish_pairs(run, pairs_repo, {"README.md": card}, private, tag))
+    return report(done, f"next: weightzoo download {repo} -o FOLDER", json)
+
+
+def report(done: list[Any], next_step: str, json: bool) -> None:
+    """Say what was sent where."""
+    from zoo.words import plural
+
     lines = [
         f"{each.url}: {plural(each.files, 'file')}, {each.bytes / 1e6:.1f} MB sent in {plural(each.commits, 'commit')}"
         if each.commits
         else f"{each.url}: already up to date"
         for each in done
     ]
-    emit({"published": done}, json, [*lines, f"next: weightzoo download {repo} -o FOLDER"])
+    emit({"published": done}, json, [*lines, next_step])

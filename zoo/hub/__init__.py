@@ -9,7 +9,8 @@ zoo = open_named("user/small@v1")     # a zoo that is fetched file by file, as i
 from zoo.hub.embedded import EMBEDDED, copy_embedded, find_zoo
 from zoo.hub.fetch import download
 from zoo.hub.remote import open_named
-from zoo.hub.upload import Published, publish, publish_pairs
+from zoo.hub.repository import Published
+from zoo.hub.upload import publish, publish_pairs
 
 __all__ = [
     "EMBEDDED",

@@ -3,12 +3,13 @@
     repository = Repository("user/zoo", "dataset")
     repository.create(private=True)
     head, there = repository.state()
-    head = repository.commit(head, files, (), "Add files", sent := Sent())
+    head = repository.commit(head, files, (), "Add files")
+    repository.published(head)                             # what this process has sent
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
-from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
@@ -16,20 +17,28 @@ from huggingface_hub.hf_api import RepoFile
 
 from zoo.errors import WeightzooError
 from zoo.hub.client import HubUnreachable, patiently, unreachable
-from zoo.hub.local_files import LocalFile
 
 
-@dataclass
-class Sent:
-    """What commits have sent so far."""
+@dataclass(frozen=True)
+class Published:
+    """What publishing did.
 
-    files: int = 0
-    bytes: int = 0
-    commits: int = 0
+    Attributes:
+        url: the repository's page.
+        revision: the commit that now holds everything.
+        files, bytes: sent; 0 where all was there.
+        commits: made.
+    """
+
+    url: str
+    revision: str
+    files: int
+    bytes: int
+    commits: int
 
 
 class Repository:
-    """The calls to one repository.
+    """The calls to one repository, and what they have sent.
 
     Args:
         kind: of the Hub's types, "dataset" or "model".
@@ -38,6 +47,12 @@ class Repository:
     def __init__(self, repo_id: str, kind: str) -> None:
         self.api = HfApi()
         self.id, self.kind = repo_id, kind
+        self.files = self.bytes = self.commits = 0
+
+    def published(self, revision: str) -> Published:
+        """Return what was sent so far."""
+        kind = "" if self.kind == "model" else f"{self.kind}s/"
+        return Published(f"{self.api.endpoint}/{kind}{self.id}", revision, self.files, self.bytes, self.commits)
 
     def create(self, private: bool) -> None:
         """Make the repository unless it exists.
@@ -65,23 +80,19 @@ class Repository:
         return head, {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
 
     def commit(
-        self, parent: str, files: Sequence[LocalFile], gone: Sequence[str], message: str, sent: Sent
+        self, parent: str, files: Sequence[CommitOperationAdd], gone: Sequence[str], message: str
     ) -> str:
         """Make one commit on top of `parent`; returns it."""
-        sources = [
-            (file.name, str(file.source) if isinstance(file.source, Path) else file.source) for file in files
-        ]
-        operations = [CommitOperationAdd(*source) for source in sources]
         info = self.api.create_commit(
             self.id,
-            [*operations, *map(CommitOperationDelete, gone)],
+            [*map(copy, files), *map(CommitOperationDelete, gone)],  # the client marks those that it has sent
             commit_message=message,
             repo_type=self.kind,
             parent_commit=parent,
         )
-        sent.files += len(files)
-        sent.bytes += sum(file.size for file in files)
-        sent.commits += 1
+        self.files += len(files)
+        self.bytes += sum(file.upload_info.size for file in files)
+        self.commits += 1
         return info.oid
 
     def tags(self) -> dict[str, str]:

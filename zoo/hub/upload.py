@@ -4,23 +4,25 @@
 
 The same call again sends what is missing and makes no commit when nothing is: files are compared by hash with what
 the repository has. Batches of files go first; the card and the manifest come in the last commit, then the tags.
-Every commit names its parent, so that a lost answer or a second publisher cannot double anything.
+Every commit names its parent, so that a lost answer or a second publisher cannot double anything. The client's own
+`upload_folder` makes one commit of everything, which no bad connection ever gets through; its `upload_large_folder`
+does not let the manifest come last, and writes into the folder.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from huggingface_hub import get_token
+from huggingface_hub import CommitOperationAdd, get_token
 from huggingface_hub.hf_api import RepoFile
 
 from zoo.errors import WeightzooError
 from zoo.files import PathLike
 from zoo.hub.causes import LOG_IN
 from zoo.hub.client import ATTEMPTS, hub_errors, is_passing, patiently, wait
-from zoo.hub.local_files import LocalFile, check_limits, checked_file, file_of_bytes
+from zoo.hub.local_files import check_limits, checked_file, is_at
 from zoo.hub.pairs import pairs_manifest
-from zoo.hub.repository import Repository, Sent
+from zoo.hub.repository import Published, Repository
 from zoo.manifest import MANIFEST_FILE, ZooManifest, load_manifest, read_manifest
 from zoo.progress import bar
 from zoo.records import FORMAT_VERSION
@@ -30,24 +32,6 @@ from zoo.words import plural
 FORMAT_TAG = f"v{FORMAT_VERSION}"
 FILES_PER_COMMIT, BYTES_PER_COMMIT = 100, 5 * 10**9  # the Hub allows 128 commits an hour
 CARD, ATTRIBUTES = "README.md", ".gitattributes"
-
-
-@dataclass(frozen=True)
-class Published:
-    """What a call of :func:`publish` did.
-
-    Attributes:
-        url: the page of the dataset.
-        revision: the commit that now holds everything.
-        files, bytes: sent by this call; 0 where all was there.
-        commits: made by this call.
-    """
-
-    url: str
-    revision: str
-    files: int
-    bytes: int
-    commits: int
 
 
 def publish(
@@ -75,8 +59,7 @@ def publish(
         whole = manifest.subset.get("repo", "its repository")
         raise WeightzooError(f"{run_dir} is a part of {whole} only; download the whole zoo to publish it")
     files = [checked_file(run_dir, name, digest) for name, digest in manifest.hashes().items()]
-    last = [file_of_bytes(name, data) for name, data in more.items()]
-    last.append(file_of_bytes(MANIFEST_FILE, (run_dir / MANIFEST_FILE).read_bytes()))
+    last = {**more, MANIFEST_FILE: (run_dir / MANIFEST_FILE).read_bytes()}
     return _publish(repo_id, manifest, files, last, private, tag)
 
 
@@ -86,65 +69,96 @@ def publish_pairs(
     """Publish the image pairs of a run folder (`pairs/`); see :func:`publish`."""
     manifest, data = pairs_manifest(run_dir)
     files = [checked_file(Path(run_dir), name, digest) for name, digest in manifest.files.items()]
-    last = [file_of_bytes(name, content) for name, content in more.items()]
-    return _publish(repo_id, manifest, files, [*last, file_of_bytes(MANIFEST_FILE, data)], private, tag)
+    return _publish(repo_id, manifest, files, {**more, MANIFEST_FILE: data}, private, tag)
 
 
 def _publish(
     repo_id: str,
     manifest: ZooManifest,
-    files: Sequence[LocalFile],
-    last: Sequence[LocalFile],
+    files: Sequence[CommitOperationAdd],
+    more: Mapping[str, bytes],
     private: bool,
     tag: str | None,
 ) -> Published:
+    repo, last = Repository(repo_id, "dataset"), [CommitOperationAdd(name, data) for name, data in more.items()]
+    names = {file.path_in_repo for file in (*files, *last)}
+    stale = partial(_stale, repo, manifest, names)
+    return publish_files(repo, files, last, "Add the card and the manifest", private, tag, stale, (FORMAT_TAG,))
+
+
+def publish_files(
+    repo: Repository,
+    files: Sequence[CommitOperationAdd],
+    last: Sequence[CommitOperationAdd],
+    message: str,
+    private: bool,
+    tag: str | None,
+    stale: Callable[[str, Mapping[str, RepoFile]], list[str]] = lambda head, remote: [],
+    moving_tags: Sequence[str] = (),
+) -> Published:
+    """Send what a repository lacks.
+
+    Args:
+        last: files of the last commit, which has the `message`; deletions are in it, too.
+        private: make the repository private, or insist that it is.
+        tag: a name for this state; never moved.
+        stale: which files of the repository, given by its head and its files, are to be deleted.
+        moving_tags: names that follow the newest state.
+
+    Raises:
+        WeightzooError: see :func:`publish`.
+    """
     check_limits([*files, *last])
     if get_token() is None:
         raise WeightzooError(f"publishing needs an account on the Hub; {LOG_IN}")
-    repo = Repository(repo_id, "dataset")
-    with hub_errors(repo_id):
+    with hub_errors(repo.id):
         repo.create(private)
         head, remote = repo.state()
-        stale = _stale(repo, manifest, head, remote, {file.name for file in (*files, *last)})
-        tags = repo.tags()
-        complete = not stale and all(file.is_at(remote.get(file.name)) for file in (*files, *last))
-        if tag not in (None, FORMAT_TAG) and tag in tags and not (complete and tags[tag] == head):
+        gone, tags = stale(head, remote), repo.tags()
+        complete = not gone and not _missing([*files, *last], remote)
+        if tag in tags and tag not in moving_tags and not (complete and tags[tag] == head):
             raise WeightzooError(
-                f"the tag {tag} of {repo_id} already names another state; choose another --tag"
+                f"the tag {tag} of {repo.id} already names another state; choose another --tag"
             )
-        sent = Sent()
-        head = _send(repo, files, last, stale, sent)
-        for name in dict.fromkeys((FORMAT_TAG, tag or FORMAT_TAG)):
+        head = _send(repo, files, last, gone, message)
+        for name in dict.fromkeys((*moving_tags, *([tag] if tag else ()))):
             repo.tag(name, head, tags.get(name))
-    return Published(f"{repo.api.endpoint}/datasets/{repo_id}", head, sent.files, sent.bytes, sent.commits)
+    return repo.published(head)
 
 
 def _send(
-    repo: Repository, files: Sequence[LocalFile], last: Sequence[LocalFile], stale: Sequence[str], sent: Sent
+    repo: Repository,
+    files: Sequence[CommitOperationAdd],
+    last: Sequence[CommitOperationAdd],
+    stale: Sequence[str],
+    message: str,
 ) -> str:
     """Commit what the repository lacks, `last` and deletions in the last commit; returns the head."""
     attempt, before = 0, -1
     while True:
         try:
             head, remote = repo.state()
-            missing = [file for file in files if not file.is_at(remote.get(file.name))]
-            for batch in _batches(missing):
-                head = repo.commit(head, batch, (), f"Add {batch[0].name}" + _others(batch), sent)
-            final = [file for file in last if not file.is_at(remote.get(file.name))]
+            for batch in _batches(_missing(files, remote)):
+                head = repo.commit(head, batch, (), f"Add {batch[0].path_in_repo}" + _others(batch))
+            final = _missing(last, remote)
             gone = [name for name in stale if name in remote]
             if final or gone:
-                head = repo.commit(head, final, gone, "Add the card and the manifest", sent)
+                head = repo.commit(head, final, gone, message)
             return head
         except Exception as error:
             # the listing tells what arrived; as long as commits get through there is progress
-            attempt, before = (0 if sent.commits > before else attempt + 1), sent.commits
+            attempt, before = (0 if repo.commits > before else attempt + 1), repo.commits
             if attempt + 1 >= ATTEMPTS or not is_passing(error):
                 raise
             wait(attempt, error)
 
 
+def _missing(files: Sequence[CommitOperationAdd], remote: Mapping[str, RepoFile]) -> list[CommitOperationAdd]:
+    return [file for file in files if not is_at(file, remote.get(file.path_in_repo))]
+
+
 def _stale(
-    repo: Repository, manifest: ZooManifest, head: str, remote: Mapping[str, RepoFile], names: set[str]
+    repo: Repository, manifest: ZooManifest, names: set[str], head: str, remote: Mapping[str, RepoFile]
 ) -> list[str]:
     """Return the files of an earlier state of this zoo that it has no more.
 
@@ -177,13 +191,13 @@ def _formats(manifest: ZooManifest) -> set[str]:
     return {name for entry in manifest.shards for name, f in FORMATS.items() if format_of(entry.name) is f}
 
 
-def _batches(files: Sequence[LocalFile]) -> Iterator[list[LocalFile]]:
+def _batches(files: Sequence[CommitOperationAdd]) -> Iterator[list[CommitOperationAdd]]:
     """Cut `files` into the contents of commits."""
     with bar() as progress:
         line = progress.add_task("uploading", total=len(files), unit="files")
-        batch: list[LocalFile] = []
+        batch: list[CommitOperationAdd] = []
         for file in files:
-            size = sum(f.size for f in batch) + file.size
+            size = sum(each.upload_info.size for each in (*batch, file))
             if batch and (len(batch) >= FILES_PER_COMMIT or size > BYTES_PER_COMMIT):
                 yield batch
                 progress.advance(line, len(batch))
@@ -194,5 +208,5 @@ def _batches(files: Sequence[LocalFile]) -> Iterator[list[LocalFile]]:
             progress.advance(line, len(batch))
 
 
-def _others(batch: Sequence[LocalFile]) -> str:
+def _others(batch: Sequence[CommitOperationAdd]) -> str:
     return f" and {plural(len(batch) - 1, 'more file')}" if len(batch) > 1 else ""

@@ -144,7 +144,7 @@ def test_an_interrupted_publish_goes_on(hub, run_dir, monkeypatch):
 
 
 def test_what_is_not_published(hub, run_dir, monkeypatch, tmp_path):
-    from huggingface_hub import HfApi
+    from huggingface_hub import CommitOperationAdd, HfApi
 
     monkeypatch.setenv("HF_TOKEN", "hf_other")
     with pytest.raises(WeightzooError, match="does not let you"):
@@ -173,7 +173,7 @@ def test_what_is_not_published(hub, run_dir, monkeypatch, tmp_path):
         publish(run_dir, REPO, CARD)
     monkeypatch.setattr(local_files, "MAX_FILES_PER_FOLDER", 2)
     with pytest.raises(WeightzooError, match="weights/ has more than 2 files"):
-        local_files.check_limits([local_files.LocalFile(f"weights/{i}", b"", "", 0) for i in range(3)])
+        local_files.check_limits([CommitOperationAdd(f"weights/{i}", b"x") for i in range(3)])
 
 
 def test_a_rebuilt_zoo_leaves_no_old_shards(hub, published):
