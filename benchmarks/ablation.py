@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.harness.machine import spread, write_result
+from benchmarks.harness.machine import arguments_of, spread, write_result
 from pipeline.picture_batches import open_catalogue_edits
 from weightgen.evaluation.novelty import diversity
 from weightgen.generate import generate
@@ -146,9 +146,7 @@ def results(yardstick: Yardstick, options: argparse.Namespace) -> Iterator[dict[
 
 def main(arguments: list[str] | None = None) -> None:
     """Train and measure every variant, and write what there is after each."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--optimizer", choices=("adamw", "muon"), default="adamw")

@@ -11,7 +11,6 @@ training without the choice of the best. Each training is a file in RUNS/rows, s
 interruption and two processes may share the work; the last to end writes benchmarks/results/collapse.json.
 """
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from kornia.filters import canny, gaussian_blur2d, sobel
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks.harness.machine import EMBEDDED_MODEL, EMBEDDED_ZOO, write_result
+from benchmarks.harness.machine import EMBEDDED_MODEL, EMBEDDED_ZOO, arguments_of, write_result
 from pipeline.sources import PHOTOS
 from weightgen.finetuning import loop as finetune_loop
 from weightgen.finetuning.finetune import finetune
@@ -174,7 +173,7 @@ def trainings(kinds: list[str], modes: list[str], beta1: float, learning_rate: f
 
 def main(arguments: list[str] | None = None) -> None:
     """Run what is left of this part, then collect all rows."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments_of(__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/collapse"))
     parser.add_argument("--part", default="1/1", help="e.g. 2/2: every second training, from the second on")
     parser.add_argument("--beta1", type=float, default=finetune_loop.BETA1)

@@ -7,7 +7,6 @@ and backward) over the measured rate of matrix products of that precision. Texts
 training they come from a cache.
 """
 
-import argparse
 import statistics
 import tempfile
 from dataclasses import replace
@@ -19,6 +18,7 @@ import torch
 from benchmarks.harness.machine import (
     EMBEDDED_ZOO,
     REPETITIONS,
+    arguments_of,
     interleave,
     matrix_rate,
     operations_of,
@@ -37,9 +37,7 @@ from weightgen.training.weights import prepare
 
 def main(arguments: list[str] | None = None) -> None:
     """Train every denoiser for a few steps, in turn, and write the rows."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--preset", choices=PRESETS, default="small")
     parser.add_argument("--denoisers", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--batch-size", type=int, default=32)

@@ -11,7 +11,6 @@ products that the naive loop does for the same concepts: a fleet needs fewer, it
 once. Rows are written after every table; a K whose fleet does not fit into the device's memory has none.
 """
 
-import argparse
 import copy
 import gc
 import multiprocessing
@@ -28,7 +27,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from benchmarks.harness.machine import interleave, matrix_rate, operations_of, ratio, spread, write_result
+from benchmarks.harness.machine import (
+    arguments_of,
+    interleave,
+    matrix_rate,
+    operations_of,
+    ratio,
+    spread,
+    write_result,
+)
 from pipeline.build_config import BuildConfig
 from pipeline.executors.process import prepare_process
 from pipeline.presets import PRESETS
@@ -259,9 +266,7 @@ def write_tables(name: str, tables: Mapping[str, Callable[[], Rows]]) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure both tables and write them."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--preset", choices=PRESETS, default="small")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32])
     parser.add_argument("--modes", nargs="+", choices=("adapter", "full"), default=["adapter", "full"])

@@ -8,7 +8,6 @@ for the networks of the preset `paper`: it costs what a trained one would. Where
 text's states are random and its seconds null. Rows are written as they come.
 """
 
-import argparse
 import itertools
 import statistics
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from torch import nn
 
 from benchmarks.harness.machine import (
     EMBEDDED_MODEL,
+    arguments_of,
     interleave,
     matrix_rate,
     operations_of,
@@ -125,9 +125,7 @@ def measure(generator: Generator, encoder: TextEncoder, prompts: int, device: st
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure every size of batch and write the rows."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--model", type=Path, help="trained weight generator; the embedded one by default")
     parser.add_argument("--prompts", type=int, nargs="+", default=[1, 16, 256])
     parser.add_argument("--device", default="cpu")

@@ -19,7 +19,6 @@ text-conditioned generator is trained.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import warnings
@@ -30,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.harness.machine import write_result
+from benchmarks.harness.machine import arguments_of, write_result
 from pipeline.concepts.catalogue import TEST_SPLITS, test_concepts
 from pipeline.picture_batches import CatalogueEdits, open_catalogue_edits
 from pipeline.sources import crops, load_photos
@@ -132,7 +131,7 @@ def held_out_l1(edit: Edit, pictures: CatalogueEdits) -> dict[str, list[float]]:
 
 def main() -> None:
     """Train the generator with several sets of weights and print their test errors."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments_of(__doc__)
     parser.add_argument(
         "--model", type=Path, action="append", required=True, help="to compare with, by its folder's name; repeatable"
     )

@@ -18,13 +18,10 @@ per second.
   what it fetches is checked against the manifest and kept; `of_read` is the share of a GET of the files.
 """
 
-import argparse
 import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -32,7 +29,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness.machine import copy_rate, interleave, spread, write_result
+from benchmarks.harness.machine import (
+    arguments_of,
+    copy_rate,
+    in_own_process,
+    interleave,
+    spread,
+    write_result,
+)
 from benchmarks.harness.readers import HUB_REPO, LOCAL, hub_readers, write_data
 from zoo.hub import find_zoo
 from zoo.layout import Slot, WeightLayout
@@ -112,12 +116,8 @@ def layout_of(values: int) -> WeightLayout:
 
 def measure(*arguments: str, **environment: str) -> list[dict[str, Any]]:
     """Return the rows that a process of its own prints: one thread, and the Hub of `environment`."""
-    command = [sys.executable, "-m", "benchmarks.loading", *arguments]
     quiet = {"OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_XET": "1"}
-    done = subprocess.run(
-        command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | quiet | environment
-    )
-    return json.loads(done.stdout.splitlines()[-1])
+    return in_own_process("benchmarks.loading", *arguments, **quiet | environment)
 
 
 def measure_hub(folder: Path, repetitions: int) -> list[dict[str, Any]]:
@@ -141,9 +141,7 @@ def measure_hub(folder: Path, repetitions: int) -> list[dict[str, Any]]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure every record size on the disk, the first also through the Hub, and write the result."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--megabytes", type=float, default=300, help="of weights, for each record size")
     parser.add_argument("--hub-megabytes", type=float, default=50)
     parser.add_argument("--values", type=int, nargs="+", default=[0, 200_000], help="of a record")

@@ -8,25 +8,22 @@ AUROC .5 is chance; intervals are a bootstrap over concepts. A prompt is warned 
 validation prompts. `weightgen.ood` keeps the first of the scores; the others are those that it was chosen from.
 """
 
-import argparse
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.harness.machine import write_result
+from benchmarks.harness.machine import arguments_of, write_result
 from pipeline.concepts.catalogue import TEST_SPLITS, test_concepts
+from pipeline.external.pairs import read_edits
 from weightgen.text import TextEncoder, embed, load_text_encoder
 from weightgen.training.data import WeightDataset, load_zoo
 from zoo.hub import find_zoo
 
 Score = Callable[[Tensor], Tensor]
 HEADS, DIRECTIONS, PENALTY = 8, 32, 1e-1
-EXTERNAL = Path(__file__).resolve().parent.parent / "pipeline" / "external" / "edits.json"
 
 
 def auroc(inside: torch.Tensor, outside: torch.Tensor) -> float:
@@ -57,9 +54,7 @@ def asked() -> dict[str, list[list[str]]]:
     found = {
         split: [list(c.paraphrases or (c.prompt,)) for c in test_concepts(split)] for split in TEST_SPLITS
     }
-    edits = json.loads(EXTERNAL.read_text())
-    rows = edits["edits"] if isinstance(edits, dict) else edits
-    found["external"] = [list(row.get("paraphrases") or [row["prompt"]]) for row in rows]
+    found["external"] = [edit["paraphrases"] for edit in read_edits()]
     return found
 
 
@@ -126,9 +121,7 @@ def mean_of(one: Score, two: Score) -> Score:
 
 def main() -> None:
     """Score every prompt in every way and write the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--zoo", default="weightzoo-small")
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -7,11 +7,8 @@ a share of the fleets, the second resumes and writes the manifest, the third fin
 driver's largest resident set; start-up is from the launch to the first fleet.
 """
 
-import argparse
 import itertools
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -21,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness.machine import write_result
+from benchmarks.harness.machine import arguments_of, in_own_process, write_result
+from benchmarks.harness.synthetic import METRICS, RECIPE, wordings
 from pipeline.build import build
 from pipeline.build_config import BuildConfig
 from pipeline.executors.attempts import Outcome
@@ -36,7 +34,6 @@ from zoo.errors import Interrupted
 from zoo.layout import WeightLayout
 from zoo.records import WeightRecord
 
-METRICS = {"l1": 0.05, "l1_copy": 0.2, "psnr": 20.0, "kid": 0.01}
 FIRST_LAUNCH = 0.3  # share of the fleets that the first launch gets to
 
 
@@ -47,10 +44,8 @@ def config(num_concepts: int) -> BuildConfig:
 
 def concepts(count: int) -> list[Concept]:
     """Return concepts with texts as long as the catalogue's."""
-    wordings = tuple(f"wording {i} of what the edit does, in a dozen everyday words or so" for i in range(4))
-    recipe = [{"op": "tint", "colour": [0.1, 0.2, 0.3]}, {"op": "adjust", "contrast": 1.2}]
     return [
-        Concept(f"concept-{i:06d}", f"Edit number {i}", wordings, {"recipe": recipe, "strength": 0.5})
+        Concept(f"concept-{i:06d}", f"Edit number {i}", wordings(i), {"recipe": RECIPE, "strength": 0.5})
         for i in range(count)
     ]
 
@@ -96,7 +91,7 @@ def launch(run_dir: Path, count: int, most: int | None) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the three launches and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments_of(__doc__)
     parser.add_argument("--concepts", type=int, default=100_000)
     parser.add_argument(
         "--launch", nargs=2, metavar=("RUN_DIR", "MOST"), help="one launch, as main starts it"
@@ -111,10 +106,9 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="weightzoo-planning-") as folder:
         write_untrained_base(Path(folder), config(1))
         for name, most in (("plan", int(FIRST_LAUNCH * fleets)), ("resume", 0), ("again", 0)):
-            command = [sys.executable, "-m", "benchmarks.planning", "--concepts", str(options.concepts)]
-            command += ["--launch", f"{folder}/run", str(most)]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            rows.append({"launch": name, "concepts": options.concepts} | json.loads(done.stdout))
+            asked = ["--concepts", str(options.concepts), "--launch", f"{folder}/run", str(most)]
+            measured = in_own_process("benchmarks.planning", *asked)
+            rows.append({"launch": name, "concepts": options.concepts} | measured)
     write_result("planning", rows)
 
 

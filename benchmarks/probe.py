@@ -8,7 +8,6 @@ and the same architecture from scratch as the reference; prints held-out L1 (oth
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.harness.machine import arguments_of
 from pipeline.concepts.catalogue import zoo_concepts
 from pipeline.fleets.base_gan import BaseConfig, train_base
 from pipeline.sources import crops, load_photos
@@ -41,9 +41,7 @@ def held_out_l1(
 
 def main() -> None:
     """Train every variant and print a line for each."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--rank", type=int, default=15)
     parser.add_argument("--attention-rank", type=int, default=3)
     parser.add_argument(

@@ -14,7 +14,6 @@ are slow to start, on machines of their own they are not: `start_up_seconds`) an
 last fleet. Goal: 95 %.
 """
 
-import argparse
 import json
 import os
 import tempfile
@@ -26,7 +25,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness.machine import spread, write_result
+from benchmarks.harness.machine import arguments_of, spread, write_result
 from benchmarks.planning import concepts, config, no_fleet
 from pipeline.build import make_base, run_fleets
 from pipeline.executors.ray import EXECUTORS, open_executor
@@ -84,9 +83,7 @@ def launch(
 
 def main(arguments: list[str] | None = None) -> None:
     """Plan once, then launch every executor with every number of workers, and write the result."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--executors", nargs="+", choices=EXECUTORS, default=list(EXECUTORS))
     parser.add_argument("--seconds", type=float, default=2.0, help="of a fleet")

@@ -9,24 +9,22 @@ be its own prompt's. Results go to benchmarks/results/serve.json.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import hashlib
 import itertools
 import os
-import socket
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import numpy as np
 import psutil
 
-from benchmarks.harness.machine import write_result
+from benchmarks.harness.machine import arguments_of, write_result
 
 CLIENTS = (1, 8, 64)
 START_SECONDS = 600
@@ -35,33 +33,17 @@ REQUEST_SECONDS = 300
 
 @contextmanager
 def server() -> Iterator[tuple[str, psutil.Process]]:
-    """Yield a fresh server's address and process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "cli.main", "serve", "--port", str(port)]
-    quiet = subprocess.DEVNULL
+    """Yield a fresh server's address and process, once it has read the zoo's prompts, as it does in the background."""
+    from tests.serving import serving
+
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(url, process)
-        yield url, psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    """Wait until the server answers and has read the zoo's prompts, which it does in the background."""
-    ends = time.monotonic() + START_SECONDS
-    while time.monotonic() < ends and process.poll() is None:
-        try:
-            if httpx2.get(f"{url}/v1/nearest", params={"prompt": "a"}, timeout=60).status_code == 200:
-                return
-        except httpx2.HTTPError:
+    with (
+        tempfile.NamedTemporaryFile() as log,
+        serving(log=Path(log.name), environment=environment) as (process, url),
+    ):
+        while httpx2.get(f"{url}/v1/nearest", params={"prompt": "a"}, timeout=START_SECONDS).status_code != 200:
             time.sleep(0.2)
-    raise SystemExit("the server did not start")
+        yield url, psutil.Process(process.pid)
 
 
 def prompts(count: int) -> list[str]:
@@ -120,7 +102,7 @@ def row(
 
 def main(arguments: list[str] | None = None) -> None:
     """Send new prompts at 1, 8 and 64 clients (no cache can help), then many requests for a memory curve."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments_of(__doc__)
     parser.add_argument("--seconds", type=float, default=10, help="at each number of clients")
     parser.add_argument("--requests", type=int, default=10_000, help="for the memory")
     parser.add_argument("--prompts", type=int, default=2000, help="different ones")

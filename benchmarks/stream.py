@@ -8,10 +8,7 @@ set), one trains the preset's denoiser for some seconds on batches of the embedd
 memory of both sizes within 100 MB, the loader 10 times as fast as the denoiser.
 """
 
-import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from contextlib import closing
@@ -22,18 +19,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.harness.machine import write_result
+from benchmarks.harness.machine import arguments_of, in_own_process, write_result
+from benchmarks.harness.synthetic import random_blocks, synthetic_metadata, synthetic_record
 from pipeline.executors.process import peak_memory
 from weightgen.training.stream import ShardStream
 from zoo.hub import find_zoo
 from zoo.manifest import ShardEntry, ZooManifest, load_manifest
-from zoo.records import WeightRecord, record_metadata
 from zoo.run import Zoo, open_zoo
 from zoo.shards import FORMATS, shard_name
 
 BATCH_SIZE = 32
 RECORDS_PER_SHARD, DISTINCT = 64, 64
-METRICS = {"l1": 0.05, "l1_copy": 0.2, "psnr": 20.0, "kid": 0.01}
 
 
 def write_synthetic(folder: Path, megabytes: int) -> None:
@@ -41,27 +37,15 @@ def write_synthetic(folder: Path, megabytes: int) -> None:
 
     Beyond the first `DISTINCT` shards they are further names of the same files: as many bytes to read, on a small disk.
     """
-    zoo = open_zoo(find_zoo("weightzoo-small"))
-    manifest, layout, shards = zoo.manifest, zoo.layout, FORMATS["parquet"]
-    metadata = record_metadata(
-        layout, manifest.base_sha256, "filters", manifest.licence, manifest.gan, manifest.feature_network
-    )
-    drawn = np.random.default_rng(0).standard_normal((RECORDS_PER_SHARD, *layout.mask.shape), np.float32)
-    noise = (drawn * 0.05).astype("<f2")
+    layout, shards = open_zoo(find_zoo("weightzoo-small")).layout, FORMATS["parquet"]
+    metadata, noise = synthetic_metadata(layout), random_blocks(RECORDS_PER_SHARD, layout)
     count = -(-megabytes * 10**6 // (noise.nbytes))
     entries = []
     for index in range(count):
         path = folder / "weights" / shard_name("train", index, count)
         if index < DISTINCT:
             first = index * RECORDS_PER_SHARD
-            records = [
-                WeightRecord(
-                    f"synthetic-{first + i}", f"Make it look like number {first + i}",
-                    tuple(f"wording {k} of number {first + i}" for k in range(4)), {}, "train", 0, 1, 1,
-                    blocks, METRICS,
-                )
-                for i, blocks in enumerate(np.roll(noise, index, 2))
-            ]  # fmt: skip
+            records = [synthetic_record(first + i, own) for i, own in enumerate(np.roll(noise, index, 2))]
             shards.write_shard(path, records, layout, metadata)
         else:
             path.hardlink_to(folder / "weights" / shard_name("train", index % DISTINCT, count))
@@ -128,9 +112,7 @@ def consume(denoiser: str, seconds: float) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run every measurement and write the result."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--megabytes", type=int, nargs="+", default=[1000, 8000])
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each denoiser trains")
     parser.add_argument(
@@ -146,8 +128,7 @@ def main(arguments: list[str] | None = None) -> None:
         return
 
     def measure(*more: str) -> dict[str, Any]:
-        command = [sys.executable, "-m", "benchmarks.stream", "--seconds", str(options.seconds), *more]
-        return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        return in_own_process("benchmarks.stream", "--seconds", str(options.seconds), *more)
 
     rows: list[dict[str, Any]] = []
     record = open_zoo(find_zoo("weightzoo-small")).layout.mask.numel() * 2

@@ -10,7 +10,6 @@ itself, which is given slow waves of 6 levels in one channel at a time. `frame` 
 photographs over the error inside, where the right picture is known.
 """
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from benchmarks.harness.machine import write_result
+from benchmarks.harness.machine import arguments_of, write_result
 from pipeline.sources import PHOTOS
 from zoo.pictures.apply import edit_photo, load_network
 
@@ -186,9 +185,7 @@ def measure(edit: str, widths: list[int]) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measure every edit at every size."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--edits", nargs="*", default=[FINE_TUNED, *GENERATED])
     parser.add_argument("--sizes", nargs="*", type=int, default=list(SIZES), choices=list(SIZES))
     args = parser.parse_args()

@@ -9,7 +9,6 @@ The quality asked for is what the one from scratch ends with (test L1), and 1.1 
 against when the one from scratch first had it. A start that never gets there is counted as infinitely slow.
 """
 
-import argparse
 import json
 import math
 import subprocess
@@ -19,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness.machine import write_result
+from benchmarks.harness.machine import arguments_of, write_result
 from pipeline.concepts.catalogue import test_concepts
 from pipeline.heldout import write_held_out
 from pipeline.run_folder.private_paths import read_config
@@ -79,9 +78,7 @@ def compare(pairs: Path, concept: Concept, steps: dict[str, int], first: str, ou
 
 def main(arguments: list[str] | None = None) -> None:
     """Compare on the first held-out combinations, and write a row each and their median."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--concepts", type=int, default=5)
     parser.add_argument("--scratch-steps", type=int, default=600)
     parser.add_argument("--steps", type=int, default=200)

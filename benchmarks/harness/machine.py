@@ -5,9 +5,13 @@
     write_result("loading", rows, limits={"copy_bytes_per_second": copy_rate()})
 """
 
+import argparse
+import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -27,6 +31,23 @@ EMBEDDED_ZOO, EMBEDDED_MODEL = (
     Path(__file__).parents[2] / package / "embedded" / "weightzoo-small" for package in ("zoo", "weightgen")
 )
 REPETITIONS = 5
+
+
+def arguments_of(doc: str | None) -> argparse.ArgumentParser:
+    """Return a parser of the command line whose help is a module's docstring."""
+    return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def in_own_process(module: str, *arguments: str, **environment: str) -> Any:
+    """Return the JSON that a benchmark prints last when it runs in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def interleave(

@@ -21,6 +21,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
+from benchmarks.harness.synthetic import random_blocks, synthetic_metadata, synthetic_record
 from weightgen.training.data import load_zoo
 from weightgen.training.stream import ShardStream
 from zoo.files import sha256_file, write_bytes
@@ -28,14 +29,12 @@ from zoo.hub import find_zoo
 from zoo.hub.remote import open_hub_zoo
 from zoo.layout import WeightLayout
 from zoo.manifest import ShardEntry, load_manifest, write_manifest
-from zoo.records import WeightRecord, record_metadata
 from zoo.run import Zoo, open_zoo
 from zoo.shards import FORMATS, shard_name
 from zoo.statistics import STATISTICS_FILE, block_statistics, save_statistics
 
 BATCH_SIZE, RECORDS_PER_SHARD = 32, 16  # a shard is a fleet
 TYPED_SHARE = 8  # typed columns are slow to read: one shard in so many
-METRICS = {"l1": 0.05, "l1_copy": 0.2, "psnr": 20.0, "kid": 0.01}
 HUB_REPO = "user/loading"
 BASE = "base/generator.safetensors"
 
@@ -47,11 +46,7 @@ def write_data(folder: Path, layout: WeightLayout, megabytes: float) -> None:
     datasets.disable_progress_bars()
     zoo = find_zoo("weightzoo-small")
     embedded, base = load_manifest(zoo), (zoo / BASE).read_bytes()
-    metadata = record_metadata(
-        layout, embedded.base_sha256, "filters", embedded.licence, embedded.gan, embedded.feature_network
-    )
-    shape = (RECORDS_PER_SHARD, layout.num_blocks, layout.block_size)
-    blocks = (np.random.default_rng(0).standard_normal(shape, np.float32) * 0.05).astype("<f2")
+    metadata, blocks = synthetic_metadata(layout), random_blocks(RECORDS_PER_SHARD, layout)
     count = max(1, round(megabytes * 10**6 / blocks.nbytes))
     entries: dict[str, list[ShardEntry]] = {name: [] for name in FORMATS}
     for index in range(count):
@@ -80,16 +75,6 @@ def write_data(folder: Path, layout: WeightLayout, megabytes: float) -> None:
         sizes = {file: path.stat().st_size for file, path in paths.items()}
         manifest = replace(embedded, layout_id=layout.id, shards=tuple(own), files=files, sizes=sizes)
         write_manifest(folder / name, manifest)
-
-
-def synthetic_record(number: int, blocks: np.ndarray) -> WeightRecord:
-    """Return a record with texts as long as the embedded zoo's."""
-    wordings = tuple(f"wording {k} of what edit number {number} does, in everyday words" for k in range(4))
-    recipe = [{"op": "tint", "colour": [0.1, 0.2, 0.3]}, {"op": "adjust", "contrast": 1.2}]
-    prompt, attributes = f"Make it look like number {number}", {"recipe": recipe, "strength": 0.5}
-    return WeightRecord(
-        f"synthetic-{number}", prompt, wordings, attributes, "train", 0, 250, 1, blocks, METRICS
-    )
 
 
 @dataclass(frozen=True)
