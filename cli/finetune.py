@@ -12,6 +12,8 @@ from cli.console.output import JsonOption, OverwriteOption, cell, emit, note, qu
 
 WORSE = "where it was measured the start is better; train with more pairs or for fewer steps"
 GO_ON = "go on with --resume {}, "
+SOLVED = "closed-form"  # an --init that is solved, not trained
+TRAINING_ONLY = ("mode", "seconds", "steps", "learning_rate", "batch_size", "model", "data", "device")
 # what --resume takes beside itself
 WITH_RESUME = ("resume", "pairs", "test_pairs", "steps", "seconds", "device", "json")
 
@@ -38,7 +40,8 @@ def finetune(
         str,
         typer.Option(
             help="Where the training starts: polished, generated, generated_unet1d or another model in --model; base, "
-            "scratch, mean, nearest, knn, ridge or kernel_ridge; or the path of an adapter or a generator."
+            "scratch, mean, nearest, knn, ridge or kernel_ridge; or the path of an adapter or a generator. closed-form "
+            "solves an output layer on the pairs at their own size, in seconds and without training; no prompt needed."
         ),
     ] = "polished",
     mode: Annotated[
@@ -92,6 +95,7 @@ def finetune(
       weightzoo finetune --pairs my-pairs --prompt "a charcoal drawing" --init scratch --steps 600 -o scratch
       weightzoo finetune --pairs my-pairs --prompt "a charcoal drawing" --mode adapter --steps 200 -o adapter
       weightzoo finetune --resume adapter --steps 600
+      weightzoo finetune --pairs my-pairs --init closed-form -o solved
     """
     from zoo.errors import WeightzooError
 
@@ -108,14 +112,25 @@ def finetune(
         summary = go_on(resume, steps, seconds, pairs, test_pairs, device, tell=note)
         emit({"out": str(resume), **summary}, json, report(resume, summary))
         return
-    if pairs is None or not prompt or out is None:
-        missing = [name for name, value in (("--pairs", pairs), ("--prompt", prompt), ("-o", out)) if not value]
+    solved = init == SOLVED
+    if pairs is None or (not prompt and not solved) or out is None:
+        needed = [("--pairs", pairs), ("--prompt", prompt or solved), ("-o", out)]
+        missing = [name for name, value in needed if not value]
         raise WeightzooError(f"finetune needs {' and '.join(missing)}, or --resume in place of all; add them")
     from zoo.results import check_free, fresh_folder
 
     check_free(out, overwrite, GO_ON.format(out) if is_training(out) else "")
     from contextlib import nullcontext
 
+    place = fresh_folder(out) if overwrite else nullcontext(out)
+    if solved:
+        refuse(ctx, f"--init {SOLVED}", "nothing is trained", *TRAINING_ONLY)
+        from weightgen.finetuning.solved import solve_pairs
+
+        with place as folder:
+            summary = solve_pairs(pairs, folder, prompt or (), test_pairs, direction, seed, tell=note)
+        emit({"out": str(out), **summary}, json, report_solved(out, summary))
+        return
     from weightgen.finetuning.finetune import finetune as run
     from weightgen.finetuning.loop import FinetuneConfig
     from weightgen.finetuning.starts import Origins
@@ -132,7 +147,7 @@ def finetune(
     origins = Origins(zoo=zoo_folder(data), model=model_folder(model), seed=seed)
     if is_training(Path(init)):
         note(f"--init {init} begins a new training with its network; to go on exactly use --resume {init}")
-    with fresh_folder(out) if overwrite else nullcontext(out) as folder:
+    with place as folder:
         summary = run(pairs, prompt, init, folder, origins, config, test_pairs, direction=direction, tell=note)
     emit({"out": str(out), **summary}, json, report(out, summary))
 
@@ -160,6 +175,24 @@ def report(out: Path, summary: Mapping[str, Any]) -> list[str]:
         f"{share(best['contrast'])} of the targets', on {plural(tested, 'pair')}",
         *([f"not trained on, to measure: {held_out}"] if held_out else []),
         *([WORSE] if is_worse(best["l1"], first["l1"]) else []),
+        f"next: weightzoo apply {out} photo.jpg -o out.jpg",
+    ]
+
+
+def report_solved(out: Path, summary: Mapping[str, Any]) -> list[str]:
+    """Return the lines for a person after a solve: how long it took, what it is worth, and what comes next."""
+    from zoo.words import plural
+
+    first, best, held_out = summary["first"], summary["best"], ", ".join(summary["held_out"])
+    tested = plural(len(summary["test_pairs"]), "pair")
+    kept = "kept: the prior, as no solved layer was better on what was left out; give more pairs, or other ones"
+    return [
+        f"{out}: solved on {plural(summary['pairs'], 'pair')} at their own size in {summary['seconds']:.1f} s",
+        *([kept] if summary["penalty_factor"] is None else []),
+        f"test L1 {cell(best['l1'])} (copying the source: {cell(best['source_l1'])}, before the solve: "
+        f"{cell(first['l1'])}), PSNR {cell(best['psnr'])} dB, on {tested}",
+        f"fine detail: {share(best['fine_energy'])} of the targets', correlation {cell(best['fine_correlation'])}",
+        *([f"not solved on, to measure: {held_out}"] if held_out else []),
         f"next: weightzoo apply {out} photo.jpg -o out.jpg",
     ]
 

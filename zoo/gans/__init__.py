@@ -10,8 +10,9 @@ from typing import Any
 
 from zoo.gans.e2gan import E2ganConfig
 from zoo.gans.pix2pix import Pix2pixConfig
+from zoo.gans.solved import SolvedConfig
 
-GANS = {"e2gan": E2ganConfig, "pix2pix": Pix2pixConfig}
+GANS = {"e2gan": E2ganConfig, "pix2pix": Pix2pixConfig, "solved": SolvedConfig}
 
 
 def gan_name(config: Any) -> str:

@@ -120,7 +120,10 @@ def edit_photo(network: nn.Module, pixels: np.ndarray, strip_rows: int = STRIP_R
     """
     check_side("the photograph", (pixels.shape[1], pixels.shape[0]))
     image = Image.fromarray(pixels)
-    fit = fit_local_affine(*edit_small(network, image))
+    small, edited, gain = edit_small(network, image)
+    if getattr(network, "whole_photograph", False) and gain is None:  # at its own size: nothing to carry
+        return to_pixels(edited)
+    fit = fit_local_affine(small, edited, gain)
     size = (image.height, image.width)
     result = np.empty_like(pixels)
     for top in range(0, size[0], strip_rows):
@@ -139,6 +142,9 @@ def edit_small(
     """
     training_size = side = getattr(network.config, "image_size", 64)
     is_larger = min(image.size) > training_size
+    if getattr(network, "whole_photograph", False):
+        small, edit = resized(image, scaled(image, min(side, *image.size))), partial(bounded, network)
+        return small, edit(small), detail_gain(edit, small) if is_larger else None
     if not hasattr(network, "render"):
         small, edit = resized(image, multiples(image, side)), partial(bounded, network)
         return small, edit(small), detail_gain(edit, small) if is_larger else None

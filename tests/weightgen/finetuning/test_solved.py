@@ -1,0 +1,78 @@
+"""Generators that are solved on a user's pairs."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.sources import crops, load_photos
+from weightgen.finetuning.solved import load_prior, picture, solve_pairs
+from zoo.errors import WeightzooError
+from zoo.pictures.apply import apply_to_photo, edit_photo, load_network
+
+
+def drawing(images: torch.Tensor) -> torch.Tensor:
+    """Dark lines on white, one pixel wide: nothing of them is left in a small copy."""
+    grey = images.mean(1, keepdim=True)
+    across = grey[..., :, 2:] - grey[..., :, :-2]
+    lines = torch.nn.functional.pad(across.abs(), (1, 1, 0, 0), mode="replicate") * 4
+    return (1 - lines).clamp(0, 1).expand_as(images)
+
+
+def write_pairs(folder, edit, count, size=160):
+    photos = load_photos("train")[:count]
+    images = crops(photos, count, size, seed=1)
+    for part, pictures in (("source", images), ("target", edit(images))):
+        (folder / part).mkdir(parents=True)
+        for number, image in enumerate(pictures):
+            pixels = (image * 255).round().byte().permute(1, 2, 0).numpy()
+            Image.fromarray(pixels).save(folder / part / f"{number:02}.png")
+    return folder
+
+
+@pytest.mark.parametrize("pairs, correlation", [(1, 0.75), (5, 0.8)])
+def test_a_drawing_is_learned_with_its_lines(tmp_path, pairs, correlation):
+    summary = solve_pairs(write_pairs(tmp_path / "pairs", drawing, pairs), tmp_path / "out")
+    best = summary["best"]
+    assert best["l1"] < 0.25 * best["source_l1"]
+    assert best["fine_correlation"] > correlation and 0.75 < best["fine_energy"] < 1.25
+    assert json.loads((tmp_path / "out" / "finetune.json").read_text())["best"] == best
+
+
+def test_the_result_is_applied_at_any_size(tmp_path):
+    solve_pairs(write_pairs(tmp_path / "pairs", lambda x: 1 - x, 4), tmp_path / "out")
+    network = load_network(tmp_path / "out")
+    for size in ((100, 90), (160, 160), (331, 403)):
+        pixels = np.asarray(load_photos("test")[0].resize(size))
+        edited = edit_photo(network, pixels)
+        assert edited.shape == pixels.shape
+        assert np.abs(edited.astype(int) - (255 - pixels.astype(int))).mean() < 6
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    apply_to_photo(tmp_path / "out", tmp_path / "photo.png", tmp_path / "edited.png")
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "edited.png")), edited)
+
+
+def test_the_same_pairs_give_the_same_generator(tmp_path):
+    pairs = write_pairs(tmp_path / "pairs", lambda x: x**2, 3)
+    for out in ("one", "two"):
+        solve_pairs(pairs, tmp_path / out)
+    assert (tmp_path / "one/generator.safetensors").read_bytes() == (tmp_path / "two/generator.safetensors").read_bytes()
+
+
+def test_the_prior_that_comes_along_belongs_to_the_package():
+    generator = load_prior(321)
+    assert generator.config.image_size == 321
+    photograph = picture(load_photos("test")[0])[None, :, :120, :150]
+    assert (generator(photograph) - photograph).abs().mean() < 0.35
+    assert all(value.isfinite().all() for value in generator.prior)
+
+
+def test_another_generator_is_no_prior(tmp_path):
+    from zoo.adapters.lora import save_base
+    from zoo.gans import GANS
+
+    save_base(tmp_path / "g.safetensors", GANS["e2gan"]().build())
+    with pytest.raises(WeightzooError, match="no prior"):
+        load_prior(64, tmp_path / "g.safetensors")

@@ -1,0 +1,173 @@
+"""A generator solved on a user's pairs at their own size, in seconds and without training.
+
+    summary = solve_pairs("my-pairs/", "out/")
+
+`out/` then holds what a fine-tuning of all weights holds: `generator.safetensors`, `config.json`, `finetune.json`,
+`metrics.jsonl`. The output layer is solved (`zoo.closed_form`) over a bank of features of the photograph
+(`zoo.gans.solved`), pulled to a prior that was learned over many edits. Where no layer is better than the prior on
+pairs, or parts of pairs, that are left out of the solve, the prior itself is the result.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from weightgen.finetuning.measure import Row, errors, number
+from weightgen.finetuning.pairs import LoadedPairs, load_pairs
+from zoo.adapters.lora import load_base
+from zoo.closed_form import Fit, Rows, fit_output_layer
+from zoo.config import to_dict
+from zoo.errors import WeightzooError
+from zoo.files import EMBEDDED_DIR, write_json, write_text
+from zoo.gans import gan_name
+from zoo.gans.solved import SolvedConfig, SolvedGenerator
+from zoo.pictures.metrics import fine_detail, psnr
+from zoo.pictures.pair_layouts import DIRECTIONS
+from zoo.pictures.pairs import Pair
+from zoo.progress import working
+from zoo.tensors import write_tensors
+
+PRIOR = EMBEDDED_DIR / "prior.safetensors"  # the bank, and what its output layers are pulled to
+MAX_PIXELS, MAX_PIXELS_OF_A_PAIR = 1 << 17, 1 << 16  # that a layer is solved on: 0.2 GB of features
+
+
+def solve_pairs(
+    pairs: str | Path,
+    out_dir: str | Path,
+    prompts: Sequence[str] = (),
+    test_pairs: str | Path | None = None,
+    direction: str = DIRECTIONS[0],
+    seed: int = 0,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Row:
+    """Solve a generator on a folder of pairs, measure it on the held-out ones and write it to `out_dir`.
+
+    Args:
+        prompts: the edit in words, for the record.
+        test_pairs: another folder to measure on; without it 20 % of `pairs`, chosen by name, are held out.
+        seed: of the pixels that the layer is solved on.
+        tell: called with each line that says what the pairs were taken for.
+
+    Returns:
+        The content of `finetune.json`; its `first` row is the prior's, its `best` one the solved layer's.
+
+    Raises:
+        WeightzooError: unusable pairs.
+    """
+    loaded = load_pairs(pairs, test_pairs, direction)
+    for line in (*loaded.read_as, *loaded.notes):
+        tell(line)
+    started = time.perf_counter()
+    generator = load_prior(scale_of(loaded.train))
+    with working("solving"):
+        rows = [pixels_of(generator, pair, seed, len(loaded.train)) for pair in loaded.train]
+        fit = fit_output_layer(rows, generator.prior)
+    first = measured(generator, loaded.test)
+    with torch.no_grad():
+        generator.output.copy_(fit.layer)
+    seconds = time.perf_counter() - started
+    best = measured(generator, loaded.test) | {"step": 0, "seconds": round(seconds, 3)}
+    summary = account(loaded, prompts, direction, fit) | {"seconds": best["seconds"], "first": first, "best": best}
+    save(Path(out_dir), generator, summary)
+    return summary
+
+
+def load_prior(image_size: int, path: str | Path = PRIOR) -> SolvedGenerator:
+    """Return the generator whose output layer is the learned prior, for photographs of a scale."""
+    generator = load_base(path)
+    if not isinstance(generator, SolvedGenerator):
+        raise WeightzooError(f"{path} is no prior of a solved generator; fetch it again")
+    config = to_dict(generator.config) | {"image_size": image_size}
+    scaled = SolvedConfig(**config).build().requires_grad_(False).eval()
+    scaled.load_state_dict(generator.state_dict())
+    return scaled
+
+
+def scale_of(pairs: Sequence[Pair]) -> int:
+    """Return the median short side of the pairs, pixels."""
+    sides = sorted(min(source.size) for _, source, _ in pairs)
+    return sides[len(sides) // 2]
+
+
+@torch.no_grad()
+def pixels_of(generator: SolvedGenerator, pair: Pair, seed: int, count: int) -> Rows:
+    """Return features and targets of pixels of one of `count` pairs, from the top of the picture to its bottom."""
+    name, source, target = pair
+    height, width = source.height, source.width
+    most = min(MAX_PIXELS_OF_A_PAIR, MAX_PIXELS // count, height * width)
+    rng = np.random.default_rng([seed, *name.encode()])
+    chosen = torch.from_numpy(np.sort(rng.choice(height * width, most, replace=False)))
+    targets = picture(target).flatten(1)[:, chosen].T * 2 - 1
+    return generator.bank.expand(generator.maps_of(picture(source), chosen)), targets
+
+
+@torch.no_grad()
+def measured(generator: SolvedGenerator, pairs: Sequence[Pair]) -> Row:
+    """Return the mean figures over pairs at their own size, and those of copying the source.
+
+    Returns:
+        what `weightgen.finetuning.measure.errors` gives, `psnr`, `fine_energy`, `fine_correlation`, `source_l1`.
+    """
+    rows: list[Row] = []
+    for _, source, target in pairs:
+        wanted, given = picture(target)[None], picture(source)[None]
+        edited = generator(given).clamp(0, 1)
+        energy, correlation = fine_detail(edited, wanted)
+        rows.append(
+            errors(edited, wanted)
+            | {"psnr": number(psnr(edited, wanted).mean()), "fine_energy": number(energy.mean())}
+            | {"fine_correlation": number(correlation.mean()), "source_l1": number((given - wanted).abs().mean())}
+        )
+    return {key: mean_of([row[key] for row in rows]) for key in rows[0]}
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Return the mean of the figures that there are."""
+    known = [value for value in values if value is not None]
+    return round(sum(known) / len(known), 6) if known else None
+
+
+def picture(image: Image.Image) -> Tensor:
+    """Return an RGB image as [3, H, W] in [0, 1]."""
+    return torch.from_numpy(np.asarray(image, np.float32) / 255).permute(2, 0, 1)
+
+
+def account(loaded: LoadedPairs, prompts: Sequence[str], direction: str, fit: Fit) -> Row:
+    """Return what was solved on what: its part of `finetune.json`."""
+    return {
+        "prompt": prompts[0] if prompts else "",
+        "prompts": list(prompts),
+        "init": "closed-form",
+        "mode": "full",
+        "steps": 0,
+        "pairs": len(loaded.train),
+        "test_pairs": [name for name, _, _ in loaded.test],
+        "held_out": loaded.held_out,
+        "direction": direction,
+        "read_as": loaded.read_as,
+        "notes": loaded.notes,
+        "chosen_by": "error on what was left out of the solve",
+        "penalty_factor": None if math.isinf(fit.factor) else fit.factor,
+        "left_out_l1": number(torch.tensor(fit.error)),
+        "prior_left_out_l1": number(torch.tensor(fit.prior_error)),
+    }
+
+
+def save(out_dir: Path, generator: SolvedGenerator, summary: dict[str, Any]) -> None:
+    """Write the generator and what is known of it."""
+    gan = gan_name(generator.config)
+    about = {key: summary[key] for key in ("prompt", "init")}
+    write_tensors(out_dir / "generator.safetensors", generator.state_dict(), {"gan": gan})
+    write_json(out_dir / "config.json", {"gan": gan, "config": to_dict(generator.config), **about})
+    write_text(out_dir / "metrics.jsonl", json.dumps(summary["best"], sort_keys=True) + "\n")
+    write_json(out_dir / "finetune.json", summary)

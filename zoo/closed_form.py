@@ -1,0 +1,181 @@
+"""The output layer of a generator, solved on pairs: ridge regression towards a prior, without a training step.
+
+    layer = solve(gram_of(features, targets, prior.mean), prior.penalty(pairs))     # deviation from the mean
+    fit = fit_output_layer([(features, targets), ...], prior)    # of each pair: [pixels, F] and [pixels, 3]
+    fit.layer                        # [F, 3]; never worse than the prior on pictures that are left out
+
+With features X, targets Y and a prior of mean M and penalties p, the layer M + D minimises
+|W (X (M + D) - Y)|^2 / n + sum_f p_f |D_f|^2. The weights W come from rounds of reweighting, so that large errors count
+as they do in L1. Penalties depend on the number of pairs, p_f = exp(a_f + b_f log(pairs)), and are learned over many
+edits (`pipeline.fleets.train_prior`; Bertinetto et al. 2019, "Meta-learning with differentiable closed-form solvers").
+
+All sums are of float64, so the order of the rows changes the layer by less than a float32 holds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+FEWEST_PICTURES = 4  # of which whole ones can be left out; of fewer, parts are
+FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # times the learned penalties, tried on what is left out
+ROUNDS = 2  # of reweighting towards L1
+SOFTENING = 0.05  # errors below count as in least squares; targets are in [-1, 1]
+ROWS_AT_ONCE = 1 << 14
+
+Rows = tuple[Tensor, Tensor]  # features [n, F] and targets [n, 3] in [-1, 1]
+
+
+class Prior(NamedTuple):
+    """What output layers are pulled to, and how hard.
+
+    Attributes:
+        mean: [F, 3].
+        log_penalty: [F], of one pair.
+        slope: [F], by which it grows with the logarithm of the number of pairs.
+    """
+
+    mean: Tensor
+    log_penalty: Tensor
+    slope: Tensor
+
+    def penalty(self, pairs: int) -> Tensor:
+        """Return the penalties for so many pairs, [F]."""
+        return (self.log_penalty + self.slope * math.log(pairs)).exp()
+
+
+class Gram(NamedTuple):
+    """Sums over pixels, float64: X'WX [F, F], X'WR [F, 3] for the residual R of the prior's mean, and the weights'."""
+
+    features: Tensor
+    residual: Tensor
+    weight: Tensor
+
+    def plus(self, other: Gram, sign: int = 1) -> Gram:
+        """Return the sums over both sets of pixels, or over those of this one that are not in the other."""
+        return Gram(*(mine + sign * theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+class Fit(NamedTuple):
+    """A solved output layer.
+
+    Attributes:
+        layer: [F, 3].
+        factor: of the learned penalties; infinite where the prior itself was best.
+        error, prior_error: mean absolute errors on what was left out, in units of a picture in [0, 1].
+    """
+
+    layer: Tensor
+    factor: float
+    error: float
+    prior_error: float
+
+
+def gram_of(features: Tensor, targets: Tensor, mean: Tensor, weights: Tensor | None = None) -> Gram:
+    """Return the sums of one set of pixels.
+
+    Args:
+        features: [n, F].
+        targets: [n, 3].
+        mean: the prior's, [F, 3].
+        weights: [n, 1]; None counts every pixel once.
+    """
+    width = features.shape[1]
+    total = Gram(*(features.new_zeros(shape, dtype=torch.float64) for shape in ((width, width), (width, 3), ())))
+    for start in range(0, len(features), ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        rows = features[part].double()
+        residual = targets[part].double() - rows @ mean.double()
+        weight = rows.new_ones(len(rows), 1) if weights is None else weights[part].double()
+        weighted = rows * weight
+        total = total.plus(Gram(rows.T @ weighted, weighted.T @ residual, weight.sum()))
+    return total
+
+
+def solve(gram: Gram, penalty: Tensor) -> Tensor:
+    """Return the deviation from the prior's mean, float64 [F, 3]; differentiable.
+
+    A penalty above zero makes the system positive definite whatever the pixels are.
+
+    Args:
+        gram: sums over at least one pixel.
+        penalty: [F], above zero.
+    """
+    matrix = gram.features / gram.weight + torch.diag(penalty.double())
+    return torch.cholesky_solve(gram.residual / gram.weight, torch.linalg.cholesky(matrix))
+
+
+def mean_error(layer: Tensor, rows: Rows) -> float:
+    """Return the mean absolute error of a layer [F, 3] on pixels, as of pictures in [0, 1]."""
+    return float(((rows[0] @ layer).clamp(-1, 1) - rows[1]).abs().mean()) / 2
+
+
+@torch.no_grad()
+def fit_output_layer(pairs: Sequence[Rows], prior: Prior) -> Fit:
+    """Solve the output layer on pairs, with the factor of the penalties that is best on left-out pictures.
+
+    With fewer than `FEWEST_PICTURES` pairs parts of them are left out, and the learned penalties are taken as they
+    are: parts of a picture say little about other pictures.
+
+    Args:
+        pairs: pixels of each pair, from the top of its picture to the bottom, so that a part of them is a part of it.
+
+    Returns:
+        The prior's own mean where no layer is better on what is left out, or nothing can be solved.
+    """
+    mean = prior.mean.float()
+    few = len(pairs) < FEWEST_PICTURES
+    folds = folds_of(pairs)
+    grams = [gram_of(*fold, mean) for fold in folds]
+    total = added(grams)
+    if not all(bool(torch.isfinite(part).all()) for part in total):
+        return Fit(mean, math.inf, math.inf, math.inf)
+    penalty = prior.penalty(len(pairs))
+    prior_error = sum(mean_error(mean, fold) for fold in folds) / len(folds)
+    best = Fit(mean, math.inf, prior_error, prior_error)
+    for factor in (1.0,) if few else FACTORS:
+        error = 0.0
+        for gram, fold in zip(grams, folds, strict=True):
+            error += mean_error(layer_of(total.plus(gram, -1), penalty * factor, mean), fold) / len(folds)
+        if error < best.error:  # false for what is not a number
+            best = Fit(mean, factor, error, prior_error)
+    if math.isinf(best.factor):
+        return best
+    layer = layer_of(total, penalty * best.factor, mean)
+    for _ in range(ROUNDS):
+        weighted = [gram_of(*rows, mean, weights_of(layer, rows)) for rows in pairs]
+        layer = layer_of(added(weighted), penalty * best.factor, mean)
+    return best._replace(layer=layer) if bool(torch.isfinite(layer).all()) else best._replace(factor=math.inf)
+
+
+def folds_of(pairs: Sequence[Rows]) -> list[Rows]:
+    """Return the pixels in `FEWEST_PICTURES` sets, whole pictures where there are enough of them."""
+    count = FEWEST_PICTURES
+    if len(pairs) >= count:
+        groups = [pairs[k::count] for k in range(count)]
+    else:
+        groups = [[tuple(part.chunk(count)[k] for part in rows) for rows in pairs] for k in range(count)]
+    return [(torch.cat([rows[0] for rows in group]), torch.cat([rows[1] for rows in group])) for group in groups]
+
+
+def layer_of(gram: Gram, penalty: Tensor, mean: Tensor) -> Tensor:
+    """Return the solved layer, float32 [F, 3]."""
+    return mean + solve(gram, penalty).to(mean.dtype)
+
+
+def weights_of(layer: Tensor, rows: Rows) -> Tensor:
+    """Return what each pixel counts so that squares of its error are as absolute errors, [n, 1], in the mean 1."""
+    weights = 1 / ((rows[0] @ layer - rows[1]).abs().mean(1, keepdim=True) + SOFTENING)
+    return weights / weights.mean()
+
+
+def added(grams: Sequence[Gram]) -> Gram:
+    """Return the sums over all sets of pixels."""
+    total = grams[0]
+    for gram in grams[1:]:
+        total = total.plus(gram)
+    return total

@@ -1,0 +1,110 @@
+"""A generator whose output layer is linear in a bank of features of the photograph, and is solved, not trained.
+
+    generator = SolvedConfig(image_size=512).build()
+    edited = generator(photographs)          # whole photographs [N, 3, H, W] in [0, 1], any size
+
+`zoo.closed_form` solves the layer on pairs. The generator carries the prior that it was solved with, so it can be
+solved again, and the scale that its pairs had: widths are in pixels of a photograph with that short side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo.closed_form import Prior
+from zoo.gans.feature_bank import CONTEXT_SIDE, RIM, Context, FeatureBank, FeatureBankConfig, Place
+
+STRIP_PIXELS = 1 << 16  # pixels whose features are held at a time
+PENALTY = 3e-3  # of every feature, before penalties are learned
+
+
+@dataclass(frozen=True)
+class SolvedConfig(FeatureBankConfig):
+    """Sizes of the feature bank, and the scale.
+
+    Args:
+        image_size: short side of the photographs that the layer was solved on, pixels.
+    """
+
+    image_size: int = 256
+
+    def build(self) -> SolvedGenerator:
+        """Return a generator that copies its source, with a random bank and equal penalties."""
+        return SolvedGenerator(self)
+
+
+class SolvedGenerator(nn.Module):
+    """See the module's docstring."""
+
+    whole_photograph = True  # `forward` takes photographs of any size, and needs all of each
+
+    def __init__(self, config: SolvedConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.bank = FeatureBank(config)
+        features = self.bank.num_features
+        self.output = nn.Parameter(torch.eye(3).repeat(features // 3 + 1, 1)[:features] * first_three(features))
+        self.register_buffer("mean", self.output.detach().clone())
+        self.register_buffer("log_penalty", torch.full((features,), PENALTY).log())
+        self.register_buffer("slope", torch.full((features,), -0.5))
+
+    @property
+    def prior(self) -> Prior:
+        """Return what output layers of this generator are pulled to."""
+        return Prior(*(cast(Tensor, getattr(self, name)) for name in Prior._fields))
+
+    def forward(self, photographs: Tensor) -> Tensor:
+        """Return whole photographs [N, 3, H, W] in [0, 1] edited, not clamped."""
+        return torch.stack([self.edit(photograph) for photograph in photographs])
+
+    def edit(self, photograph: Tensor) -> Tensor:
+        """Return one photograph [3, H, W] edited strip by strip, which changes nothing."""
+        context, padded = self.whole(photograph)
+        height, width = photograph.shape[-2:]
+        rows = max(1, STRIP_PIXELS // width)
+        strips = []
+        for top in range(0, height, rows):
+            bottom = min(top + rows, height)
+            strip = padded[:, top : bottom + 2 * RIM]
+            strips.append(self.render(strip, context, Place(top, 0, height, width)))
+        return torch.cat(strips, 1)
+
+    def render(self, padded: Tensor, context: Context, place: Place) -> Tensor:
+        """Return a crop edited, [3, h, w], from the crop with `RIM` pixels of its surroundings."""
+        maps = self.bank.maps(padded, context, place)
+        edited = self.bank.expand(maps.flatten(1).T) @ self.output
+        return edited.T.unflatten(1, maps.shape[1:]) / 2 + 0.5
+
+    def maps_of(self, photograph: Tensor, chosen: Tensor) -> Tensor:
+        """Return the bank's maps at some pixels of a photograph [3, H, W], [len(chosen), channels].
+
+        Args:
+            chosen: places in the flattened picture.
+        """
+        context, padded = self.whole(photograph)
+        height, width = photograph.shape[-2:]
+        return self.bank.maps(padded, context, Place(0, 0, height, width)).flatten(1)[:, chosen].T.contiguous()
+
+    def whole(self, photograph: Tensor) -> tuple[Context, Tensor]:
+        """Return what belongs to the whole photograph, and the photograph with its border pixels continued."""
+        padded = F.pad(photograph[None], (RIM,) * 4, mode="replicate")[0]
+        return self.bank.context(reduced(photograph)), padded
+
+
+def reduced(photograph: Tensor) -> Tensor:
+    """Return a photograph [3, H, W] with a short side of `CONTEXT_SIDE`."""
+    height, width = photograph.shape[-2:]
+    factor = CONTEXT_SIDE / min(height, width)
+    size = (max(1, round(height * factor)), max(1, round(width * factor)))
+    small = F.interpolate(photograph[None], size, mode="bicubic", antialias=True, align_corners=False)
+    return small[0].clamp(0, 1)
+
+
+def first_three(features: int) -> Tensor:
+    """Return a column of ones at the first three features, which are the colour, else zeros."""
+    return (torch.arange(features) < 3).float()[:, None]
