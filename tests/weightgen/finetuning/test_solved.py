@@ -32,7 +32,7 @@ def write_pairs(folder, edit, count, size=160):
     return folder
 
 
-@pytest.mark.parametrize("pairs, correlation", [(1, 0.75), (5, 0.8)])
+@pytest.mark.parametrize("pairs, correlation", [(1, 0.7), (5, 0.8)])
 def test_a_drawing_is_learned_with_its_lines(tmp_path, pairs, correlation):
     summary = solve_pairs(write_pairs(tmp_path / "pairs", drawing, pairs), tmp_path / "out")
     best = summary["best"]
@@ -58,7 +58,8 @@ def test_the_same_pairs_give_the_same_generator(tmp_path):
     pairs = write_pairs(tmp_path / "pairs", lambda x: x**2, 3)
     for out in ("one", "two"):
         solve_pairs(pairs, tmp_path / out)
-    assert (tmp_path / "one/generator.safetensors").read_bytes() == (tmp_path / "two/generator.safetensors").read_bytes()
+    one, two = ((tmp_path / out / "generator.safetensors").read_bytes() for out in ("one", "two"))
+    assert one == two
 
 
 def test_the_prior_that_comes_along_belongs_to_the_package():
