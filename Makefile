@@ -13,7 +13,7 @@ PIP := $(PYTHON) -m pip --quiet --quiet --disable-pip-version-check  # errors on
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup setup-browser demo test test-fast test-browser lint types zoo models embed bench evaluate-full
+.PHONY: help setup setup-browser demo test test-fast test-browser lint types zoo prior models embed bench evaluate-full
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ types: $(STAMP)
 
 zoo: $(STAMP)  ## build the embedded zoo anew (about two hours, resumable)
 	@$(WEIGHTZOO) build --preset small --run-dir runs/weightzoo-small
+
+prior: $(STAMP)  ## learn the prior of solved generators anew (about an hour, resumable)
+	@$(PYTHON) -m pipeline.fleets.train_prior -o runs/prior
 
 bench: $(STAMP)  ## the benchmarks
 	@$(PYTHON) -m benchmarks

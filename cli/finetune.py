@@ -148,7 +148,7 @@ def finetune(
     if is_training(Path(init)):
         note(f"--init {init} begins a new training with its network; to go on exactly use --resume {init}")
     with place as folder:
-        summary = run(pairs, prompt, init, folder, origins, config, test_pairs, direction=direction, tell=note)
+        summary = run(pairs, prompt or (), init, folder, origins, config, test_pairs, direction=direction, tell=note)
     emit({"out": str(out), **summary}, json, report(out, summary))
 
 

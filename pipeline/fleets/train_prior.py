@@ -34,6 +34,7 @@ from zoo.tensors import read_tensors, write_tensors
 from zoo.training.optimizer_state import load_optimizer, optimizer_tensors, under, with_prefix
 
 SIDES = {192: 18, 320: 10}  # pixels of the squares, and how many are cut of each photograph
+SHARE_OF_SMALL = 0.65  # of the tasks are on the smaller squares
 PIXELS = 4096  # kept of each square
 PAIRS = (1, 1, 2, 3, 4, 6, 8, 12, 16)
 QUERIES, QUERY_PIXELS = 3, 1024  # photographs that no pair is cut from
@@ -87,7 +88,7 @@ def cut_squares(generator: SolvedGenerator, photos: list[Photo]) -> dict[int, li
 
 def draw_task(squares: dict[int, list[Square]], rng: np.random.Generator) -> Task:
     """Return a random edit of random squares; the queries come from other photographs than the pairs."""
-    side = list(SIDES)[int(rng.random() < 0.35)]
+    side = list(SIDES)[int(rng.random() >= SHARE_OF_SMALL)]
     count = int(rng.choice(PAIRS))
     photos = rng.permutation(1 + max(square.photo for square in squares[side]))
     queries, rest = photos[:QUERIES], set(photos[QUERIES:].tolist())

@@ -31,6 +31,32 @@ def test_full_mode_writes_generator_and_rows(finetune, run, tmp_path):
     assert run("inspect", tmp_path / "out", "--json").json["kind"] == "generator"
 
 
+def test_a_closed_form_needs_no_prompt_and_is_applied(run, world, tmp_path):
+    solved = tmp_path / "solved"
+    result = run("finetune", "--pairs", world / "pairs", "--init", "closed-form", "-o", solved, "--json")
+    assert result.code == 0, result.err
+    assert result.json["steps"] == 0 and result.json["best"]["l1"] < result.json["best"]["source_l1"]
+    assert run("inspect", solved, "--json").json["kind"] == "generator"
+    again = run("finetune", "--pairs", world / "pairs", "--init", "closed-form", "-o", solved)
+    assert again.code != 0 and "--overwrite" in again.err
+    photo, out = next((world / "pairs" / "source").iterdir()), tmp_path / "edited.png"
+    assert run("apply", solved, photo, "-o", out).code == 0
+    with Image.open(out) as edited, Image.open(photo) as source:
+        assert edited.size == source.size
+
+
+def test_a_closed_form_is_not_trained(run, world, tmp_path):
+    solve = ("finetune", "--pairs", world / "pairs", "--init", "closed-form", "-o", tmp_path / "solved")
+    refused = run(*solve, "--steps", 3)
+    assert refused.code != 0 and "takes no --steps" in refused.err and not (tmp_path / "solved").exists()
+    assert run(*solve).code == 0
+    trained = ("finetune", "--pairs", world / "pairs", *PROMPT, "--init", tmp_path / "solved", "-o", tmp_path / "out")
+    refused = run(*trained, "--model", world / "models", "--data", world / "zoo")
+    assert refused.code != 0 and "solve anew" in refused.err
+    refused = run("finetune", "--resume", tmp_path / "solved")
+    assert refused.code != 0 and "Traceback" not in refused.err
+
+
 def test_adapter_mode_writes_a_peft_folder_that_can_be_a_start(finetune, run, world, tmp_path):
     assert finetune("--mode", "adapter", "--init", "base", "--steps", 2).code == 0
     assert run("inspect", tmp_path / "out", "--verify", "--json").json["kind"] == "adapter"
