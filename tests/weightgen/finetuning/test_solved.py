@@ -15,10 +15,9 @@ from zoo.pictures.apply import apply_to_photo, edit_photo, load_network
 
 def drawing(images: torch.Tensor) -> torch.Tensor:
     """Dark lines on white, one pixel wide: nothing of them is left in a small copy."""
-    grey = images.mean(1, keepdim=True)
-    across = grey[..., :, 2:] - grey[..., :, :-2]
-    lines = torch.nn.functional.pad(across.abs(), (1, 1, 0, 0), mode="replicate") * 4
-    return (1 - lines).clamp(0, 1).expand_as(images)
+    padded = torch.nn.functional.pad(images.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    across, down = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2], padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
+    return (1 - 4 * (across.square() + down.square()).sqrt()).clamp(0, 1).expand_as(images)
 
 
 def write_pairs(folder, edit, count, size=160):
@@ -32,7 +31,7 @@ def write_pairs(folder, edit, count, size=160):
     return folder
 
 
-@pytest.mark.parametrize("pairs, correlation", [(1, 0.7), (5, 0.8)])
+@pytest.mark.parametrize("pairs, correlation", [(1, 0.8), (5, 0.8)])
 def test_a_drawing_is_learned_with_its_lines(tmp_path, pairs, correlation):
     summary = solve_pairs(write_pairs(tmp_path / "pairs", drawing, pairs), tmp_path / "out")
     best = summary["best"]
