@@ -6,8 +6,8 @@
     polish_concepts()        all train concepts, the zoo's and those beyond it
     more_concepts(8000)      train concepts beyond the catalogue
 
-A concept is one to three looks (`looks.py`, `moods.py`), their colours and a strength (`vocabulary.py`),
-combined by `plans.py`, ordered by `coverage.py` and worded by `wording.py`.
+A concept is one to three looks, their colours and a strength (`vocabulary.json`), combined by `combinations.py`,
+ordered by `coverage.py` and worded by `wording.py`.
 Nothing is random but by a fixed seed or a hash of the concept's id, and no decision hangs on a float's last bits:
 
 - `combination`: parts that train concepts have, but never together;

@@ -10,9 +10,18 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline.concepts.looks import MEDIA, TREATMENTS
-from pipeline.concepts.moods import HELD_OUT, MOODS
-from pipeline.concepts.vocabulary import COLOURS, SLOTS, STRENGTHS, ColourName, Look, Strength
+from pipeline.concepts.vocabulary import (
+    COLOURS,
+    HELD_OUT,
+    MEDIA,
+    MOODS,
+    SLOTS,
+    STRENGTHS,
+    TREATMENTS,
+    ColourName,
+    Look,
+    Strength,
+)
 
 PAIRS, TRIPLES = 1900, 900  # combinations drawn, before splits
 PLAIN_LOOKS = MEDIA + MOODS

@@ -5,60 +5,7 @@ from __future__ import annotations
 import random
 import re
 
-from pipeline.concepts.vocabulary import MORE, ColourName, Look, Strength
-
-# "{}" takes a noun phrase ("a pencil sketch at night") or a phrase that follows a picture ("at night").
-MEDIUM_TEMPLATES = {
-    "train": (
-        "{}",
-        "turn this photo into {}",
-        "make it look like {}",
-        "as if it were {}",
-        "the picture as {}",
-        "make this {}",
-        "I want {}",
-        "redo the image as {}",
-        "change it to {}",
-        "please make {} out of this photo",
-        *MORE["medium_templates"],
-    ),
-    "evaluation": (
-        "could you transform my shot into {}",
-        "{}, based on my snapshot",
-        "render what you see as {}",
-        "this should become {}",
-        "reimagine my snapshot as {}",
-        "have it resemble {}",
-    ),
-}
-MOOD_TEMPLATES = {
-    "train": (
-        "the photo {}",
-        "make it look as if it were {}",
-        "show this scene {}",
-        "{}",
-        "the same picture {}",
-        "redo the image {}",
-        "make the photo appear {}",
-        "I want this photo {}",
-        "as if taken {}",
-        "please give me the picture {}",
-        *MORE["mood_templates"],
-    ),
-    "evaluation": (
-        "could you present my shot {}",
-        "my snapshot, but {}",
-        "let what you see appear {}",
-        "this should come out {}",
-        "reimagine my snapshot {}",
-        "have the view rendered {}",
-    ),
-}
-TAG_TEMPLATES = {
-    "train": ("{}", "{} look", "style: {}", "{} effect", *MORE["tag_templates"]),
-    "evaluation": ("go for: {}", "{} vibe", "edit idea: {}", "filter wanted: {}"),
-}
-JOINS = {"train": (" ", ", ", " and ", *MORE["joins"]), "evaluation": (", ", ", and moreover ", " plus ")}
+from pipeline.concepts.vocabulary import TEMPLATES, ColourName, Look, Strength
 
 
 def voice(split: str) -> str:
@@ -107,7 +54,7 @@ def phrase(
                 else (", " if index == 0 and len(texts) > 2 else " and ")
             )
         else:
-            join = rng.choice(JOINS[speaker])
+            join = rng.choice(TEMPLATES["join"][speaker])
             if join == " " and not (medium and index == 0):
                 join = ", "
         text += join + other
@@ -122,7 +69,7 @@ def sentences(
     count: int,
 ) -> list[str]:
     """Return `count` different requests; the first is plain (the concept's prompt)."""
-    templates = (MEDIUM_TEMPLATES if parts[0][0].slot == "medium" else MOOD_TEMPLATES)[speaker]
+    templates = TEMPLATES["medium" if parts[0][0].slot == "medium" else "mood"][speaker]
     wraps = strength.wraps(speaker)
     result: list[str] = []
     while len(result) < count:
@@ -131,7 +78,7 @@ def sentences(
             tags = ", ".join(
                 paint(tag(look, speaker, rng), colours, speaker, rng) for look, colours in parts
             )
-            text = mend_articles(rng.choice(TAG_TEMPLATES[speaker]).format(tags))
+            text = mend_articles(rng.choice(TEMPLATES["tag"][speaker]).format(tags))
         else:
             inner = phrase(parts, speaker, rng, first)
             text = templates[0].format(inner) if first else rng.choice(templates).format(inner)

@@ -12,7 +12,6 @@ from collections import Counter
 import pytest
 import torch
 
-from pipeline.concepts import wording
 from pipeline.concepts.catalogue import (
     TEST_SPLITS,
     catalogue,
@@ -24,9 +23,7 @@ from pipeline.concepts.catalogue import (
 )
 from pipeline.concepts.combinations import combined_plans, single_plans
 from pipeline.concepts.coverage import coverage_order, listed_ids
-from pipeline.concepts.looks import MEDIA, TREATMENTS
-from pipeline.concepts.moods import HELD_OUT, MOODS
-from pipeline.concepts.vocabulary import COLOURS, STRENGTHS
+from pipeline.concepts.vocabulary import COLOURS, HELD_OUT, MEDIA, MOODS, STRENGTHS, TEMPLATES, TREATMENTS
 from pipeline.sources import crops, load_photos
 from pipeline.teachers.filters import FiltersTeacher
 from zoo.concepts import Concept
@@ -78,11 +75,13 @@ def test_evaluation_words_are_apart_from_training_words() -> None:
     train = {t for c in catalogue() if c.split == "train" for t in texts(c)}
     other = {t for c in catalogue() if c.split != "train" for t in texts(c)}
     assert not train & other
-    for templates in (wording.MEDIUM_TEMPLATES, wording.MOOD_TEMPLATES, wording.TAG_TEMPLATES):
+    for templates in (TEMPLATES["medium"], TEMPLATES["mood"], TEMPLATES["tag"]):
         assert not set(templates["train"]) & set(templates["evaluation"])
     looks = [*MEDIA, *MOODS, *TREATMENTS]
-    train_phrases = {p for look in looks for p in look.train}
-    assert not train_phrases & {p for look in [*looks, *HELD_OUT] for p in look.evaluation}
+    train_phrases = {p for look in looks for p in (*look.train_tags, *look.train_phrases)}
+    assert not train_phrases & {
+        p for look in [*looks, *HELD_OUT] for p in (*look.evaluation_tags, *look.evaluation_phrases)
+    }
     seen = [c for c in COLOURS if not c.held_out]
     assert not {n for c in seen for n in c.train} & {n for c in seen for n in c.evaluation}
 
