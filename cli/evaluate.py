@@ -84,7 +84,7 @@ def evaluate(
         refuse(ctx, "--zero-steps-only", "nothing is fine-tuned", "rates", "choose_rates")
     check_kind(out, EVALUATION)
     zoo = zoo_folder(data)
-    models = all_models(model or [model_folder(None)])
+    models = all_models([model_folder(folder) for folder in model] if model else [model_folder(None)])
     chosen = GRIDS[grid]()
     if split:
         rows = tuple(row for row in chosen.finetune if row.split in split)

@@ -117,18 +117,14 @@ def finetune(
         needed = [("--pairs", pairs), ("--prompt", prompt or solved), ("-o", out)]
         missing = [name for name, value in needed if not value]
         raise WeightzooError(f"finetune needs {' and '.join(missing)}, or --resume in place of all; add them")
-    from zoo.results import check_free, fresh_folder
+    from zoo.results import check_free
 
     check_free(out, overwrite, GO_ON.format(out) if is_training(out) else "")
-    from contextlib import nullcontext
-
-    place = fresh_folder(out) if overwrite else nullcontext(out)
     if solved:
         refuse(ctx, f"--init {SOLVED}", "nothing is trained", *TRAINING_ONLY)
         from weightgen.finetuning.solved import solve_pairs
 
-        with place as folder:
-            summary = solve_pairs(pairs, folder, prompt or (), test_pairs, direction, seed, tell=note)
+        summary = solve_pairs(pairs, out, prompt or (), test_pairs, direction, seed, tell=note, overwrite=overwrite)
         emit({"out": str(out), **summary}, json, report_solved(out, summary))
         return
     from weightgen.finetuning.finetune import finetune as run
@@ -147,8 +143,9 @@ def finetune(
     origins = Origins(zoo=zoo_folder(data), model=model_folder(model), seed=seed)
     if is_training(Path(init)):
         note(f"--init {init} begins a new training with its network; to go on exactly use --resume {init}")
-    with place as folder:
-        summary = run(pairs, prompt or (), init, folder, origins, config, test_pairs, direction=direction, tell=note)
+    summary = run(
+        pairs, prompt or (), init, out, origins, config, test_pairs, direction=direction, tell=note, overwrite=overwrite
+    )
     emit({"out": str(out), **summary}, json, report(out, summary))
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.console.embedded import EMBEDDED
+from cli.console.embedded import EMBEDDED, model_folder
 from cli.console.output import JsonOption, quiet_progress
 from cli.train import check_length, config_folder, report
 
@@ -61,7 +61,7 @@ def polish(
 
     check_kind(out, MODEL)
     folder = train_by_pictures(
-        model,
+        model_folder(model),
         config_folder(open_named(data)),
         out,
         random_init=random_init,

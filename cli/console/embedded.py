@@ -7,19 +7,24 @@ MODELS = Path(__file__).resolve().parents[2] / "weightgen" / "embedded"
 
 
 def model_source(model: str | None) -> str:
-    """Return `model` (a folder, or a repository as user/name); the embedded one for `None`."""
-    return str(model_folder(None)) if model is None else model
+    """Return `model` (a folder, or a repository as user/name); the embedded one for `None` or its name."""
+    return str(model_folder(None)) if is_embedded(model) else str(model)
+
+
+def is_embedded(model: str | Path | None) -> bool:
+    """Return whether the embedded weight generator is meant: a folder of its name goes before it."""
+    return model is None or (str(model) == EMBEDDED and not Path(model).is_dir())
 
 
 def model_folder(model: Path | None) -> Path:
-    """Return `model`, or the embedded weight generator's folder when it is `None`.
+    """Return `model`, or the embedded weight generator's folder when it is `None` or its name.
 
     Raises:
         WeightzooError: there is no such folder.
     """
     from zoo.errors import WeightzooError
 
-    if model is None:
+    if model is None or is_embedded(model):
         folder = MODELS / EMBEDDED
         if not (folder / "model_index.json").is_file():
             raise WeightzooError("no weight generator comes with this installation; name one with --model")

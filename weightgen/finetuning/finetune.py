@@ -21,6 +21,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ from zoo.files import sha256_file, write_json, write_text
 from zoo.gans import gan_name
 from zoo.pictures.pair_layouts import DIRECTIONS
 from zoo.progress import working
+from zoo.results import check_free, fresh_folder
 from zoo.tensors import write_tensors
 from zoo.words import plural
 
@@ -82,6 +84,7 @@ def finetune(
     on_row: OnRow | None = None,
     direction: str = DIRECTIONS[0],
     tell: Tell = lambda line: None,
+    overwrite: bool = False,
 ) -> Row:
     """Fine-tunes one concept on a folder of pairs and writes the result to `out_dir`.
 
@@ -92,12 +95,13 @@ def finetune(
         on_row: called with each evaluation's row.
         direction: which half of `pairs` and `test_pairs` is the source, one of `zoo.pictures.pair_layouts.DIRECTIONS`.
         tell: called with each line that says what the pairs were taken for, before the training.
+        overwrite: replace an earlier result in `out_dir`, once the new one is complete.
 
     Returns:
         The content of `finetune.json`.
 
     Raises:
-        WeightzooError: unusable pairs, prompt, init, model or folder, or training that diverged.
+        WeightzooError: unusable pairs, prompt, init, model or folder, an earlier result, or training that diverged.
         Interrupted: Ctrl-C; `out_dir` holds the best network so far.
     """
     config, out_dir = config or FinetuneConfig(), Path(out_dir)
@@ -105,7 +109,7 @@ def finetune(
     wordings = [prompt] if isinstance(prompt, str) else list(prompt)
     if not wordings or not all(has_words(text) for text in wordings):
         raise WeightzooError('the prompt is empty; say in words what the edit does, for example "a charcoal drawing"')
-    check_folder(out_dir, config.mode)
+    check_free(out_dir, overwrite)
     folders = [None if path is None else str(Path(path).resolve()) for path in (pairs, test_pairs)]
     loaded = load_pairs(pairs, test_pairs, direction)
     told(loaded, tell)
@@ -113,17 +117,18 @@ def finetune(
     with working("making the start"):
         prepare(init, origins)
         progress = begin([wordings], init, origins, config, compared_by(loaded))
-    if progress.start.base is not None:
-        keep_base(out_dir, progress.start.base)  # what resuming needs
     tensors = tensors_of(progress, loaded, config)
     request = replace(request, pairs_sha256=fingerprint(tensors))
-    try:
-        return complete(out_dir, progress, loaded, tensors, request, on_row)
-    except Diverged:
-        for name in (TRAINING, "base"):
-            shutil.rmtree(out_dir / name, ignore_errors=True)
-        (out_dir / "metrics.jsonl").unlink(missing_ok=True)
-        raise
+    with fresh_folder(out_dir) if overwrite else nullcontext(out_dir) as folder:
+        if progress.start.base is not None:
+            keep_base(folder, progress.start.base)  # what resuming needs
+        try:
+            return complete(folder, progress, loaded, tensors, request, on_row)
+        except Diverged:
+            for name in (TRAINING, "base"):
+                shutil.rmtree(folder / name, ignore_errors=True)
+            (folder / "metrics.jsonl").unlink(missing_ok=True)
+            raise
 
 
 def resume(
@@ -264,14 +269,6 @@ def check_rest(out_dir: Path, progress: Progress, config: FinetuneConfig) -> Non
     if config.seconds is not None and config.seconds <= spent:
         more = f"add time, for example --seconds {2 * spent:.0f}"
         raise WeightzooError(f"{out_dir} has trained for {spent:.1f} s of {config.seconds:g} s; {more}")
-
-
-def check_folder(out_dir: Path, mode: str) -> None:
-    """Raise WeightzooError for a folder that holds a network of the other kind: `apply` could take the wrong one."""
-    other = "generator.safetensors" if mode == "adapter" else "adapter_config.json"
-    if (out_dir / other).exists():
-        kind = "a whole generator" if mode == "adapter" else "an adapter"
-        raise WeightzooError(f"{out_dir} holds {kind}, and --mode {mode} writes the other kind; choose another folder")
 
 
 def save_network(out_dir: Path, done: Finetuned, mode: str, summary: Mapping[str, Any]) -> None:

@@ -35,6 +35,7 @@ from zoo.pictures.metrics import fine_detail, psnr
 from zoo.pictures.pair_layouts import DIRECTIONS
 from zoo.pictures.pairs import Pair
 from zoo.progress import working
+from zoo.results import check_free, fresh_folder
 from zoo.tensors import write_tensors
 
 PRIOR = EMBEDDED_DIR / "prior.safetensors"  # the bank, and what its output layers are pulled to
@@ -49,6 +50,7 @@ def solve_pairs(
     direction: str = DIRECTIONS[0],
     seed: int = 0,
     tell: Callable[[str], None] = lambda line: None,
+    overwrite: bool = False,
 ) -> Row:
     """Solve a generator on a folder of pairs, measure it on the held-out ones and write it to `out_dir`.
 
@@ -57,13 +59,15 @@ def solve_pairs(
         test_pairs: another folder to measure on; without it 20 % of `pairs`, chosen by name, are held out.
         seed: of the pixels that the layer is solved on.
         tell: called with each line that says what the pairs were taken for.
+        overwrite: replace an earlier result in `out_dir`.
 
     Returns:
         The content of `finetune.json`; its `first` row is the prior's, its `best` one the solved layer's.
 
     Raises:
-        WeightzooError: unusable pairs.
+        WeightzooError: unusable pairs, or an earlier result.
     """
+    check_free(out_dir, overwrite)
     loaded = load_pairs(pairs, test_pairs, direction)
     for line in (*loaded.read_as, *loaded.notes):
         tell(line)
@@ -78,7 +82,8 @@ def solve_pairs(
     seconds = time.perf_counter() - started
     best = measured(generator, loaded.test) | {"step": 0, "seconds": round(seconds, 3)}
     summary = account(loaded, prompts, direction, fit) | {"seconds": best["seconds"], "first": first, "best": best}
-    save(Path(out_dir), generator, summary)
+    with fresh_folder(out_dir) as folder:
+        save(folder, generator, summary)
     return summary
 
 

@@ -24,6 +24,8 @@ from weightgen.finetuning import baselines
 from weightgen.finetuning.baselines import Fitted, adapter_blocks
 from weightgen.generate import generate
 from weightgen.model_folder import ModelFolder, find_models, load_model_folder, text_encoder_of
+from weightgen.ood import ood_score_of
+from weightgen.prompt_notes import notes
 from weightgen.text import load_text_encoder
 from weightgen.training.data import load_zoo
 from zoo.adapters.lora import Adapter, initial_adapter, load_base, load_generator, merge, plain_config
@@ -89,6 +91,11 @@ class Origins:
         return open_zoo(self.zoo_path)
 
     @cached_property
+    def models(self) -> dict[str, Path]:
+        """The weight generators at hand, by what they are called."""
+        return {} if self.model_path is None else find_models(self.model_path)
+
+    @cached_property
     def base_path(self) -> Path:
         return self.zoo.base_path
 
@@ -115,7 +122,7 @@ class Origins:
         """
         if self.model_path is None:
             raise WeightzooError(f"--init {name} needs a weight generator; name its folder with --model")
-        found = find_models(self.model_path)
+        found = self.models
         if name not in found:
             held = ", ".join(found)
             raise WeightzooError(f"{self.model_path} holds {held}, not {name}; choose another --init")
@@ -133,10 +140,14 @@ class Origins:
         if name not in self.baselines:
             train, validation = load_zoo(self.zoo.path, "train"), load_zoo(self.zoo.path, "validation")
             base_blocks = adapter_blocks(self.zoo.layout, initial_adapter(self.base))
-            models = {} if self.model_path is None else find_models(self.model_path)
-            encoder = load_text_encoder(text_encoder_of(models))  # as in an evaluation
+            encoder = load_text_encoder(text_encoder_of(self.models))  # as in an evaluation
             self.baselines[name] = baselines.fit(name, train, encoder, validation, base_blocks)
         return self.baselines[name]
+
+    def notes(self, prompts: Prompts) -> list[str]:
+        """Return the notes on what baselines read, as `weightgen.prompt_notes` gives them."""
+        encoder, score = load_text_encoder(text_encoder_of(self.models)), ood_score_of(self.models)
+        return [note for texts in prompts for note in notes(texts, encoder, score)]
 
 
 Made = list[Adapter] | list[nn.Module]  # adapters of the base, or whole plain networks
@@ -159,10 +170,12 @@ def from_base(origins: Origins, prompts: Prompts) -> Made:
     return [initial_adapter(origins.base) for _ in prompts]
 
 
-def from_baseline(name: str) -> Callable[[Origins, Prompts], Made]:
-    """Return a baseline of `weightgen.finetuning.baselines`."""
+def from_baseline(name: str, reads_prompts: bool = True) -> Callable[[Origins, Prompts], Made]:
+    """Return a baseline of `weightgen.finetuning.baselines`; one that reads prompts warns of them, too."""
 
     def make(origins: Origins, prompts: Prompts) -> Made:
+        for note in origins.notes(prompts) if reads_prompts else ():
+            warnings.warn(note, WeightzooWarning, stacklevel=3)
         blocks = origins.baseline(name)(prompts).float()
         return split(origins.zoo.layout.from_blocks(blocks), len(prompts))
 
@@ -201,7 +214,7 @@ INITS: dict[str, Callable[[Origins, Prompts], Made]] = {
     "generated_unet1d": from_model("generated_unet1d"),
     "base": from_base,
     "scratch": from_scratch,
-    "mean": from_baseline("mean"),
+    "mean": from_baseline("mean", reads_prompts=False),
     "nearest": from_baseline("nearest"),
     "knn": from_baseline("knn"),
     "ridge": from_baseline("ridge"),
@@ -230,7 +243,7 @@ def make_start(init: str, prompts: Prompts, origins: Origins, mode: str = "full"
     """
     if mode not in MODES:
         raise WeightzooError(f"unknown mode {mode!r}; use one of {', '.join(MODES)}")
-    known = dict.fromkeys([*INITS, *model_names(origins)])
+    known = dict.fromkeys([*INITS, *origins.models])
     if init not in known and not Path(init).exists():
         raise WeightzooError(f"unknown --init {init!r}: no such path, and none of {', '.join(known)}")
     if init not in known:
@@ -251,11 +264,6 @@ def make_start(init: str, prompts: Prompts, origins: Origins, mode: str = "full"
         return Start(origins.base, params, judge, origins.base_path)
     networks = [item if isinstance(item, nn.Module) else merge(origins.base, item) for item in made]
     return full_start(networks, judge)
-
-
-def model_names(origins: Origins) -> list[str]:
-    """Return what the weight generators at hand are called."""
-    return list(find_models(origins.model_path)) if origins.model_path is not None else []
 
 
 def full_start(networks: Sequence[nn.Module], discriminator: nn.Module) -> Start:

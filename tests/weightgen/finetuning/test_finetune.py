@@ -2,6 +2,7 @@
 
 import json
 import signal
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -152,19 +153,20 @@ def test_an_adapter_of_another_base_is_refused(origins, world, tmp_path):
         assert make_start(str(tmp_path / "adapter"), [["dusk"]], origins, mode).params
 
 
-def test_a_folder_with_a_network_of_the_other_kind_is_refused_and_kept(origins, world, tmp_path):
-    model = load_model_folder(world[1] / "generated")
-    save_adapter(model, tmp_path / "adapter", generate(model, "dusk"))
-    config = replace(CONFIG, steps=0)
-    for folder, mode in ((tmp_path / "adapter", "full"), (tmp_path / "full", "adapter")):
-        if mode == "adapter":
-            finetune(world[2], "dusk", "base", folder, origins, config)
-        before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-        with pytest.raises(WeightzooError, match="choose another folder"):
-            finetune(world[2], "dusk", "base", folder, origins, replace(config, mode=mode))
-        assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
-    finetune(world[2], "dusk", "base", tmp_path / "full", origins, config)  # the same kind again
-    assert load_network(tmp_path / "full")
+@pytest.mark.parametrize("mode", ["full", "adapter"])
+def test_an_earlier_result_of_either_kind_is_kept_unless_it_may_be_replaced(origins, world, tmp_path, mode):
+    model, out = load_model_folder(world[1] / "generated"), tmp_path / "out"
+    save_adapter(model, out, generate(model, "dusk"))
+    config = replace(CONFIG, steps=0, mode=mode)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(WeightzooError, match="out is not empty; add --overwrite"):
+        finetune(world[2], "dusk", "base", out, origins, config)
+    with pytest.raises(WeightzooError, match="unknown --init"):
+        finetune(world[2], "dusk", "nothing", out, origins, config, overwrite=True)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    finetune(world[2], "dusk", "base", out, origins, config, overwrite=True)
+    assert load_network(out) and (out / "adapter_config.json").exists() == (mode == "adapter")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize(
@@ -350,6 +352,16 @@ def test_a_name_of_a_start_goes_before_a_folder_of_that_name(origins, tmp_path, 
     assert all(torch.equal(named.params[name], value) for name, value in plain.params.items())
     with pytest.raises(WeightzooError, match=r"unknown --init '\./scratch'"):
         make_start("./scratch", [["dusk"]], origins)
+
+
+@pytest.mark.parametrize("init", ["polished", "nearest", "kernel_ridge"])
+def test_every_start_that_reads_the_prompt_warns_of_it(origins, init):
+    with pytest.warns(WeightzooWarning, match='"without" is not understood'):
+        make_start(init, [["a red look without grain"]], origins)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for indifferent in ("base", "mean", "scratch"):
+            make_start(indifferent, [["a red look without grain"]], origins)
 
 
 def test_one_pair_is_trained_on_and_what_it_was_taken_for_is_kept(origins, tmp_path):

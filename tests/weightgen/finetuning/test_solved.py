@@ -59,6 +59,8 @@ def test_the_same_pairs_give_the_same_generator(tmp_path):
         solve_pairs(pairs, tmp_path / out)
     one, two = ((tmp_path / out / "generator.safetensors").read_bytes() for out in ("one", "two"))
     assert one == two
+    with pytest.raises(WeightzooError, match="two is not empty; add --overwrite"):
+        solve_pairs(pairs, tmp_path / "two")
 
 
 def test_the_prior_that_comes_along_belongs_to_the_package():
