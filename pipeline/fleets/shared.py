@@ -3,6 +3,7 @@
 A :class:`Studio` renders pairs; a :class:`Workbench` trains on them as well and so needs a base.
 """
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from pipeline.teachers import TEACHERS, OwnPairs, Teacher
 from zoo.adapters.lora import load_base
 from zoo.concepts import Concept
 from zoo.config import config_diff
-from zoo.errors import WeightzooError
+from zoo.errors import WeightzooError, WeightzooWarning
 from zoo.files import read_json, sha256_file
 from zoo.layout import WeightLayout
 from zoo.pictures.features import load_features
@@ -91,6 +92,16 @@ def source_notes(config: BuildConfig, concepts: Iterable[Concept]) -> list[str]:
     own = teacher.notes(concepts) if isinstance(teacher, OwnPairs) else []
     folders = dict.fromkeys((config.train_photos, config.test_photos))  # they may be one
     return own + [line for folder in folders for line in photos_left_out(folder)]
+
+
+def warn_of_pairs(teacher: Teacher, concepts: Iterable[Concept]) -> None:
+    """Warn of what looks wrong with a team's own pairs; nothing for other teachers.
+
+    Raises:
+        WeightzooError: a picture that cannot be read, or pairs that are none.
+    """
+    for line in teacher.doubts(concepts) if isinstance(teacher, OwnPairs) else ():
+        warnings.warn(line, WeightzooWarning, stacklevel=2)
 
 
 def photograph_hashes(config: BuildConfig) -> dict[str, dict[str, str]]:

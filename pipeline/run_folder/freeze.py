@@ -19,6 +19,7 @@ from pipeline.fleets.shared import (
     pair_hashes,
     photograph_hashes,
     photographs,
+    warn_of_pairs,
 )
 from pipeline.run_folder.private_paths import PLACES_FILE, read_config, split_places, with_places
 from pipeline.run_folder.shard_plan import (
@@ -118,6 +119,7 @@ def _check_sources(
         )
     for part in ("train", "test"):
         photo_sizes(photographs(config, part))  # what is no picture is named while it can still be removed
+    warn_of_pairs(teacher, concepts)
     pairs = pair_hashes(teacher, concepts)
     return photograph_hashes(config) | ({"pairs": pairs} if pairs else {})
 
@@ -173,6 +175,7 @@ def freeze_extension(run_dir: Path, more: Sequence[Concept]) -> None:
     check_concepts([*frozen, *more])
     fleets = len(plan_run(run_dir)) + len(plan_fleets(run_dir, config, more))
     check_limits(fleets, config.fleet_size, record_bytes(run_dir))
+    warn_of_pairs(make_teacher(config.teacher, config.teacher_options), more)
     _write_generation(run_dir, [*sizes, len(more)], [*frozen, *more])
 
 

@@ -49,6 +49,9 @@ class OwnPairs(Protocol):
     def notes(self, concepts: Iterable[Concept]) -> list[str]:
         """Return lines that say what the pairs of concepts are taken for, and what is left out of them."""
 
+    def doubts(self, concepts: Iterable[Concept]) -> list[str]:
+        """Return a line for everything that was aligned or looks wrong in the pairs of concepts, which are all read."""
+
     def pairs(self, concept: Concept, part: str, count: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
         """Return sources and targets [count, 3, size, size] of `part`, "train" or "test"."""
 

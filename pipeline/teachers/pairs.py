@@ -5,7 +5,7 @@
 With `{"teacher_options": {"direction": "target-to-source"}}` in the build's config the inverse of the edits is learned.
 
 Nothing is edited: every concept brings its own photographs. One pair in five is kept to measure on. Pairs are
-aligned as those of `weightzoo finetune` are.
+checked and aligned as those of `weightzoo finetune` are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from torch import Tensor
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
 from zoo.pictures.pair_layouts import DIRECTIONS, FoundPairs, find_pairs
-from zoo.pictures.pairs import decode_pair, pairs_to_tensors, split_pairs
+from zoo.pictures.pairs import decode_pair, pair_notes, pairs_to_tensors, split_pairs
+from zoo.progress import track
 from zoo.words import plural
 
 MAX_SHORT_SIDE = 1024
@@ -60,6 +61,19 @@ class PairsTeacher:
         halves = Counter(pairs.taken_as.partition(": ")[2] for pairs in found.values())
         taken_as = [f"pairs of {plural(number, 'concept')}: {what}" for what, number in halves.items()]
         return taken_as + [f"{name}: {line}" for name, pairs in found.items() for line in pairs.left_out]
+
+    def doubts(self, concepts: Iterable[Concept]) -> list[str]:
+        """Read all pairs and return what was aligned or looks wrong, as `weightzoo finetune` tells it.
+
+        Raises:
+            WeightzooError: a picture that cannot be read, or pairs that are none.
+        """
+        told = []
+        for concept in track(list(concepts), "reading the pairs", "concepts"):
+            if self.refusal(concept) is None:
+                lines = pair_notes(self.folder / concept.id, self._find(concept), MAX_SHORT_SIDE)
+                told += [f"{concept.id}: {line}" for line in lines]
+        return told
 
     def _find(self, concept: Concept) -> FoundPairs:
         return find_pairs(self.folder / concept.id, self.direction)

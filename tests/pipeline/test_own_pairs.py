@@ -1,13 +1,14 @@
 """Teams' own pairs and photographs, and teachers whose targets are stored: what is trained on is what is kept."""
 
 import shutil
+import warnings
 from dataclasses import replace
 
 import fsspec
 import pytest
 import torch
 import webdataset
-from PIL import Image
+from PIL import Image, ImageChops, ImageOps
 
 from pipeline.build import build
 from pipeline.build_config import BuildConfig
@@ -19,7 +20,7 @@ from pipeline.run_folder.freeze import freeze
 from pipeline.run_folder.object_store import Store
 from pipeline.run_folder.pair_shards import read_targets, targets_path, write_targets
 from pipeline.run_folder.shard_plan import plan_run
-from pipeline.sources import photo_sets
+from pipeline.sources import load_photos, photo_sets
 from pipeline.teachers import TEACHERS
 from pipeline.teachers.filters import FiltersTeacher
 from pipeline.teachers.instruct_pix2pix import InstructPix2PixTeacher
@@ -30,10 +31,17 @@ from tests.pipeline.fake_fleet import fake_fleet, write_fake_base
 from tests.pipeline.test_build import contents
 from tests.pipeline.test_teachers import save_random_pipeline
 from zoo.concepts import Concept
-from zoo.errors import Interrupted, WeightzooError
+from zoo.errors import Interrupted, WeightzooError, WeightzooWarning
 from zoo.manifest import read_rejected, verify_run
 from zoo.pictures.pair_layouts import DIRECTIONS
-from zoo.pictures.pairs import decode_pair, pairs_to_tensors, read_pairs, split_pairs, write_pairs
+from zoo.pictures.pairs import (
+    decode_pair,
+    pairs_to_tensors,
+    read_pair_set,
+    read_pairs,
+    split_pairs,
+    write_pairs,
+)
 
 
 def concepts_of(*names):
@@ -177,6 +185,47 @@ def test_own_pairs_are_read_in_every_layout_and_direction_and_told(micro, tmp_pa
     options = {"folder": str(tmp_path)}
     config = replace(micro, teacher="pairs", teacher_options=options, train_photos=str(tmp_path / "two" / "A"))
     assert source_notes(config, concepts)[-1].startswith(f"{config.train_photos}: 1 file is left out: x.heic")
+
+
+def write_photographs(folder, shift=0, turn=0, count=4):
+    """Pairs of photographs and their negatives, shifted by pixels; each target is that of the pair `turn` further."""
+    pictures = [photo.resize((120, 90)) for photo in load_photos("train")[:count]]
+    for half in ("source", "target"):
+        (folder / half).mkdir(parents=True)
+    for i, picture in enumerate(pictures):
+        target = ImageOps.invert(pictures[(i + turn) % count])
+        picture.save(folder / "source" / f"{i}.png")
+        ImageChops.offset(target, shift).save(folder / "target" / f"{i}.png")
+
+
+def test_what_looks_wrong_with_own_pairs_is_told_once_as_fine_tuning_tells_it(micro, tmp_path):
+    folder = tmp_path / "pairs"
+    write_photographs(folder / "sound")
+    write_photographs(folder / "shifted", shift=3)
+    write_photographs(folder / "mixed", turn=1)
+    config = replace(micro, teacher="pairs", teacher_options={"folder": str(folder)})
+    concepts = concepts_of("sound", "shifted", "mixed", "absent")
+    with pytest.warns(WeightzooWarning) as told:
+        freeze(tmp_path / "run", config, concepts)
+    expected = [f"{name}: {line}" for name in ("shifted", "mixed") for line in read_pair_set(folder / name).notes]
+    assert [str(warning.message) for warning in told] == expected and len(expected) == 2
+    assert "shifted against the source by up to 3 pixels" in expected[0] and "nothing in common" in expected[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        freeze(tmp_path / "run", config, concepts)  # a later launch
+
+
+def test_own_pairs_that_are_none_are_named_before_anything_is_frozen(micro, tmp_path):
+    write_photographs(tmp_path / "pairs" / "broken")
+    (tmp_path / "pairs" / "broken" / "target" / "2.png").write_bytes(b"no picture")
+    (tmp_path / "pairs" / "halves").mkdir()
+    for i, photo in enumerate(load_photos("train")[:6]):
+        photo.resize((160, 100)).save(tmp_path / "pairs" / "halves" / f"{i}.png")
+    config = replace(micro, teacher="pairs", teacher_options={"folder": str(tmp_path / "pairs")})
+    for name, words in (("broken", "cannot read the image .*2.png"), ("halves", "halves show different things")):
+        with pytest.raises(WeightzooError, match=words):
+            freeze(tmp_path / "run", config, concepts_of(name))
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 def test_one_folder_of_photographs_is_split_by_photograph(tmp_path):

@@ -17,19 +17,29 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
+from zoo.errors import WeightzooError
+from zoo.files import PathLike
+from zoo.pictures.picture_files import some
+from zoo.words import plural
+
 SIDE = 64  # long side at which edges are compared
 SMALLEST = 24  # sides of pictures in which too few edges fit to say anything
 RELATED = 0.14  # least likeness beyond chance of two pictures of the same thing, see docs/LOG.md
+CLEARLY_RELATED = 2 * RELATED  # from here on a single pair of two different pictures stands out
 CERTAINLY_RELATED = 0.6  # even where all pairs of a set are alike, as frames of one film are
 OFFSET_SIDE = 512  # long side at which shifts are measured
 FURTHEST = 0.08  # of the short side: how far shifts are looked for
+SAME_NAME = "check that every source has its own target, under the same name"
 CERTAIN, LEAD = 0.4, 0.15  # correlation at the best shift, and how far it is above that of no shift
+
+
+EdgeMaps = tuple[np.ndarray | None, np.ndarray | None]  # the `edges` of a source and of its target
 
 
 @dataclass(frozen=True)
@@ -72,13 +82,51 @@ def likeness(first: np.ndarray, second: np.ndarray) -> float:
 
 def set_likeness(pairs: Iterable[tuple[Image.Image, Image.Image]]) -> Likeness | None:
     """Return how alike the pictures of pairs are; `None` if none has edges to tell by."""
-    maps = [(edges(source), edges(target)) for source, target in pairs]
+    return likeness_of_edges((edges(source), edges(target)) for source, target in pairs)
+
+
+def likeness_of_edges(maps: Iterable[EdgeMaps]) -> Likeness | None:
+    """Return what :func:`set_likeness` does, from the edges."""
     known = [(a, b) for a, b in maps if a is not None and b is not None]
     if not known:
         return None
     own = [likeness(*pair) for pair in known]
     others = [likeness(known[i - 1][0], known[i][1]) for i in range(len(known))] if len(known) > 1 else [0.0]
     return Likeness(statistics.median(own), statistics.median(others))
+
+
+def unrelated_pairs(path: PathLike, maps: Mapping[str, EdgeMaps], side_by_side: bool) -> list[str]:
+    """Return a warning about pairs whose pictures have nothing in common: all of them, or some among sound ones.
+
+    Args:
+        path: where the pairs are.
+        maps: the edges of each pair, by its name.
+        side_by_side: whether they are halves of one picture.
+
+    Raises:
+        WeightzooError: halves that have nothing in common.
+    """
+    found = likeness_of_edges(maps.values())
+    if found is None:
+        return []
+    if not found.is_related():
+        if side_by_side:
+            raise WeightzooError(
+                f"{path} holds pictures whose left and right halves show different things, so they are no side-by-side "
+                "pairs; put the sources into a folder source/ and the targets into target/, with equal names"
+            )
+        which = f"most of {plural(len(maps), 'pair')} have" if len(maps) > 1 else f"pair {next(iter(maps))} have"
+        return [f"source and target of {which} nothing in common; {SAME_NAME}"]
+    if found.own - found.chance < CLEARLY_RELATED:
+        return []  # an edit that leaves few edges: no pair stands out
+    apart = [name for name, (a, b) in maps.items() if a is not None and b is not None and likeness(a, b) < RELATED]
+    if not apart:
+        return []
+    verb = "has" if len(apart) == 1 else "have"
+    return [
+        f"source and target of {len(apart)} of {plural(len(maps), 'pair')} {verb} nothing in common: "
+        f"{some(apart)}; {SAME_NAME}"
+    ]
 
 
 def offset(source: Image.Image, target: Image.Image) -> tuple[int, int]:

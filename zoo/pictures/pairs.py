@@ -13,7 +13,7 @@ import hashlib
 import os
 import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,18 +24,16 @@ from torch import Tensor
 
 from zoo.errors import WeightzooError
 from zoo.files import PathLike
-from zoo.pictures.pair_checks import RELATED, Likeness, edges, likeness, offset, set_likeness
-from zoo.pictures.pair_layouts import DIRECTIONS, PairFiles, find_pairs
+from zoo.pictures.pair_checks import EdgeMaps, edges, offset, unrelated_pairs
+from zoo.pictures.pair_layouts import DIRECTIONS, FoundPairs, PairFiles, find_pairs
 from zoo.pictures.photo_file import PILLOW_ERRORS, load_photo, reason_of
 from zoo.pictures.picture_files import some
 from zoo.words import plural
 
 SMALLEST_CROP = 0.25  # of the short side; the largest crop is all of it
 MOST_TRIMMED = 2  # pixels by which the pictures of a pair may differ in width and in height
-CLEARLY_RELATED = 2 * RELATED  # from here on a single pair of two different pictures stands out
 TRIMMED = "the pictures differ by a pixel or two in size; what one lacks was cut off the other"
 SHIFTED = "the target is shifted against the source by up to {most}; both were cut to what they share"
-SAME_NAME = "check that every source has its own target, under the same name"
 Pair = tuple[str, Image.Image, Image.Image]
 Note = tuple[str, str, int]  # what is to be said, of which pair or file, and the number that {most} stands for
 
@@ -82,16 +80,39 @@ def read_pair_set(
     if len(found.files) < minimum:
         needed = f"at least {minimum} are needed; add pairs"
         raise WeightzooError(f"{path} holds {plural(len(found.files), 'pair')}, {needed}")
-    pairs, notes = [], []
+    pairs: list[Pair] = []
+    notes = pair_notes(path, found, max_short_side, pairs.append)
+    return PairSet(pairs, found.taken_as, [*found.left_out, *notes])
+
+
+def pair_notes(
+    path: PathLike,
+    found: FoundPairs,
+    max_short_side: int | None = None,
+    keep: Callable[[Pair], None] = lambda pair: None,
+) -> list[str]:
+    """Read, check and align all pairs, one after another.
+
+    Args:
+        path: where they were found, for the errors.
+        max_short_side: see :func:`read_pair_set`.
+        keep: called with each pair; what it does not keep does not stay in memory.
+
+    Returns:
+        one line for each thing that was guessed, aligned or looks wrong.
+
+    Raises:
+        WeightzooError: see :func:`read_pair_set`.
+    """
+    notes: list[Note] = []
+    maps: dict[str, EdgeMaps] = {}
     for files in found.files:
         pair, said = _decode(files, max_short_side, align=True)
-        pairs.append(pair)
+        keep(pair)
         notes += said
-    alike = set_likeness([(source, target) for _, source, target in pairs])
-    if alike and any(files.target is None for files in found.files):
-        _refuse_unrelated_halves(path, alike)
-    doubts = _unrelated(pairs, alike) if alike else []
-    return PairSet(pairs, found.taken_as, [*found.left_out, *_by_text(notes), *doubts])
+        maps[pair[0]] = edges(pair[1]), edges(pair[2])
+    side_by_side = any(files.target is None for files in found.files)
+    return [*_by_text(notes), *unrelated_pairs(path, maps, side_by_side)]
 
 
 def decode_pair(pair: PairFiles, max_short_side: int | None = None, align: bool = False) -> Pair:
@@ -165,32 +186,6 @@ def _aligned(source: Image.Image, target: Image.Image, right: int, down: int) ->
         for image, (left, top) in zip((source, target), corners, strict=True)
     )
     return source, target
-
-
-def _refuse_unrelated_halves(path: PathLike, found: Likeness) -> None:
-    if not found.is_related():
-        raise WeightzooError(
-            f"{path} holds pictures whose left and right halves show different things, so they are no side-by-side "
-            "pairs; put the sources into a folder source/ and the targets into target/, with equal names"
-        )
-
-
-def _unrelated(pairs: Sequence[Pair], found: Likeness) -> list[str]:
-    """Return a warning about pairs whose pictures have nothing in common: all of them, or some among sound ones."""
-    if not found.is_related():
-        which = f"most of {plural(len(pairs), 'pair')} have" if len(pairs) > 1 else f"pair {pairs[0][0]} have"
-        return [f"source and target of {which} nothing in common; {SAME_NAME}"]
-    if found.own - found.chance < CLEARLY_RELATED:
-        return []  # an edit that leaves few edges: no pair stands out
-    maps = [(name, edges(source), edges(target)) for name, source, target in pairs]
-    apart = [name for name, a, b in maps if a is not None and b is not None and likeness(a, b) < RELATED]
-    if not apart:
-        return []
-    verb = "has" if len(apart) == 1 else "have"
-    return [
-        f"source and target of {len(apart)} of {plural(len(pairs), 'pair')} {verb} nothing in common: "
-        f"{some(apart)}; {SAME_NAME}"
-    ]
 
 
 def _by_text(notes: Sequence[Note]) -> list[str]:
