@@ -19,23 +19,26 @@ import time
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from weightgen.server.limits import Limits, ServerSettings
 from weightgen.server.measures import Measures
-from weightgen.server.problems import Problem, answer
+from weightgen.server.problems import Problem, answer, reworded
 
 log = logging.getLogger("weightzoo.serve")
 GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 OPEN = ("/", "/healthz", "/favicon.ico")  # and everything below /static/
-# what the libraries around the app answer in words of their own
+# what Starlette's middlewares answer in words of their own
 PLAIN = {
-    400: "this server does not answer to that name; start it with --allow-host NAME",
-    413: "the request is too large; GET /v1/model says what the limits are",
+    400: Problem(400, "this server does not answer to that name; start it with --allow-host NAME"),
+    413: Problem(413, "the request is too large; GET /v1/model says what the limits are"),
 }
-DEFECT = "the server failed at this; its log says why, under this request's id"
+FOREIGN = Problem(403, "pages of other sites may not use this server")
+NO_TOKEN = Problem(401, "this server needs its token; send it as Authorization: Bearer TOKEN")
+NO_TOKEN.headers = {"WWW-Authenticate": "Bearer"}
+LATE = "the request did not arrive in time; send it again"
+DEFECT = Problem(500, "the server failed at this; its log says why, under this request's id")
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -56,90 +59,66 @@ class Guard:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         scope["request_id"] = given if GIVEN_ID.fullmatch(given) else secrets.token_hex(8)
-        status, started, replaced = 0, time.perf_counter(), False
+        status, started = 0, time.perf_counter()
 
         async def send_on(message: Message) -> None:
-            nonlocal status, replaced
+            nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                kind = Headers(raw=message["headers"]).get("content-type", "")
-                if status in PLAIN and kind.startswith("text/plain"):
-                    await answer_with(Problem(status, PLAIN[status]), scope, receive, send_on)
-                    replaced = True
-                    return
                 own = MutableHeaders(scope=message)
                 own["X-Request-Id"] = scope["request_id"]
                 for name, value in HEADERS.items():
                     own.setdefault(name, value)
-            if not replaced:
-                await send(message)
+            await send(message)
 
+        app = self.app
+        if refusal := self._refuse(scope, headers):
+            app = answer(scope, refusal)
         try:
-            if refusal := self._refuse(scope, headers):
-                await answer_with(refusal, scope, receive, send_on)
-            else:
-                await self.app(scope, _impatient(receive, self.settings.limits), send_on)
+            arriving = _impatient(receive, self.settings.limits)
+            await app(scope, arriving, reworded(PLAIN, scope, receive, send_on))
         except Exception as error:
-            log.error("unexpected", exc_info=error, extra={"request_id": scope["request_id"]})
+            log.error("unexpected", exc_info=error, extra={"fields": {"request_id": scope["request_id"]}})
             if status:  # an answer has begun
                 raise
-            await answer_with(Problem(500, DEFECT), scope, receive, send_on)
+            await answer(scope, DEFECT)(scope, receive, send_on)
         finally:
             self._record(scope, status, time.perf_counter() - started)
 
     def _refuse(self, scope: Scope, headers: Headers) -> Problem | None:
         path = scope["path"]
         if headers.get("sec-fetch-site") == "cross-site" and scope["method"] != "GET":
-            return Problem(403, "pages of other sites may not use this server")
+            return FOREIGN
         if self.token is None or path in OPEN or path.startswith("/static/"):
             return None
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and hmac.compare_digest(_digest(token.strip()), self.token):
             return None
-        problem = Problem(401, "this server needs its token; send it as Authorization: Bearer TOKEN")
-        problem.headers = {"WWW-Authenticate": "Bearer"}
-        return problem
+        return NO_TOKEN
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
         method = scope["method"] if scope["method"] in METHODS else "other"
         self.measures.requests.labels(route, method, str(status)).inc()
         self.measures.seconds.labels(route).observe(seconds)
-        fields = {
-            "request_id": scope["request_id"],
-            "method": method,
-            "route": route,
-            "status": status,
-            "seconds": round(seconds, 4),
-            "client": (scope.get("client") or ("",))[0],
-        }
-        log.info("request", extra={"fields": fields})
-
-
-async def answer_with(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send a problem without asking the app."""
-    headers = dict(problem.headers or {})
-    await answer(Request(scope), problem.status_code, problem.detail, headers)(scope, receive, send)
+        fields = {"request_id": scope["request_id"], "method": method, "route": route, "status": status}
+        client = (scope.get("client") or ("",))[0]
+        log.info("request", extra={"fields": fields | {"seconds": round(seconds, 4), "client": client}})
 
 
 def _impatient(receive: Receive, limits: Limits) -> Receive:
     """Refuse a body that does not come in time; waiting for the client's leave has no end."""
-    complete = False
-    ends = time.monotonic() + limits.upload_seconds
+    now, complete = asyncio.get_running_loop().time, False
+    ends = now() + limits.upload_seconds
 
     async def receive_on() -> Message:
         nonlocal complete
-        if complete:
-            return await receive()
-        left = ends - time.monotonic()
         try:
-            message = await asyncio.wait_for(receive(), min(limits.body_seconds, left))
+            async with asyncio.timeout_at(None if complete else min(ends, now() + limits.body_seconds)):
+                message = await receive()
         except TimeoutError:
-            late = f"nothing of the request arrived for {limits.body_seconds:g} s"
-            if left < limits.body_seconds:
-                late = f"the request took more than {limits.upload_seconds:g} s to arrive"
-            raise Problem(408, f"{late}; send it again") from None
-        complete = not message.get("more_body", False)
+            raise Problem(408, LATE) from None
+        complete = complete or not message.get("more_body", False)
         return message
 
     return receive_on
@@ -154,18 +133,11 @@ class JsonLines(logging.Formatter):
     """One JSON object a record."""
 
     def format(self, record: logging.LogRecord) -> str:
-        row: dict[str, Any] = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S"),
-            "level": record.levelname.lower(),
-            "event": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
+        when, level = self.formatTime(record, "%Y-%m-%dT%H:%M:%S"), record.levelname.lower()
+        row: dict[str, Any] = {"time": when, "level": level, "event": record.getMessage()}
         if record.exc_info:
-            row |= {
-                "request_id": getattr(record, "request_id", ""),
-                "error": self.formatException(record.exc_info),
-            }
-        return json.dumps(row, sort_keys=True, ensure_ascii=False)
+            row["error"] = self.formatException(record.exc_info)
+        return json.dumps(row | getattr(record, "fields", {}), sort_keys=True, ensure_ascii=False)
 
 
 def log_to_stderr() -> None:

@@ -1,4 +1,4 @@
-"""What Prometheus reads at /metrics: requests, seconds, batches, cache, queue, jobs. No prompt, no address."""
+"""Figures for Prometheus: requests, batches, cache, queue, jobs. No prompt, no address."""
 
 from __future__ import annotations
 
@@ -12,24 +12,17 @@ class Measures:
     """The figures of one app; a registry of its own, so that several apps can live in one process."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        self.requests = Counter(
-            "weightzoo_requests", "Answers.", ["route", "method", "status"], registry=self.registry
-        )
+        own = self.registry = CollectorRegistry()
+        ProcessCollector(registry=own)
+        labels = ["route", "method", "status"]
+        self.requests = Counter("weightzoo_requests", "Answers.", labels, registry=own)
         self.seconds = Histogram(
-            "weightzoo_request_seconds", "Time to answer.", ["route"], buckets=SECONDS, registry=self.registry
+            "weightzoo_request_seconds", "Time to answer.", ["route"], buckets=SECONDS, registry=own
         )
-        self.inside = Gauge(
-            "weightzoo_requests_inside", "Requests that compute or wait.", registry=self.registry
-        )
-        self.batches = Histogram(
-            "weightzoo_batch_size", "Prompts in one batch.", buckets=SIZES, registry=self.registry
-        )
-        self.cache = Counter(
-            "weightzoo_adapter_cache", "Adapters asked for.", ["found"], registry=self.registry
-        )
-        self.jobs = Gauge("weightzoo_jobs", "Fine-tuning jobs.", ["state"], registry=self.registry)
+        self.inside = Gauge("weightzoo_requests_inside", "Requests that compute or wait.", registry=own)
+        self.batches = Histogram("weightzoo_batch_size", "Prompts in one batch.", buckets=SIZES, registry=own)
+        self.cache = Counter("weightzoo_adapter_cache", "Requested adapters.", ["found"], registry=own)
+        self.jobs = Gauge("weightzoo_jobs", "Fine-tuning jobs.", ["state"], registry=own)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from weightgen.server.limits import Limits
 from weightgen.server.problems import Problem
 from zoo.files import PathLike
 from zoo.pictures.photo_file import PILLOW_ERRORS, Photo, check_side, load_photo
@@ -20,54 +21,52 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
 PNG_LEVEL = 2  # of 9: a large photograph is written in a moment
 
 
-def read_upload(data: bytes, most_bytes: int, most_pixels: int, what: str = "the photograph") -> Photo:
-    """Upright sRGB pixels of an uploaded file.
+def read_upload(data: bytes, limits: Limits, what: str = "the photograph") -> Photo:
+    """Return the upright sRGB pixels of an uploaded file.
 
     Raises:
         Problem: 413 for too many bytes or pixels, 400 for what is no image or is cut off.
         WeightzooError: a side is longer than `zoo.pictures.photo_file.MAX_SIDE`.
     """
-    if len(data) > most_bytes:
-        raise Problem(413, f"{what} has {len(data):,} bytes, and the limit is {most_bytes:,}; reduce it first")
+    if len(data) > limits.photo_bytes:
+        most = f"the limit is {limits.photo_bytes:,}"
+        raise Problem(413, f"{what} has {len(data):,} bytes, and {most}; reduce it first")
 
-    def check(what: PathLike, size: tuple[int, int]) -> None:
-        if size[0] * size[1] > most_pixels:
-            raise too_large(str(what), most_pixels, f"{size[0]}x{size[1]} pixels")
-        check_side(what, size)
+    def too_large(size: str) -> Problem:
+        most = f"the limit is {limits.photo_pixels // 10**6} megapixels"
+        return Problem(413, f"{what} has {size}, {most}; reduce it first")
+
+    def check(name: PathLike, size: tuple[int, int]) -> None:
+        if size[0] * size[1] > limits.photo_pixels:
+            raise too_large(f"{size[0]}x{size[1]} pixels")
+        check_side(name, size)
 
     try:
         return load_photo(data, what, check, FORMATS)
     except Image.DecompressionBombError:
-        raise too_large(what, most_pixels, "far too many pixels") from None
+        raise too_large("far too many pixels") from None
     except UnidentifiedImageError:
         raise Problem(400, f"{what} is not a readable image; give a JPEG, PNG, WebP or TIFF") from None
     except PILLOW_ERRORS:
         raise Problem(400, f"{what} is broken or cut off; send it again, or save the picture anew") from None
 
 
-def too_large(what: str, most_pixels: int, size: str) -> Problem:
-    """Return the problem of a photograph with too many pixels."""
-    return Problem(413, f"{what} has {size}, the limit is {most_pixels // 10**6} megapixels; reduce it first")
-
-
 def shrink(photo: Photo, most_side: int | None) -> Photo:
     """Return the photograph scaled down so that its long side has at most `most_side` pixels."""
-    height, width = photo.pixels.shape[:2]
-    if most_side is None or max(height, width) <= most_side:
+    if most_side is None or max(photo.pixels.shape[:2]) <= most_side:
         return photo
-    scale = most_side / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    pixels = np.asarray(
-        Image.fromarray(photo.pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    )
-    if photo.alpha is None:
-        return replace(photo, pixels=pixels)
-    alpha = np.asarray(Image.fromarray(photo.alpha).resize(size, Image.Resampling.LANCZOS))
-    return replace(photo, pixels=pixels, alpha=alpha)
+
+    def small(plane: np.ndarray) -> np.ndarray:
+        image = Image.fromarray(plane)
+        image.thumbnail((most_side, most_side), Image.Resampling.LANCZOS, reducing_gap=3.0)
+        return np.asarray(image)
+
+    alpha = None if photo.alpha is None else small(photo.alpha)
+    return replace(photo, pixels=small(photo.pixels), alpha=alpha)
 
 
 def png(pixels: np.ndarray, alpha: np.ndarray | None = None) -> bytes:
-    """uint8 [H, W, 3] (and [H, W]) -> a PNG file."""
+    """Return a PNG file of uint8 [H, W, 3], with uint8 [H, W] as its alpha."""
     image = Image.fromarray(pixels)
     if alpha is not None:
         image.putalpha(Image.fromarray(alpha))
@@ -77,7 +76,7 @@ def png(pixels: np.ndarray, alpha: np.ndarray | None = None) -> bytes:
 
 
 def jpeg(pixels: np.ndarray) -> bytes:
-    """uint8 [H, W, 3] -> a small JPEG file, for thumbnails."""
+    """Return a small JPEG file of uint8 [H, W, 3], for thumbnails."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=84, optimize=True)
     return buffer.getvalue()

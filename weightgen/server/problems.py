@@ -6,13 +6,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive, Scope, Send
 
 from zoo.errors import WeightzooError
+
+RETRY_SECONDS = 5  # after which a busy server should have room; a new replica takes about ten
 
 
 class Problem(HTTPException):
@@ -27,12 +32,26 @@ class Problem(HTTPException):
         super().__init__(status, message, headers)
 
 
-def answer(
-    request: Request, status: int, message: str, headers: dict[str, str] | None = None
-) -> JSONResponse:
+def answer(scope: Scope, problem: HTTPException) -> JSONResponse:
     """Return the JSON of an error; the request's id is in the log too."""
-    body = {"error": " ".join(message.split()), "request_id": request.scope.get("request_id", "")}
-    return JSONResponse(body, status, headers)
+    body = {"error": " ".join(str(problem.detail).split()), "request_id": scope.get("request_id", "")}
+    return JSONResponse(body, problem.status_code, problem.headers)
+
+
+def reworded(problems: Mapping[int, Problem], scope: Scope, receive: Receive, send: Send) -> Send:
+    """Return `send` for a library around the app: its errors become problems, answers in JSON pass as they are."""
+    replaced = False
+
+    async def send_on(message: Message) -> None:
+        nonlocal replaced
+        if message["type"] == "http.response.start" and message["status"] in problems:
+            kind = Headers(raw=message["headers"]).get("content-type", "")
+            if replaced := not kind.startswith("application/json"):
+                await answer(scope, problems[message["status"]])(scope, receive, send)
+        if not replaced:
+            await send(message)
+
+    return send_on
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -40,15 +59,15 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def known(request: Request, error: HTTPException) -> JSONResponse:
-        return answer(request, error.status_code, str(error.detail), dict(error.headers or {}))
+        return answer(request.scope, error)
 
     @app.exception_handler(WeightzooError)
     async def ours(request: Request, error: WeightzooError) -> JSONResponse:
-        return answer(request, 400, str(error))
+        return answer(request.scope, Problem(400, str(error)))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return answer(request, 422, describe(error))
+        return answer(request.scope, Problem(422, describe(error)))
 
 
 def describe(error: RequestValidationError) -> str:

@@ -12,11 +12,11 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from weightgen.server import photos
-from weightgen.server.admission import in_pool, within
+from weightgen.server.admission import in_pool
 from weightgen.server.limits import FORM_BYTES, MAX_PAIRS, PROMPT_CHARACTERS, Limits
 from weightgen.server.members import Member, finite
 from weightgen.server.problems import Problem
-from weightgen.server.samples import SAMPLES, read_sample
+from weightgen.server.samples import FIRST, read_sample
 from weightgen.server.schemas import (
     EXAMPLE_PROMPT,
     AdapterRequest,
@@ -154,7 +154,7 @@ def router(limits: Limits) -> APIRouter:
             Form(ge=16, le=20000, description="scale the photograph down to this many pixels first"),
         ] = None,
     ) -> Response:
-        """Edit a photograph as a prompt says, or with an adapter, and answers with a PNG of the same size."""
+        """Edit a photograph as a prompt says, or with an adapter, and answer with a PNG of the same size."""
         if (prompt is None) == (adapter is None):
             raise Problem(422, "give either a prompt or an adapter")
         if prompt is not None:
@@ -176,8 +176,7 @@ def router(limits: Limits) -> APIRouter:
                 headers={"Server-Timing": timing, "X-Adapter-Id": named, **warnings([*told, *said])},
             )
 
-        async with services.admission.enter():
-            return await within(request, work(), limits.request_seconds)
+        return await services.admission.run(request, work)
 
     @routes.get("/v1/nearest", tags=["zoo"])
     async def nearest(
@@ -188,20 +187,17 @@ def router(limits: Limits) -> APIRouter:
     ) -> Nearest:
         """Return the zoo's concepts nearest to a prompt, and what to know about the prompt."""
 
-        def look() -> tuple[list[tuple[Member, float]], list[str]]:
-            return services.neighbours.nearest(prompt, count), services.engine.notes(prompt)
-
-        async def search() -> tuple[list[tuple[Member, float]], list[str]]:
+        async def search() -> list[tuple[Member, float]]:
             while not services.neighbours.ready.is_set():  # in the first seconds of a server
                 await asyncio.sleep(0.1)
-            return await asyncio.to_thread(look)
+            return await asyncio.to_thread(services.neighbours.nearest, prompt, count)
 
-        async with services.admission.enter():
-            found, said = await within(request, search(), limits.request_seconds)
+        found = await services.admission.run(request, search)
+        said = await prompt_notes(services, prompt)
         rows = [Neighbour(id=m.id, prompt=m.prompt, adapter=f"c-{m.id}", similarity=s) for m, s in found]
-        best = rows[0].similarity
+        warning = "; ".join(said) or None
         return Nearest(
-            prompt=prompt, similarity=best, warning="; ".join(said) or None, warnings=said, nearest=rows
+            prompt=prompt, similarity=rows[0].similarity, warning=warning, warnings=said, nearest=rows
         )
 
     @routes.get("/v1/concepts", tags=["zoo"])
@@ -231,7 +227,7 @@ def router(limits: Limits) -> APIRouter:
         services: Shared,
         request: Request,
         concept: Annotated[str, Path(max_length=200)],
-        sample: Annotated[str, Query(max_length=40, examples=[SAMPLES[0].name])] = SAMPLES[0].name,
+        sample: Annotated[str, Query(max_length=40, examples=[FIRST])] = FIRST,
         side: Annotated[int, Query(ge=32, le=320)] = 192,
     ) -> Response:
         """Return a small picture of what the zoo's own adapter does to one of the sample photographs."""
@@ -244,8 +240,7 @@ def router(limits: Limits) -> APIRouter:
                 weights = await services.adapters.find(f"c-{concept}")
                 return await in_pool(services.photos, thumbnail, services, weights, shown, side)
 
-            async with services.admission.enter():
-                data = await within(request, work(), limits.request_seconds)
+            data = await services.admission.run(request, work)
             services.pictures[key] = data
             while len(services.pictures) > limits.pictures:
                 del services.pictures[next(iter(services.pictures))]
@@ -274,8 +269,7 @@ async def adapter_file(services: Services, request: Request, adapter: str, kind:
         write = services.engine.safetensors if kind == "safetensors" else services.engine.peft_zip
         return await asyncio.to_thread(write, weights, services.adapters.about(adapter))
 
-    async with services.admission.enter():
-        data = await within(request, work(), services.limits.request_seconds)
+    data = await services.admission.run(request, work)
     media, name = {
         "safetensors": ("application/vnd.safetensors", "adapter.safetensors"),
         "peft": ("application/zip", "adapter.zip"),
@@ -288,8 +282,7 @@ def edit_upload(
     services: Services, weights: Any, file: BinaryIO, most_side: int | None
 ) -> tuple[bytes, tuple[str, ...]]:
     """Return the edited PNG of an uploaded file, and notes on how it was read; runs in the photographs' pool."""
-    photo = photos.read_upload(file.read(), services.limits.photo_bytes, services.limits.photo_pixels)
-    photo = photos.shrink(photo, most_side)
+    photo = photos.shrink(photos.read_upload(file.read(), services.limits), most_side)
     return photos.png(services.engine.edit(network(services, weights), photo), photo.alpha), photo.notes
 
 
@@ -304,6 +297,6 @@ def network(services: Services, weights: Any) -> Any:
 
 
 def thumbnail(services: Services, weights: Any, sample: bytes, side: int) -> bytes:
-    """Return a sample photograph -> a small edited JPEG."""
-    photo = photos.read_upload(sample, services.limits.photo_bytes, services.limits.photo_pixels)
-    return photos.jpeg(services.engine.edit(services.engine.network(weights), photos.shrink(photo, side)))
+    """Return a small JPEG of an edited sample photograph."""
+    photo = photos.shrink(photos.read_upload(sample, services.limits), side)
+    return photos.jpeg(services.engine.edit(services.engine.network(weights), photo))

@@ -165,7 +165,7 @@ def ray_serve(
         from ray import serve
         from ray.serve.config import BackpressureConfig, HTTPOptions
 
-        from weightgen.server.proxy import RETRY_AFTER
+        from weightgen.server.problems import RETRY_SECONDS
 
         try:
             serve.start(http_options=HTTPOptions(host=host, port=port))
@@ -176,7 +176,7 @@ def ray_serve(
                 max_ongoing_requests=2 * settings.limits.inside,
                 # these wait while a dead replica is replaced, more are refused
                 max_queued_requests=settings.limits.inside,
-                backpressure_config=BackpressureConfig(retry_after_s=RETRY_AFTER),
+                backpressure_config=BackpressureConfig(retry_after_s=RETRY_SECONDS),
                 health_check_period_s=LOOK_EVERY,
                 graceful_shutdown_timeout_s=settings.limits.job_seconds + SPARE_SECONDS,
                 ray_actor_options={"num_cpus": 1},

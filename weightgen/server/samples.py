@@ -1,35 +1,14 @@
-"""The sample photographs of the page: small crops of photographs that no network was trained on."""
+"""The sample photographs of the page: small crops of photographs that no network was trained on.
 
-from __future__ import annotations
+Who made them, and their licences, stand in `page/samples/ATTRIBUTION.md`.
+"""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from weightgen.server.problems import Problem
 
-FOLDER = Path(__file__).parent / "page" / "samples"
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A photograph in `page/samples`; who made it and its licence stand in ATTRIBUTION.md there."""
-
-    name: str
-    title: str
-
-    @property
-    def path(self) -> Path:
-        return FOLDER / f"{self.name}.jpg"
-
-
-SAMPLES = (
-    Sample("pavilion", "Pavilion"),
-    Sample("mountain", "Mountain"),
-    Sample("cat", "Cat"),
-    Sample("motorcycle", "Motorcycle"),
-    Sample("fig", "Fig"),
-    Sample("drum", "Drum"),
-)
+SAMPLES = {path.stem: path for path in sorted((Path(__file__).parent / "page" / "samples").glob("*.jpg"))}
+FIRST = "pavilion"
 
 
 def read_sample(name: str) -> bytes:
@@ -38,7 +17,6 @@ def read_sample(name: str) -> bytes:
     Raises:
         Problem: 404 for an unknown name.
     """
-    found = next((sample for sample in SAMPLES if sample.name == name), None)
-    if found is None:
-        raise Problem(404, f"no such sample; known: {', '.join(sample.name for sample in SAMPLES)}")
-    return found.path.read_bytes()
+    if name not in SAMPLES:
+        raise Problem(404, f"no such sample; known: {', '.join(SAMPLES)}")
+    return SAMPLES[name].read_bytes()

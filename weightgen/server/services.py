@@ -25,24 +25,21 @@ class Services:
 
     def __init__(self, engine: Engine, settings: ServerSettings) -> None:
         limits = settings.limits
-        self.engine, self.settings, self.limits = engine, settings, limits
-        self.measures = Measures()
-        self.admission = Admission(limits.inside, self.measures.inside.set)
+        self.engine, self.limits = engine, limits
+        self.admission = Admission(limits.inside, limits.request_seconds)
         # weights: one thread, so that a prompt's bits never depend on the machine; photographs: what torch may use
         self.weights = ThreadPoolExecutor(1, "weights", torch.set_num_threads, (1,))
         workers = max(1, (os.cpu_count() or 1) // 2)
         threads = max(1, torch.get_num_threads() // workers)
         self.photos = ThreadPoolExecutor(workers, "photos", torch.set_num_threads, (threads,))
-        self.jobs = Jobs(settings, self._count_jobs)
-        self.adapters = Adapters(
-            engine, self.jobs, self.weights, limits.adapters, limits.batch, self.measures
-        )
+        self.jobs = Jobs(settings)
+        self.measures = Measures()
+        self.measures.inside.set_function(lambda: self.admission.inside)
+        self.measures.jobs.labels("waiting").set_function(lambda: len(self.jobs.waiting))
+        self.measures.jobs.labels("running").set_function(lambda: len(self.jobs.running))
+        self.adapters = Adapters(engine, self.jobs, self.weights, limits, self.measures)
         self.neighbours = Neighbours(engine)
         self.pictures: dict[tuple[str, str, int], bytes] = {}  # thumbnails, oldest first
-
-    def _count_jobs(self, waiting: int, running: int) -> None:
-        self.measures.jobs.labels("waiting").set(waiting)
-        self.measures.jobs.labels("running").set(running)
 
     async def close(self) -> None:
         """Let nothing new in and wait for what runs to end."""

@@ -1,10 +1,11 @@
 """A server of toy models in this process, and a client for it."""
 
+import asyncio
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +100,42 @@ class Slow:
         self.calls += 1
         assert self.go.wait(20)
         return self.function(*arguments)
+
+
+def post_as_a_server(
+    client: TestClient, path: str, kind: bytes, receive: Callable[[], Awaitable[dict[str, object]]]
+) -> int:
+    """The status of a POST whose body comes from ``receive``, as a server calls the app."""
+    sent: list[dict[str, object]] = []
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1"), (b"content-type", kind)], "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80), "scheme": "http", "http_version": "1.1", "root_path": "",
+    }  # fmt: skip
+    client.portal.call(client.app, scope, receive, send)
+    return sent[0]["status"]
+
+
+@contextmanager
+def taken_turn(client: TestClient) -> Iterator[None]:
+    """Another fine-tuning job is running, as long as this lasts; what waits is then forgotten."""
+    jobs = client.app.state.services.jobs
+    client.portal.call(jobs.turns.acquire)
+    try:
+        yield
+    finally:
+        for job in list(jobs.waiting):
+            jobs.cancel(job)
+        client.portal.call(release, jobs.turns)
+        until(lambda: not jobs.tasks)
+
+
+async def release(turns: asyncio.Semaphore) -> None:
+    turns.release()
 
 
 def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.weightgen.server.conftest import Slow, picture, until
+from tests.weightgen.server.conftest import Slow, picture, post_as_a_server, until
 from weightgen.server.batching import Batcher
 from weightgen.server.engine import Engine
 from weightgen.server.schemas import Recipe
@@ -80,7 +80,7 @@ def test_a_prompt_has_the_same_bits_in_every_batch(engine: Engine) -> None:
 
 def test_concurrent_answers_are_not_crossed(client) -> None:
     alone = {p: client.post("/v1/adapters", json={"prompt": p, "seed": 1}).content for p in PROMPTS}
-    client.app.state.services.adapters.cache.clear()
+    client.app.state.services.adapters.batcher.results.clear()
     with ThreadPoolExecutor(12) as pool:
         asked = PROMPTS * 3
         answers = list(pool.map(lambda p: client.post("/v1/adapters", json={"prompt": p, "seed": 1}), asked))
@@ -100,7 +100,7 @@ def test_equal_requests_are_computed_once_and_the_cache_is_bounded(serve, monkey
     assert slow.calls == 1
     for prompt in PROMPTS:
         client.post("/v1/adapters", json={"prompt": prompt})
-    assert len(adapters.cache) == adapters.most == 8
+    assert len(adapters.batcher.results) == 8
 
 
 def test_what_nobody_waits_for_is_not_generated(serve, monkeypatch) -> None:
@@ -118,7 +118,7 @@ def test_what_nobody_waits_for_is_not_generated(serve, monkeypatch) -> None:
 
     async def ask() -> None:
         def get(prompt: str) -> asyncio.Task[object]:
-            return asyncio.create_task(adapters.get(Recipe(prompt=prompt)))
+            return asyncio.create_task(adapters.batcher.submit(Recipe(prompt=prompt)))
 
         begun = get("begun")
         await asyncio.to_thread(until, lambda: slow.calls == 1)
@@ -133,28 +133,29 @@ def test_what_nobody_waits_for_is_not_generated(serve, monkeypatch) -> None:
 
     asyncio.run(ask())
     assert generated == ["begun", "wanted"], "what is in a batch already is kept for who asks again"
-    assert adapters.coming == {} and {recipe.prompt for recipe in adapters.cache} == {"begun", "wanted"}
+    assert adapters.batcher.waiting == {}
+    assert {recipe.prompt for recipe in adapters.batcher.results} == {"begun", "wanted"}
 
 
-def test_a_recipe_that_was_given_up_can_be_asked_for_at_once(serve, monkeypatch) -> None:
+def test_a_recipe_that_was_given_up_can_be_requested_at_once(serve, monkeypatch) -> None:
     adapters = serve().app.state.services.adapters
     slow = Slow(adapters.batcher.run)
     monkeypatch.setattr(adapters.batcher, "run", slow)
 
     async def ask() -> int:
-        first = asyncio.create_task(adapters.get(Recipe(prompt="first")))
+        first = asyncio.create_task(adapters.batcher.submit(Recipe(prompt="first")))
         await asyncio.to_thread(until, lambda: slow.calls == 1)
-        given_up = asyncio.create_task(adapters.get(Recipe(prompt="twice")))
+        given_up = asyncio.create_task(adapters.batcher.submit(Recipe(prompt="twice")))
         await asyncio.sleep(0)
         given_up.cancel()
-        again = asyncio.create_task(adapters.get(Recipe(prompt="twice")))
+        again = asyncio.create_task(adapters.batcher.submit(Recipe(prompt="twice")))
         slow.go.set()
         return len(await asyncio.gather(first, again))
 
     assert asyncio.run(ask()) == 2
 
 
-def test_pictures_of_concepts_are_not_begun_in_a_full_house(serve, monkeypatch) -> None:
+def test_pictures_of_concepts_are_not_begun_on_a_full_server(serve, monkeypatch) -> None:
     client = serve(limits={"inside": 1})
     services = client.app.state.services
     concept = Slow(services.engine.concept)
@@ -172,7 +173,7 @@ def test_pictures_of_concepts_are_not_begun_in_a_full_house(serve, monkeypatch) 
     assert client.get("/v1/concepts/red/picture").status_code == 200
 
 
-def test_a_full_house_answers_503_with_retry_after(serve, monkeypatch) -> None:
+def test_a_full_server_answers_503_with_retry_after(serve, monkeypatch) -> None:
     client = serve(limits={"inside": 2})
     services = client.app.state.services
     slow = Slow(services.adapters.batcher.run)
@@ -203,34 +204,17 @@ def test_what_takes_too_long_is_answered_504(serve, monkeypatch) -> None:
 @pytest.mark.parametrize("path", ["/v1/adapters", "/v1/images"])
 def test_a_client_that_leaves_frees_its_place(serve, path) -> None:
     """The app is called as a server does, with a client that hangs up at once."""
-    client = serve()
-    app, body = client.app, b'{"prompt": "left alone"}'
+    client, body, kind = serve(), b'{"prompt": "left alone"}', b"application/json"
     if path == "/v1/images":
         body = b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\na\r\n--x'
-    kind = b"application/json" if path == "/v1/adapters" else b"multipart/form-data; boundary=x"
+        kind = b"multipart/form-data; boundary=x"
+    messages = [{"type": "http.request", "body": body, "more_body": False}, {"type": "http.disconnect"}]
 
-    async def hang_up() -> list[dict[str, object]]:
-        sent: list[dict[str, object]] = []
-        messages = [{"type": "http.request", "body": body, "more_body": False}, {"type": "http.disconnect"}]
+    async def receive() -> dict[str, object]:
+        return messages.pop(0) if len(messages) > 1 else messages[0]
 
-        async def receive() -> dict[str, object]:
-            return messages.pop(0) if len(messages) > 1 else messages[0]
-
-        async def send(message: dict[str, object]) -> None:
-            sent.append(message)
-
-        headers = [(b"host", b"127.0.0.1"), (b"content-type", kind)]
-        scope = {
-            "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"",
-            "headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "scheme": "http",
-            "http_version": "1.1", "root_path": "",
-        }  # fmt: skip
-        await app(scope, receive, send)
-        return sent
-
-    sent = client.portal.call(hang_up)
-    assert sent[0]["status"] in (200, 400, 422, 499)
-    assert app.state.services.admission.inside == 0
+    assert post_as_a_server(client, path, kind, receive) in (200, 400, 422, 499)
+    assert client.app.state.services.admission.inside == 0
     assert client.post("/v1/adapters", json={"prompt": "next"}).status_code == 200
 
 

@@ -7,7 +7,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, StreamingRespon
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
-from weightgen.server.proxy import RETRY_AFTER, Answered, middlewares
+from weightgen.server.problems import RETRY_SECONDS
+from weightgen.server.proxy import Answered, middlewares
 
 
 async def lost(scope, receive, send) -> None:
@@ -31,7 +32,7 @@ def client(app: ASGIApp) -> TestClient:
 )
 def test_no_answer_is_a_503_with_the_time_to_come_back(app) -> None:
     answer = client(app).post("/v1/adapters", json={}, headers={"X-Request-Id": "mine"})
-    assert answer.status_code == 503 and answer.headers["Retry-After"] == str(RETRY_AFTER)
+    assert answer.status_code == 503 and answer.headers["Retry-After"] == str(RETRY_SECONDS)
     assert "try again" in answer.json()["error"] and answer.json()["request_id"] == "mine"
 
 

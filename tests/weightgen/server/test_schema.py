@@ -7,7 +7,7 @@ import pytest
 import schemathesis
 from hypothesis import strategies as st
 
-from tests.weightgen.server.conftest import SMALL, picture
+from tests.weightgen.server.conftest import SMALL, picture, taken_turn
 from weightgen.server.app import create_app
 
 OPERATIONS = [
@@ -41,8 +41,7 @@ def served(engine, toy, tmp_path_factory):
 
     settings = ServerSettings(toy / "model", toy / "zoo", tmp_path_factory.mktemp("jobs"), limits=SMALL)
     app = create_app(engine, settings)
-    app.state.services.jobs.running["another"] = None
-    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
+    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client, taken_turn(client):
         yield client
 
 
@@ -61,7 +60,9 @@ def test_no_500_by_the_schema(served, method, path) -> None:
     @EXAMPLES
     @hypothesis.given(case=st.one_of(strategy, negative))
     def ask(case) -> None:
-        served.app.state.services.jobs.waiting.clear()
+        jobs = served.app.state.services.jobs
+        for job in list(jobs.waiting):
+            jobs.cancel(job)
         check(send(served, case))
 
     ask()

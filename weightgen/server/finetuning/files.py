@@ -27,7 +27,6 @@ from weightgen.server.schemas import JobEvent
 from zoo.files import write_json
 
 JOB_ID = re.compile(r"[0-9a-f]{32}")
-REMOVED = ".removed-"  # what a folder's name begins with while its files are being deleted
 PairImages = tuple[Image.Image, Image.Image]
 
 
@@ -47,12 +46,10 @@ def write_job(folder: Path, about: Mapping[str, Any], pairs: Sequence[PairImages
 
 
 def remove_job(folder: Path) -> None:
-    """Remove a folder at one stroke, so that nobody takes a part of it for all; it may be gone already."""
-    removed = folder.with_name(REMOVED + folder.name)
+    """Remove a folder, its events first: from then on there is no such job, and nobody takes a part of it for all."""
     with contextlib.suppress(OSError):
-        folder.rename(removed)
-    shutil.rmtree(removed, ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)  # where it could not be renamed
+        (folder / "events.jsonl").unlink()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def clean(state: Path, kept: int) -> None:
@@ -61,12 +58,10 @@ def clean(state: Path, kept: int) -> None:
     for path in state.glob("*/events.jsonl"):
         with contextlib.suppress(FileNotFoundError):
             last = last_event(path.parent)
-            if JOB_ID.fullmatch(path.parent.name) and last is not None and last.final:
+            if last is not None and last.final:
                 finished.append((path.stat().st_mtime, path.parent))
     for _, folder in sorted(finished)[: max(0, len(finished) - kept)]:
         remove_job(folder)
-    for folder in state.glob(f"{REMOVED}*"):  # of a server that was killed meanwhile
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def append_event(folder: Path, event: JobEvent) -> None:

@@ -4,9 +4,9 @@
         job = await jobs.submit("a charcoal drawing", 30.0, "full", pairs)
     async for number, event in jobs.events(job): ...
 
-A job is its folder (`weightgen.server.finetuning.files`): any replica that shares the folder answers for it and
-can cancel it, and a job goes on when its server is killed, because its process writes its own events. What trains is
-`weightgen.server.finetuning.job`.
+A job is its folder (`weightgen.server.finetuning.files`). Replicas on one machine share the folders: each answers for
+every job and can cancel it, and the one that took a job starts it and watches its process. A job goes on when its
+server is killed, because its process (`weightgen.server.finetuning.job`) writes its own events.
 """
 
 from __future__ import annotations
@@ -18,11 +18,9 @@ import os
 import secrets
 import shutil
 import sys
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from weightgen.server.finetuning.files import (
     JOB_ID,
@@ -36,7 +34,7 @@ from weightgen.server.finetuning.files import (
     write_job,
 )
 from weightgen.server.limits import ServerSettings
-from weightgen.server.problems import Problem
+from weightgen.server.problems import RETRY_SECONDS, Problem
 from weightgen.server.schemas import JobEvent
 from zoo.errors import WeightzooError
 from zoo.files import read_json
@@ -44,31 +42,20 @@ from zoo.words import plural
 
 log = logging.getLogger("weightzoo.serve")
 GRACE = 180.0  # seconds beyond the training's own for start-up, evaluations and saving, on a busy machine
-POLL = 0.2
-LOOK = 1.0  # seconds after which a running job is looked at: another replica may have cancelled it
-NO_DISK = "the server has no room for the pictures on its disk; try again later"
-STATES = {
-    "waiting": "it is waiting for its turn",
-    "running": "it is still running",
-    "progress": "it is still running",
-    "failed": "it failed",
-    "cancelled": "it was cancelled",
-}
+POLL = 0.2  # seconds after which a stream of events looks for more
+LOOK = 1.0  # seconds after which a running job is looked at: any replica may have cancelled it
 
 
 class Jobs:
-    """The jobs below `settings.state`.
+    """The jobs below `settings.state`."""
 
-    Args:
-        on_change: told (waiting, running) whenever they change.
-    """
-
-    def __init__(self, settings: ServerSettings, on_change: Callable[[int, int], None]) -> None:
-        self.settings, self.limits, self.on_change = settings, settings.limits, on_change
-        self.waiting: list[str] = []  # written, and not begun
+    def __init__(self, settings: ServerSettings) -> None:
+        self.settings, self.limits, self.state = settings, settings.limits, settings.state
+        self.turns = asyncio.Semaphore(self.limits.jobs_running)
         self.reserved = 0  # places of jobs that are being read and written
-        self.running: dict[str, asyncio.subprocess.Process | None] = {}  # None: about to start
-        self.runners: set[asyncio.Task[None]] = set()
+        self.waiting: set[str] = set()  # written, and not begun
+        self.running: dict[str, asyncio.subprocess.Process] = {}
+        self.tasks: set[asyncio.Task[None]] = set()  # one for each job that waits or runs
         self.closed = False
 
     @contextlib.contextmanager
@@ -79,7 +66,7 @@ class Jobs:
             Problem: 429 when no more jobs can wait, 503 when the server is closing.
         """
         self._check_open()
-        self._forget_cancelled()
+        self.waiting = {job for job in self.waiting if not is_over(self.state / job)}
         taken = len(self.waiting) + self.reserved
         if taken >= self.limits.jobs_waiting:
             wait = self.limits.job_seconds * taken / self.limits.jobs_running
@@ -92,111 +79,88 @@ class Jobs:
 
     def _check_open(self) -> None:
         if self.closed:
-            raise Problem(503, "the server is shutting down; try again in a moment", 5)
-
-    def _forget_cancelled(self) -> None:
-        """Jobs that another replica has cancelled wait no longer."""
-        self.waiting[:] = [job for job in self.waiting if not is_over(self.settings.state / job)]
-        self._note()
+            raise Problem(503, "the server is shutting down; try again in a moment", RETRY_SECONDS)
 
     async def submit(self, prompt: str, seconds: float, mode: str, pairs: Sequence[PairImages]) -> str:
-        """Write a job, then starts it or lets it wait; gives its id. To be called within `room`.
+        """Write a job, let it wait for its turn, and return its id. To be called within `room`.
 
         Raises:
             Problem: 503 when the server is closing, or its disk is full.
         """
         job = secrets.token_hex(16)
-        folder = self.settings.state / job
-        about = {"prompt": prompt, "seconds": seconds, "mode": mode}
         paths = {"model": str(self.settings.model), "zoo": str(self.settings.zoo)}
-        unwanted = threading.Event()
+        about = {"prompt": prompt, "seconds": seconds, "mode": mode} | paths
+
+        def write() -> None:
+            clean(self.state, self.limits.jobs_kept - 1)
+            write_job(self.state / job, about, pairs)
+
+        writing = asyncio.ensure_future(asyncio.to_thread(write))
         try:
-            await asyncio.to_thread(self._write, folder, about | paths, pairs, unwanted)
+            await asyncio.shield(writing)
             self._check_open()
         except BaseException as error:
-            unwanted.set()
-            remove_job(folder)
+            await asyncio.wait({writing})  # a thread goes on when nobody waits for it any more
+            remove_job(self.state / job)
             if isinstance(error, OSError | WeightzooError):
                 log.error("job not written", exc_info=error)
-                raise Problem(503, NO_DISK, self.limits.job_seconds) from None
+                no_disk = "the server has no room for the pictures on its disk; try again later"
+                raise Problem(503, no_disk, self.limits.job_seconds) from None
             raise
-        self.waiting.append(job)
-        self._note()
-        runner = asyncio.create_task(self._run())
-        self.runners.add(runner)
-        runner.add_done_callback(self.runners.discard)
+        self.waiting.add(job)
+        task = asyncio.create_task(self._run(job))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
         return job
 
-    def _write(
-        self, folder: Path, about: Mapping[str, Any], pairs: Sequence[PairImages], unwanted: threading.Event
-    ) -> None:
-        """In a thread, which goes on when nobody waits for it any more."""
-        clean(self.settings.state, self.limits.jobs_kept - 1)
+    async def _run(self, job: str) -> None:
+        """Train one job when it is its turn, and see to it that it has a last event."""
+        folder = self.state / job
         try:
-            write_job(folder, about, pairs)
-        finally:
-            if unwanted.is_set():
-                remove_job(folder)
-
-    async def _run(self) -> None:
-        """Run what waits, one job after the other, while there is a place."""
-        while not self.closed and len(self.running) < self.limits.jobs_running:
-            self._forget_cancelled()
-            if not self.waiting:
-                return
-            await self._train(self.waiting.pop(0))
-
-    async def _train(self, job: str) -> None:
-        """One job from its start to its last event."""
-        folder = self.settings.state / job
-        self.running[job] = None
-        self._note()
-        try:
-            reason = await self._start(job, folder)
-        except Exception as error:  # whatever it is, the next job is begun
-            log.error("job not started", exc_info=error)
-            reason = "it could not be started; the server's log says why"
-        try:
+            async with self.turns:
+                self.waiting.discard(job)
+                reason = "" if is_over(folder) else await self._train(job, folder)
             if not is_over(folder):
                 append_event(folder, JobEvent(event="failed", error=reason))
-        except OSError as error:
+        except Exception as error:  # a full disk
             log.error("event not written", exc_info=error)
         finally:
-            del self.running[job]
-            self._note()
             # a process may have written once more after another replica has removed its job
             there = (folder / "events.jsonl").exists()
             shutil.rmtree(folder / "pairs" if there else folder, ignore_errors=True)
 
-    async def _start(self, job: str, folder: Path) -> str:
-        """Start the job's process and waits for its end; gives the reason if it ended without an event."""
-        seconds = read_json(folder / "job.json")["seconds"] + GRACE
+    async def _train(self, job: str, folder: Path) -> str:
+        """Run the job's process until it or the job is over; return why it ended if it wrote no last event."""
         command = [sys.executable, "-m", "weightgen.server.finetuning.job", str(folder)]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        with (folder / "log.txt").open("wb") as file:
-            process = await asyncio.create_subprocess_exec(
-                *command, env=environment, stdout=file, stderr=file, start_new_session=True
-            )
+        try:
+            seconds = read_json(folder / "job.json")["seconds"] + GRACE
+            with (folder / "log.txt").open("wb") as file:
+                process = await asyncio.create_subprocess_exec(
+                    *command, env=environment, stdout=file, stderr=file, start_new_session=True
+                )
+        except Exception as error:  # whatever it is, the next job is begun
+            log.error("job not started", exc_info=error)
+            return "it could not be started; the server's log says why"
         self.running[job] = process
         ended = asyncio.ensure_future(process.wait())
-        ends = time.monotonic() + seconds
         try:
-            while not ended.done():
-                if time.monotonic() >= ends or is_cancelled(folder):
-                    return f"it took more than {seconds:g} s and was stopped; give fewer seconds or smaller pictures"
-                await asyncio.wait({ended}, timeout=min(LOOK, max(0.0, ends - time.monotonic())))
-        finally:  # whatever ended the watch, no job outlives its place
+            async with asyncio.timeout(seconds):
+                while not (ended.done() or is_over(folder)):
+                    await asyncio.wait({ended}, timeout=LOOK)
+            return "its process ended early (out of memory?); try fewer or smaller pictures"
+        except TimeoutError:
+            return f"it took more than {seconds:g} s and was stopped; give fewer seconds or smaller pictures"
+        finally:  # whatever ended the watch, no job outlives its turn
             if not ended.done():
-                _kill(process)
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
                 await ended
-        return "its process ended early (out of memory?); try fewer or smaller pictures"
-
-    def _note(self) -> None:
-        self.on_change(len(self.waiting), len(self.running))
+            del self.running[job]
 
     def folder(self, job: str) -> Path:
         """Raise Problem 404 unless there is such a job."""
-        folder = self.settings.state / job
+        folder = self.state / job
         if not JOB_ID.fullmatch(job) or not (folder / "events.jsonl").is_file():
             raise Problem(404, "no such fine-tuning job, or its result was removed to make room")
         return folder
@@ -210,7 +174,8 @@ class Jobs:
         folder = self.folder(job)
         last = last_event(folder)
         if last is None or last.event != "done":
-            raise Problem(409, f"the job has no result: {STATES[last.event if last else 'waiting']}")
+            state = last.event if last else "waiting"
+            raise Problem(409, f"the job has no result: it is {state}; GET /v1/finetune/JOB says how it goes on")
         return folder / "result"
 
     async def events(self, job: str, after: int = 0) -> AsyncIterator[tuple[int, JobEvent]]:
@@ -227,10 +192,8 @@ class Jobs:
             if events and events[-1].final:
                 return
             if time.monotonic() - heard > longest or not folder.is_dir():
-                yield (
-                    after + 1,
-                    JobEvent(event="failed", error="this job ended without a result; start it again"),
-                )
+                ended = "this job ended without a result; start it again"
+                yield after + 1, JobEvent(event="failed", error=ended)
                 return
             await asyncio.sleep(POLL)
 
@@ -240,33 +203,13 @@ class Jobs:
         if not is_over(folder):
             append_event(folder, JobEvent(event="cancelled"))
             shutil.rmtree(folder / "pairs", ignore_errors=True)
-            if (process := self.running.get(job)) is not None:
-                _kill(process)
-        if job in self.waiting:
-            self.waiting.remove(job)
-            self._note()
+        self.waiting.discard(job)
 
     async def close(self) -> None:
-        """Cancel what waits and lets what runs come to its end."""
+        """Cancel what waits and let what runs come to its end."""
         self.closed = True
         for job in list(self.waiting):
             with contextlib.suppress(Problem, OSError):  # another replica may have removed it
                 self.cancel(job)
-        self.waiting.clear()
-        self._note()
-        if self.runners:
-            await asyncio.wait(set(self.runners), timeout=self.limits.job_seconds + GRACE)
-        for process in self.running.values():
-            if process is not None:
-                _kill(process)
-
-
-def is_cancelled(folder: Path) -> bool:
-    """Return whether nobody wants the job any more: cancelled, or removed after that."""
-    last = last_event(folder)
-    return last is None or last.event == "cancelled"
-
-
-def _kill(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
+        if self.tasks:
+            await asyncio.wait(self.tasks)

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from concurrent.futures import Executor
 from pathlib import PurePosixPath
 from typing import Annotated, Any, BinaryIO, Literal
 
@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from PIL import Image
 
-from weightgen.server.admission import in_pool, within
+from weightgen.server.admission import in_pool
 from weightgen.server.engine import zip_folder
 from weightgen.server.finetuning.files import PairImages, last_event
 from weightgen.server.limits import FORM_BYTES, MAX_PAIRS, Limits
@@ -75,15 +75,9 @@ def router(limits: Limits) -> APIRouter:
         ),
         mode: Annotated[Literal["full", "adapter"], Form()] = "full",
     ) -> JobStarted:
-        """Fine-tunes the prompt's generated network on pairs of photographs."""
-        files = [(source.file, target.file) for source, target in match_pairs(sources, targets)]
-        given_up = threading.Event()
-        async with services.admission.enter():
-            try:
-                decoding = in_pool(services.photos, decode_pairs, files, limits, given_up)
-                pairs, said = await within(request, decoding, limits.request_seconds)
-            finally:
-                given_up.set()
+        """Fine-tune the prompt's generated network on pairs of photographs."""
+        matched = match_pairs(sources, targets)
+        pairs, said = await services.admission.run(request, lambda: decode_pairs(matched, limits, services.photos))
         job = await services.jobs.submit(prompt, seconds, mode, pairs)
         where = f"/v1/finetune/{job}"
         warnings = await asyncio.to_thread(services.engine.notes, prompt)
@@ -102,7 +96,7 @@ def router(limits: Limits) -> APIRouter:
         job: Annotated[str, Depends(existing)],
         last_event_id: Annotated[int | None, Header(ge=0, le=10**9)] = None,
     ) -> AsyncIterator[ServerSentEvent]:
-        """Streams the job's events (server-sent events); Last-Event-ID continues after an interruption."""
+        """Stream the job's events (server-sent events); Last-Event-ID continues after an interruption."""
         async for number, event in services.jobs.events(job, last_event_id or 0):
             data = json.dumps(event.model_dump(exclude_none=True))
             yield ServerSentEvent(event=event.event, id=str(number), raw_data=data)
@@ -153,12 +147,12 @@ def stem(file: UploadFile) -> str:
     return nfc(PurePosixPath((file.filename or "").replace("\\", "/")).stem)
 
 
-def decode_pairs(
-    files: Sequence[tuple[BinaryIO, BinaryIO]], limits: Limits, given_up: threading.Event
+async def decode_pairs(
+    files: Sequence[tuple[UploadFile, UploadFile]], limits: Limits, pool: Executor
 ) -> tuple[list[PairImages], list[str]]:
-    """Files of pairs -> RGB images, none larger than `PAIR_SIDES`, and notes on them; runs in the photographs' pool.
+    """Return RGB images of uploaded pairs, none larger than `PAIR_SIDES`, and notes on them.
 
-    One pair at a time is read and decoded. When `given_up` is set nothing more is: the pairs so far are returned.
+    One pair at a time is read and decoded in the pool, so that nothing more is when the request is given up.
 
     Raises:
         Problem: 400 or 413 for a picture, 413 for too many pixels of all together, 422 for a pair of two sizes.
@@ -166,27 +160,34 @@ def decode_pairs(
     pairs: list[PairImages] = []
     said: list[str] = []
     left = limits.pairs_pixels
-    for number, halves in enumerate(files, start=1):
-        if given_up.is_set():
-            break
-        images = []
-        for what, file in zip(("source", "target"), halves, strict=True):
-            photo = read_upload(file.read(), limits.photo_bytes, limits.photo_pixels, f"{what} {number}")
-            images.append(photo.on_white())
-            said += [f"{what} {number}: {note}" for note in photo.notes]
-            left -= images[-1].width * images[-1].height
-            if left < 0:
-                most = f"{limits.pairs_pixels // 10**6} megapixels"
-                raise Problem(413, f"the pictures have more than {most} together; give fewer or smaller ones")
-        if images[0].size != images[1].size:
-            sizes = " and ".join(f"{image.width}x{image.height}" for image in images)
-            raise Problem(422, f"the pictures of pair {number} have {sizes} pixels; both must have one size")
-        source, target = (image.resize(kept_size(image.size), Image.Resampling.LANCZOS) for image in images)
-        pairs.append((source, target))
+    for number, (source, target) in enumerate(files, start=1):
+        pair, notes, pixels = await in_pool(pool, decode_pair, number, (source.file, target.file), limits)
+        left -= pixels
+        if left < 0:
+            most = f"{limits.pairs_pixels // 10**6} megapixels"
+            raise Problem(413, f"the pictures have more than {most} together; give fewer or smaller ones")
+        pairs.append(pair)
+        said += notes
     return pairs, said
 
 
+def decode_pair(
+    number: int, files: tuple[BinaryIO, BinaryIO], limits: Limits
+) -> tuple[PairImages, list[str], int]:
+    """Return source and target as they are kept, notes on them, and how many pixels they had."""
+    names = (f"source {number}", f"target {number}")
+    photos = [read_upload(file.read(), limits, name) for name, file in zip(names, files, strict=True)]
+    notes = [f"{name}: {note}" for name, photo in zip(names, photos, strict=True) for note in photo.notes]
+    source, target = (photo.on_white() for photo in photos)
+    if source.size != target.size:
+        sizes = " and ".join(f"{image.width}x{image.height}" for image in (source, target))
+        raise Problem(422, f"the pictures of pair {number} have {sizes} pixels; both must have one size")
+    size = kept_size(source.size)
+    pair = source.resize(size, Image.Resampling.LANCZOS), target.resize(size, Image.Resampling.LANCZOS)
+    return pair, notes, 2 * source.width * source.height
+
+
 def kept_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Width and height of a picture when both of its sides are within `PAIR_SIDES`."""
+    """Return width and height of a picture when both of its sides are within `PAIR_SIDES`."""
     scale = min(1.0, PAIR_SIDES[0] / min(size), PAIR_SIDES[1] / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

@@ -4,20 +4,19 @@ import asyncio
 import io
 import os
 import signal
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.weightgen.server.conftest import Slow, picture, until
+from tests.weightgen.server.conftest import Slow, picture, post_as_a_server, taken_turn, until
 from tests.weightgen.server.finetuning.test_jobs import PROMPT, events, pairs
 from weightgen.server import photos
 from weightgen.server.finetuning import files, jobs, routes
 from weightgen.server.finetuning.files import append_event, clean, last_event, read_events, write_job
 from weightgen.server.finetuning.job import run
-from weightgen.server.finetuning.routes import PAIR_SIDES, decode_pairs, kept_size
+from weightgen.server.finetuning.routes import PAIR_SIDES, decode_pair, kept_size
 from weightgen.server.limits import Limits
 from weightgen.server.schemas import JobEvent
 from zoo.pictures.apply import load_network
@@ -40,14 +39,12 @@ def test_a_job_waits_only_when_it_is_written(serve, slow_write, settings) -> Non
         asked = pool.submit(client.post, "/v1/finetune", data=PROMPT, files=pairs(2))
         until(lambda: slow_write.calls == 1)
         assert client.post("/v1/finetune", data=PROMPT, files=pairs(2)).status_code == 429
-        client.portal.call(served._run)  # what runs when another job has come to its end
-        assert served.waiting == [] and served.running == {}
-        served.running["another"] = None
-        slow_write.go.set()
-        job = asked.result().json()["id"]
-    assert served.waiting == [job] and served.reserved == 0
-    assert (settings.state / job / "job.json").is_file()
-    served.running.clear()
+        assert served.waiting == set() and served.running == {}
+        with taken_turn(client):
+            slow_write.go.set()
+            job = asked.result().json()["id"]
+            assert served.waiting == {job} and served.reserved == 0
+            assert (settings.state / job / "job.json").is_file()
 
 
 def test_a_server_may_close_while_a_job_is_written(serve, slow_write, settings) -> None:
@@ -63,40 +60,29 @@ def test_a_server_may_close_while_a_job_is_written(serve, slow_write, settings) 
 
 def test_a_full_disk_leaves_nothing_and_takes_no_place(serve, settings, monkeypatch) -> None:
     client = serve()
-    client.app.state.services.jobs.running["another"] = None
     with monkeypatch.context() as patch:
         patch.setattr(files, "write_json", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
         refused = client.post("/v1/finetune", data=PROMPT, files=pairs(2))
         assert refused.status_code == 503 and "disk" in refused.json()["error"]
         assert list(settings.state.iterdir()) == []
-    assert client.post("/v1/finetune", data=PROMPT, files=pairs(2)).status_code == 202
-    client.app.state.services.jobs.running.clear()
+    with taken_turn(client):
+        assert client.post("/v1/finetune", data=PROMPT, files=pairs(2)).status_code == 202
 
 
-def test_a_request_that_is_cancelled_while_its_job_is_written_leaves_nothing(
-    serve, settings, monkeypatch
-) -> None:
+def test_a_request_that_is_cancelled_while_its_job_is_written_leaves_nothing(serve, slow_write, settings) -> None:
     client = serve()
-    served, written = client.app.state.services.jobs, threading.Event()
-
-    def write(*arguments: object) -> None:
-        write_job(*arguments)
-        written.set()
-
-    slow = Slow(write)
-    monkeypatch.setattr(jobs, "write_job", slow)
+    served = client.app.state.services.jobs
 
     async def cancel() -> None:
         task = asyncio.create_task(served.submit("dark", 1, "full", IMAGES))
-        await asyncio.to_thread(until, lambda: slow.calls == 1)
+        await asyncio.to_thread(until, lambda: slow_write.calls == 1)
         task.cancel()
+        slow_write.go.set()
         await asyncio.wait({task})
+        assert task.cancelled()
 
     client.portal.call(cancel)
-    slow.go.set()
-    assert written.wait(20)
-    until(lambda: list(settings.state.iterdir()) == [])
-    assert served.waiting == []
+    assert list(settings.state.iterdir()) == [] and served.waiting == set()
 
 
 def test_several_may_clean_at_once(tmp_path, monkeypatch) -> None:
@@ -123,9 +109,9 @@ def test_a_job_that_cannot_be_started_does_not_keep_the_next_one(serve, settings
         write_job(settings.state / job, ABOUT, IMAGES)
     (settings.state / broken / "job.json").unlink()
     append_event(settings.state / cancelled, JobEvent(event="cancelled"))
-    served.waiting[:] = [broken, cancelled, gone]
-    client.portal.call(served._run)
-    assert served.waiting == [] and served.running == {}
+    for job in (broken, cancelled, gone):
+        client.portal.call(served._run, job)
+    assert served.running == {} and not served.turns.locked()
     assert last_event(settings.state / broken).event == "failed"
     assert not (settings.state / broken / "pairs").exists()
 
@@ -142,7 +128,7 @@ def test_a_job_is_cancelled_at_another_replica(serve, settings) -> None:
     assert other.delete(f"/v1/finetune/{waiting['id']}").json()["event"] == "cancelled"
     assert not (settings.state / waiting["id"] / "pairs").exists()
     with owner.room():
-        assert owner.waiting == [], "its place is free"
+        assert owner.waiting == set(), "its place is free"
     assert other.delete(f"/v1/finetune/{running['id']}").json()["event"] == "cancelled"
     until(lambda: owner.running == {})
     assert events(one.get(running["events"]).text)[-1]["event"] == "cancelled"
@@ -216,7 +202,8 @@ def test_what_is_kept_of_a_picture_is_small(size) -> None:
 
 
 def test_long_pictures_are_reduced() -> None:
-    [(source, target)], _ = decode_pairs([(png(20, 5000), png(20, 5000))], Limits(), threading.Event())
+    (source, target), said, pixels = decode_pair(1, (png(20, 5000), png(20, 5000)), Limits())
+    assert pixels == 2 * 20 * 5000 and said == []
     assert source.size == target.size == kept_size((20, 5000)) == (4, 1024)
 
 
@@ -224,9 +211,8 @@ def test_pixels_of_all_pictures_together_are_bounded(serve) -> None:
     client = serve(limits={"pairs_pixels": 7 * 16 * 16})
     refused = client.post("/v1/finetune", data=PROMPT, files=pairs(4))
     assert refused.status_code == 413 and "together" in refused.json()["error"]
-    client.app.state.services.jobs.running["another"] = None
-    assert client.post("/v1/finetune", data=PROMPT, files=pairs(3)).status_code == 202
-    client.app.state.services.jobs.running.clear()
+    with taken_turn(client):
+        assert client.post("/v1/finetune", data=PROMPT, files=pairs(3)).status_code == 202
 
 
 def test_decoding_stops_when_its_request_is_given_up(serve, monkeypatch) -> None:
@@ -238,32 +224,14 @@ def test_decoding_stops_when_its_request_is_given_up(serve, monkeypatch) -> None
     slow.go.set()
     client.app.state.services.photos.shutdown()  # when the thread is done
     assert slow.calls <= 2, "the pair that it was at, and no other"
-    given_up = threading.Event()
-    given_up.set()
-    assert decode_pairs([(png(16, 16), png(16, 16))], Limits(), given_up) == ([], [])
 
 
 def test_a_full_server_reads_no_pictures(serve) -> None:
+    async def receive() -> dict[str, object]:
+        raise AssertionError("the body is read")
+
     client = serve(limits={"jobs_waiting": 0})
-    sent: list[dict[str, object]] = []
-
-    async def ask() -> None:
-        async def receive() -> dict[str, object]:
-            raise AssertionError("the body is read")
-
-        async def send(message: dict[str, object]) -> None:
-            sent.append(message)
-
-        headers = [(b"host", b"127.0.0.1"), (b"content-type", b"multipart/form-data; boundary=x")]
-        scope = {
-            "type": "http", "method": "POST", "path": "/v1/finetune", "raw_path": b"/v1/finetune",
-            "query_string": b"", "headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
-            "scheme": "http", "http_version": "1.1", "root_path": "",
-        }  # fmt: skip
-        await client.app(scope, receive, send)
-
-    client.portal.call(ask)
-    assert sent[0]["status"] == 429
+    assert post_as_a_server(client, "/v1/finetune", b"multipart/form-data; boundary=x", receive) == 429
 
 
 @pytest.mark.timeout(200)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.weightgen.server.conftest import picture, until
+from tests.weightgen.server.conftest import picture, taken_turn, until
 from weightgen.server.finetuning.files import append_event, clean, last_event, read_events
 from weightgen.server.schemas import JobEvent
 
@@ -102,7 +102,7 @@ def smooth(rows: int, columns: int) -> Image.Image:
 def test_pairs_that_are_refused(client, files, words) -> None:
     answer = client.post("/v1/finetune", data=PROMPT, files=files)
     assert answer.status_code in (400, 422) and words in answer.json()["error"], answer.text
-    assert client.app.state.services.jobs.waiting == []
+    assert client.app.state.services.jobs.waiting == set()
 
 
 def test_forms_that_are_refused(client) -> None:
@@ -119,21 +119,18 @@ def test_forms_that_are_refused(client) -> None:
     assert large.status_code == 413
 
 
-def test_too_many_jobs_are_answered_429_and_waiting_ones_can_be_cancelled(client, monkeypatch) -> None:
-    jobs = client.app.state.services.jobs
-    monkeypatch.setattr(jobs, "running", {"another": None})  # one is running
-    waiting = client.post("/v1/finetune", data=PROMPT, files=pairs(2)).json()
-    refused = client.post("/v1/finetune", data=PROMPT, files=pairs(2))
-    assert refused.status_code == 429 and int(refused.headers["retry-after"]) >= 1
-    assert client.get(waiting["result"]).status_code == 409
-    assert client.delete(f"/v1/finetune/{waiting['id']}").json()["event"] == "cancelled"
-    assert [event["event"] for event in events(client.get(waiting["events"]).text)] == [
-        "waiting",
-        "cancelled",
-    ]
-    assert jobs.waiting == []
-    assert client.post("/v1/finetune", data=PROMPT, files=pairs(2)).status_code == 202
-    jobs.waiting.clear()
+def test_too_many_jobs_are_answered_429_and_waiting_ones_can_be_cancelled(client) -> None:
+    with taken_turn(client):
+        waiting = client.post("/v1/finetune", data=PROMPT, files=pairs(2)).json()
+        refused = client.post("/v1/finetune", data=PROMPT, files=pairs(2))
+        assert refused.status_code == 429 and int(refused.headers["retry-after"]) >= 1
+        assert client.get(waiting["result"]).status_code == 409
+        assert 'weightzoo_jobs{state="waiting"} 1.0' in client.get("/metrics").text
+        assert client.delete(f"/v1/finetune/{waiting['id']}").json()["event"] == "cancelled"
+        told = events(client.get(waiting["events"]).text)
+        assert [event["event"] for event in told] == ["waiting", "cancelled"]
+        assert client.app.state.services.jobs.waiting == set()
+        assert client.post("/v1/finetune", data=PROMPT, files=pairs(2)).status_code == 202
 
 
 def test_a_killed_process_is_a_failed_job_and_the_next_one_runs(serve) -> None:
