@@ -48,7 +48,7 @@ class WeightDiffusionPipeline(DiffusionPipeline):
     """Prompts go in, adapters of the base generator come out."""
 
     def __init__(self, denoiser: nn.Module, scheduler: Any, model: ModelFolder | None = None) -> None:
-        """See `from_pretrained`.
+        """Put the parts of a model together; `from_pretrained` opens a saved one.
 
         Args:
             denoiser: a network of `weightgen.denoisers.DENOISERS`.

@@ -69,14 +69,14 @@ class Problem:
         return unit(self.membership().T @ self.rows / self.counts()[:, None])
 
     def membership(self) -> Tensor:
-        """1 where a row is a wording of a concept, [M, N]."""
+        """Return 1 where a row is a wording of a concept and 0 elsewhere, [M, N]."""
         return torch.nn.functional.one_hot(self.owner, self.size).to(self.rows.dtype)
 
     def counts(self) -> Tensor:
         return torch.bincount(self.owner, minlength=self.size).to(self.rows.dtype)
 
     def score(self, mixture: Mixture) -> float:
-        """R^2 of the held-out networks' weights about the zoo mean."""
+        """Return the R^2 of the held-out networks' weights about the zoo mean."""
         error, total = 0.0, 0.0
         for embeddings, cross, norms in self.validation:
             a = mixture(embeddings)
@@ -138,7 +138,7 @@ def adapter_blocks(layout: WeightLayout, adapter: Adapter) -> Tensor:
 
 
 def build_problem(train: ZooWeights, encoder: TextEncoder, validation: ZooWeights | None) -> Problem:
-    """Embeds every wording and reduces the weights to inner products."""
+    """Embed every wording and reduce the weights to inner products."""
     if len(train.blocks) == 0:
         raise WeightzooError("the zoo has no train concepts; build or download one first")
     mean = train.blocks.mean(0)
@@ -186,7 +186,7 @@ def fit_mean(problem: Problem) -> Candidate:
 
 
 def similarity(problem: Problem, x: Tensor) -> Tensor:
-    """Cosine to each concept, by its closest wording, [K, N]."""
+    """Return the cosine to each concept, by its closest wording, [K, N]."""
     index = problem.owner.expand(len(x), -1)
     empty = x.new_full((len(x), problem.size), -torch.inf)
     return empty.scatter_reduce(1, index, x @ problem.rows.T, "amax")
@@ -203,7 +203,7 @@ def fit_nearest(problem: Problem) -> Candidate:
 
 
 def fit_knn(problem: Problem) -> Candidate:
-    """Softmax-weighted mix of the k closest concepts."""
+    """Fit a softmax-weighted mix of the k closest concepts."""
 
     def candidate(k: int, temperature: float) -> Mixture:
         def mixture(x: Tensor) -> Tensor:
@@ -217,14 +217,14 @@ def fit_knn(problem: Problem) -> Candidate:
 
 
 def training_texts(problem: Problem, texts: str) -> tuple[Tensor, Tensor]:
-    """Training inputs [M, D] and the share of each concept in them [M, N]: all wordings, or concept means."""
+    """Return inputs [M, D] and the share of each concept in them [M, N]: all wordings, or concept means."""
     if texts == "each":
         return problem.rows, problem.membership()
     return problem.centres(), torch.eye(problem.size, dtype=problem.rows.dtype)
 
 
 def fit_ridge(problem: Problem) -> Candidate:
-    """Ridge regression from the text embedding; penalty and use of paraphrases by validation."""
+    """Fit a ridge regression from the text embedding; penalty and use of paraphrases by validation."""
 
     def candidates() -> Iterable[Candidate]:
         for (texts,) in grid(problem, ("each", "mean")):
@@ -261,7 +261,7 @@ KERNELS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"rbf": rbf, "la
 
 
 def fit_kernel_ridge(problem: Problem) -> Candidate:
-    """Kernel ridge regression; kernel, bandwidth, penalty and use of paraphrases by validation."""
+    """Fit a kernel ridge regression; kernel, bandwidth, penalty and use of paraphrases by validation."""
     centres = problem.centres()
     distances = torch.pdist(centres)  # cdist's distance of a row to itself is rounding noise
     median = float(distances[distances > 1e-6].median()) if problem.size > 1 else 1.0

@@ -86,7 +86,7 @@ def finetune(
     tell: Tell = lambda line: None,
     overwrite: bool = False,
 ) -> Row:
-    """Fine-tunes one concept on a folder of pairs and writes the result to `out_dir`.
+    """Fine-tune one concept on a folder of pairs and write the result to `out_dir`.
 
     Args:
         prompt: the concept in words, or several paraphrases of it.

@@ -100,7 +100,7 @@ def check(config: FinetuneConfig) -> None:
 def begin(
     prompts: Sequence[Sequence[str]], init: str, origins: Origins, config: FinetuneConfig, by: str = "train_error"
 ) -> Progress:
-    """K concepts before their first step.
+    """Return K concepts before their first step.
 
     Args:
         prompts: the wordings of each concept, K lists.
@@ -129,7 +129,7 @@ def begin(
 def finetune_many(
     prompts: Sequence[Sequence[str]], tensors: PairTensors, init: str, origins: Origins, config: FinetuneConfig
 ) -> Finetuned:
-    """Fine-tunes K concepts at once from one kind of start; nothing is written.
+    """Fine-tune K concepts at once from one kind of start; nothing is written.
 
     Args:
         prompts: the wordings of each concept, K lists.

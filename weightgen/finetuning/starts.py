@@ -161,7 +161,7 @@ def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 
 def split(adapters: dict[str, Tensor], count: int) -> list[Adapter]:
-    """{name: [K, ...]} -> K adapters."""
+    """Split {name: [K, ...]} into K adapters."""
     return [{name: value[k] for name, value in adapters.items()} for k in range(count)]
 
 
@@ -267,7 +267,7 @@ def make_start(init: str, prompts: Prompts, origins: Origins, mode: str = "full"
 
 
 def full_start(networks: Sequence[nn.Module], discriminator: nn.Module) -> Start:
-    """Whole plain networks of one architecture, all weights free."""
+    """Return whole plain networks of one architecture, all weights free."""
     tensors = [dict(network.named_parameters()) for network in networks]
     params = {name: torch.stack([own[name].detach() for own in tensors]) for name in tensors[0]}
     return Start(networks[0], params, discriminator)

@@ -63,7 +63,7 @@ class Admission:
 
 
 async def in_pool(pool: Executor, function: Callable[..., T], *arguments: Any) -> T:
-    """`function(*arguments)` in a thread of the pool; when cancelled before it starts, it never does."""
+    """Run `function(*arguments)` in a thread of the pool; when cancelled before it starts, it never does."""
     return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
 
 

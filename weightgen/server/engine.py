@@ -86,14 +86,14 @@ class Engine:
         return self.model.layout.num_values
 
     def generate(self, recipes: Sequence[Recipe]) -> list[Adapter]:
-        """Adapters for recipes that differ in prompt and strength only."""
+        """Return adapters for recipes that differ in prompt and strength only."""
         with self.text_lock:
             self._prepare([recipe.prompt for recipe in recipes])
             starts = range(0, len(recipes), ROWS - 1)
             return [adapter for start in starts for adapter in self._rows(recipes[start : start + ROWS - 1])]
 
     def _rows(self, recipes: Sequence[Recipe]) -> list[Adapter]:
-        """Adapters for at most `ROWS` - 1 recipes."""
+        """Return adapters for at most `ROWS` - 1 recipes."""
         steps, guidance, seed = recipes[0].batch_key()
         rows = [recipe.prompt for recipe in recipes] + [FILLER] * (ROWS - len(recipes))
         noise = None if seed is None else torch.Generator().manual_seed(seed)
@@ -146,7 +146,7 @@ class Engine:
         return merge(self.base, adapter).eval().requires_grad_(False)
 
     def edit(self, network: nn.Module, photo: Photo) -> np.ndarray:
-        """uint8 [H, W, 3] of the photograph's size."""
+        """Return the edited photograph, uint8 [H, W, 3], at its own size."""
         return edit_visible(network, photo)
 
     def safetensors(self, adapter: Mapping[str, Tensor], about: Mapping[str, str]) -> bytes:

@@ -125,7 +125,7 @@ def _impatient(receive: Receive, limits: Limits) -> Receive:
 
 
 def _digest(text: str) -> bytes:
-    """Equal lengths for `compare_digest`, whatever was sent."""
+    """Return digests of equal length for `compare_digest`, whatever was sent."""
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 

@@ -49,7 +49,7 @@ class Members:
         self.by_id = {member.id: member for member in self.all}
 
     def search(self, text: str) -> Sequence[Member]:
-        """Members whose id or any wording has all the words of `text`."""
+        """Return the members whose id or any wording has all the words of `text`."""
         words = text.casefold().split()
         if not words:
             return self.all
@@ -61,7 +61,7 @@ class Members:
         return [member for member in self.all if fits(member)]
 
     def blocks(self, concept: str) -> Tensor:
-        """float32 [num_blocks, block_size] of one concept, read from its shard."""
+        """Return the weights of one concept, float32 [num_blocks, block_size], read from its shard."""
         member = self.by_id[concept]
         for row, record in enumerate(read_shard(self.zoo.path / member.shard)[0]):
             if row == member.row:
@@ -70,5 +70,5 @@ class Members:
 
 
 def finite(metrics: dict[str, Any]) -> dict[str, float | None]:
-    """Metrics as JSON can hold them."""
+    """Return metrics as JSON can hold them."""
     return {name: float(value) if np.isfinite(value) else None for name, value in metrics.items()}

@@ -55,7 +55,7 @@ def reworded(problems: Mapping[int, Problem], scope: Scope, receive: Receive, se
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Every error that the app raises on purpose becomes an `answer`; `Guard` answers the others."""
+    """Turn every error that the app raises on purpose into an `answer`; `Guard` answers the others."""
 
     @app.exception_handler(HTTPException)
     async def known(request: Request, error: HTTPException) -> JSONResponse:

@@ -83,7 +83,7 @@ def router(limits: Limits) -> APIRouter:
 
     @routes.get("/metrics", tags=["server"], response_class=Response)
     async def metrics(services: Shared) -> Response:
-        """Metrics for Prometheus, from the replica that answers."""
+        """Return metrics for Prometheus, from the replica that answers."""
         return Response(services.measures.text(), media_type=CONTENT_TYPE_LATEST)
 
     @routes.get("/v1/model", tags=["server"])

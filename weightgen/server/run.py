@@ -72,7 +72,7 @@ def is_loopback(host: str) -> bool:
 
 @contextmanager
 def listening(host: str, port: int) -> Iterator[list[socket.socket]]:
-    """Sockets that listen on every address of the host: from then on the port is taken, and clients wait.
+    """Yield sockets that listen on every address of the host, so that the port is taken and clients wait.
 
     Raises:
         WeightzooError: the port is in use or needs other rights, or the host is no address of this machine.
@@ -89,7 +89,7 @@ def listening(host: str, port: int) -> Iterator[list[socket.socket]]:
 
 
 def binding_problem(error: OSError, host: str, port: int) -> str:
-    """Why a server cannot listen on a port, and what to do next."""
+    """Return why a server cannot listen on a port, and what to do next."""
     if error.errno == errno.EADDRINUSE:
         return f"port {port} of {host} is in use; stop what uses it, or choose another --port"
     if error.errno in (errno.EACCES, errno.EPERM):

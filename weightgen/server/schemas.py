@@ -56,7 +56,7 @@ class Recipe(BaseModel):
     strength: Strength = 1.0
 
     def batch_key(self) -> tuple[int, float, int | None]:
-        """Recipes with the same key can be generated in one batch."""
+        """Return a key: recipes with the same key can be generated in one batch."""
         return self.steps, self.guidance, self.seed
 
     def id(self, model: str) -> str:

@@ -24,7 +24,7 @@ def l1(images: Tensor, targets: Tensor) -> Tensor:
 
 
 def psnr(images: Tensor, targets: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each image in dB, `[N]`; at most :data:`BEST_PSNR`."""
+    """Return the peak signal-to-noise ratio of each image in dB, `[N]`; at most :data:`BEST_PSNR`."""
     error = (_clamped(images, targets) - targets).square().mean((1, 2, 3))
     return -10 * error.clamp(min=10 ** (-BEST_PSNR / 10)).log10()
 
@@ -58,7 +58,7 @@ def decisive(value: float) -> float:
 
 
 def ssim(images: Tensor, targets: Tensor) -> Tensor:
-    """Structural similarity of each image (torchmetrics, 11 x 11 Gaussian window), `[N]`."""
+    """Return the structural similarity of each image (torchmetrics, 11 x 11 Gaussian window), `[N]`."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     images = _clamped(images, targets)
@@ -112,7 +112,7 @@ def kid_interval(
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Bootstrap interval of :func:`kid` over concepts and photographs.
+    """Return the bootstrap interval of :func:`kid` over concepts and photographs.
 
     Args:
         features: `[concepts, photos, D]` of a method's images.

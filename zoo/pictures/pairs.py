@@ -163,7 +163,7 @@ def _halves(pair: PairFiles, sheet: Image.Image) -> tuple[Image.Image, Image.Ima
 
 
 def _trimmed(name: str, source: Image.Image, target: Image.Image) -> tuple[Image.Image, Image.Image]:
-    """Both pictures at the smaller width and height.
+    """Return both pictures at the smaller width and height.
 
     Raises:
         WeightzooError: they differ by more than `MOST_TRIMMED`.

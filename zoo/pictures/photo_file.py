@@ -261,7 +261,7 @@ def to_srgb(image: Image.Image) -> Image.Image:
 
 
 def output_format(path: PathLike) -> str:
-    """Pillow's name of the format that a suffix asks for.
+    """Return Pillow's name of the format that a suffix names.
 
     Raises:
         WeightzooError: for a suffix that is not in `FORMATS`.

@@ -65,7 +65,7 @@ def clean(state: Path, kept: int) -> None:
 
 
 def append_event(folder: Path, event: JobEvent) -> None:
-    """One line more, on a line of its own even after one that a full disk cut off."""
+    """Append one event, on a line of its own even after one that a full disk cut off."""
     line = json.dumps(event.model_dump(exclude_none=True), sort_keys=True) + "\n"
     with (folder / "events.jsonl").open("ab+") as file:
         if file.seek(0, os.SEEK_END):
