@@ -6,7 +6,6 @@ Targets and sources are two tables: a target names its source by its key.
 import json
 from collections.abc import Collection
 from pathlib import Path
-from string import Template
 
 from pipeline.cards.tables import Table, picture_features, table_yaml
 from pipeline.cards.zoo_card import TEMPLATES, licence_id
@@ -36,11 +35,9 @@ def pairs_card(run_dir: PathLike, repo: str, weights_repo: str) -> bytes:
     files = [Path(run_dir) / name for name in manifest.files]
     stored = "pairs/sources.tar" in manifest.files
     fields = {
-        "name": manifest.name,
+        "manifest": manifest,
         "pretty_name": json.dumps(manifest.name, ensure_ascii=False),
-        "licence": manifest.licence,
         "licence_id": licence_id(manifest.licence),
-        "teacher": manifest.teacher,
         "repo": repo,
         "weights_repo": weights_repo,
         "tables": table_yaml(_tables(manifest.files)),
@@ -48,7 +45,7 @@ def pairs_card(run_dir: PathLike, repo: str, weights_repo: str) -> bytes:
         "num_files": plural(len(files), "file"),
         "megabytes": f"{sum(path.stat().st_size for path in files) / 1e6:.1f}",
     }
-    return Template((TEMPLATES / "pairs.md").read_text(encoding="utf-8")).substitute(fields).encode()
+    return (TEMPLATES / "pairs.md").read_text(encoding="utf-8").format(**fields).encode()
 
 
 def _tables(names: Collection[str]) -> list[Table]:

@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
@@ -69,7 +68,15 @@ def data_card(
     records = [_light(record) for entry in manifest.shards for record in read_shard(run_dir / entry.name)[0]]
     rejected = read_rejected(run_dir)
     fields = {
-        **_facts(manifest, config, layout),
+        "manifest": manifest,
+        "config": config,
+        "layout": layout,
+        "pretty_name": json.dumps(manifest.name, ensure_ascii=False),
+        "licence_id": licence_id(manifest.licence),
+        "size_category": next((name for limit, name in SIZES if manifest.counts["ok"] < limit), "n>1M"),
+        "ok": manifest.counts["ok"],
+        "gate_limit": f"{config.gate_factor * config.median_l1:.4f}",
+        "torch_version": torch.__version__.split("+")[0],
         "repo": repo or manifest.name,
         "notes": notes,
         "pictures": pictures,
@@ -85,45 +92,8 @@ def data_card(
         "reasons": _reasons(rejected),
         **_photographs(read_json(run_dir / PHOTOGRAPHS_FILE), config),
     }
-    text = Template((TEMPLATES / "zoo.md").read_text(encoding="utf-8")).substitute(fields)
+    text = (TEMPLATES / "zoo.md").read_text(encoding="utf-8").format(**fields)
     return text.replace("\n\n\n", "\n\n")  # where a field is empty
-
-
-def _facts(manifest: ZooManifest, config: BuildConfig, layout: WeightLayout) -> dict[str, Any]:
-    """Return what config, layout and manifest say word for word."""
-    ok = manifest.counts["ok"]
-    return {
-        "name": manifest.name,
-        "pretty_name": json.dumps(manifest.name, ensure_ascii=False),
-        "licence": manifest.licence,
-        "licence_id": licence_id(manifest.licence),
-        "size_category": next((name for limit, name in SIZES if ok < limit), "n>1M"),
-        "ok": ok,
-        "gan": manifest.gan,
-        "teacher": manifest.teacher,
-        "base_sha256": manifest.base_sha256,
-        "feature_network": manifest.feature_network,
-        "layout_id": manifest.layout_id,
-        "format_version": manifest.format_version,
-        "num_values": layout.num_values,
-        "num_blocks": layout.num_blocks,
-        "block_size": layout.block_size,
-        "image_size": config.image_size,
-        "fleet_size": config.fleet_size,
-        "num_train_crops": config.num_train_crops,
-        "num_test_crops": config.num_test_crops,
-        "gate_factor": config.gate_factor,
-        "median_l1": config.median_l1,
-        "gate_limit": f"{config.gate_factor * config.median_l1:.4f}",
-        "base_concepts": config.base.num_concepts,
-        "base_steps": config.base.steps,
-        "steps": config.training.steps,
-        "batch_size": config.training.batch_size,
-        "learning_rate": config.training.learning_rate,
-        "adversarial_weight": config.training.adversarial_weight,
-        "seed": config.training.seed,
-        "torch_version": torch.__version__.split("+")[0],
-    }
 
 
 def licence_id(licence: str) -> str:
