@@ -192,19 +192,23 @@ def build_fresh_fleet(run_dir: Path, zoo: Path, steps: int | None) -> Path:
 def train_generator(out: Path, zoo: Path, fresh: Path, seconds: float, pseudo_labels: bool = False) -> Path:
     """Train the weight generator on the zoo and the fresh fleet; returns the model folder."""
     from cli.train import train_on_weights
+    from weightgen.training.config import for_pseudo_labels, small
+    from zoo.run import open_zoo
 
     if (out / "model_index.json").is_file():
         return out
-    return train_on_weights([zoo, fresh], out, seconds=seconds, pseudo_labels=pseudo_labels)
+    config = for_pseudo_labels(small()) if pseudo_labels else small()
+    return train_on_weights([open_zoo(zoo), open_zoo(fresh)], out, config, seconds, pseudo_labels)
 
 
 def polish_generator(out: Path, model: Path, zoo: Path, seconds: float) -> Path:
     """Train the weight generator on through the pictures; returns the model folder."""
     from cli.polish import train_by_pictures
+    from weightgen.training.config import PolishConfig
 
     if (out / "model_index.json").is_file():
         return out
-    return train_by_pictures(model, zoo, out, seconds=seconds)
+    return train_by_pictures(model, zoo, out, PolishConfig(), seconds)
 
 
 def evaluate_models(

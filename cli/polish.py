@@ -7,7 +7,7 @@ import typer
 
 from cli.console.embedded import EMBEDDED, model_folder
 from cli.console.output import JsonOption, quiet_progress
-from cli.train import check_length, config_folder, report
+from cli.train import changed, check_length, config_folder, report
 
 
 def polish(
@@ -56,21 +56,14 @@ def polish(
     """
     quiet_progress(json)
     check_length(ctx)
+    from weightgen.training.config import PolishConfig
     from zoo.hub import open_named
     from zoo.results import MODEL, check_kind
 
     check_kind(out, MODEL)
+    config = changed(PolishConfig(random_init=random_init, seed=seed), steps=steps, learning_rate=learning_rate)
     folder = train_by_pictures(
-        model_folder(model),
-        config_folder(open_named(data)),
-        out,
-        random_init=random_init,
-        more_concepts=more_concepts,
-        steps=steps,
-        seconds=seconds,
-        learning_rate=learning_rate,
-        seed=seed,
-        resume=resume,
+        model_folder(model), config_folder(open_named(data)), out, config, seconds, more_concepts, resume
     )
     report(folder, json)
 
@@ -79,22 +72,15 @@ def train_by_pictures(
     model: Path,
     zoo: Path,
     out: Path,
-    steps: int | None = None,
+    config: Any,
     seconds: float | None = None,
-    learning_rate: float | None = None,
-    random_init: bool = False,
     more_concepts: int = 0,
-    seed: int = 0,
     resume: bool = True,
 ) -> Path:
     """Polish `model` with the catalogue's train concepts, edited by the teacher of `zoo`."""
     from pipeline.picture_batches import open_catalogue_edits
-    from weightgen.training.config import PolishConfig
     from weightgen.training.pictures import polish as run
 
-    changes = {"steps": steps, "learning_rate": learning_rate}
-    chosen: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
-    config = PolishConfig(random_init=random_init, seed=seed, **chosen)
-    edits = open_catalogue_edits(zoo, seed, more_concepts)
+    edits = open_catalogue_edits(zoo, config.seed, more_concepts)
     validation = edits.validation_batches()
     return run(model, edits.batches, config, out, seconds, validation, resume, data=edits.fingerprint)

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -10,6 +10,7 @@ from cli.console.choices import Preset, given, refuse, require
 from cli.console.embedded import EMBEDDED
 from cli.console.output import JsonOption, emit, quiet_progress
 
+Config = TypeVar("Config", bound=Any)
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
 
 
@@ -99,27 +100,25 @@ def train(
     """
     quiet_progress(json)
     check_combination(ctx, pseudo_labels, ray)
+    from weightgen.training.config import PRESETS, for_pseudo_labels
     from weightgen.training.ray import Cluster
     from zoo.hub import open_named
     from zoo.results import MODEL, check_kind
 
     check_kind(out, MODEL)
-    folder = train_on_weights(
-        [open_named(name) for name in data or [EMBEDDED]],
-        out,
-        preset,
-        denoiser,
-        pseudo_labels=pseudo_labels,
-        more_concepts=more_concepts,
+    config = PRESETS[preset](*([denoiser] if denoiser else []))
+    config = changed(
+        for_pseudo_labels(config) if pseudo_labels else config,
         steps=steps,
-        seconds=seconds,
         learning_rate=learning_rate,
         accumulate=accumulate,
-        precision=precision,
+        precision=PRECISIONS.get(precision or ""),
         seed=seed,
-        resume=resume,
-        loader_workers=loader_workers,
-        cluster=Cluster(num_workers, use_gpu, storage, address) if ray and num_workers else None,
+    )
+    zoos = [open_named(name) for name in data or [EMBEDDED]]
+    cluster = Cluster(num_workers, use_gpu, storage, address) if ray and num_workers else None
+    folder = train_on_weights(
+        zoos, out, config, seconds, pseudo_labels, more_concepts, resume, loader_workers, cluster
     )
     report(folder, json)
 
@@ -177,52 +176,36 @@ def config_folder(zoo: Any) -> Path:
     return zoo.path
 
 
+def changed(config: Config, **values: Any) -> Config:
+    """Return `config` with the values that were given, which is those that are not `None`."""
+    from dataclasses import replace
+
+    return replace(config, **{name: value for name, value in values.items() if value is not None})
+
+
 def train_on_weights(
     zoos: list[Any],
     out: Path,
-    preset: str = "small",
-    denoiser: str | None = None,
+    config: Any,
+    seconds: float | None = None,
     pseudo_labels: bool = False,
     more_concepts: int = 0,
-    steps: int | None = None,
-    seconds: float | None = None,
-    learning_rate: float | None = None,
-    accumulate: int | None = None,
-    precision: str | None = None,
-    seed: int = 0,
     resume: bool = True,
     loader_workers: int = 0,
     cluster: Any = None,
 ) -> Path:
-    """Run the first stage on the weights of `zoos`, validated on the first one's validation split.
+    """Run the first stage on the weights of opened `zoos`, validated on the first one's validation split.
 
     Args:
-        zoos: folders, or opened zoos.
-        steps, learning_rate, accumulate: the preset's unless given.
-        precision: a key of `PRECISIONS`; `None` chooses by device.
         cluster: a `weightgen.training.ray.Cluster`; `None` trains in this process.
     """
-    from dataclasses import replace
-
-    from weightgen.training.config import PRESETS, for_pseudo_labels
     from weightgen.training.data import WeightDataset
     from weightgen.training.ray import train_on_ray
     from weightgen.training.stream import open_source
     from weightgen.training.weights import train as run
     from zoo.errors import WeightzooError
-    from zoo.run import Zoo, open_zoo
 
-    config = PRESETS[preset](*([denoiser] if denoiser else []))
-    asked = {
-        "steps": steps,
-        "learning_rate": learning_rate,
-        "accumulate": accumulate,
-        "precision": PRECISIONS.get(precision or ""),
-    }
-    changes: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    config = replace(for_pseudo_labels(config) if pseudo_labels else config, seed=seed, **changes)
-    opened = [zoo if isinstance(zoo, Zoo) else open_zoo(zoo) for zoo in zoos]
-    source, validation = open_source(opened)
+    source, validation = open_source(zoos)
     if pseudo_labels:
         from pipeline.picture_batches import open_catalogue_edits
         from weightgen.training.pseudo_labels import with_pseudo_labels
@@ -231,10 +214,9 @@ def train_on_weights(
             raise WeightzooError(
                 f"{source.name} is too large to be labelled in memory; leave --pseudo-labels out"
             )
-        edits = open_catalogue_edits(config_folder(opened[0]), seed, more_concepts)
+        edits = open_catalogue_edits(config_folder(zoos[0]), config.seed, more_concepts)
         source = with_pseudo_labels(source, edits.concepts, edits.crops, edits.teacher.edit)
-    if cluster is not None:
-        return train_on_ray(
-            config, source, out, validation, seconds, resume, loader_workers=loader_workers, cluster=cluster
-        )
-    return run(config, source, out, validation, seconds, resume, loader_workers=loader_workers)
+    options: dict[str, Any] = {"loader_workers": loader_workers}
+    if cluster is None:
+        return run(config, source, out, validation, seconds, resume, **options)
+    return train_on_ray(config, source, out, validation, seconds, resume, **options, cluster=cluster)
