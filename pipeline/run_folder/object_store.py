@@ -4,8 +4,11 @@
         ...                     # a run folder like any other; `store` is None when it is one
         store.push(run_dir)     # what is new or changed, the manifest last
 
-An object appears complete or not at all, which is what a run folder asks of its files. Workers need no folder that
-the driver sees: each fetches the frozen files once, and stores its shard itself.
+An object appears complete or not at all, which is what a run folder asks of its files. Therefore pyarrow copies them:
+a copy by fsspec that Ctrl-C interrupts is closed, and what was sent until then is taken for the whole object. pyarrow
+also brings its own S3, Google and Azure clients, where fsspec needs a package for each; it reads other stores, such as
+the Hub, through fsspec. Workers need no folder that the driver sees: each fetches the frozen files once, and stores its
+shard itself.
 """
 
 import errno
