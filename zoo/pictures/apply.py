@@ -29,7 +29,7 @@ from zoo.adapters.lora import load_base, load_generator, merge
 from zoo.adapters.peft_format import find_base, is_peft, merge_peft, read_peft
 from zoo.errors import WeightzooError, WeightzooWarning
 from zoo.files import PathLike, sha256_file
-from zoo.pictures.local_affine import detail_gain, fit_local_affine
+from zoo.pictures.local_affine import DetailGain, detail_gain, fit_local_affine
 from zoo.pictures.photo_file import (
     Photo,
     check_side,
@@ -135,7 +135,7 @@ def edit_photo(network: nn.Module, pixels: np.ndarray, strip_rows: int = STRIP_R
 
 def edit_small(
     network: nn.Module, image: Image.Image, detail_side: int = DETAIL_SIDE
-) -> tuple[Tensor, Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor, DetailGain | None]:
     """Source and edited picture, [1, 3, h, w], with a short side of at most `detail_side`, and their `detail_gain`.
 
     A photograph that is no larger than the training size has no gain: the network sees all of its detail.

@@ -6,8 +6,9 @@ and applied to the large source. Detail comes from the large source with the gai
 one: a recoloured photo keeps its sharpness, a blurred one stays blurred.
 
 Fine texture averages out in the small source, so the fit cannot tell there what the edit does to it. `detail_gain`
-asks the edit itself, with a faint pattern laid over the source, and the fit tends to that answer where the small
-source is flat.
+asks the edit itself, with two faint patterns laid over the source. An edit that keeps much of the fine pattern, as it
+keeps the coarse one, is a colour edit, and what is missing is the network's own blur, which is mended. One that takes
+most of it away is a blur, and all finer detail goes with it.
 
     gain = detail_gain(edit, small_source)
     fit = fit_local_affine(small_source, edit(small_source), gain)
@@ -29,10 +30,36 @@ from torch import Tensor
 
 CHUNK = 256  # columns that are interpolated at a time
 NOISE = 1e-4  # variance of colours below which a difference says nothing of the edit: 2.5 levels
-TEXTURE = 5e-3  # variance of colours below which a difference is texture, above it an edge: 18 levels
-PATTERN_PERIOD = 10  # pixels: finer ones are blurred by networks that keep colour, coarser ones are kept by blurs
+TEXTURE = 2e-2  # variance of colours below which a difference is texture, above it an edge: 36 levels
+SLOPE_RADIUS = 4  # pixels around which the slope of colours is fitted, on pictures without single pixels
+PERIODS = (7, 21)  # pixels: of the fine pattern, which a blur takes away, and of the coarse one
 PATTERN_HEIGHT = 0.01  # faint enough for a network to respond in proportion
-PATTERN_RADIUS = 10  # a window holds two periods
+PATTERN_RADIUS = 10  # a window holds whole periods of both
+BLUR, COLOUR = 0.2, 0.7  # fine response over coarse one: of edits that leave no fine detail, and all of it
+NO_RESPONSE = 1e-3  # squared response below which the two say nothing of each other
+
+
+@dataclass(frozen=True)
+class DetailGain:
+    """What an edit makes of faint detail.
+
+    Args:
+        fine, coarse: A as in `LocalAffine` for patterns of both `PERIODS`, [1, 9, h, w].
+    """
+
+    fine: Tensor
+    coarse: Tensor
+
+    @cached_property
+    def sharpness(self) -> Tensor:
+        """Share of detail that is finer than the small picture which the edit keeps, [1, 1, h, w].
+
+        Only grey detail counts: networks that blur still let through faint detail of a single colour.
+        """
+        fine, coarse = (gain.unflatten(1, (3, 3)).sum(2) for gain in (self.fine, self.coarse))
+        likeness = (fine * coarse).sum(1, keepdim=True) + NO_RESPONSE
+        share = likeness / ((coarse * coarse).sum(1, keepdim=True) + NO_RESPONSE)
+        return ((share - BLUR) / (COLOUR - BLUR)).clamp(0, 1)
 
 
 @dataclass(frozen=True)
@@ -72,49 +99,77 @@ class LocalAffine:
 
 
 def fit_local_affine(
-    source: Tensor, edited: Tensor, prior: Tensor | None = None, radius: int = 2
+    source: Tensor, edited: Tensor, detail: DetailGain | None = None, radius: int = 2
 ) -> LocalAffine:
     """Fit `edited` as a locally affine function of `source`, both [1, 3, h, w].
 
-    Without a prior the map gives `edited` back exactly at the source's own size. With one, texture that is fainter
-    than `TEXTURE` follows the prior: a network blurs the finest detail of what it sees, and only that is mended.
+    Without `detail` the map gives `edited` back exactly at the source's own size. With it, the part of `edited` that
+    the fit explains is replaced by what the edit means for fine detail: the slope between colours, fitted on slightly
+    smoothed pictures because networks blur single pixels, times the share that the edit keeps.
 
     Args:
-        prior: [1, 9, h, w], see `detail_gain`; the identity by default.
+        detail: see `detail_gain`; without it, flat parts tend to the identity.
         radius: the fit looks at (2 radius + 1)^2 pixels, and is then averaged over as many.
     """
-    mean, target = box(source, radius), box(edited, radius)
-    covariance = matrices(box(products(source, source), radius) - products(mean, mean))
-    crossed = matrices(box(products(source, edited), radius) - products(mean, target))
-    unit = torch.eye(3, dtype=source.dtype, device=source.device)
-    usual = unit if prior is None else matrices(prior).mT
-
-    def fit(noise: float) -> tuple[Tensor, Tensor]:
-        """Return a and b; `noise` is the variance of colours at which the picture and `usual` count alike."""
-        solution = torch.linalg.solve(covariance + noise * unit, crossed + noise * usual)  # [1, h, w, in, out]
-        gain = box(solution.mT.flatten(-2).movedim(-1, 1), radius)
-        return gain, box(target - affine(gain, mean), radius)
-
-    gain, offset = fit(NOISE)
+    unit = torch.eye(3, dtype=source.dtype, device=source.device).view(1, 9, 1, 1)
+    fine = unit.expand(1, 9, *source.shape[-2:]) if detail is None else detail.fine
+    gain, offset = averaged(slopes(source, edited, fine, NOISE, radius), source, edited, radius)
     remainder = edited - affine(gain, source) - offset
-    if prior is not None:
-        gain, offset = fit(TEXTURE)
+    if detail is not None:
+        slope = slopes(box(source, 1), box(edited, 1), detail.coarse, TEXTURE, SLOPE_RADIUS)
+        gain, offset = averaged(detail.sharpness * slope, source, edited, radius)
     return LocalAffine(torch.cat([gain, offset, remainder], 1))
 
 
-def detail_gain(edit: Callable[[Tensor], Tensor], source: Tensor) -> Tensor:
+def slopes(source: Tensor, edited: Tensor, usual: Tensor, noise: float, radius: int) -> Tensor:
+    """Return the slope A of `edited` over `source` around each pixel, [1, 9, h, w].
+
+    Args:
+        usual: what A tends to where the source is flat, [1, 9, h, w].
+        noise: the variance of colours at which the pictures and `usual` count alike.
+    """
+    mean, target = box(source, radius), box(edited, radius)
+    unit = torch.eye(3, dtype=source.dtype, device=source.device)
+    covariance = matrices(box(products(source, source), radius) - products(mean, mean))
+    crossed = matrices(box(products(source, edited), radius) - products(mean, target))
+    solution = torch.linalg.solve(covariance + noise * unit, crossed + noise * matrices(usual).mT)
+    return solution.mT.flatten(-2).movedim(-1, 1)  # from [1, h, w, in, out]
+
+
+def averaged(gain: Tensor, source: Tensor, edited: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """Return A and the b that keeps each window's mean colour, both averaged over windows."""
+    offset = box(edited, radius) - affine(gain, box(source, radius))
+    return box(gain, radius), box(offset, radius)
+
+
+def detail_gain(edit: Callable[[Tensor], Tensor], source: Tensor) -> DetailGain:
     """Measure what an edit makes of faint detail around each pixel of `source` [1, 3, h, w].
 
-    Returns:
-        [1, 9, h, w], A as in `LocalAffine`: near the slope of a colour edit, near 0 for a blur.
+    Both gains are near the slope of a colour edit; that of fine detail is near 0 for a blur.
     """
-    turn = 2 * torch.pi / PATTERN_PERIOD
+    fine, coarse = (pattern(source, period) for period in PERIODS)
+    edited, both = edit(source), fine + coarse
+    changes = torch.cat([edit(source + both * channel.view(1, 3, 1, 1)) - edited for channel in torch.eye(3).to(source)])
+    power_fine, power_coarse, shared = (local(a, b) for a, b in ((fine, fine), (coarse, coarse), (fine, coarse)))
+    seen_fine, seen_coarse = local(changes, fine), local(changes, coarse)
+    determinant = power_fine * power_coarse - shared * shared  # windows cut by the frame hold no whole periods
+    gains = (
+        (seen_fine * power_coarse - seen_coarse * shared) / determinant,
+        (seen_coarse * power_fine - seen_fine * shared) / determinant,
+    )
+    return DetailGain(*(gain.transpose(0, 1).flatten(0, 1)[None] for gain in gains))  # from [in, out, h, w]
+
+
+def pattern(source: Tensor, period: int) -> Tensor:
+    """Return faint waves in both directions, [1, 1, h, w]."""
+    turn = 2 * torch.pi / period
     rows, columns = (turn * torch.arange(length, device=source.device) for length in source.shape[-2:])
-    pattern = PATTERN_HEIGHT * torch.outer(rows.cos(), columns.cos())[None, None]
-    power = box(pattern * pattern, PATTERN_RADIUS)
-    edited, channels = edit(source), torch.eye(3, device=source.device)
-    changes = [edit(source + pattern * channel.view(1, 3, 1, 1)) - edited for channel in channels]
-    return torch.stack([box(change * pattern, PATTERN_RADIUS) / power for change in changes], 2).flatten(1, 2)
+    return PATTERN_HEIGHT * torch.outer(rows.cos(), columns.cos())[None, None]
+
+
+def local(a: Tensor, b: Tensor) -> Tensor:
+    """Return the mean product of two pictures around each pixel."""
+    return box(a * b, PATTERN_RADIUS)
 
 
 def affine(gain: Tensor, source: Tensor) -> Tensor:

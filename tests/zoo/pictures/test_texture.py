@@ -68,8 +68,31 @@ def test_a_blur_still_blurs(size, texture):
     assert fine_deviation(edit_photo(Filter(9, 1.0, 1.0), pixels)) < 0.3 * fine_deviation(pixels)
 
 
+MATRIX = torch.tensor([[0.5, 0.3, 0.0], [0.1, 0.6, 0.1], [0.2, 0.2, 0.4]])
+
+
 def test_the_gain_of_a_colour_edit_is_its_matrix():
-    matrix = torch.tensor([[0.5, 0.3, 0.0], [0.1, 0.6, 0.1], [0.2, 0.2, 0.4]])
     source = torch.rand(1, 3, 40, 60, generator=torch.Generator().manual_seed(0))
-    gain = detail_gain(lambda images: torch.einsum("oi,nihw->nohw", matrix, images), source)
-    torch.testing.assert_close(gain, matrix.flatten().view(1, 9, 1, 1).expand_as(gain), rtol=0, atol=1e-3)
+    gain = detail_gain(lambda images: torch.einsum("oi,nihw->nohw", MATRIX, images), source)
+    for part in (gain.fine, gain.coarse):
+        torch.testing.assert_close(part, MATRIX.flatten().view(1, 9, 1, 1).expand_as(part), rtol=0, atol=1e-3)
+    assert torch.equal(gain.sharpness, torch.ones_like(gain.sharpness))
+
+
+def test_a_blur_of_light_alone_is_a_blur():
+    """Networks that blur let faint detail of a single colour through."""
+
+    def blur(images: torch.Tensor) -> torch.Tensor:
+        grey = images.mean(1, keepdim=True)
+        return images - grey + F.avg_pool2d(grey, 9, 1, 4, count_include_pad=False)
+
+    gain = detail_gain(blur, torch.full((1, 3, 40, 60), 0.5))
+    assert float(gain.sharpness.max()) < 0.2
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_strong_texture_keeps_the_slope_that_the_edit_has_for_it(size):
+    """Grain as strong as leaves is no edge: the network's own blur of it is mended, too."""
+    pixels = noise(size, 30.0)
+    kept = fine_deviation(edit_photo(Filter(3, 0.4, 0.8), pixels)) / (0.8 * fine_deviation(pixels))
+    assert 0.8 < kept < 1.25
