@@ -30,7 +30,7 @@ from torch import Tensor
 
 CHUNK = 256  # columns that are interpolated at a time
 NOISE = 1e-4  # variance of colours below which a difference says nothing of the edit: 2.5 levels
-TEXTURE = 2e-2  # variance of colours below which a difference is texture, above it an edge: 36 levels
+TEXTURE = 4e-2  # variance of colours below which a difference is texture, above it an edge: 51 levels
 SLOPE_RADIUS = 4  # pixels around which the slope of colours is fitted, on pictures without single pixels
 PERIODS = (7, 21)  # pixels: of the fine pattern, which a blur takes away, and of the coarse one
 PATTERN_HEIGHT = 0.01  # faint enough for a network to respond in proportion
@@ -149,10 +149,12 @@ def detail_gain(edit: Callable[[Tensor], Tensor], source: Tensor) -> DetailGain:
     """
     fine, coarse = (pattern(source, period) for period in PERIODS)
     edited, both = edit(source), fine + coarse
-    changes = torch.cat([edit(source + both * channel.view(1, 3, 1, 1)) - edited for channel in torch.eye(3).to(source)])
-    power_fine, power_coarse, shared = (local(a, b) for a, b in ((fine, fine), (coarse, coarse), (fine, coarse)))
+    channels = torch.eye(3, dtype=source.dtype, device=source.device).view(3, 1, 3, 1, 1)
+    changes = torch.cat([edit(source + both * channel) - edited for channel in channels])
+    power_fine, power_coarse, shared = local(fine, fine), local(coarse, coarse), local(fine, coarse)
     seen_fine, seen_coarse = local(changes, fine), local(changes, coarse)
-    determinant = power_fine * power_coarse - shared * shared  # windows cut by the frame hold no whole periods
+    # least squares of both patterns: windows that the frame cuts hold no whole periods, so the patterns overlap there
+    determinant = power_fine * power_coarse - shared * shared
     gains = (
         (seen_fine * power_coarse - seen_coarse * shared) / determinant,
         (seen_coarse * power_fine - seen_fine * shared) / determinant,
