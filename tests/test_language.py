@@ -94,3 +94,66 @@ def test_every_option_has_a_help_that_is_a_sentence(name):
         assert re.match(r"[A-Z0-9]|source-", text) and text.endswith((".", ")")), f"{name} {parameter.name}: {text!r}"
     first = command.help.splitlines()[0]
     assert first[0].isupper() and first.endswith(".")
+
+
+# Parts of names -> what is said in their place.
+NOT_SAID = {
+    "judge": "discriminator",
+    "judges": "discriminators",
+    "oracle": "teacher",
+    "net_g": "generator",
+    "net_d": "discriminator",
+    "real_a": "source image",
+    "fake_b": "target image",
+    "style_id": "concept",
+    "delta": "adapter",
+    "diffusion_model": "denoiser",
+    "n_blk": "num_blocks",
+    "iters": "global_step",
+    "ver": "revision",
+    "infer": "generate",
+    "head_solve": "closed-form output layer",
+    "familiar": "out-of-distribution score",
+    "house": "services",
+    "studio": "services",
+    "workbench": "context",
+    "bench": "context",
+    "util": "what it is for",
+    "utils": "what it is for",
+    "manager": "what it is",
+    "helper": "what it is",
+    "helpers": "what it is",
+}
+
+
+def words_of(name: str) -> str:
+    """A name as lower-case words between underscores: `nBlk` and `NBlk` give `_n_blk_`."""
+    return "_".join(["", *re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name), ""]).lower()
+
+
+def names(path: Path) -> Iterator[str]:
+    """The names of a module, its classes with their fields, its functions and their parameters."""
+    yield path.stem
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
+
+
+def misnamed(name: str) -> list[str]:
+    return [f"{name}: say {said}" for word, said in NOT_SAID.items() if f"_{word}_" in words_of(name)]
+
+
+@pytest.mark.parametrize("name", ["netG", "nBlk", "JudgeNetwork", "style_id", "train_utils", "ShardManager", "Bench"])
+def test_a_name_that_is_not_said_is_found(name):
+    assert misnamed(name)
+
+
+def test_names_are_those_of_the_word_list():
+    paths = [*SOURCES, *sorted((ROOT / "benchmarks").rglob("*.py"))]
+    found = {f"{path.relative_to(ROOT)}: {line}" for path in paths for name in names(path) for line in misnamed(name)}
+    assert sorted(found) == []
+    assert not any(misnamed(name) for name in ("benchmarks", "is_unfamiliar", "verify", "discriminators"))

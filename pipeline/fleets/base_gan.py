@@ -84,11 +84,13 @@ def train_base(
     shared = [tensor for name, tensor in generator.named_parameters() if name not in own]
     groups = [{"params": shared}, {"params": list(adapters.values()), "lr": config.adapter_learning_rate}]
     optimizer = torch.optim.Adam(groups, lr=config.learning_rate, betas=BETAS)
-    judge = torch.optim.Adam(discriminator.parameters(), lr=config.discriminator_learning_rate, betas=BETAS)
+    discriminator_optimizer = torch.optim.Adam(
+        discriminator.parameters(), lr=config.discriminator_learning_rate, betas=BETAS
+    )
     schedule = GanTrainConfig(steps=config.steps)
-    scheduler, judge_scheduler = (
+    scheduler, discriminator_scheduler = (
         LambdaLR(each, lambda step: learning_rate_factor(schedule, step / config.steps))
-        for each in (optimizer, judge)
+        for each in (optimizer, discriminator_optimizer)
     )
     concept_batches = batch_indices(count, min(config.concepts_per_step, count), config.seed + 1)
     crop_batches = batch_indices(len(targets[0]), config.batch_size, config.seed)
@@ -108,10 +110,10 @@ def train_base(
         scheduler.step()
         if config.adversarial_weight > 0:
             discriminator.requires_grad_(True)
-            judge.zero_grad()
+            discriminator_optimizer.zero_grad()
             discriminator_losses(discriminator, {}, source, target, fakes).mean().backward()
-            judge.step()
-            judge_scheduler.step()
+            discriminator_optimizer.step()
+            discriminator_scheduler.step()
     mean = {name: value.detach().mean(0) for name, value in adapters.items()}
     trained = (load_adapter(generator, mean), discriminator)
     generator, discriminator = (part.eval().requires_grad_(False).cpu() for part in trained)

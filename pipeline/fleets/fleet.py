@@ -11,7 +11,7 @@ from torch import Tensor
 from pipeline.build_config import BuildConfig
 from pipeline.executors.process import prepare_process
 from pipeline.fleets.rendering import FleetImages, fleet_images, render_concept
-from pipeline.fleets.shared import Workbench, load_studio, load_workbench
+from pipeline.fleets.shared import TrainingContext, load_render_context, load_training_context
 from pipeline.run_folder.fleet_files import FleetSummary, row, write_fleet
 from pipeline.run_folder.pair_shards import Targets, targets_path, write_targets
 from pipeline.run_folder.shard_plan import FleetTask
@@ -43,14 +43,14 @@ def run_fleet(task: FleetTask) -> FleetSummary:
         WeightzooError: the run folder is damaged or a file cannot be written.
     """
     clock = _Clock()
-    bench = _workbench(task.run_dir, task.device)
-    prepare_process(bench.config.threads)
+    context = _training_context(task.run_dir, task.device)
+    prepare_process(context.config.threads)
     clock.lap("load")
-    images = fleet_images(bench, task)
+    images = fleet_images(context, task)
     clock.lap("teacher")
-    done = train_and_measure(bench, images) if images.concepts else []
+    done = train_and_measure(context, images) if images.concepts else []
     clock.lap("train")
-    records = [_record(item, bench.config) for item in done if item.reason is None]
+    records = [_record(item, context.config) for item in done if item.reason is None]
     rejected = [
         row(item.concept, "rejected", item.reason, item.metrics, item.attempt) for item in done if item.reason
     ]
@@ -62,12 +62,12 @@ def run_fleet(task: FleetTask) -> FleetSummary:
 def run_teacher(task: FleetTask) -> float:
     """Let an expensive teacher render the targets of a fleet and store them; returns seconds."""
     clock = _Clock()
-    studio = _studio(task.run_dir, task.device)
-    studio.teacher.prepare(task.device)
-    prepare_process(studio.config.threads)
+    context = _render_context(task.run_dir, task.device)
+    context.teacher.prepare(task.device)
+    prepare_process(context.config.threads)
     targets: dict[str, Targets | str] = {}
     for concept in task.concepts:
-        pairs = render_concept(studio, concept)
+        pairs = render_concept(context, concept)
         if isinstance(pairs, str):
             targets[concept.id] = pairs
         elif not all(bool(torch.isfinite(images).all()) for images in pairs):
@@ -80,35 +80,35 @@ def run_teacher(task: FleetTask) -> float:
     return clock.laps["teacher"]
 
 
-def train_and_measure(bench: Workbench, images: FleetImages) -> list[Trained]:
+def train_and_measure(context: TrainingContext, images: FleetImages) -> list[Trained]:
     """Train all concepts at once, and those that diverge or miss the gate once more at half the rate."""
-    done = _attempt(bench, images, bench.config.training, attempt=1)
+    done = _attempt(context, images, context.config.training, attempt=1)
     missed = [i for i, item in enumerate(done) if item.reason is not None]
     if missed:
-        second = _attempt(bench, images.pick(missed), bench.config.retry_training(), attempt=2)
+        second = _attempt(context, images.pick(missed), context.config.retry_training(), attempt=2)
         for i, item in zip(missed, second, strict=True):
             done[i] = item
     return done
 
 
 @torch.no_grad()
-def measure(bench: Workbench, blocks: Tensor, sources: Tensor, targets: Tensor) -> list[dict[str, float]]:
+def measure(context: TrainingContext, blocks: Tensor, sources: Tensor, targets: Tensor) -> list[dict[str, float]]:
     """Return the quality of the weights as stored (float16), one dict per concept.
 
     Args:
         blocks: float16 [K, num_blocks, block_size].
         sources: [N, 3, S, S] or [K, N, 3, S, S];  targets: [K, N, 3, S, S].
     """
-    params = bench.layout.from_blocks(blocks.float())
+    params = context.layout.from_blocks(blocks.float())
     parts = [
-        run_generators(bench.generator, params, part)
-        for part in sources.split(crops_at_once(bench.config), dim=-4)
+        run_generators(context.generator, params, part)
+        for part in sources.split(crops_at_once(context.config), dim=-4)
     ]
     images = torch.cat(parts, 1).clamp(0, 1)
     rows = []
     for own, source, target in zip(images, sources.expand_as(targets), targets, strict=True):
         finite = bool(torch.isfinite(own).all() and torch.isfinite(target).all())
-        distance = kid(bench.features(own), bench.features(target), paired=True) if finite else math.nan
+        distance = kid(context.features(own), context.features(target), paired=True) if finite else math.nan
         rows.append(
             {
                 "l1": l1(own, target).mean().item(),
@@ -125,17 +125,17 @@ def crops_at_once(config: BuildConfig) -> int:
     return max(1, PIXELS_AT_ONCE // (config.fleet_size * config.image_size**2))
 
 
-_workbench = functools.lru_cache(maxsize=1)(load_workbench)
-_studio = functools.lru_cache(maxsize=1)(load_studio)
+_training_context = functools.lru_cache(maxsize=1)(load_training_context)
+_render_context = functools.lru_cache(maxsize=1)(load_render_context)
 
 
-def _attempt(bench: Workbench, images: FleetImages, training: GanTrainConfig, attempt: int) -> list[Trained]:
+def _attempt(context: TrainingContext, images: FleetImages, training: GanTrainConfig, attempt: int) -> list[Trained]:
     result = train_fleet(
-        bench.generator, bench.discriminator, images.train_sources, images.train_targets, training
+        context.generator, context.discriminator, images.train_sources, images.train_targets, training
     )
-    blocks = bench.layout.to_blocks(result.params).half().cpu()
-    metrics = measure(bench, blocks.to(images.test_targets.device), images.test_sources, images.test_targets)
-    reasons = [_gate(bench.config, result, blocks[k], metrics[k], k) for k in range(len(images.concepts))]
+    blocks = context.layout.to_blocks(result.params).half().cpu()
+    metrics = measure(context, blocks.to(images.test_targets.device), images.test_sources, images.test_targets)
+    reasons = [_gate(context.config, result, blocks[k], metrics[k], k) for k in range(len(images.concepts))]
     return [
         Trained(concept, blocks[k], metrics[k], result.steps, attempt, reasons[k])
         for k, concept in enumerate(images.concepts)

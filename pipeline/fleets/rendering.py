@@ -1,6 +1,6 @@
 """The pairs of a fleet: rendered by the teacher, read from a team's folder, or from stored shards of pairs.
 
-    images = fleet_images(studio, task)           # what a fleet trains and is measured on
+    images = fleet_images(context, task)           # what a fleet trains and is measured on
 
 A concept that the teacher cannot do is left out and comes back as a row with the reason.
 """
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pipeline.executors.attempts import is_machines_fault
-from pipeline.fleets.shared import Studio, check_pairs
+from pipeline.fleets.shared import RenderContext, check_pairs
 from pipeline.run_folder.fleet_files import row
 from pipeline.run_folder.pair_shards import read_targets
 from pipeline.run_folder.shard_plan import FleetTask
@@ -53,44 +53,44 @@ class FleetImages:
         )
 
 
-def fleet_images(studio: Studio, task: FleetTask) -> FleetImages:
+def fleet_images(context: RenderContext, task: FleetTask) -> FleetImages:
     """Return the pairs of a fleet; stored ones where the teacher is expensive."""
-    if not studio.teacher.expensive:
-        check_pairs(Path(task.run_dir), studio.teacher, task.concepts)
-        return render(studio, task.concepts)
+    if not context.teacher.expensive:
+        check_pairs(Path(task.run_dir), context.teacher, task.concepts)
+        return render(context, task.concepts)
     stored = read_targets(task)
     known = {name: value for name, value in stored.items() if not isinstance(value, str)}
     concepts = [concept for concept in task.concepts if concept.id in known]
     failed = [row(c, "failed", str(stored[c.id])) for c in task.concepts if c.id not in known]
     train, test = (
-        _stack((known[concept.id][part] for concept in concepts), studio.train_sources) for part in (0, 1)
+        _stack((known[concept.id][part] for concept in concepts), context.train_sources) for part in (0, 1)
     )
-    return FleetImages(concepts, studio.train_sources, train, studio.test_sources, test, failed)
+    return FleetImages(concepts, context.train_sources, train, context.test_sources, test, failed)
 
 
-def render(studio: Studio, concepts: Sequence[Concept]) -> FleetImages:
+def render(context: RenderContext, concepts: Sequence[Concept]) -> FleetImages:
     """Let the teacher edit all crops for every concept."""
     kept: list[Concept] = []
     images: list[tuple[Tensor, ...]] = []
     failed = []
     for concept in concepts:
-        pairs = render_concept(studio, concept)
+        pairs = render_concept(context, concept)
         if isinstance(pairs, str):
             failed.append(row(concept, "failed", pairs))
         else:
             kept.append(concept)
             images.append(pairs)
-    device = studio.train_sources
+    device = context.train_sources
     train, test = (_stack((item[part] for item in images), device) for part in (1, 3))
-    if not isinstance(studio.teacher, OwnPairs):
-        return FleetImages(kept, studio.train_sources, train, studio.test_sources, test, failed)
+    if not isinstance(context.teacher, OwnPairs):
+        return FleetImages(kept, context.train_sources, train, context.test_sources, test, failed)
     own, other = (_stack((item[part] for item in images), device) for part in (0, 2))
     return FleetImages(kept, own, train, other, test, failed)
 
 
-def render_concept(studio: Studio, concept: Concept) -> tuple[Tensor, Tensor, Tensor, Tensor] | str:
+def render_concept(context: RenderContext, concept: Concept) -> tuple[Tensor, Tensor, Tensor, Tensor] | str:
     """Return train sources, train targets, test sources and test targets [N, 3, S, S], or why there are none."""
-    teacher, config = studio.teacher, studio.config
+    teacher, config = context.teacher, context.config
     try:
         if reason := teacher.refusal(concept):
             return reason
@@ -99,9 +99,9 @@ def render_concept(studio: Studio, concept: Concept) -> tuple[Tensor, Tensor, Te
             train = teacher.pairs(concept, "train", config.num_train_crops, size, seed)
             return *train, *teacher.pairs(concept, "test", config.num_test_crops, size, seed + 1)
         train_targets, test_targets = (
-            teacher.edit(concept, sources) for sources in (studio.train_sources, studio.test_sources)
+            teacher.edit(concept, sources) for sources in (context.train_sources, context.test_sources)
         )
-        return studio.train_sources, train_targets, studio.test_sources, test_targets
+        return context.train_sources, train_targets, context.test_sources, test_targets
     except Exception as error:
         if is_machines_fault(error):
             raise  # the fleet is tried again

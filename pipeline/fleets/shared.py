@@ -1,6 +1,6 @@
 """What the workers of a run share: photographs, teacher, base generator. Loaded once per process.
 
-A :class:`Studio` renders pairs; a :class:`Workbench` trains on them as well and so needs a base.
+A :class:`RenderContext` renders pairs; a :class:`TrainingContext` trains on them as well and so needs a base.
 """
 
 import warnings
@@ -28,7 +28,7 @@ PHOTOGRAPHS_FILE = "photographs.json"
 
 
 @dataclass(frozen=True)
-class Studio:
+class RenderContext:
     """Photographs and who edits them; `train_sources` and `test_sources` are [N, 3, S, S]."""
 
     config: BuildConfig
@@ -38,7 +38,7 @@ class Studio:
 
 
 @dataclass(frozen=True)
-class Workbench(Studio):
+class TrainingContext(RenderContext):
     """What all fleets of a run share."""
 
     layout: WeightLayout
@@ -47,7 +47,7 @@ class Workbench(Studio):
     features: nn.Module
 
 
-def load_studio(run_dir: str, device: str = "cpu") -> Studio:
+def load_render_context(run_dir: str, device: str = "cpu") -> RenderContext:
     """Load what renders the pairs of a frozen run folder."""
     config = read_config(run_dir)
     check_photographs(Path(run_dir), config)
@@ -57,18 +57,18 @@ def load_studio(run_dir: str, device: str = "cpu") -> Studio:
         not teacher.expensive
     ):  # an expensive one is loaded by those who render, not by those who read what it did
         teacher.prepare(device)
-    return Studio(config, teacher, train.to(device), test.to(device))
+    return RenderContext(config, teacher, train.to(device), test.to(device))
 
 
-def load_workbench(run_dir: str, device: str = "cpu") -> Workbench:
+def load_training_context(run_dir: str, device: str = "cpu") -> TrainingContext:
     """Load what all fleets of a frozen run folder with a base share."""
-    studio, folder = load_studio(run_dir, device), Path(run_dir)
-    return Workbench(
-        **vars(studio),
+    context, folder = load_render_context(run_dir, device), Path(run_dir)
+    return TrainingContext(
+        **vars(context),
         layout=WeightLayout.load(folder / "layout.json"),
         generator=load_base(folder / "base" / "generator.safetensors").to(device),
         discriminator=load_discriminator(folder / "base" / "discriminator.safetensors").to(device),
-        features=load_features(studio.config.feature_network).to(device),
+        features=load_features(context.config.feature_network).to(device),
     )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from pipeline.executors.process import prepare_process
 from pipeline.fleets.base_gan import train_base
 from pipeline.fleets.rendering import fleet_images
-from pipeline.fleets.shared import load_studio
+from pipeline.fleets.shared import load_render_context
 from pipeline.run_folder.shard_plan import plan_run
 from zoo.adapters.lora import save_base
 from zoo.errors import WeightzooError
@@ -29,14 +29,14 @@ def train_base_of(job: tuple[str, str]) -> float:
     run_dir, device = job
     if not torch.cuda.is_available():
         device = "cpu"  # the driver of a cluster, which trains the base of a run in a store, may have no GPU
-    studio, folder = load_studio(run_dir, device), Path(run_dir)
-    config = studio.config
+    context, folder = load_render_context(run_dir, device), Path(run_dir)
+    config = context.config
     prepare_process(config.threads)
     targets: list[Tensor] = []  # on the CPU: those of a large base are more than a GPU holds
     sources: Tensor | list[Tensor] = []
     for task in plan_run(folder, device):
         if task.split == "train" and task.generation == 0:
-            images = fleet_images(studio, task)
+            images = fleet_images(context, task)
             targets += images.train_targets.cpu()
             if images.train_sources.dim() == 4:
                 sources = images.train_sources.cpu()

@@ -15,7 +15,7 @@ from pipeline.executors.local import run_local
 from pipeline.executors.process import peak_memory, prepare_process, present_memory
 from pipeline.fleets.fleet import crops_at_once, train_and_measure
 from pipeline.fleets.rendering import render
-from pipeline.fleets.shared import load_workbench
+from pipeline.fleets.shared import load_training_context
 from pipeline.run_folder.freeze import freeze
 from pipeline.run_folder.shard_plan import FleetTask, plan_run, record_bytes
 from zoo.adapters.lora import save_base
@@ -157,10 +157,10 @@ def time_fleets(task: FleetTask, steps: int, workers: int) -> Measured:
 def time_fleet(job: tuple[FleetTask, int]) -> Measured:
     """Train the task's concepts for a few steps. Runs inside a worker."""
     task, steps = job
-    bench = load_workbench(task.run_dir, task.device)
-    prepare_process(bench.config.threads)
+    context = load_training_context(task.run_dir, task.device)
+    prepare_process(context.config.threads)
     started = time.perf_counter()
-    images = render(bench, task.concepts)
+    images = render(context, task.concepts)
     rendered = time.perf_counter()
     if not images.concepts:
         raise WeightzooError("the teacher refuses every concept of the calibration fleet")
@@ -168,10 +168,10 @@ def time_fleet(job: tuple[FleetTask, int]) -> Measured:
     for count in (1, 1 + steps):  # the difference leaves out compilation, measuring and copying
         # nothing can miss this gate, so nothing is trained twice
         config = replace(
-            bench.config, training=replace(bench.config.training, steps=count), median_l1=1.0, gate_factor=1e9
+            context.config, training=replace(context.config.training, steps=count), median_l1=1.0, gate_factor=1e9
         )
         begin = time.perf_counter()
-        train_and_measure(replace(bench, config=config), images)
+        train_and_measure(replace(context, config=config), images)
         seconds.append(time.perf_counter() - begin)
     per_step = max(seconds[1] - seconds[0], 1e-6) / steps
     measuring = max(seconds[0] - per_step, 0.0)

@@ -14,7 +14,7 @@ from pipeline.build import build
 from pipeline.build_config import BuildConfig
 from pipeline.executors.ray import EXECUTORS
 from pipeline.fleets.rendering import fleet_images, render_concept
-from pipeline.fleets.shared import Studio, load_studio, make_teacher, source_notes
+from pipeline.fleets.shared import RenderContext, load_render_context, make_teacher, source_notes
 from pipeline.run_folder import object_store as storage
 from pipeline.run_folder.freeze import freeze
 from pipeline.run_folder.object_store import Store
@@ -134,7 +134,7 @@ def test_a_fault_of_the_machine_makes_no_failed_concept(micro, error):
     (concept,) = micro_concepts()[:1]
     crops = torch.zeros(2, 3, 16, 16)
     with pytest.raises(type(error)):
-        render_concept(Studio(micro, Faulty(), crops, crops), concept)
+        render_concept(RenderContext(micro, Faulty(), crops, crops), concept)
 
 
 def test_only_the_pairs_that_are_asked_for_are_decoded(tmp_path, monkeypatch):
@@ -298,7 +298,7 @@ def test_stored_pictures_are_those_that_a_fleet_reads(micro, stored, tmp_path):
         read_targets(task)
     pictures = torch.randint(0, 256, (6, 3, 16, 16)).float() / 255
     write_targets(task, {"a": (pictures[:4], pictures[4:]), "b": "it cannot"})
-    images = fleet_images(load_studio(str(tmp_path)), task)
+    images = fleet_images(load_render_context(str(tmp_path)), task)
     assert torch.equal(images.train_targets[0], pictures[:4])
     assert torch.equal(images.test_targets[0], pictures[4:])
     assert [row["reason"] for row in images.failed] == ["it cannot"] and len(images.concepts) == 1

@@ -31,6 +31,7 @@ from zoo.training.gan_objective import (
 from zoo.training.optimizer_state import load_optimizer, optimizer_tensors, under, with_prefix
 
 BETA2 = 0.99  # of Adam
+DISCRIMINATORS, DISCRIMINATOR_OPTIMIZER = "judges", "judge_optimizer"  # their names in checkpoints
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,9 @@ class Fleet:
     config: GanTrainConfig
     params: Params
     averaged: Params
-    judges: Params
+    discriminators: Params
     optimizer: torch.optim.Optimizer
-    judge_optimizer: torch.optim.Optimizer
+    discriminator_optimizer: torch.optim.Optimizer
     diverged_at: Tensor
     losses: Tensor
     steps: int = 0
@@ -116,21 +117,22 @@ class Fleet:
         params = initial_params(generator, config.mode, count)
         if initial is not None:
             params = {name: initial[name].detach().float().clone() for name in params}
-        judges = stack(dict(discriminator.named_parameters()), count)
-        for tensor in (*params.values(), *judges.values()):
+        discriminators = stack(dict(discriminator.named_parameters()), count)
+        for tensor in (*params.values(), *discriminators.values()):
             tensor.requires_grad_(True)
         averaged = {name: value.detach().clone() for name, value in params.items()} if config.ema else params
         betas = (config.beta1, BETA2)
         optimizer = torch.optim.Adam(rate_groups(generator, params, config.kernel_rate), betas=betas)
-        judge_optimizer = torch.optim.Adam(
-            list(judges.values()), lr=config.discriminator_learning_rate, betas=betas
+        discriminator_optimizer = torch.optim.Adam(
+            list(discriminators.values()), lr=config.discriminator_learning_rate, betas=betas
         )
-        device = next(iter(judges.values())).device
+        device = next(iter(discriminators.values())).device
         diverged_at = torch.full((count,), -1, device=device)
         losses = torch.full((count,), torch.nan, device=device)
         return cls(
-            generator, discriminator, config, params, averaged, judges, optimizer, judge_optimizer, diverged_at, losses
-        )
+            generator, discriminator, config, params, averaged, discriminators,
+            optimizer, discriminator_optimizer, diverged_at, losses,
+        )  # fmt: skip
 
     def step(self, source: Tensor, target: Tensor, factor: float) -> None:
         """Train generators, then discriminators, on one batch at `factor` of the learning rates.
@@ -144,18 +146,19 @@ class Fleet:
             torch.autocast, target.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"
         )
         set_learning_rate(self.optimizer, config.learning_rate * factor)
-        set_learning_rate(self.judge_optimizer, config.discriminator_learning_rate * factor)
-        frozen_judges = {name: value.detach() for name, value in self.judges.items()}
+        set_learning_rate(self.discriminator_optimizer, config.discriminator_learning_rate * factor)
+        frozen = {name: value.detach() for name, value in self.discriminators.items()}
         with autocast():
             fakes = run_generators(self.generator, self.params, source)
             losses = generator_losses(
-                self.discriminator, frozen_judges, source, target, fakes, config.adversarial_weight
+                self.discriminator, frozen, source, target, fakes, config.adversarial_weight
             )
         finite = apply_gradients(self.optimizer, losses, list(self.params.values()), config.clip_norm)
         if config.adversarial_weight > 0:
             with autocast():
-                judged = discriminator_losses(self.discriminator, self.judges, source, target, fakes)
-            apply_gradients(self.judge_optimizer, judged, list(self.judges.values()), config.clip_norm)
+                own = discriminator_losses(self.discriminator, self.discriminators, source, target, fakes)
+            tensors = list(self.discriminators.values())
+            apply_gradients(self.discriminator_optimizer, own, tensors, config.clip_norm)
         self.losses = losses.detach().float()
         self.diverged_at = torch.where((self.diverged_at < 0) & ~finite, self.steps, self.diverged_at)
         self.steps += 1
@@ -170,20 +173,21 @@ class Fleet:
             "losses": self.losses,
             **averaged,
             **with_prefix("params", self.params),
-            **with_prefix("judges", self.judges),
+            **with_prefix(DISCRIMINATORS, self.discriminators),
             **with_prefix("optimizer", optimizer_tensors(self.optimizer)),
-            **with_prefix("judge_optimizer", optimizer_tensors(self.judge_optimizer)),
+            **with_prefix(DISCRIMINATOR_OPTIMIZER, optimizer_tensors(self.discriminator_optimizer)),
         }
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Put the tensors of `state` back, from any device."""
-        own = {"params": self.params, "judges": self.judges} | ({"averaged": self.averaged} if self.config.ema else {})
+        own = {"params": self.params, DISCRIMINATORS: self.discriminators}
+        own |= {"averaged": self.averaged} if self.config.ema else {}
         for prefix, there in own.items():
             for name, value in there.items():
                 value.copy_(tensors[f"{prefix}.{name}"])
         load_optimizer(self.optimizer, under("optimizer", tensors))
-        load_optimizer(self.judge_optimizer, under("judge_optimizer", tensors))
+        load_optimizer(self.discriminator_optimizer, under(DISCRIMINATOR_OPTIMIZER, tensors))
         self.diverged_at = tensors["diverged_at"].to(self.diverged_at.device)
         self.losses = tensors["losses"].to(self.losses.device)
 

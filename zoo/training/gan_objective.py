@@ -1,7 +1,7 @@
 """The pix2pix objective for K GANs at once: `torch.func.vmap` of one network over a leading concept axis.
 
     fakes = run_generators(base, params, sources)                                     # [K, N, 3, H, W]
-    losses = generator_losses(discriminator, judges, sources, targets, fakes, weight=0.01)             # [K]
+    losses = generator_losses(discriminator, discriminators, sources, targets, fakes, weight=0.01)     # [K]
 
 L1 + `weight` x LSGAN (Isola et al., CVPR 2017; Mao et al., ICCV 2017). Whatever has no concept axis (the base's W and
 A) runs once for the whole fleet.
@@ -56,21 +56,21 @@ def run_discriminators(
 
 
 def generator_losses(
-    discriminator: nn.Module, judges: Params, sources: Tensor, targets: Tensor, fakes: Tensor, weight: float
+    discriminator: nn.Module, discriminators: Params, sources: Tensor, targets: Tensor, fakes: Tensor, weight: float
 ) -> Tensor:
     """Return L1 + weight x LSGAN for each concept, [K]."""
     losses = (fakes - targets).abs().flatten(1).mean(1)
     if weight > 0:
-        logits = run_discriminators(discriminator, judges, sources, fakes)
+        logits = run_discriminators(discriminator, discriminators, sources, fakes)
         losses = losses + weight * (logits - 1).square().flatten(1).mean(1)
     return losses
 
 
 def discriminator_losses(
-    discriminator: nn.Module, judges: Params, sources: Tensor, targets: Tensor, fakes: Tensor
+    discriminator: nn.Module, discriminators: Params, sources: Tensor, targets: Tensor, fakes: Tensor
 ) -> Tensor:
     """Return the discriminators' LSGAN loss for each concept, [K]; real and fake images take one pass together."""
     twice = torch.cat([sources, sources], -4)
-    logits = run_discriminators(discriminator, judges, twice, torch.cat([targets, fakes.detach()], 1))
+    logits = run_discriminators(discriminator, discriminators, twice, torch.cat([targets, fakes.detach()], 1))
     real, fake = logits.chunk(2, dim=1)
     return 0.5 * ((real - 1).square().flatten(1).mean(1) + fake.square().flatten(1).mean(1))

@@ -11,7 +11,7 @@ from pipeline.build import build, extend
 from pipeline.cards.zoo_card import card_files
 from pipeline.executors.ray import EXECUTORS
 from pipeline.fleets.rendering import fleet_images
-from pipeline.fleets.shared import load_studio
+from pipeline.fleets.shared import load_render_context
 from pipeline.run_folder.fleet_files import write_fleet
 from pipeline.run_folder.private_paths import check_private, read_config, split_places, without_places
 from pipeline.sources import load_photos
@@ -28,7 +28,7 @@ from zoo.manifest import load_manifest, read_rejected, verify_run, write_manifes
 
 def rendering_fleet(task):
     """A fleet that renders its pairs, and then makes its weights up."""
-    images = fleet_images(load_studio(task.run_dir), task)
+    images = fleet_images(load_render_context(task.run_dir), task)
     layout = WeightLayout.load(f"{task.run_dir}/layout.json")
     return write_fleet(task, [fake_record(concept, layout) for concept in images.concepts], images.failed)
 

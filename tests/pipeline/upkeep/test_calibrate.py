@@ -10,7 +10,7 @@ import torch
 import pipeline.fleets.fleet
 from pipeline.executors.process import peak_memory, present_memory
 from pipeline.fleets.fleet import crops_at_once, measure
-from pipeline.fleets.shared import load_workbench
+from pipeline.fleets.shared import load_training_context
 from pipeline.presets import PRESETS
 from pipeline.upkeep.calibrate import fewer_crops, most_concepts
 from zoo.training.train_gan import initial_params, run_generators
@@ -21,22 +21,22 @@ CHILD = "from pipeline.executors.process import peak_memory; print(peak_memory()
 
 @pytest.mark.parametrize("own_sources", [False, True])
 def test_parts_change_no_metric(micro_zoo, monkeypatch, own_sources):
-    bench, sizes = load_workbench(str(micro_zoo)), []
+    context, sizes = load_training_context(str(micro_zoo)), []
 
     def spied(generator, params, images):
         sizes.append(images.shape[-4])
         return run_generators(generator, params, images)
 
     monkeypatch.setattr(pipeline.fleets.fleet, "run_generators", spied)
-    blocks = bench.layout.to_blocks(initial_params(bench.generator, "adapter", 2)).half()
-    sources = bench.test_sources
+    blocks = context.layout.to_blocks(initial_params(context.generator, "adapter", 2)).half()
+    sources = context.test_sources
     targets = torch.stack([1 - sources, sources.flip(1)])
     if own_sources:
         sources = torch.stack([sources, sources.roll(1, 0)])
-    whole = measure(bench, blocks, sources, targets)
+    whole = measure(context, blocks, sources, targets)
     assert sizes == [4]
     monkeypatch.setattr(pipeline.fleets.fleet, "PIXELS_AT_ONCE", 3 * 2 * 16 * 16)
-    for row, expected in zip(measure(bench, blocks, sources, targets), whole, strict=True):
+    for row, expected in zip(measure(context, blocks, sources, targets), whole, strict=True):
         assert row == pytest.approx(expected, rel=1e-4)
     assert sizes == [4, 3, 1]
 
