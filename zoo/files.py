@@ -49,11 +49,12 @@ def remove_stale_temporaries(folder: PathLike) -> None:
     for path in Path(folder).rglob(".*.tmp*"):
         parts = path.name.split(".")
         pid = next((before for before, part in zip(parts, parts[1:], strict=False) if part == "tmp"), "")
-        if pid.isdigit() and not _is_alive(int(pid)):
+        if pid.isdigit() and not is_alive(int(pid)):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Return whether a process of this machine has the number `pid`."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

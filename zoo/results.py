@@ -8,13 +8,14 @@ Commands that go on where they stopped (build, train, evaluate, download) write 
 """
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from zoo.errors import Interrupted, WeightzooError
-from zoo.files import PathLike
+from zoo.files import PathLike, is_alive
 
 # what generate and finetune leave in their folders: --overwrite removes nothing else
 OURS = {
@@ -127,6 +128,7 @@ def fresh_folder(folder: PathLike) -> Iterator[Path]:
         with _emptied_after_errors(real):
             yield Path(folder)
         return
+    _remove_leftovers(real)
     new = real.with_name(f".{real.name}.{os.getpid()}.tmp")
     shutil.rmtree(new, ignore_errors=True)  # of a killed process that had the same number
     new.mkdir(parents=True)
@@ -140,6 +142,15 @@ def fresh_folder(folder: PathLike) -> Iterator[Path]:
         raise type(error)(str(error).replace(str(new), str(folder))) from error.__cause__
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes have left beside `folder`; an earlier result only if there is one in its place."""
+    ours = re.compile(rf"\.{re.escape(folder.name)}(\.old)?\.(\d+)\.tmp")
+    for path in folder.parent.glob(".*.tmp"):
+        found = ours.fullmatch(path.name)
+        if found and not is_alive(int(found[2])) and (folder.exists() or not found[1]):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _replace(folder: Path, new: Path) -> None:

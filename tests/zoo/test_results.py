@@ -1,5 +1,8 @@
 """An earlier result is refused or replaced as a whole, and is as it was after anything that goes wrong."""
 
+import os
+import subprocess
+
 import pytest
 
 from zoo.errors import Interrupted, WeightzooError
@@ -75,6 +78,20 @@ def test_the_new_takes_the_place_of_the_old_as_a_whole(old):
         assert contents(old)["generator.safetensors"] == "old", "kept until the new one is complete"
     assert contents(old) == {"generator.safetensors": "new"}
     assert [path.name for path in old.parent.iterdir()] == ["film"]
+
+
+def test_what_killed_processes_left_is_removed(old, tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    gone = [f".film.{dead.pid}.tmp", f".film.old.{dead.pid}.tmp"]
+    kept = [f".film.{os.getppid()}.tmp", f".film.b.{dead.pid}.tmp", f".absent.old.{dead.pid}.tmp", ".film.x.tmp"]
+    for name in (*gone, f".absent.{dead.pid}.tmp", *kept):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "generator.safetensors").write_text("x")
+    for folder in (old, tmp_path / "absent"):
+        with fresh_folder(folder) as new:
+            (new / "generator.safetensors").write_text("new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["absent", "film", *kept])
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, WeightzooError])
