@@ -29,7 +29,7 @@ from cli import (
     serve,
     train,
 )
-from cli.console.exits import EXIT_CODES, INTERRUPTED, ExactGroup, say_error
+from cli.console.exits import EXIT_CODES, INTERRUPTED, WRONG_INPUT, ExactGroup, say_error
 
 app = typer.Typer(
     name="weightzoo",
@@ -76,12 +76,23 @@ app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 
 
+def check_text(arguments: list[str]) -> None:
+    """End with one line where an argument has bytes that are no text: it can neither be encoded nor written down."""
+    from zoo.files import is_text
+
+    for argument in arguments:
+        if not is_text(argument):
+            say_error(f"{ascii(argument)} is not in UTF-8; rename the file, or set LANG=C.UTF-8 in the terminal")
+            sys.exit(WRONG_INPUT)
+
+
 def main() -> None:
     """Run the command line (the entry point of the distribution)."""
     # Nothing here needs a server, and a look-up of one must never make a command hang.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    check_text(sys.argv[1:])
     try:
         app(prog_name="weightzoo")
     except KeyboardInterrupt:

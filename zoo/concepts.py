@@ -102,7 +102,7 @@ def read_concepts(path: PathLike) -> list[Concept]:
         WeightzooError: naming file and line, for anything that is not a usable, unique concept.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise WeightzooError(f"cannot read the concepts of {path} ({error}); check the path") from None
     concepts: list[Concept] = []

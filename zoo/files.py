@@ -101,7 +101,7 @@ def read_json(path: PathLike, most_bytes: int | None = None) -> Any:
     try:
         if most_bytes is not None and os.stat(path).st_size > most_bytes:
             raise WeightzooError(f"{path} has more than {most_bytes} bytes; do not use it")
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))  # as Windows' editors begin a file
     except FileNotFoundError:
         raise WeightzooError(f"{path} does not exist; check the path") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -120,6 +120,11 @@ def read_json_object(path: PathLike) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise WeightzooError(f"{path} holds no JSON object; restore or remake it")
     return values
+
+
+def is_text(name: str) -> bool:
+    """Return whether a name or an argument can be written as UTF-8, which not all bytes of a system can."""
+    return name.encode("utf-8", "replace").decode() == name
 
 
 def json_lines(text: str) -> Iterator[tuple[int, str]]:

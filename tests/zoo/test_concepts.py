@@ -4,6 +4,7 @@ import pytest
 
 from zoo.concepts import Concept, read_concepts, write_concepts
 from zoo.errors import WeightzooError
+from zoo.files import read_json
 
 
 def test_round_trip(tmp_path):
@@ -21,6 +22,13 @@ def test_a_line_ends_at_a_newline_only(tmp_path):
     concepts = [Concept("a", text, (text,), {"note": text}), Concept("b", "x")]
     write_concepts(tmp_path / "concepts.jsonl", concepts)
     assert read_concepts(tmp_path / "concepts.jsonl") == concepts
+
+
+def test_the_mark_that_windows_editors_put_first_is_no_part_of_a_file(tmp_path):
+    for name in ("concepts.jsonl", "config.json"):
+        (tmp_path / name).write_text('{"id": "film", "prompt": "an old film"}\n', encoding="utf-8-sig")
+    assert read_concepts(tmp_path / "concepts.jsonl") == [Concept("film", "an old film")]
+    assert read_json(tmp_path / "config.json")["id"] == "film"
 
 
 @pytest.mark.parametrize(

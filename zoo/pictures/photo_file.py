@@ -93,8 +93,11 @@ def read_photo(path: PathLike) -> Photo:
     """Read a photograph.
 
     Raises:
-        WeightzooError: no such file, not an image, broken, or more than `MAX_PIXELS` or `MAX_SIDE`.
+        WeightzooError: no such file, a pipe, not an image, broken, or more than `MAX_PIXELS` or `MAX_SIDE`.
     """
+    place = Path(path)
+    if place.exists() and not place.is_file() and not place.is_dir():  # reading would wait for ever
+        raise WeightzooError(f"{path} is a pipe or a device; save the picture to a file first")
     try:
         return load_photo(path, label=path)
     except FileNotFoundError:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from zoo.errors import WeightzooError
+from zoo.files import is_text
 from zoo.pictures.photo_file import picture_suffixes
 from zoo.words import plural
 
@@ -34,6 +35,7 @@ REASONS = {
     **dict.fromkeys(CAMERA_RAW, "camera raw is not read here; export as JPEG or TIFF"),
 }
 NO_PICTURE = "no picture"
+NO_TEXT = "the name is not in UTF-8; rename it"
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,9 @@ def sort_files(files: Iterable[PictureFile]) -> SortedFiles:
     """Tell pictures from what is left out, by suffix."""
     pictures, left_out = [], []
     for file in files:
-        if file.suffix in picture_suffixes():
+        if not is_text(file.name):
+            left_out.append((file, NO_TEXT))
+        elif file.suffix in picture_suffixes():
             pictures.append(file)
         else:
             left_out.append((file, REASONS.get(file.suffix, NO_PICTURE)))
@@ -121,7 +125,8 @@ def left_out_lines(left_out: Sequence[tuple[PictureFile, str]]) -> list[str]:
     """Return one line for every reason, with the number of files and the first names."""
     reasons: dict[str, list[str]] = {}
     for file, reason in left_out:
-        reasons.setdefault(reason, []).append(f"{file.folder}/{file.name}" if file.folder else file.name)
+        name = f"{file.folder}/{file.name}" if file.folder else file.name
+        reasons.setdefault(reason, []).append(name.encode("utf-8", "backslashreplace").decode())
     return [
         f"{plural(len(names), 'file')} {'is' if len(names) == 1 else 'are'} left out: {some(names)} ({reason})"
         for reason, names in reasons.items()

@@ -8,6 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from cli.console.exits import STOPPED, ExactGroup
+from cli.main import main
 from zoo.errors import Interrupted, WeightzooError
 from zoo.files import atomic_path
 
@@ -105,3 +106,11 @@ def test_full_disk_inside_an_atomic_write(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "shard.parquet" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_argument_that_is_no_text_is_named(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["weightzoo", "generate", "ein Caf\udce9", "-o", "cafe"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "'ein Caf\\udce9' is not in UTF-8; rename the file, or set LANG" in capsys.readouterr().err

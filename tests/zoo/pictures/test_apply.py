@@ -1,6 +1,7 @@
 """Editing photographs: any size without seams, files of all kinds, clear errors."""
 
 import io
+import os
 import struct
 import subprocess
 import sys
@@ -277,6 +278,9 @@ def test_bad_files_are_named(tmp_path, monkeypatch):
         read_photo(tmp_path / "absent.jpg")
     with pytest.raises(WeightzooError, match="is a folder"):
         read_photo(tmp_path)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(WeightzooError, match="pipe.jpg is a pipe or a device"):
+        read_photo(tmp_path / "pipe.jpg")
     monkeypatch.setattr(photo_file, "MAX_PIXELS", 10_000)
     Image.fromarray(photograph(200, 200)).save(tmp_path / "large.jpg")
     with pytest.raises(WeightzooError, match="large.jpg is too large .200x200"):

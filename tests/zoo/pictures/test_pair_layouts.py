@@ -88,6 +88,16 @@ def test_one_before_and_one_after(tmp_path):
     assert read.taken_as == "1 pair: NAME.before is the source, NAME.after the target"
 
 
+def test_a_name_that_is_no_text_is_left_out_and_told(tmp_path):
+    write(tmp_path, "source/p{i}", "target/p{i}")
+    for half in ("source", "target"):
+        (tmp_path / half / "p0.png").rename(tmp_path / half / os.fsdecode(b"caf\xe9.png"))
+    read = read_pair_set(tmp_path)
+    assert len(read.pairs) == 5
+    [note] = read.notes
+    assert note.startswith("2 files are left out: source/caf\\udce9.png and target/") and "not in UTF-8" in note
+
+
 @pytest.mark.parametrize(("source", "target"), [("A/p{i}", "B/p{i}"), ("p{i}.source", "p{i}.target")])
 @pytest.mark.parametrize("as_folder", [False, True])
 def test_tars_of_each_layout(tmp_path, source, target, as_folder):
