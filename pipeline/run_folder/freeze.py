@@ -45,7 +45,7 @@ from zoo.words import plural
 
 CONCEPTS_FILE, LAYOUT_FILE = "concepts.jsonl", "layout.json"
 FROZEN_FILES = (CONCEPTS_FILE, LAYOUT_FILE, PHOTOGRAPHS_FILE, PLACES_FILE)
-FIX = "build into another folder, or use the config that the folder was started with"
+FIX = "build into another folder, or complete it as it was begun with `weightzoo repair`"
 
 
 def freeze(run_dir: Path, config: BuildConfig, concepts: Sequence[Concept] | None = None) -> list[Concept]:

@@ -167,8 +167,8 @@ def starting_point(context: EvaluationContext, task: FinetuneTask) -> Start:
 def training_of(context: EvaluationContext, task: FinetuneTask) -> GanTrainConfig:
     """Return the task's training: the zoo's discriminator, batches and beta1, averaged weights and slower kernels.
 
-    `weightzoo finetune` has another beta1 and learning rate since; the rows of an evaluation stay comparable with one
-    another and with those that were measured before.
+    Zoos that were built before `weightzoo finetune` had its beta1 and learning rate have others: the rows of their
+    evaluations stay comparable with those that were measured before.
     """
     return GanTrainConfig(
         steps=task.steps,
@@ -180,6 +180,7 @@ def training_of(context: EvaluationContext, task: FinetuneTask) -> GanTrainConfi
         seed=context.config.seed,
         ema=EMA,
         kernel_rate=KERNEL_RATE,
+        beta1=context.own_training.beta1,
     )
 
 

@@ -12,12 +12,14 @@ from PIL import Image
 from pipeline.concepts.catalogue import zoo_concepts
 from pipeline.heldout import write_held_out, write_near_duplicates, write_pictures
 from pipeline.presets import PRESETS
+from pipeline.run_folder.private_paths import read_config
 from pipeline.upkeep.calibrate import CROPS_ON_A_CPU, calibrate, fewer_crops, most_concepts, num_crops
 from pipeline.upkeep.rebuild import rebuild_fleet
 from tests.pipeline.conftest import micro_concepts
 from zoo.concepts import read_concepts
 from zoo.config import from_dict, to_dict
 from zoo.errors import WeightzooError
+from zoo.hub import find_zoo
 from zoo.layout import WeightLayout
 from zoo.manifest import load_manifest
 from zoo.pictures.pairs import pairs_to_tensors, read_pairs
@@ -30,6 +32,13 @@ def test_presets_are_complete_and_survive_json(name):
     layout = WeightLayout.for_generator(config.generator_config().build(), config.block_size, config.grouping)
     assert layout.num_blocks > 0
     assert config.generator_config().image_size == config.image_size
+
+
+def test_new_zoos_train_without_adams_longest_step_and_the_embedded_one_as_it_was_built():
+    assert {preset().training.beta1 for preset in PRESETS.values()} == {0.9}
+    embedded = read_config(find_zoo("weightzoo-small"))
+    assert embedded.training.beta1 == 0.5 and embedded.training.learning_rate == 1e-2
+    assert embedded.retry_training().beta1 == 0.5
 
 
 def test_unknown_names_and_values_are_refused():
@@ -47,7 +56,7 @@ def test_the_card_says_what_the_manifest_says(micro_zoo):
     data = huggingface_hub.DatasetCard(text).data.to_dict()
     assert data["license"] == "apache-2.0"
     assert data["configs"][0]["data_files"][0] == {"split": "train", "path": "weights/train-*.parquet"}
-    splits = {split["name"]: split["num_examples"] for split in data["dataset_info"][0]["splits"]}
+    splits = {split["name"]: split["num_examples"] for split in data["dataset_info"]["splits"]}
     assert splits == {"train": manifest.counts["ok/train"], "validation": manifest.counts["ok/validation"]}
     assert manifest.base_sha256 in text and manifest.layout_id in text
     assert yaml.safe_load(text.split("---")[1])["size_categories"] == ["n<1K"]
