@@ -44,7 +44,7 @@ def evaluate(
     rates: Annotated[
         Path | None,
         typer.Option(
-            help="JSON file with the learning rates that --choose-rates found.  [default: 4e-2, from scratch 2e-2]"
+            help="JSON file with the learning rates that --choose-rates found.  [default: what finetune has, 2e-2]"
         ),
     ] = None,
     choose_rates: Annotated[

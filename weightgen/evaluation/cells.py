@@ -15,25 +15,22 @@ them.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 
 from weightgen.evaluation.context import EvaluationContext, finite, load_context, own_path, write_blocks
-from weightgen.evaluation.zero_step import ZeroStepCell, features, quality, scratch_networks, zero_step
-from weightgen.finetuning.loop import EMA, KERNEL_RATE
-from weightgen.finetuning.measure import render
-from weightgen.finetuning.starts import RANDOM, Start, classic_unet, full_start, seeded, split
+from weightgen.evaluation.zero_step import ZeroStepCell, features, zero_step
+from weightgen.finetuning.best import kept_rows
+from weightgen.finetuning.loop import FinetuneConfig, Finetuned, finetune_many
+from weightgen.finetuning.measure import PairTensors, render
+from weightgen.finetuning.starts import RANDOM, Start, random_start, start_from_adapters
 from zoo.adapters.lora import merge, save_base
 from zoo.errors import WeightzooError
 from zoo.files import read_json, write_json
 from zoo.tensors import write_tensors
-from zoo.training.train_gan import GanTrainConfig, train_fleet
+from zoo.training.train_gan import train_fleet
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class FinetuneTask:
         rate_trial: the learning rate is being chosen: cells go to `rates/`.
         deadline: seconds since the epoch after which the task is not begun any more.
         keep: concepts whose final network is kept for the report's pictures.
-        budget: see `weightgen.evaluation.grid.FinetuneRow`; only the end is measured.
+        budget: see `weightgen.evaluation.grid.FinetuneRow`.
     """
 
     out_dir: str
@@ -136,8 +133,9 @@ def train_own(context: EvaluationContext, task: OwnTask) -> None:
     """
     count = context.held_out.smallest(task.concepts, "train", context.own_pairs)
     sources, targets = context.held_out.stacked(task.concepts, "train", context.size, count)
-    result = train_fleet(context.base, context.discriminator, sources, targets, context.own_training)
-    blocks = context.zoo.layout.to_blocks(result.params).half().float()
+    origins = context.origins
+    result = train_fleet(origins.base, origins.discriminator, sources, targets, context.own_training)
+    blocks = origins.zoo.layout.to_blocks(result.params).half().float()
     for k, concept_id in enumerate(task.concepts):
         if not bool(result.diverged[k]):
             write_blocks(own_path(context.out_dir, concept_id), [concept_id], blocks[k : k + 1])
@@ -146,59 +144,43 @@ def train_own(context: EvaluationContext, task: OwnTask) -> None:
         raise WeightzooError(f"own adapters that diverged: {', '.join(lost)}; evaluated without them")
 
 
-def starting_point(context: EvaluationContext, task: FinetuneTask) -> Start:
-    """Return what a fine-tuning begins with; `weightgen.finetuning.starts` says what full and adapter mode mean.
-
-    Training from scratch knows nothing of the zoo: generator and discriminator are random.
-    """
-    ids, seed = task.concepts, context.config.seed
-    if task.init in RANDOM:
-        discriminator = seeded(context.discriminator.config.build, seed)
-        if task.init == "scratch":
-            return full_start(scratch_networks(context.base, ids, seed), discriminator)
-        return full_start([seeded(classic_unet(context.size).build, seed)] * len(ids), discriminator)
-    adapters = context.start(task.init, ids)
-    if task.mode == "adapter":
-        return Start(context.base, adapters, context.discriminator)
-    merged = [merge(context.base, adapter) for adapter in split(adapters, len(ids))]
-    return full_start(merged, context.discriminator)
+def start_of(context: EvaluationContext, init: str, mode: str, concepts: tuple[str, ...]) -> Start:
+    """Return what `weightgen.finetuning.starts.make_start` gives, from the weights that the evaluation has stored."""
+    if init in RANDOM:
+        return random_start(init, len(concepts), context.origins)
+    return start_from_adapters(context.start(init, concepts), context.origins, mode)
 
 
-def training_of(context: EvaluationContext, task: FinetuneTask) -> GanTrainConfig:
-    """Return the task's training: the zoo's discriminator, batches and beta1, averaged weights and slower kernels.
-
-    Zoos that were built before `weightzoo finetune` had its beta1 and learning rate have others: the rows of their
-    evaluations stay comparable with those that were measured before.
-    """
-    return GanTrainConfig(
+def finetune_config(context: EvaluationContext, task: FinetuneTask) -> FinetuneConfig:
+    """Return the settings of `weightzoo finetune`, with what the task decides; on one processor."""
+    return FinetuneConfig(
+        mode="full" if task.init in RANDOM else task.mode,
         steps=task.steps,
         learning_rate=task.learning_rate,
-        mode="full" if task.init in RANDOM else task.mode,
-        batch_size=context.own_training.batch_size,
-        discriminator_learning_rate=context.own_training.discriminator_learning_rate,
-        adversarial_weight=context.own_training.adversarial_weight,
+        feature_network=None,
         seed=context.config.seed,
-        ema=EMA,
-        kernel_rate=KERNEL_RATE,
-        beta1=context.own_training.beta1,
+        device="cpu",
     )
 
 
 def finetune_concepts(context: EvaluationContext, task: FinetuneTask) -> None:
-    """Train and measure the concepts of a task, and write one cell for each."""
-    start = starting_point(context, task)
-    sources, targets = context.held_out.stacked(task.concepts, "train", context.size, task.pairs)
-    curve = QualityCurve.of(context, task, start.generator)
-    result = train_fleet(
-        start.generator, start.discriminator, sources, targets, training_of(context, task), start.params, on_step=curve
+    """Fine-tune the concepts of a task as a user's are, and write one cell for each.
+
+    A cell has the quality of the best network by each step: what is handed over if the training ends there.
+    """
+    count = context.held_out.smallest(task.concepts, "test", context.config.grid.test_images)
+    tensors = PairTensors(
+        *context.held_out.stacked(task.concepts, "train", context.size, task.pairs),
+        *context.held_out.stacked(task.concepts, "test", context.size, count),
     )
+    config = finetune_config(context, task)
+    done = finetune_many(start_of(context, task.init, config.mode, task.concepts), tensors, config)
     if not (task.rate_trial or task.budget):
-        keep_features(context, task, curve.images)
+        keep_features(context, task, done, tensors)
+    curves = kept_rows(done.rows, "train_error")
     for k, concept_id in enumerate(task.concepts):
         if concept_id in task.keep:
-            params = {name: value[k] for name, value in result.params.items()}
-            keep_network(task.network_path(concept_id), context, task, start.generator, params)
-    for k, concept_id in enumerate(task.concepts):
+            keep_network(task.network_path(concept_id), done, k)
         cell = {
             "concept": concept_id,
             "split": task.split,
@@ -206,65 +188,33 @@ def finetune_concepts(context: EvaluationContext, task: FinetuneTask) -> None:
             "mode": task.mode,
             "pairs": task.pairs,
             "learning_rate": task.learning_rate,
-            **curve.of_concept(k),
-            "diverged": bool(result.diverged[k]),
+            "steps": [row["step"] for row in done.rows[k]],
+            "l1": [row["l1"] for row in curves[k]],
+            "psnr": [row["psnr"] for row in curves[k]],
+            "test_images": count,
+            "diverged": bool(done.result.diverged[k]),
             "fleet": len(task.concepts),
-            "fleet_seconds": result.seconds,
+            "fleet_seconds": done.result.seconds,
             "feature_network": context.feature_network,
         }
         write_json(task.cell_path(concept_id), finite(cell))
 
 
-def keep_features(context: EvaluationContext, task: FinetuneTask, images: Tensor) -> None:
-    """Store the features of the final images [K, N, 3, S, S], from which KID is computed in the end."""
-    final = features(context.feature_network, images[:, : context.config.grid.kid_images])
-    for k, concept_id in enumerate(task.concepts):
+def keep_features(context: EvaluationContext, task: FinetuneTask, done: Finetuned, tensors: PairTensors) -> None:
+    """Store the features of what the best networks make of test photographs, from which KID is computed in the end."""
+    sources = tensors.test_sources[:, : context.config.grid.kid_images]
+    images = render(done.start.generator, done.params, sources)
+    for concept_id, own in zip(task.concepts, features(context.feature_network, images), strict=True):
         path = task.cell_path(concept_id).with_suffix(".safetensors")
-        write_tensors(path, {"features": torch.from_numpy(np.array(final[k]))})
+        write_tensors(path, {"features": torch.tensor(own)})
 
 
-class QualityCurve:
-    """The test quality of all concepts at the grid's points; `train_fleet` calls it at each step."""
-
-    def __init__(self, generator: nn.Module, sources: Tensor, targets: Tensor, points: Sequence[int]) -> None:
-        self.generator, self.sources, self.targets, self.points = generator, sources, targets, points
-        self.steps: list[int] = []
-        self.l1: list[list[float]] = []
-        self.psnr: list[list[float]] = []
-        self.images = targets  # the last outputs, [K, N, 3, S, S]
-
-    @classmethod
-    def of(cls, context: EvaluationContext, task: FinetuneTask, generator: nn.Module) -> QualityCurve:
-        count = context.held_out.smallest(task.concepts, "test", context.config.grid.test_images)
-        sources, targets = context.held_out.stacked(task.concepts, "test", context.size, count)
-        points = (task.steps,) if task.rate_trial or task.budget else context.config.grid.points_of(task.steps)
-        return cls(generator, sources, targets, points)
-
-    def __call__(self, step: int, _: float, params: Mapping[str, Tensor]) -> None:
-        if step not in self.points:
-            return
-        self.images = render(self.generator, params, self.sources)
-        l1, psnr = quality(self.images, self.targets)
-        self.steps.append(step)
-        self.l1.append(l1)
-        self.psnr.append(psnr)
-
-    def of_concept(self, k: int) -> dict[str, Any]:
-        return {
-            "steps": self.steps,
-            "l1": [values[k] for values in self.l1],
-            "psnr": [values[k] for values in self.psnr],
-            "test_images": self.targets.shape[1],
-        }
-
-
-def keep_network(
-    path: Path, context: EvaluationContext, task: FinetuneTask, generator: nn.Module, params: Mapping[str, Tensor]
-) -> None:
-    """Store a fine-tuned generator, merged, so that `zoo.adapters.lora.load_generator` reads it."""
-    if task.mode == "adapter" and task.init not in RANDOM:
-        network = merge(context.base, params)
+def keep_network(path: Path, done: Finetuned, k: int) -> None:
+    """Store the best network of concept k, merged, so that `zoo.adapters.lora.load_generator` reads it."""
+    generator, params = done.start.generator, {name: value[k] for name, value in done.params.items()}
+    if done.start.base is not None:
+        generator = merge(generator, params)
     else:
-        network = generator.config.build()
-        network.load_state_dict(dict(params))
-    save_base(path, network)
+        generator = generator.config.build()
+        generator.load_state_dict(params)
+    save_base(path, generator)

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from weightgen.evaluation.cells import FinetuneTask
-from weightgen.evaluation.context import EvaluateConfig, finite, load_context
-from weightgen.evaluation.evaluate import RunCells, freeze_config, run_all, run_here, write_starts
+from weightgen.evaluation.context import EvaluateConfig, finite
+from weightgen.evaluation.evaluate import RunCells, open_evaluation, run_all, run_here, write_starts
 from weightgen.evaluation.grid import FinetuneRow
 from weightgen.evaluation.plan import own_tasks, usable_rows
-from weightgen.evaluation.zero_step_methods import ZeroStepMethods
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json, write_json
 from zoo.pictures.metrics import decisive
@@ -36,19 +35,17 @@ def choose_learning_rates(
         WeightzooError: there is no validation concept, or the folder holds another evaluation.
     """
     out_dir = Path(out_dir)
-    freeze_config(config, out_dir)
-    context = load_context(str(out_dir.resolve()))
-    methods = ZeroStepMethods(config.zoo_dir, config.models, config.seed)
+    context = open_evaluation(config, out_dir)
     grid = config.grid
     members = context.held_out.concepts("validation", grid.validation_concepts)
     if not members:
         raise WeightzooError(
             f"{', '.join(config.pairs_dirs)}: no validation concept to choose learning rates on"
         )
-    rows = validation_rows(usable_rows(context, methods), len(members))
+    rows = validation_rows(usable_rows(context), len(members))
     groups = {split: context.held_out.concepts(split, grid.concepts_per_split) for split in grid.splits}
     inits = sorted({init for row in rows for init in row.inits})
-    write_starts(context, methods, inits, {**groups, "validation": members})
+    write_starts(context, inits, {**groups, "validation": members})
     failures = []
     if "own" in inits:
         own = own_tasks(context, {"validation": members})

@@ -19,15 +19,15 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from weightgen.evaluation.grid import Grid, LearningRates
 from weightgen.evaluation.held_out_pairs import HeldOut, read_ids
-from zoo.adapters.lora import load_base
-from zoo.config import from_dict, load_config
+from weightgen.finetuning.starts import Origins
+from zoo.config import from_dict
+from zoo.errors import WeightzooError
 from zoo.files import read_json
-from zoo.run import Zoo, open_zoo
-from zoo.tensors import load_discriminator, write_tensors
+from zoo.tensors import write_tensors
 from zoo.training.train_gan import GanTrainConfig, Params
 
 
@@ -43,6 +43,7 @@ class EvaluateConfig:
         pictures_dir: larger pairs for the report, `<concept_id>/{source,target}/`.
         feature_network: of KID; None takes the zoo's own.
         model_sha256: of the denoisers' weights; filled in when the config is frozen.
+        finetuning: how all cells are fine-tuned, from what `weightzoo finetune` does; filled in likewise.
     """
 
     zoo_dir: str
@@ -55,6 +56,7 @@ class EvaluateConfig:
     feature_network: str | None = None
     seed: int = 0
     model_sha256: dict[str, str] = field(default_factory=dict)
+    finetuning: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +65,9 @@ class EvaluationContext:
 
     out_dir: Path
     config: EvaluateConfig
-    zoo: Zoo
+    origins: Origins
     held_out: HeldOut
     near_duplicates: frozenset[str]
-    base: nn.Module
-    discriminator: nn.Module
     own_training: GanTrainConfig
     own_pairs: int
     feature_network: str
@@ -75,7 +75,7 @@ class EvaluationContext:
 
     @property
     def size(self) -> int:
-        return int(self.base.config.image_size)
+        return int(self.origins.base.config.image_size)
 
     def cell(self, name: str) -> Path:
         return self.out_dir / "cells" / f"{name}.json"
@@ -92,7 +92,7 @@ class EvaluationContext:
                 self.starts_cache[key] = read_blocks(start_path(self.out_dir, init, prompts))
             names, stored = self.starts_cache[key]
             blocks = stored[[names.index(concept_id) for concept_id in ids]]
-        return self.zoo.layout.from_blocks(blocks)
+        return self.origins.zoo.layout.from_blocks(blocks)
 
 
 def start_path(out_dir: Path, init: str, prompts: int) -> Path:
@@ -120,22 +120,34 @@ def read_blocks(path: Path) -> tuple[list[str], Tensor]:
 def load_context(out_dir: str) -> EvaluationContext:
     """Open everything that the frozen config of an evaluation names, once per process."""
     folder = Path(out_dir)
-    config = load_config(EvaluateConfig, folder / "config.json")
-    zoo = open_zoo(config.zoo_dir)
-    build = read_json(zoo.path / "config.json")
-    base = load_base(zoo.base_path)
+    config = read_config(folder / "config.json")
+    origins = Origins(config.zoo_dir, config.models, config.seed)
+    build = read_json(origins.zoo.path / "config.json")
     return EvaluationContext(
         out_dir=folder,
         config=config,
-        zoo=zoo,
+        origins=origins,
         held_out=HeldOut.open(config.pairs_dirs),
         near_duplicates=read_ids(config.near_duplicates),
-        base=base,
-        discriminator=load_discriminator(zoo.discriminator_path),
         own_training=from_dict(GanTrainConfig, build.get("training", {})),
         own_pairs=int(build.get("num_train_crops", 256)),
-        feature_network=config.feature_network or zoo.manifest.feature_network,
+        feature_network=config.feature_network or origins.zoo.manifest.feature_network,
     )
+
+
+def read_config(path: Path) -> EvaluateConfig:
+    """Read a frozen config; earlier versions chose the steps that are measured by the grid's `points`.
+
+    Raises:
+        WeightzooError: it is unreadable, or has a key that this version does not know.
+    """
+    stored = read_json(path)
+    if isinstance(stored, dict) and isinstance(stored.get("grid"), dict):
+        stored["grid"].pop("points", None)
+    try:
+        return from_dict(EvaluateConfig, stored)
+    except WeightzooError as error:
+        raise WeightzooError(f"{path}: {error}") from None
 
 
 def finite(value: Any) -> Any:

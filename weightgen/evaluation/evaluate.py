@@ -25,18 +25,28 @@ from weightgen.evaluation.context import (
     finite,
     load_context,
     own_path,
+    read_config,
     start_path,
     write_blocks,
 )
 from weightgen.evaluation.grid import NETWORK_INITS, FinetuneRow, LearningRates
+from weightgen.evaluation.held_out_pairs import wordings
 from weightgen.evaluation.novelty import diversity, novelty
 from weightgen.evaluation.plan import PROMPT_COUNTS, finetune_tasks, own_tasks, usable_rows, zero_tasks
 from weightgen.evaluation.results import summarise_cells
 from weightgen.evaluation.timing import fleet_throughput, measure_timing
-from weightgen.evaluation.zero_step_methods import ZeroStepMethods
+from weightgen.evaluation.zero_step_methods import (
+    WITHOUT_WEIGHTS,
+    check_models,
+    is_available,
+    predict,
+    sample,
+)
+from weightgen.finetuning.loop import shared_training
+from weightgen.finetuning.starts import Origins
 from weightgen.model_folder import denoiser_sha256
 from zoo.concepts import Concept
-from zoo.config import config_diff, load_config, save_config, to_dict
+from zoo.config import config_diff, save_config, to_dict
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json, write_json
 from zoo.progress import say, track
@@ -89,16 +99,14 @@ def evaluate(
     """
     started = time.time()
     out_dir = Path(out_dir)
-    freeze_config(config, out_dir)
-    context = load_context(str(out_dir.resolve()))
-    methods = ZeroStepMethods(config.zoo_dir, config.models, config.seed)
-    inits = [init for init in all_inits(config) if methods.available(init)]
-    rows = usable_rows(context, methods)
+    context = open_evaluation(config, out_dir)
+    inits = [init for init in all_inits(config) if is_available(context.origins, init)]
+    rows = usable_rows(context)
     splits = held_out_concepts(context)
     groups = {**splits, "validation": context.held_out.concepts("validation", config.grid.validation_concepts)}
     say(f"evaluating {plural(sum(map(len, splits.values())), 'concept')} ({config.grid.name} grid)")
-    write_starts(context, methods, sorted({*inits, *(init for row in rows for init in row.inits)}), groups)
-    timing = stored_timing(context, methods, rows, splits)
+    write_starts(context, sorted({*inits, *(init for row in rows for init in row.inits)}), groups)
+    timing = stored_timing(context, rows, splits)
 
     own = own_tasks(context, splits)
     zero = zero_tasks(context, [init for init in inits if init != "own"], splits)
@@ -117,9 +125,10 @@ def evaluate(
         "models": sorted(config.models),
         "absent": [init for init in all_inits(config) if init not in inits],
         "failures": failures,
-        "novelty": distances(context, methods, splits),
-        "diversity": spread_of_samples(context, methods, splits),
+        "novelty": distances(context, splits),
+        "diversity": spread_of_samples(context, splits),
         "learning_rates": used_rates(rates, rows),
+        "finetuning": context.config.finetuning,
         "seconds": time.time() - started,
     }
     results = finite(results)
@@ -154,20 +163,36 @@ def held_out_concepts(context: EvaluationContext) -> Splits:
     return found
 
 
+def open_evaluation(config: EvaluateConfig, out_dir: Path) -> EvaluationContext:
+    """Freeze the config of an evaluation, or check that it is the same as before, and open all that it names.
+
+    Raises:
+        WeightzooError: the folder holds another evaluation, or a model belongs to another zoo.
+    """
+    check_models(Origins(config.zoo_dir, config.models))
+    freeze_config(config, out_dir)
+    return load_context(str(out_dir.resolve()))
+
+
 def freeze_config(config: EvaluateConfig, out_dir: Path) -> None:
     """Write `config.json` with the hashes of the models, or check that it is the same as before."""
     check_kind(out_dir, EVALUATION)
     hashes = {name: denoiser_sha256(path) for name, path in config.models.items()}
-    config = replace(config, model_sha256=hashes)
+    config = replace(config, model_sha256=hashes, finetuning=shared_training())
     path = out_dir / "config.json"
     if not path.exists():
         save_config(path, config)
         return
     try:
-        frozen = load_config(EvaluateConfig, path)
+        frozen = read_config(path)
     except WeightzooError as error:
         hint = "if another version of weightzoo began this evaluation, choose another folder"
         raise WeightzooError(f"{error}; {hint}") from None
+    if frozen.finetuning != config.finetuning:
+        raise WeightzooError(
+            f"{out_dir} was fine-tuned as another version of weightzoo does it; choose another folder, or write its "
+            "report with that version"
+        )
     if difference := config_diff(frozen, config):
         raise WeightzooError(
             f"{out_dir} holds an evaluation with another setting ({'; '.join(difference.splitlines())}); "
@@ -180,26 +205,26 @@ def all_inits(config: EvaluateConfig) -> list[str]:
     return [*config.grid.inits, *(name for name in config.models if name not in NETWORK_INITS)]
 
 
-def write_starts(
-    context: EvaluationContext, methods: ZeroStepMethods, inits: Sequence[str], groups: Splits
-) -> None:
+def write_starts(context: EvaluationContext, inits: Sequence[str], groups: Splits) -> None:
     """Store the weights that every method gives every concept, once; `shuffled` trades places within a split."""
     concepts = [concept for members in groups.values() for concept in members]
     wanted = [
         (init, prompts)
         for init in inits
-        if init not in ("copy", "scratch", "own", "pix2pix_unet")
+        if init not in WITHOUT_WEIGHTS
         for prompts in PROMPT_COUNTS
         if prompts == 1 or init in context.config.grid.four_prompts
     ]
     todo = [pair for pair in wanted if not start_path(context.out_dir, *pair).exists()]
     for init, prompts in track(todo, "generating the starts", "starts"):
-        blocks = torch.cat([methods.blocks(init, members, prompts) for members in groups.values() if members])
+        blocks = torch.cat(
+            [predict(context.origins, init, members, prompts) for members in groups.values() if members]
+        )
         write_blocks(start_path(context.out_dir, init, prompts), [c.id for c in concepts], blocks)
 
 
 def stored_timing(
-    context: EvaluationContext, methods: ZeroStepMethods, rows: Sequence[FinetuneRow], splits: Splits
+    context: EvaluationContext, rows: Sequence[FinetuneRow], splits: Splits
 ) -> dict[str, Any]:
     """Return the seconds of steps, initialisations and fleets, measured once, before any worker starts."""
     path = context.out_dir / "timing.json"
@@ -208,7 +233,7 @@ def stored_timing(
         inits = sorted({"base", *(init for row in rows for init in row.inits)})
         modes = sorted({row.mode for row in rows} | {"adapter", "full"})
         concepts = next(iter(splits.values()))
-        timing = measure_timing(context, methods, inits, modes, concepts[0])
+        timing = measure_timing(context, inits, modes, concepts[0])
         grid = context.config.grid
         ids = [concept.id for concept in concepts]
         timing["fleet"] = fleet_throughput(context, ids, grid.fleet_sizes, grid.timed_steps)
@@ -229,34 +254,30 @@ def run_all(
     return failures
 
 
-def spread_of_samples(
-    context: EvaluationContext, methods: ZeroStepMethods, splits: Splits
-) -> dict[str, float] | None:
+def spread_of_samples(context: EvaluationContext, splits: Splits) -> dict[str, float] | None:
     """Return how far apart networks for the same prompt are; None where nothing is sampled in few steps."""
     if not start_path(context.out_dir, "generated_few_steps", 1).exists():
         return None
     path = context.out_dir / "diversity.json"
     if not path.exists():
         concepts = next(iter(splits.values()))[:SAMPLED_PROMPTS]
-        samples = methods.samples(concepts, SAMPLES)
-        write_json(path, finite(diversity(samples, methods.train.blocks, methods.block_statistics)))
+        words = [wordings(concept, 1) for concept in concepts]
+        samples = sample(context.origins, "generated_few_steps", words, SAMPLES).unflatten(0, (-1, SAMPLES))
+        zoo = context.origins.train
+        write_json(path, finite(diversity(samples, zoo.blocks, zoo.statistics())))
     return read_json(path)
 
 
-def distances(context: EvaluationContext, methods: ZeroStepMethods, splits: Splits) -> list[dict[str, Any]]:
+def distances(context: EvaluationContext, splits: Splits) -> list[dict[str, Any]]:
     """Return the rows of "novelty", for all held-out concepts together."""
     ids = [concept.id for concepts in splits.values() for concept in concepts]
-    statistics = methods.block_statistics
-    names = [
-        n
-        for n in ("nearest", "kernel_ridge", "generated", "generated_few_steps", "polished")
-        if methods.available(n)
-    ]
-    networks = {}
-    for name in names:
-        if start_path(context.out_dir, name, 1).exists():
-            networks[name] = context.zoo.layout.to_blocks(context.start(name, ids))
+    layout, zoo = context.origins.zoo.layout, context.origins.train
+    networks = {
+        name: layout.to_blocks(context.start(name, ids))
+        for name in ("nearest", "kernel_ridge", "generated", "generated_few_steps", "polished")
+        if start_path(context.out_dir, name, 1).exists()
+    }
     owned = [i for i in ids if own_path(context.out_dir, i).exists()]
     if owned:
-        networks["own"] = context.zoo.layout.to_blocks(context.start("own", owned))
-    return novelty(methods.train.blocks, networks, statistics)
+        networks["own"] = layout.to_blocks(context.start("own", owned))
+    return novelty(zoo.blocks, networks, zoo.statistics())

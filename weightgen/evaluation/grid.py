@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from weightgen.finetuning.baselines import BASELINES
-from weightgen.finetuning.rates import default_rate
+from weightgen.finetuning.loop import LEARNING_RATE
 from weightgen.finetuning.starts import RANDOM
 from zoo.errors import WeightzooError
 from zoo.files import read_json_object
@@ -29,7 +29,6 @@ PROMPTED = (
 )  # the prompt matters
 HEADLINE_INITS = ("scratch", "base", "nearest", "kernel_ridge", "generated", "polished")
 EXTERNAL_INITS = ("scratch", "base", "kernel_ridge", "polished")
-POINTS = (0, 10, 25, 50, 75, 100, 150, 200, 300, 400, 600, 1000, 1500)
 SCRATCH_STEPS = {16: 600, 64: 1000, 256: 1500, 1000: 1500}
 BUDGETS = (25, 50, 100)
 START_STEPS = {16: 300, 64: 300, 256: 400, 1000: 400}
@@ -71,7 +70,6 @@ class Grid:
         concepts_per_split: None takes all held-out concepts.
         own_splits, own_concepts: which concepts get an adapter trained like a zoo record; None: all of a split.
         own_fleet, finetune_fleet: so many concepts are trained at once; their curves are those of training alone.
-        points: evaluation steps of fine-tuning (the last step is always one).
         timed_steps: steps of the one-network-at-a-time timing.
         fleet_sizes: K of the fleet throughput measurement.
         picture_concepts: how many fine-tuned concepts the report shows pictures of.
@@ -89,7 +87,6 @@ class Grid:
     own_concepts: int | None = None
     own_fleet: int = 8
     finetune_fleet: int = 8
-    points: tuple[int, ...] = POINTS
     timed_steps: int = 12
     fleet_sizes: tuple[int, ...] = (1, 8)
     resamples: int = 2000
@@ -113,10 +110,6 @@ class Grid:
         rows = [row.pairs for row in self.finetune if row.split == split and position < row.concepts]
         own = split in self.own_splits and (self.own_concepts is None or position < self.own_concepts)
         return max([FEWEST_PAIRS, *rows, *([own_pairs] if own else [])])
-
-    def points_of(self, steps: int) -> tuple[int, ...]:
-        """Return the evaluation points of a run of `steps` steps, its last one included."""
-        return (*(point for point in self.points if point < steps), steps)
 
 
 def full() -> Grid:
@@ -193,7 +186,6 @@ def tiny() -> Grid:
         kid_images=2,
         concepts_per_split=4,
         own_concepts=0,
-        points=(0, 10, 20),
         timed_steps=3,
         fleet_sizes=(1, 4),
         resamples=200,
@@ -209,7 +201,8 @@ GRIDS: dict[str, Callable[[], Grid]] = {"tiny": tiny, "reduced": reduced, "full"
 class LearningRates:
     """Learning rates by "init/mode/pairs".
 
-    What was never tried falls back to the nearest tried number of pairs of that start, then to `default_rate`.
+    What was never tried falls back to the nearest tried number of pairs of that start, then to what a user's
+    fine-tuning has, `LEARNING_RATE`.
     """
 
     chosen: dict[str, float] = field(default_factory=dict)
@@ -219,7 +212,7 @@ class LearningRates:
         tried = {int(p): self.chosen[key] for key, (start, p) in keys.items() if start == f"{init}/{mode}"}
         if tried:
             return tried[min(tried, key=lambda p: abs(p - pairs))]
-        return default_rate(init)
+        return LEARNING_RATE
 
     @classmethod
     def load(cls, path: Path | str) -> LearningRates:

@@ -15,19 +15,19 @@ from weightgen.evaluation.cells import FinetuneTask, OwnTask
 from weightgen.evaluation.context import EvaluationContext, own_path, write_blocks
 from weightgen.evaluation.grid import PROMPTED, FinetuneRow, LearningRates
 from weightgen.evaluation.zero_step import ZeroStepCell
-from weightgen.evaluation.zero_step_methods import ZeroStepMethods
+from weightgen.evaluation.zero_step_methods import is_available
 from weightgen.finetuning.starts import RANDOM
 from zoo.concepts import Concept
 
 PROMPT_COUNTS = (1, 4)
 
 
-def usable_rows(context: EvaluationContext, methods: ZeroStepMethods) -> list[FinetuneRow]:
+def usable_rows(context: EvaluationContext) -> list[FinetuneRow]:
     """Return the fine-tuning rows with the starts at hand and at least one concept that has enough pairs."""
     rows = []
     for row in context.config.grid.finetune:
         possible = [init for init in row.inits if row.mode == "full" or init not in RANDOM]
-        row = replace(row, inits=tuple(init for init in possible if methods.available(init)))
+        row = replace(row, inits=tuple(init for init in possible if is_available(context.origins, init)))
         if row_concepts(context, row):
             rows.append(row)
     return rows
@@ -57,7 +57,7 @@ def own_tasks(context: EvaluationContext, splits: dict[str, list[Concept]]) -> l
     for split, concepts in splits.items():
         members = own_members(context, concepts)
         wanted = {concept.id for concept in members}
-        for record in context.zoo.records(split):
+        for record in context.origins.zoo.records(split):
             path = own_path(context.out_dir, record.concept_id)
             if record.concept_id in wanted and not path.exists():
                 write_blocks(path, [record.concept_id], torch.tensor(record.blocks.astype("float32"))[None])

@@ -24,7 +24,7 @@ from weightgen.evaluation.speedup import Curve, finals, mean_curves, speedups
 from weightgen.evaluation.zero_step import ZeroStepCell, summarise, target_features
 from zoo.files import read_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # since then fine-tuned figures are those of the network that is handed over, the best one
 
 
 def summarise_cells(

@@ -3,7 +3,7 @@
 Quality curves may come from fleets and from several processes at once; their seconds never do. They are
 `init_seconds + step x step_seconds`, both measured here, with nothing else of ours running.
 
-    timing = measure_timing(context, methods, inits, concept)       # a JSON-able dict, see `measure_timing`
+    timing = measure_timing(context, inits, modes, concept)     # a JSON-able dict, see `measure_timing`
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from weightgen.evaluation.cells import FinetuneTask, starting_point, training_of
+from weightgen.evaluation.cells import start_of
 from weightgen.evaluation.context import EvaluationContext
-from weightgen.evaluation.zero_step_methods import ZeroStepMethods
+from weightgen.evaluation.zero_step_methods import start_seconds
+from weightgen.finetuning.loop import FinetuneConfig, training_of
 from zoo.adapters.lora import adapter_names, initial_adapter, load_adapter
 from zoo.concepts import Concept
 from zoo.training.train_gan import GanTrainConfig, Params, clock, train_fleet
@@ -57,7 +58,7 @@ def step_seconds(
 
 
 def measure_timing(
-    context: EvaluationContext, methods: ZeroStepMethods, inits: Iterable[str], modes: Iterable[str], concept: Concept
+    context: EvaluationContext, inits: Iterable[str], modes: Iterable[str], concept: Concept
 ) -> dict[str, Any]:
     """Measure everything about time that the report needs.
 
@@ -66,23 +67,19 @@ def measure_timing(
     """
     torch.set_num_threads(1)
     grid = context.config.grid
-    sources, targets = context.held_out.stacked(
-        (concept.id,), "train", context.size, context.own_training.batch_size
-    )
+    batch_size = FinetuneConfig().batch_size
+    sources, targets = context.held_out.stacked((concept.id,), "train", context.size, batch_size)
     steps: dict[str, float] = {}
     inits = list(inits)
     names = [("base", mode) for mode in modes] + [(init, "full") for init in inits if init == "pix2pix_unet"]
     for init, mode in names:
-        task = FinetuneTask(
-            str(context.out_dir), concept.split, 0, mode, init, (concept.id,), grid.timed_steps, 1e-4
-        )
-        start = starting_point(context, task)
-        training = training_of(context, task)
+        start = start_of(context, init, mode, (concept.id,))
+        training = training_of(FinetuneConfig(mode, learning_rate=1e-4))
         key = init if init == "pix2pix_unet" else mode
         steps[key] = step_seconds(
             start.generator, start.discriminator, sources, targets, training, grid.timed_steps, start.params
         )
-    seconds = {init: methods.seconds(init, concept) for init in inits if init != "own"}
+    seconds = {init: start_seconds(context.origins, init, concept) for init in inits if init != "own"}
     if "own" in inits and "adapter" in steps:
         trained = context.own_training.steps * steps["adapter"]
         seconds["own"] = {
@@ -108,23 +105,23 @@ def fleet_throughput(
     The rows of "fleet": `k` is None for the naive loop. All run on one thread, one after the other.
     """
     torch.set_num_threads(1)
-    training = context.own_training
+    training, base, discriminator = context.own_training, context.origins.base, context.origins.discriminator
     count = context.held_out.smallest(list(concepts), "train", 32)
     rows: list[dict[str, Any]] = []
     for k in sizes:
         ids = [concepts[i % len(concepts)] for i in range(k)]
         sources, targets = context.held_out.stacked(ids, "train", context.size, count)
-        seconds = step_seconds(context.base, context.discriminator, sources[0], targets, training, steps)
+        seconds = step_seconds(base, discriminator, sources[0], targets, training, steps)
         rows.append(
             {"k": k, "concepts_per_minute": 60 * k / (seconds * training.steps), "step_seconds": seconds}
         )
     sources, targets = context.held_out.stacked(concepts[:1], "train", context.size, count)
-    generator = load_adapter(context.base, initial_adapter(context.base)).requires_grad_(False)
+    generator = load_adapter(base, initial_adapter(base)).requires_grad_(False)
     names = set(adapter_names(generator))
     for name, parameter in generator.named_parameters():
         parameter.requires_grad_(name in names)
     seconds = naive_step_seconds(
-        generator, context.discriminator.config.build(), sources[0], targets[0], training, steps
+        generator, discriminator.config.build(), sources[0], targets[0], training, steps
     )
     rows.append({"k": None, "concepts_per_minute": 60 / (seconds * training.steps), "step_seconds": seconds})
     return [{**row, "steps_per_concept": training.steps} for row in rows]

@@ -18,14 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from weightgen.evaluation.context import EvaluationContext
 from weightgen.evaluation.intervals import mean_interval, pooled_kid
 from weightgen.finetuning.measure import render
-from weightgen.finetuning.starts import full_start, seeded
-from zoo.adapters.lora import plain_config
-from zoo.concepts import evaluation_order
+from weightgen.finetuning.starts import RANDOM, random_start
 from zoo.pictures.features import load_features
 from zoo.pictures.metrics import l1, psnr, ssim
 
@@ -53,12 +51,6 @@ class ZeroStepCell:
         return (self.path,)
 
 
-def scratch_networks(generator: nn.Module, ids: Sequence[str], seed: int = 0) -> list[nn.Module]:
-    """Return networks of the same architecture from random initialisation, one per concept, seeded by its id."""
-    config = plain_config(generator.config)
-    return [seeded(config.build, seed + int(evaluation_order(name)[:8], 16)) for name in ids]
-
-
 def quality(output: Tensor, targets: Tensor) -> tuple[list[float], list[float]]:
     """Return mean L1 and PSNR of each network over its images; both [K, N, 3, H, W]."""
     pairs = list(zip(output, targets, strict=True))
@@ -76,10 +68,10 @@ def edit(context: EvaluationContext, cell: ZeroStepCell, ids: Sequence[str], sou
     """Return what a method makes of pictures [K, N, 3, S, S] of K concepts before any training."""
     if cell.init == "copy":
         return sources
-    if cell.init == "scratch":
-        random = full_start(scratch_networks(context.base, ids, context.config.seed), context.discriminator)
-        return render(random.generator, random.params, sources)
-    return render(context.base, context.start(cell.init, ids, cell.prompts), sources)
+    if cell.init in RANDOM:
+        start = random_start(cell.init, len(ids), context.origins)
+        return render(start.generator, start.params, sources)
+    return render(context.origins.base, context.start(cell.init, ids, cell.prompts), sources)
 
 
 def zero_step(context: EvaluationContext, cell: ZeroStepCell, chunk: int = 8) -> dict[str, Any]:

@@ -58,3 +58,17 @@ class Best:
         if own is None or row[self.by] is None:
             return False
         return (start is None or own <= start) and (best is None or row[self.by] < best)
+
+
+def kept_rows(rows: Sequence[Sequence[Row]], by: str) -> list[list[Row]]:
+    """Return for each row of each of K concepts that of the network that was the best by then.
+
+    Args:
+        rows: the evaluation rows of each concept, K lists of the same length.
+        by: as in `Best`.
+    """
+    best, kept = Best(by), []
+    for measured in zip(*rows, strict=True):
+        best.offer(measured, {})
+        kept.append(list(best.rows))
+    return [list(own) for own in zip(*kept, strict=True)]

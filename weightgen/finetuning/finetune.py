@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -29,10 +30,10 @@ from typing import Any
 import torch
 
 from weightgen.finetuning.best import CHOSEN_BY, ENOUGH
-from weightgen.finetuning.loop import FinetuneConfig, Finetuned, advance, begin, check
+from weightgen.finetuning.loop import FinetuneConfig, Finetuned, advance, begin, check, time_left
 from weightgen.finetuning.measure import PairTensors, Row
 from weightgen.finetuning.pairs import LoadedPairs, fingerprint, load_pairs, pair_tensors
-from weightgen.finetuning.starts import Origins, prepare
+from weightgen.finetuning.starts import Origins, make_start, prepare
 from weightgen.finetuning.state import TRAINING, Progress, load_progress, save_progress
 from weightgen.prompt_notes import has_words
 from weightgen.training.optim import pick_device
@@ -43,9 +44,10 @@ from zoo.errors import WeightzooError, WeightzooWarning
 from zoo.files import sha256_file, write_json, write_text
 from zoo.gans import gan_name
 from zoo.pictures.pair_layouts import DIRECTIONS
-from zoo.progress import working
+from zoo.progress import bar, working
 from zoo.results import check_free, fresh_folder
 from zoo.tensors import write_tensors
+from zoo.training.train_gan import clock
 from zoo.words import plural
 
 STOPPED = "holds the best network so far; apply it as it is, or go on with: weightzoo finetune --resume"
@@ -116,7 +118,9 @@ def finetune(
     request = Request(wordings, init, str(folders[0]), folders[1], direction, config)
     with working("making the start"):
         prepare(init, origins)
-        progress = begin([wordings], init, origins, config, compared_by(loaded))
+        started = time.perf_counter()
+        progress = begin(make_start(init, [wordings], origins, config.mode), config, compared_by(loaded))
+        progress.init_seconds = clock(progress.fleet.losses.device) - started
     tensors = tensors_of(progress, loaded, config)
     request = replace(request, pairs_sha256=fingerprint(tensors))
     with fresh_folder(out_dir) if overwrite else nullcontext(out_dir) as folder:
@@ -204,8 +208,16 @@ def complete(
         if config.keeps_state:
             save_progress(out_dir, progress, to_dict(request))
 
+    budget = time_left(progress, config)
     with stop_between_steps(out_dir, f"{STOPPED} {out_dir}") as stop:
-        done = advance(progress, tensors, config, on_rows, save, stop)
+        with bar() as display:
+            unit = "seconds" if budget else "steps"
+            task = display.add_task("fine-tuning", total=budget or config.steps, unit=unit)
+
+            def show(step: int, spent: float) -> None:
+                display.update(task, completed=min(spent, budget) if budget else step)
+
+            done = advance(progress, tensors, config, on_rows, save, show, stop)
         if bool(done.result.diverged[0]):
             raise Diverged(f"training diverged ({done.result.reasons[0]}); lower --learning-rate")
         summary = {

@@ -1,7 +1,7 @@
 """The training of a fine-tuning: K concepts at once from one kind of start, measured on the way, the best kept.
 
-    progress = begin([["a charcoal drawing"]], "polished", origins, config, by="error")
-    done = advance(progress, tensors, config)
+    done = finetune_many(make_start("polished", [["a charcoal drawing"]], origins), tensors, config)
+    done = advance(begin(start, config), tensors, config, save=...)     # what can be stopped and gone on with
 
 Seconds are initialisation (loading, text, generation, merging) plus training; the clock stands still during evaluation
 and while the state is written.
@@ -10,20 +10,20 @@ and while the state is written.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from weightgen.finetuning.best import Best
 from weightgen.finetuning.measure import Measure, PairTensors, Row
-from weightgen.finetuning.starts import Origins, Start, make_start, prepare
+from weightgen.finetuning.starts import Start
 from weightgen.finetuning.state import Progress
 from weightgen.training.optim import pick_device
+from zoo.config import to_dict
 from zoo.errors import WeightzooError
-from zoo.progress import bar
-from zoo.training.train_gan import Fleet, FleetResult, GanTrainConfig, Params, clock, run_fleet
+from zoo.training.train_gan import Fleet, FleetResult, GanTrainConfig, Params, run_fleet
 
 KERNEL_RATE = 0.1  # in full mode, of convolution and projection weights; see `GanTrainConfig`
 LEARNING_RATE = 2e-2
@@ -97,21 +97,9 @@ def check(config: FinetuneConfig) -> None:
         raise WeightzooError("batch size, evaluation interval and crops must be at least 1")
 
 
-def begin(
-    prompts: Sequence[Sequence[str]], init: str, origins: Origins, config: FinetuneConfig, by: str = "train_error"
-) -> Progress:
-    """Return K concepts before their first step.
-
-    Args:
-        prompts: the wordings of each concept, K lists.
-        by: what networks are compared by, of `weightgen.finetuning.best.CHOSEN_BY`.
-    """
-    prepare(init, origins)
-    device = torch.device(pick_device(config.device))
-    started = time.perf_counter()
-    start = make_start(init, prompts, origins, config.mode).to(device)
-    init_seconds = clock(device) - started
-    training = GanTrainConfig(
+def training_of(config: FinetuneConfig) -> GanTrainConfig:
+    """Return how the networks of a fine-tuning are trained."""
+    return GanTrainConfig(
         steps=config.steps,
         batch_size=config.batch_size,
         learning_rate=config.learning_rate or LEARNING_RATE,
@@ -122,20 +110,29 @@ def begin(
         kernel_rate=KERNEL_RATE,
         beta1=BETA1,
     )
-    fleet = Fleet.start(start.generator, start.discriminator, training, len(prompts), start.params)
-    return Progress(start, fleet, Best(by), [[] for _ in prompts], init_seconds)
 
 
-def finetune_many(
-    prompts: Sequence[Sequence[str]], tensors: PairTensors, init: str, origins: Origins, config: FinetuneConfig
-) -> Finetuned:
-    """Fine-tune K concepts at once from one kind of start; nothing is written.
+def shared_training() -> dict[str, Any]:
+    """Return what is the same for every fine-tuning that does not say otherwise: the fingerprint of an evaluation."""
+    own = ("steps", "learning_rate", "mode", "seed")
+    return {name: value for name, value in to_dict(training_of(FinetuneConfig())).items() if name not in own}
+
+
+def begin(start: Start, config: FinetuneConfig, by: str = "train_error") -> Progress:
+    """Return the K concepts of a start before their first step, on the config's device.
 
     Args:
-        prompts: the wordings of each concept, K lists.
-        tensors: the pairs of all K concepts.
+        by: what networks are compared by, of `weightgen.finetuning.best.CHOSEN_BY`.
     """
-    return advance(begin(prompts, init, origins, config), tensors, config)
+    start = start.to(torch.device(pick_device(config.device)))
+    count = len(next(iter(start.params.values())))
+    fleet = Fleet.start(start.generator, start.discriminator, training_of(config), count, start.params)
+    return Progress(start, fleet, Best(by), [[] for _ in range(count)], init_seconds=0.0)
+
+
+def finetune_many(start: Start, tensors: PairTensors, config: FinetuneConfig) -> Finetuned:
+    """Fine-tune the K concepts of a start at once, each on its own pairs; nothing is written."""
+    return advance(begin(start, config), tensors, config)
 
 
 def advance(
@@ -144,6 +141,7 @@ def advance(
     config: FinetuneConfig,
     on_rows: Callable[[list[list[Row]]], None] = lambda rows: None,
     save: Callable[[], None] = lambda: None,
+    show: Callable[[int, float], None] = lambda step, seconds: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Finetuned:
     """Train to the end of `config`, from wherever `progress` is, which goes along.
@@ -151,47 +149,50 @@ def advance(
     Args:
         on_rows: called with all rows so far at every evaluation.
         save: called at the beginning, now and then and at the end, when `progress` is to be written to disk.
+        show: called before each step and at the end with the steps and the seconds of training so far.
         stop: asked before each step; where it says True, the networks are measured and training ends.
     """
     start, fleet, rows = progress.start, progress.fleet, progress.rows
     tensors = tensors.to(fleet.losses.device)
     fleet.config = replace(fleet.config, steps=config.steps)
-    budget = None if config.seconds is None else max(config.seconds - progress.init_seconds, 0.0)
+    budget = time_left(progress, config)
     measure = Measure(tensors, config.feature_network)
     is_due = evaluation_times(config, budget)
     saved = fleet.seconds if fleet.steps else -math.inf  # at once: whatever ends the process, it can be resumed
-    with bar() as display:
-        unit = "seconds" if budget else "steps"
-        task = display.add_task("fine-tuning", total=budget or config.steps, unit=unit)
 
-        def evaluate(params: Params) -> None:
-            found = measure(start.generator, params)
-            seconds = round(progress.init_seconds + fleet.seconds, 3)
-            for own, row in zip(rows, found, strict=True):
-                own.append({"step": fleet.steps, "seconds": seconds, **row})
-            progress.best.offer([own[-1] for own in rows], params)
-            on_rows(rows)
+    def evaluate(params: Params) -> None:
+        found = measure(start.generator, params)
+        seconds = round(progress.init_seconds + fleet.seconds, 3)
+        for own, row in zip(rows, found, strict=True):
+            own.append({"step": fleet.steps, "seconds": seconds, **row})
+        progress.best.offer([own[-1] for own in rows], params)
+        on_rows(rows)
 
-        def on_step(step: int, spent: float, params: Params) -> None:
-            nonlocal saved
-            display.update(task, completed=min(spent, budget) if budget else step)
-            if bool((fleet.diverged_at >= 0).all()):
-                return
-            ends = stop() or (step >= config.steps if budget is None else spent >= budget)
-            measured = bool(rows[0]) and rows[0][-1]["step"] == step
-            due = is_due(step, spent) and not measured
-            if due:
-                evaluate(params)
-            if ends or spent - saved >= SAVE_EVERY:
-                save()
-                saved = spent
-            if ends and not due and not measured:  # after the state: a resumed training is measured where any other is
-                evaluate(params)
+    def on_step(step: int, spent: float, params: Params) -> None:
+        nonlocal saved
+        show(step, spent)
+        if bool((fleet.diverged_at >= 0).all()):
+            return
+        ends = stop() or (step >= config.steps if budget is None else spent >= budget)
+        measured = bool(rows[0]) and rows[0][-1]["step"] == step
+        due = is_due(step, spent) and not measured
+        if due:
+            evaluate(params)
+        if ends or spent - saved >= SAVE_EVERY:
+            save()
+            saved = spent
+        if ends and not due and not measured:  # after the state: a resumed training is measured where any other is
+            evaluate(params)
 
-        result = run_fleet(fleet, tensors.sources, tensors.targets, budget, on_step, stop)
+    result = run_fleet(fleet, tensors.sources, tensors.targets, budget, on_step, stop)
     return Finetuned(
         start, progress.best.params, progress.best.rows, result, rows, fleet.config.learning_rate, progress.init_seconds
     )
+
+
+def time_left(progress: Progress, config: FinetuneConfig) -> float | None:
+    """Return the seconds of training that a time budget leaves after the start; None without a budget."""
+    return None if config.seconds is None else max(config.seconds - progress.init_seconds, 0.0)
 
 
 def evaluation_times(config: FinetuneConfig, budget: float | None) -> Callable[[int, float], bool]:

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from weightgen.finetuning import baselines
 from weightgen.finetuning.baselines import Fitted, adapter_blocks
@@ -26,9 +27,9 @@ from weightgen.generate import generate
 from weightgen.model_folder import ModelFolder, find_models, load_model_folder, text_encoder_of
 from weightgen.ood import ood_score_of
 from weightgen.prompt_notes import notes
-from weightgen.text import load_text_encoder
-from weightgen.training.data import load_zoo
-from zoo.adapters.lora import Adapter, initial_adapter, load_base, load_generator, merge, plain_config
+from weightgen.text import TextEncoder, load_text_encoder
+from weightgen.training.data import WeightDataset, load_zoo
+from zoo.adapters.lora import initial_adapter, load_base, load_generator, merge, plain_config
 from zoo.adapters.peft_format import find_base, is_peft, load_peft, merge_peft, read_metadata
 from zoo.errors import WeightzooError, WeightzooWarning
 from zoo.files import sha256_file
@@ -40,7 +41,6 @@ from zoo.training.train_gan import Params, stack
 
 Prompts = Sequence[Sequence[str]]
 MODES = ("full", "adapter")
-RANDOM = ("scratch", "pix2pix_unet")  # know nothing of the zoo
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,21 @@ class Start:
 class Origins:
     """What starts are made from: a zoo and one or several weight generators, loaded when they are needed."""
 
-    def __init__(self, zoo: str | Path | None = None, model: str | Path | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        zoo: str | Path | None = None,
+        model: str | Path | Mapping[str, str | Path] | None = None,
+        seed: int = 0,
+    ) -> None:
         """Name the zoo and the models; nothing is read yet.
 
         Args:
             zoo: a finished zoo folder, for the base, the discriminator and the baselines.
-            model: a model folder, or a folder of several (`polished/`, `generated/`, `generated_unet1d/`).
+            model: a model folder, a folder of several (`polished/`, `generated/`, `generated_unet1d/`), or model
+                folders by name.
             seed: of random initialisations.
         """
         self.zoo_path, self.model_path, self.seed = zoo, model, seed
-        self.baselines: dict[str, Fitted] = {}
 
     @cached_property
     def zoo(self) -> Zoo:
@@ -92,7 +97,9 @@ class Origins:
 
     @cached_property
     def models(self) -> dict[str, Path]:
-        """The weight generators at hand, by what they are called."""
+        """The folders of the weight generators by name."""
+        if isinstance(self.model_path, Mapping):
+            return {name: Path(path) for name, path in self.model_path.items()}
         return {} if self.model_path is None else find_models(self.model_path)
 
     @cached_property
@@ -111,9 +118,21 @@ class Origins:
         return load_discriminator(self.zoo.discriminator_path)
 
     def random_discriminator(self) -> nn.Module:
+        """Return a discriminator of the same architecture that knows nothing of the zoo."""
         config = PatchGanConfig() if self.zoo_path is None else self.discriminator.config
         return seeded(config.build, self.seed)
 
+    @cached_property
+    def encoder(self) -> TextEncoder:
+        """The text encoder that the baselines read prompts with."""
+        return load_text_encoder(text_encoder_of(self.models))
+
+    @cached_property
+    def train(self) -> WeightDataset:
+        """The zoo's train records."""
+        return load_zoo(self.zoo, "train")
+
+    @cache  # noqa: B019 - origins live as long as the process that starts from them
     def model(self, name: str) -> ModelFolder:
         """Return the weight generator `name`; its base takes the zoo's place.
 
@@ -122,35 +141,28 @@ class Origins:
         """
         if self.model_path is None:
             raise WeightzooError(f"--init {name} needs a weight generator; name its folder with --model")
-        found = self.models
-        if name not in found:
-            held = ", ".join(found)
+        if name not in self.models:
+            held = ", ".join(self.models)
             raise WeightzooError(f"{self.model_path} holds {held}, not {name}; choose another --init")
-        model = load_model_folder(found[name])
+        model = load_model_folder(self.models[name])
         if self.zoo_path is not None and sha256_file(self.zoo.base_path) != model.base_sha256:
             raise WeightzooError(
-                f"the model {found[name]} and the zoo {self.zoo_path} have different bases; "
+                f"the model {self.models[name]} and the zoo {self.zoo_path} have different bases; "
                 "give the zoo that the model was trained on"
             )
         self.base_path = model.base_generator_path
         return model
 
+    @cache  # noqa: B019
     def baseline(self, name: str) -> Fitted:
         """Return a baseline fitted on the zoo, its hyperparameters chosen on the validation split."""
-        if name not in self.baselines:
-            train, validation = load_zoo(self.zoo.path, "train"), load_zoo(self.zoo.path, "validation")
-            base_blocks = adapter_blocks(self.zoo.layout, initial_adapter(self.base))
-            encoder = load_text_encoder(text_encoder_of(self.models))  # as in an evaluation
-            self.baselines[name] = baselines.fit(name, train, encoder, validation, base_blocks)
-        return self.baselines[name]
+        base_blocks = adapter_blocks(self.zoo.layout, initial_adapter(self.base))
+        return baselines.fit(name, self.train, self.encoder, load_zoo(self.zoo, "validation"), base_blocks)
 
     def notes(self, prompts: Prompts) -> list[str]:
         """Return the notes on what baselines read, as `weightgen.prompt_notes` gives them."""
-        encoder, score = load_text_encoder(text_encoder_of(self.models)), ood_score_of(self.models)
-        return [note for texts in prompts for note in notes(texts, encoder, score)]
-
-
-Made = list[Adapter] | list[nn.Module]  # adapters of the base, or whole plain networks
+        score = ood_score_of(self.models)
+        return [note for texts in prompts for note in notes(texts, self.encoder, score)]
 
 
 def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -160,72 +172,42 @@ def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         return build()
 
 
-def split(adapters: dict[str, Tensor], count: int) -> list[Adapter]:
-    """Split {name: [K, ...]} into K adapters."""
-    return [{name: value[k] for name, value in adapters.items()} for k in range(count)]
-
-
-def from_base(origins: Origins, prompts: Prompts) -> Made:
+def from_base(origins: Origins, prompts: Prompts) -> Params:
     """Return the base's own adapter, whatever the prompt."""
-    return [initial_adapter(origins.base) for _ in prompts]
+    return stack(initial_adapter(origins.base), len(prompts))
 
 
-def from_baseline(name: str, reads_prompts: bool = True) -> Callable[[Origins, Prompts], Made]:
-    """Return a baseline of `weightgen.finetuning.baselines`; one that reads prompts warns of them, too."""
-
-    def make(origins: Origins, prompts: Prompts) -> Made:
-        for note in origins.notes(prompts) if reads_prompts else ():
-            warnings.warn(note, WeightzooWarning, stacklevel=3)
-        blocks = origins.baseline(name)(prompts).float()
-        return split(origins.zoo.layout.from_blocks(blocks), len(prompts))
-
-    return make
+def from_baseline(name: str, origins: Origins, prompts: Prompts) -> Params:
+    """Return the adapters that a baseline of `weightgen.finetuning.baselines` gives for the prompts; warn of these."""
+    for note in origins.notes(prompts) if name != "mean" else ():
+        warnings.warn(note, WeightzooWarning, stacklevel=3)
+    return origins.zoo.layout.from_blocks(origins.baseline(name)(prompts).float())
 
 
-def from_model(name: str) -> Callable[[Origins, Prompts], Made]:
-    """Return the weights that a weight generator gives for the prompts in one step."""
-
-    def make(origins: Origins, prompts: Prompts) -> Made:
-        return split(generate(origins.model(name), list(prompts)).adapters, len(prompts))
-
-    return make
+def from_model(name: str, origins: Origins, prompts: Prompts) -> Params:
+    """Return the adapters that a weight generator gives for the prompts in one step."""
+    return generate(origins.model(name), list(prompts)).adapters
 
 
-def from_scratch(origins: Origins, prompts: Prompts) -> Made:
-    """Return the base's architecture without LoRA, at random."""
-    config = plain_config(origins.base.config)
-    return [seeded(config.build, origins.seed) for _ in prompts]
+def classic_unet(base: Any) -> Pix2pixConfig:
+    """Return the classic pix2pix U-Net for the image size of a base generator's config."""
+    return Pix2pixConfig(image_size=base.image_size, filters=32, dropout=0.0)
 
 
-def from_unet(origins: Origins, prompts: Prompts) -> Made:
-    """Return the classic pix2pix U-Net, at random."""
-    config = classic_unet(origins.base.config.image_size)
-    return [seeded(config.build, origins.seed) for _ in prompts]
-
-
-def classic_unet(image_size: int) -> Pix2pixConfig:
-    """Return the U-Net that starts are compared with."""
-    return Pix2pixConfig(image_size=image_size, filters=32, dropout=0.0)
-
-
-INITS: dict[str, Callable[[Origins, Prompts], Made]] = {
-    "polished": from_model("polished"),
-    "generated": from_model("generated"),
-    "generated_unet1d": from_model("generated_unet1d"),
+# from the base's config to that of the network: starts that know nothing of the zoo
+RANDOM: dict[str, Callable[[Any], Any]] = {"scratch": plain_config, "pix2pix_unet": classic_unet}
+# to the adapters of K concepts, {name: [K, ...]}
+ADAPTERS: dict[str, Callable[[Origins, Prompts], Params]] = {
+    **{name: partial(from_model, name) for name in ("polished", "generated", "generated_unet1d")},
     "base": from_base,
-    "scratch": from_scratch,
-    "mean": from_baseline("mean", reads_prompts=False),
-    "nearest": from_baseline("nearest"),
-    "knn": from_baseline("knn"),
-    "ridge": from_baseline("ridge"),
-    "kernel_ridge": from_baseline("kernel_ridge"),
-    "pix2pix_unet": from_unet,
+    **{name: partial(from_baseline, name) for name in baselines.FITS},
 }
+INITS = (*ADAPTERS, *RANDOM)
 
 
 def prepare(init: str, origins: Origins) -> None:
     """Do what is no part of a start's time: fitting a baseline to the zoo, once."""
-    if init in baselines.BASELINES and init != "base":
+    if init in baselines.FITS:
         origins.baseline(init)
 
 
@@ -254,16 +236,27 @@ def make_start(init: str, prompts: Prompts, origins: Origins, mode: str = "full"
             WeightzooWarning,
             stacklevel=2,
         )
-    make = INITS.get(init) or from_model(init)
-    if init in RANDOM and mode == "adapter":
-        raise WeightzooError(f"--init {init} has no base to adapt; use --mode full")
-    made = make(origins, prompts)
-    judge = origins.random_discriminator() if init in RANDOM else origins.discriminator
+    if init not in RANDOM:
+        make = ADAPTERS.get(init) or partial(from_model, init)
+        return start_from_adapters(make(origins, prompts), origins, mode)
     if mode == "adapter":
-        params = {name: torch.stack([adapter[name] for adapter in made]) for name in made[0]}  # type: ignore[union-attr, index]
-        return Start(origins.base, params, judge, origins.base_path)
-    networks = [item if isinstance(item, nn.Module) else merge(origins.base, item) for item in made]
-    return full_start(networks, judge)
+        raise WeightzooError(f"--init {init} has no base to adapt; use --mode full")
+    return random_start(init, len(prompts), origins)
+
+
+def random_start(init: str, count: int, origins: Origins) -> Start:
+    """Return K times the network of `RANDOM` that the seed gives, with a random discriminator."""
+    network = seeded(RANDOM[init](origins.base.config).build, origins.seed)
+    return full_start([network] * count, origins.random_discriminator())
+
+
+def start_from_adapters(adapters: Params, origins: Origins, mode: str) -> Start:
+    """Return K adapters of the base {name: [K, ...]} as a start; in full mode each is merged into the base."""
+    if mode == "adapter":
+        return Start(origins.base, adapters, origins.discriminator, origins.base_path)
+    names, rows = adapters.keys(), zip(*adapters.values(), strict=True)
+    merged = [merge(origins.base, dict(zip(names, row, strict=True))) for row in rows]
+    return full_start(merged, origins.discriminator)
 
 
 def full_start(networks: Sequence[nn.Module], discriminator: nn.Module) -> Start:

@@ -91,7 +91,7 @@ def zero_picture(context: EvaluationContext, concept: Concept, init: str, folder
     if not picture.exists():
         weights = picture.with_suffix(".safetensors")
         adapter = {name: value[0] for name, value in context.start(init, [concept.id]).items()}
-        save_base(weights, merge(context.base, adapter))
+        save_base(weights, merge(context.origins.base, adapter))
         apply_to_photo(weights, folder / "source.png", picture)
         weights.unlink()
     path = context.cell(f"zero-{concept.split}-{init}-1")

@@ -20,14 +20,17 @@ from weightgen.evaluation.held_out_pairs import HeldOut, shuffled, wordings
 from weightgen.evaluation.intervals import censored_quantile, paired_ratio, pooled_kid
 from weightgen.evaluation.novelty import diversity, novelty
 from weightgen.evaluation.speedup import Curve, mean_curves, reach, speedups
-from weightgen.evaluation.zero_step import scratch_networks, summarise
-from weightgen.evaluation.zero_step_methods import ZeroStepMethods
-from weightgen.finetuning.rates import default_rate
+from weightgen.evaluation.zero_step import summarise
+from weightgen.evaluation.zero_step_methods import check_models, is_available
+from weightgen.finetuning.finetune import finetune
+from weightgen.finetuning.loop import LEARNING_RATE, FinetuneConfig, shared_training
+from weightgen.finetuning.starts import Origins
 from weightgen.normalize import BlockStatistics
 from weightgen.report.report import render
 from zoo.concepts import write_concepts
 from zoo.errors import WeightzooError
 from zoo.files import read_json, write_json
+from zoo.pictures.apply import load_network
 from zoo.training.train_gan import train_fleet
 
 STEPS = (0, 10, 20, 40)
@@ -209,13 +212,12 @@ def test_grids_are_complete():
         grid = GRIDS[name]()
         assert set(grid.four_prompts) <= set(grid.inits)
         assert all(row.steps_of("scratch") >= row.steps for row in grid.finetune)
-    assert grid.points_of(30) == (0, 10, 25, 30)
     assert {row.pairs for row in GRIDS["full"]().finetune} == {16, 64, 256, 1000}
 
 
 def test_learning_rates(tmp_path):
     rates = LearningRates({"base/full/16": 3e-3})
-    assert rates.of("base", "full", 64) == 3e-3 and rates.of("scratch", "full", 16) == default_rate("scratch")
+    assert rates.of("base", "full", 64) == 3e-3 and rates.of("scratch", "full", 16) == LEARNING_RATE
     write_json(tmp_path / "rates.json", {"chosen": [{"init": "base"}]})
     with pytest.raises(WeightzooError, match="learning_rate"):
         LearningRates.load(tmp_path / "rates.json")
@@ -282,7 +284,7 @@ def test_fine_tuning_rows(evaluated):
     assert scratch["seconds"] == pytest.approx(scratch["init_seconds"] + 6 * scratch["step_seconds"])
     assert finals["full", "own"]["init_seconds"] > finals["full", "base"]["init_seconds"]
     curves = {(r["mode"], r["init"]): r for r in results["curves"]}
-    assert curves["full", "base"]["steps"] == [0, 2, 4] and curves["full", "scratch"]["steps"] == [0, 2, 4, 6]
+    assert curves["full", "base"]["steps"] == [0, 4] and curves["full", "scratch"]["steps"] == [0, 6]
     # merged and unmerged starts are the same network
     assert curves["full", "base"]["l1"][0] == pytest.approx(curves["adapter", "base"]["l1"][0], abs=1e-5)
     networks = sorted(path.name for path in (out / "networks").iterdir())
@@ -298,7 +300,7 @@ def test_short_trainings_stand_apart(evaluated):
     for row in rows.values():
         assert row["seconds"] < finals[row["mode"], row["init"]]["seconds"]
     cell = next((out / "cells").glob("fine-in-2-full-8-polished-*.json"))
-    assert read_json(cell)["steps"] == [2] and not cell.with_suffix(".safetensors").exists()
+    assert read_json(cell)["steps"] == [0, 2] and not cell.with_suffix(".safetensors").exists()
 
 
 def test_step_zero_is_the_zero_step_cell(evaluated):
@@ -331,10 +333,10 @@ def test_a_diverged_fine_tuning_is_kept_as_never_reached(evaluated, world, tmp_p
     cell = next((tmp_path / "out" / "cells").glob("fine-full-8-polished-*.json"))
     content = read_json(cell)
     write_json(
-        cell, {**content, "l1": [content["l1"][0], None, None], "psnr": [1.0, None, None], "diverged": True}
+        cell, {**content, "l1": [content["l1"][0], None], "psnr": [1.0, None], "diverged": True}
     )
     short = next((tmp_path / "out" / "cells").glob("fine-in-2-full-8-polished-*.json"))
-    write_json(short, {**read_json(short), "l1": [None], "diverged": True})
+    write_json(short, {**read_json(short), "l1": [None, None], "diverged": True})
     results = evaluate(config_of(world), tmp_path / "out")
     row = next(r for r in results["final"] if (r["mode"], r["init"]) == ("full", "polished"))
     assert row["diverged"] == 1 and row["l1"] is None and row["n"] == 2
@@ -477,20 +479,44 @@ def test_shuffled_moves_everyone(world):
 
 def test_starts_of_another_zoo_are_refused(world, tmp_path):
     info = read_json(world / "models" / "polished" / "weightgen.json")
-    assert ZeroStepMethods(world / "zoo", {"polished": world / "models" / "polished"}).available("shuffled")
+    own = Origins(world / "zoo", {"polished": world / "models" / "polished"})
+    check_models(own)
+    assert is_available(own, "shuffled") and not is_available(own, "generated")
     folder = tmp_path / "polished"
     write_json(folder / "weightgen.json", {**info, "base_sha256": "0" * 64})
     with pytest.raises(WeightzooError, match="another zoo"):
-        ZeroStepMethods(world / "zoo", {"polished": folder})
+        check_models(Origins(world / "zoo", {"polished": folder}))
 
 
-def test_scratch_depends_on_the_concept_only(evaluated):
+@pytest.mark.parametrize(("mode", "init"), [("full", "polished"), ("adapter", "polished"), ("full", "scratch")])
+def test_a_cell_is_what_a_user_gets(evaluated, world, tmp_path, mode, init):
+    results, out = evaluated
+    cell = read_json(out / "cells" / f"fine-{mode}-8-{init}-combination-blue.json")
+    pairs = world / "heldout" / "combination-blue"
+    shutil.copytree(pairs / "test", tmp_path / "test")
+    for half in ("source", "target"):
+        (tmp_path / "test" / half / "p003.png").unlink()  # the grid takes three
+    config = FinetuneConfig(mode=mode, steps=cell["steps"][-1], feature_network=None)
+    origins = Origins(world / "zoo", world / "models")
+    done = finetune(pairs / "train", "please blue", init, tmp_path / "out", origins, config, tmp_path / "test")
+    assert cell["l1"][-1] == pytest.approx(done["best"]["l1"], abs=1e-4)
+    assert cell["l1"][0] == pytest.approx(done["first"]["l1"], abs=1e-4)
+    assert results["finetuning"] == json.loads(json.dumps(shared_training()))
+    network = out / "networks" / f"fine-{mode}-8-{init}-combination-blue.safetensors"
+    photos = torch.rand(2, 3, 16, 16)
+    assert torch.allclose(load_network(network)(photos), load_network(tmp_path / "out")(photos), atol=1e-3)
+
+
+def test_a_folder_that_an_earlier_version_began_is_read_but_not_gone_on_with(evaluated, world, tmp_path):
     _, out = evaluated
-    context = load_context(str(out.resolve()))
-    both = scratch_networks(context.base, ["a", "b"])
-    (alone,) = scratch_networks(context.base, ["b"])
-    for own, other, same in zip(*(network.parameters() for network in (*both, alone)), strict=True):
-        assert torch.equal(other, same) and (own.ndim == 1 or not torch.equal(own, other))
+    shutil.copytree(out, tmp_path / "out")
+    config = read_json(out / "config.json")
+    del config["finetuning"]
+    config["grid"]["points"] = [0, 2, 4]
+    write_json(tmp_path / "out" / "config.json", config)
+    assert load_context(str(tmp_path / "out")).config.grid == toy_grid()
+    with pytest.raises(WeightzooError, match="another version of weightzoo"):
+        evaluate(config_of(world), tmp_path / "out")
 
 
 def test_own_adapters_leave_out_near_duplicates(evaluated):

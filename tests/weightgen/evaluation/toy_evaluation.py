@@ -82,7 +82,6 @@ def toy_grid(**more):
         own_concepts=2,
         own_fleet=2,
         finetune_fleet=2,
-        points=(0, 2, 4),
         timed_steps=2,
         fleet_sizes=(1, 2),
         resamples=50,

@@ -86,8 +86,8 @@ def test_scratch_knows_nothing_of_the_zoo(origins):
     assert all(torch.equal(start.params[name], value) for name, value in again.params.items())
     base = dict(origins.base.named_parameters())
     assert not torch.equal(start.params["stem.weight"][0], base["stem.weight"])
-    judges = [next(start.discriminator.parameters()), next(origins.discriminator.parameters())]
-    assert judges[0].shape == judges[1].shape and not torch.equal(*judges)
+    found = [next(start.discriminator.parameters()), next(origins.discriminator.parameters())]
+    assert found[0].shape == found[1].shape and not torch.equal(*found)
 
 
 def test_full_fine_tuning_end_to_end(origins, world, tmp_path):
@@ -238,8 +238,8 @@ def test_concepts_at_once_equal_concepts_alone(origins):
         return PairTensors(*(part[concepts] for part in parts))
 
     prompts = [["make it dark"], ["make it pale"]]
-    both = finetune_many(prompts, tensors(slice(None)), "generated", origins, CONFIG)
-    alone = finetune_many(prompts[1:], tensors(slice(1, 2)), "generated", origins, CONFIG)
+    both = finetune_many(make_start("generated", prompts, origins), tensors(slice(None)), CONFIG)
+    alone = finetune_many(make_start("generated", prompts[1:], origins), tensors(slice(1, 2)), CONFIG)
     assert [row["step"] for row in both.rows[0]] == [0, 2, 4]
     assert both.rows[0][-1]["l1"] != both.rows[1][-1]["l1"]
     assert both.rows[1][-1]["l1"] == pytest.approx(alone.rows[0][-1]["l1"], abs=1e-4)
@@ -282,7 +282,7 @@ def test_the_classic_unet(origins):
     start = make_start("pix2pix_unet", [["dusk"]], big)
     sources = torch.rand(1, 2, 3, 32, 32)
     data = PairTensors(sources, sources, sources, sources)
-    done = finetune_many([["dusk"]], data, "pix2pix_unet", big, replace(CONFIG, steps=1))
+    done = finetune_many(start, data, replace(CONFIG, steps=1))
     assert len(done.rows[0]) == 2 and "downs.0.1.weight" in start.params
 
 
@@ -303,7 +303,7 @@ def test_bad_settings(origins, world, tmp_path, changes, match):
 
 def test_errors(origins, world, tmp_path):
     def run(prompt="dusk", init="base", mode="full", start=origins):
-        finetune(world[2], prompt, init, tmp_path, start, replace(CONFIG, mode=mode))
+        finetune(world[2], prompt, init, tmp_path / "out", start, replace(CONFIG, mode=mode))
 
     with pytest.raises(WeightzooError, match="prompt is empty"):
         run(prompt=" ")

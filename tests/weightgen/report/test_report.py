@@ -61,7 +61,6 @@ def finished(tmp_path_factory):
         test_images=3,
         kid_images=2,
         own_concepts=0,
-        points=(0, 2),
         timed_steps=2,
         fleet_sizes=(1, 2),
         resamples=50,
