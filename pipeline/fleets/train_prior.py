@@ -27,7 +27,7 @@ from pipeline.sources import Photo, crops, load_photos
 from pipeline.teachers.filters import FiltersTeacher
 from pipeline.teachers.random_edits import Edit, random_edit
 from zoo.adapters.lora import save_base
-from zoo.closed_form import Gram, Rows, solve
+from zoo.closed_form import Rows, gram_of, solve
 from zoo.gans.solved import PENALTY, SolvedConfig, SolvedGenerator
 from zoo.progress import track
 from zoo.tensors import read_tensors, write_tensors
@@ -124,14 +124,9 @@ def edited_rows(squares: list[Square], edit: Edit, count: int) -> Rows:
 def error_after_solve(generator: SolvedGenerator, task: Task) -> Tensor:
     """Return the mean absolute error of a task's queries, as of pictures in [0, 1]; differentiable."""
     features, asked = (generator.bank.expand(rows[0]) for rows in (task.solved_on, task.measured_on))
-    mean, _, _ = prior = generator.prior
-    residual = task.solved_on[1] - features @ mean
-    gram = Gram(
-        (features.T @ features).double(),
-        (features.T @ residual).double(),
-        torch.tensor(float(len(features)), dtype=torch.float64),
-    )
-    edited = asked @ (mean + solve(gram, prior.penalty(task.pairs)).float())
+    prior = generator.prior
+    gram = gram_of(features, task.solved_on[1], prior.mean)
+    edited = asked @ (prior.mean + solve(gram, prior.penalty(task.pairs)).float())
     inside = edited.clamp(-1, 1)
     return (inside + LEAK * (edited - inside) - task.measured_on[1]).abs().mean() / 2
 
