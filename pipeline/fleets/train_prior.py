@@ -173,7 +173,7 @@ def train_prior(out_dir: Path, steps: int, config: SolvedConfig | None = None) -
                 checkpoint(out_dir, generator, optimizer, step + 1)
     with torch.no_grad():
         generator.output.copy_(generator.mean)
-    save_base(out_dir / "prior.safetensors", generator)
+    save_base(out_dir / "prior.safetensors", generator, {"steps": str(steps)})
     return generator
 
 
