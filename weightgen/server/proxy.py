@@ -10,6 +10,7 @@ would also end uploads and streams of events that take their time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
@@ -58,11 +59,8 @@ class Answered:
             await send(message)
 
         own_words = reworded({408: nobody, 503: nobody}, scope, receive, send_on)
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.patience) as patience:
                 await self.app(scope, receive_on, own_words)
-            problem = lost
-        except TimeoutError:
-            problem = nobody
-        if not started:
-            await answer(scope, problem)(scope, receive, send)
+        if not started:  # Ray swallows the cancellation and ends without a word
+            await answer(scope, nobody if patience.expired() else lost)(scope, receive, send)
