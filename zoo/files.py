@@ -5,12 +5,13 @@ Everything that weightzoo leaves on disk goes through :func:`atomic_path`: a fil
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 from zoo.errors import WeightzooError
 
@@ -90,6 +91,22 @@ def write_json(path: PathLike, obj: Any) -> None:
 def json_text(obj: Any) -> str:
     """Return `obj` as :func:`write_json` writes it."""
     return json.dumps(obj, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def finite(value: Any) -> Any:
+    """Return the same JSON with NaN and infinity as null: JSON has no word for them."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def rounded(value: SupportsFloat) -> float | None:
+    """Return a figure with six digits after the point, or None if it is not finite."""
+    return finite(round(float(value), 6))
 
 
 def read_json(path: PathLike, most_bytes: int | None = None) -> Any:

@@ -4,7 +4,6 @@ The shard comes last: its existence says that the fleet is done, rows included.
 """
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from pipeline.fleets.shared import make_teacher
 from pipeline.run_folder.private_paths import read_config, without_places
 from pipeline.run_folder.shard_plan import FleetTask
 from zoo.concepts import Concept
-from zoo.files import sha256_file, write_text
+from zoo.files import finite, sha256_file, write_text
 from zoo.layout import WeightLayout
 from zoo.records import WeightRecord, record_metadata
 from zoo.shards import FORMATS
@@ -76,7 +75,6 @@ def row(
     attempt: int | None = None,
 ) -> dict[str, Any]:
     """Return the row of a concept that has no record; `status` is `rejected` or `failed`."""
-    finite = {key: value if math.isfinite(value) else None for key, value in (metrics or {}).items()}
     return {
         "concept_id": concept.id,
         "prompt": concept.prompt,
@@ -85,5 +83,5 @@ def row(
         "reason": without_places(reason),
         "strength": concept.attributes.get("strength", 1.0),
         "attempt": attempt,
-        "metrics": finite,
+        "metrics": finite(metrics or {}),
     }

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from weightgen.evaluation.context import EvaluationContext, finite, load_context, own_path, write_blocks
+from weightgen.evaluation.context import EvaluationContext, load_context, own_path, write_blocks
 from weightgen.evaluation.zero_step import ZeroStepCell, features, zero_step
 from weightgen.finetuning.best import kept_rows
 from weightgen.finetuning.loop import FinetuneConfig, Finetuned, finetune_many
@@ -28,7 +28,7 @@ from weightgen.finetuning.measure import PairTensors, render
 from weightgen.finetuning.starts import RANDOM, Start, random_start, start_from_adapters
 from zoo.adapters.lora import merge, save_base
 from zoo.errors import WeightzooError
-from zoo.files import read_json, write_json
+from zoo.files import finite, read_json, write_json
 from zoo.tensors import write_tensors
 from zoo.training.train_gan import train_fleet
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from weightgen.evaluation.cells import FinetuneTask
-from weightgen.evaluation.context import EvaluateConfig, finite
+from weightgen.evaluation.context import EvaluateConfig
 from weightgen.evaluation.evaluate import RunCells, open_evaluation, run_all, run_here, write_starts
 from weightgen.evaluation.grid import FinetuneRow
 from weightgen.evaluation.plan import own_tasks, usable_rows
 from zoo.errors import WeightzooError
-from zoo.files import PathLike, read_json, write_json
+from zoo.files import PathLike, finite, read_json, write_json
 from zoo.pictures.metrics import decisive
 
 Key = tuple[str, str, int]  # start, mode, pairs

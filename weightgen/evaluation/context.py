@@ -10,7 +10,6 @@ OUT/cells/  OUT/rates/  OUT/networks/      see `weightgen.evaluation.cells`
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -148,14 +147,3 @@ def read_config(path: Path) -> EvaluateConfig:
         return from_dict(EvaluateConfig, stored)
     except WeightzooError as error:
         raise WeightzooError(f"{path}: {error}") from None
-
-
-def finite(value: Any) -> Any:
-    """Return the same JSON with NaN and infinity as null."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

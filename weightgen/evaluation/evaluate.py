@@ -22,7 +22,6 @@ from weightgen.evaluation.cells import Task, is_done, run_cell
 from weightgen.evaluation.context import (
     EvaluateConfig,
     EvaluationContext,
-    finite,
     load_context,
     own_path,
     read_config,
@@ -48,7 +47,7 @@ from weightgen.model_folder import denoiser_sha256
 from zoo.concepts import Concept
 from zoo.config import config_diff, save_config, to_dict
 from zoo.errors import WeightzooError
-from zoo.files import PathLike, read_json, write_json
+from zoo.files import PathLike, finite, read_json, write_json
 from zoo.progress import say, track
 from zoo.results import EVALUATION, check_kind
 from zoo.words import plural

@@ -18,6 +18,12 @@ from weightgen.evaluation.speedup import Curve
 Zero = Mapping[tuple[str, str], Mapping[str, float]]  # (split, init) -> {concept: L1}, one prompt
 Row = dict[str, Any]
 EXTERNAL_RIVALS = ("copy", "base", "nearest", "kernel_ridge")
+TEXT_RIVALS = ("nearest", "ridge", "kernel_ridge")
+# (over, floor, goal) of the ratios with 16 pairs at 100 % of scratch's budget
+FLOORS = (("scratch", 10.0, 20.0), ("base", 2.0, 4.0))
+FINAL_FLOOR, FINAL_GOAL = 0.9, 0.8
+SHARES = (0.25, 0.5, 1.0)  # of base's seconds
+SPREADS = ("iqr", "reached", "median_seconds", "median_first_reach", "lower_bounds", "upper_bounds")
 
 
 def goals(
@@ -26,8 +32,8 @@ def goals(
     """Return all claims of the evaluation, in the order of the report."""
     rows: list[Row | None] = []
     for split in ("combination", "value"):
-        rows.append(_ratio(zero, split, "generated", ("nearest", "ridge", "kernel_ridge"), below=1.0))
-        rows.append(_kid(kids, split, "generated", ("nearest", "ridge", "kernel_ridge")))
+        rows.append(_ratio(zero, split, "generated", TEXT_RIVALS, below=1.0))
+        rows.append(_kid(kids, split, "generated", TEXT_RIVALS))
         rows.append(_ratio(zero, split, "polished", ("generated",), below=1.0))
         rows.append(_ratio(zero, split, "generated_unet1d", ("mean", "nearest"), below=1.0))
         rows.append(_ratio(zero, split, "shuffled", ("polished",), above=1.25))
@@ -38,8 +44,8 @@ def goals(
     return [row for row in rows if row is not None]
 
 
-def _row(claim: str, wanted: str, value: float | None, holds: bool | None, n: int, **more: Any) -> Row:
-    return {"claim": claim, "wanted": wanted, "value": value, "holds": holds, "n": n, **more}
+def _row(claim: str, wanted: str, value: float, holds: bool, n: int, **more: Any) -> Row:
+    return {"claim": claim, "wanted": wanted, "value": value, "holds": bool(holds), "n": n, **more}
 
 
 def _ratio(
@@ -48,7 +54,7 @@ def _ratio(
     init: str,
     rivals: Sequence[str],
     below: float | None = None,
-    above: float | None = None,
+    above: float = 1.0,
     whole_interval: bool = False,
 ) -> Row | None:
     """Claim something of the L1 of a method over that of its best rival, on the concepts that all of them have."""
@@ -58,29 +64,22 @@ def _ratio(
     ids = sorted(set.intersection(*(set(zero[split, name]) for name in (init, *present))))
     if not ids:
         return None
-    result = paired_ratio(
-        [zero[split, init][i] for i in ids], {r: [zero[split, r][i] for i in ids] for r in present}
-    )
-    if below is not None:
+    l1 = {name: [zero[split, name][i] for i in ids] for name in (init, *present)}
+    result = paired_ratio(l1[init], {rival: l1[rival] for rival in present})
+    if below is None:
+        wanted, holds = f"above {above:g}", result.low > 1 and result.ratio > above
+    else:
         measured = result.high if whole_interval else result.ratio
         wanted = "below 1" if below == 1 else f"at most {below:g}"
         holds = measured < 1 if below == 1 else measured <= below
-    else:
-        assert above is not None
-        wanted, holds = f"above {above:g}", result.low > 1 and result.ratio > above
-    names = present[0] if len(present) == 1 else f"the best of {', '.join(present)}"
-    claim = f"zero steps, {split}: L1 of {init} over {names}"
-    if whole_interval:
-        wanted += ", the whole interval"
-    return _row(
-        claim,
-        wanted,
-        result.ratio,
-        bool(holds),
-        result.n,
-        interval=[result.low, result.high],
-        rival=result.rival,
-    )
+    wanted += ", the whole interval" if whole_interval else ""
+    claim = f"zero steps, {split}: L1 of {init} over {_best_of(present)}"
+    return _row(claim, wanted, result.ratio, holds, result.n, interval=[result.low, result.high], rival=result.rival)
+
+
+def _best_of(rivals: Sequence[str]) -> str:
+    """Return what stands for several rivals, or the only one."""
+    return rivals[0] if len(rivals) == 1 else f"the best of {', '.join(rivals)}"
 
 
 def _kid(kids: Mapping[tuple[str, str], float], split: str, init: str, rivals: Sequence[str]) -> Row | None:
@@ -93,11 +92,6 @@ def _kid(kids: Mapping[tuple[str, str], float], split: str, init: str, rivals: S
     return _row(claim, "below 0", mine - present[best], mine < present[best], 0, rival=best)
 
 
-# (over, floor, goal) of the ratios with 16 pairs at 100 % of scratch's budget
-FLOORS = (("scratch", 10.0, 20.0), ("base", 2.0, 4.0))
-FINAL_FLOOR, FINAL_GOAL = 0.9, 0.8
-
-
 def _time_to_quality(speedup: Sequence[Row]) -> list[Row]:
     rows = []
     for over, floor, goal in FLOORS:
@@ -105,102 +99,43 @@ def _time_to_quality(speedup: Sequence[Row]) -> list[Row]:
         if row is None:
             continue
         claim = f"time to quality, 16 pairs: polished over {over}, in steps"
-        wanted = f"at least {floor:g} (goal {goal:g})"
-        extra = {
-            key: row[key]
-            for key in (
-                "iqr",
-                "reached",
-                "median_seconds",
-                "median_first_reach",
-                "lower_bounds",
-                "upper_bounds",
-            )
-        }
-        rows.append(
-            _row(
-                claim,
-                wanted,
-                row["median"],
-                row["median"] >= floor,
-                row["n"],
-                goal=row["median"] >= goal,
-                **extra,
-            )
-        )
+        wanted, median = f"at least {floor:g} (goal {goal:g})", row["median"]
+        spreads = {key: row[key] for key in SPREADS}
+        rows.append(_row(claim, wanted, median, median >= floor, row["n"], goal=median >= goal, **spreads))
         if over == "scratch":
-            final = row["final_l1_ratio"]
-            rows.append(
-                _row(
-                    "final L1 of polished over scratch's, 16 pairs",
-                    f"at most {FINAL_FLOOR:g} (goal {FINAL_GOAL:g})",
-                    final,
-                    final <= FINAL_FLOOR,
-                    row["n"],
-                    interval=row["final_l1_ratio_interval"],
-                    goal=final <= FINAL_GOAL,
-                )
-            )
+            claim, final = "final L1 of polished over scratch's, 16 pairs", row["final_l1_ratio"]
+            wanted, more = f"at most {FINAL_FLOOR:g} (goal {FINAL_GOAL:g})", {"goal": final <= FINAL_GOAL}
+            more["interval"] = row["final_l1_ratio_interval"]
+            rows.append(_row(claim, wanted, final, final <= FINAL_FLOOR, row["n"], **more))
     return rows
 
 
-def headline(
-    speedup: Sequence[Row],
-    init: str,
-    over: str,
-    split: str = "combination",
-    pairs: int = 16,
-    mode: str = "full",
-) -> Row | None:
-    """Return the row at 100 % of scratch's budget, or None."""
-    wanted = {
-        "init": init,
-        "over": over,
-        "split": split,
-        "pairs": pairs,
-        "mode": mode,
-        "quality_at": 100,
-        "l1_factor": 1.0,
-    }
-    return next((row for row in speedup if all(row[key] == value for key, value in wanted.items())), None)
+def headline(speedup: Sequence[Row], init: str, over: str) -> Row | None:
+    """Return the row of combinations, 16 pairs and full mode at 100 % of scratch's budget, or None."""
+    wanted = {"init": init, "over": over, "split": "combination", "pairs": 16, "mode": "full"}
+    wanted |= {"quality_at": 100, "l1_factor": 1.0}
+    return next((row for row in speedup if wanted.items() <= row.items()), None)
 
 
 def _equal_seconds(curves: Sequence[Curve]) -> Row | None:
     """Claim that after equal seconds, initialisation included, polished beats base on external edits with 16 pairs."""
-    chosen = {
-        init: {
-            c.concept: c
-            for c in curves
-            if (c.split, c.mode, c.pairs, c.init) == ("external", "full", 16, init)
-        }
-        for init in ("polished", "base")
-    }
-    ids = sorted(set(chosen["polished"]) & set(chosen["base"]))
+    chosen: dict[str, dict[str, Curve]] = {"polished": {}, "base": {}}
+    for c in curves:
+        if (c.split, c.mode, c.pairs) == ("external", "full", 16) and c.init in chosen:
+            chosen[c.init][c.concept] = c
+    ids = sorted(chosen["polished"].keys() & chosen["base"].keys())
     if not ids:
         return None
-    shares = (0.25, 0.5, 1.0)
     ratios = []
-    for share in shares:
+    for share in SHARES:
         mine, theirs = [], []
-        for i in ids:
-            base, polished = chosen["base"][i], chosen["polished"][i]
-            seconds = base.seconds(share * base.budget)
-            theirs.append(base.at(share * base.budget))
-            step = (
-                (seconds - polished.init_seconds) / polished.step_seconds
-                if polished.step_seconds
-                else base.budget
-            )
-            mine.append(polished.at(max(step, 0.0)))
+        for base, polished in ((chosen["base"][i], chosen["polished"][i]) for i in ids):
+            step = share * base.budget
+            theirs.append(base.at(step))
+            left = base.seconds(step) - polished.init_seconds
+            mine.append(polished.at(max(left / polished.step_seconds, 0.0) if polished.step_seconds else base.budget))
         ratios.append(paired_ratio(mine, {"base": theirs}))
     worst = max(ratios, key=lambda r: r.ratio)
     claim = "external, 16 pairs: L1 of polished over base's at 25, 50 and 100 % of base's seconds (the worst)"
-    return _row(
-        claim,
-        "below 1",
-        worst.ratio,
-        worst.ratio < 1,
-        len(ids),
-        interval=[worst.low, worst.high],
-        ratios={f"{share:.0%}": r.ratio for share, r in zip(shares, ratios, strict=True)},
-    )
+    more = {"ratios": {f"{share:.0%}": r.ratio for share, r in zip(SHARES, ratios, strict=True)}}
+    return _row(claim, "below 1", worst.ratio, worst.ratio < 1, len(ids), interval=[worst.low, worst.high], **more)

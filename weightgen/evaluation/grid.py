@@ -23,10 +23,7 @@ from zoo.files import read_json_object
 TEST_SPLITS = ("combination", "value", "family", "external")
 NETWORK_INITS = ("generated", "generated_few_steps", "generated_unet1d", "polished", "shuffled")
 INITS = ("copy", "scratch", *BASELINES, *NETWORK_INITS, "own")
-PROMPTED = (
-    *(name for name in BASELINES if name not in ("base", "mean")),
-    *NETWORK_INITS,
-)  # the prompt matters
+PROMPTED = (*(name for name in BASELINES if name not in ("base", "mean")), *NETWORK_INITS)  # the prompt matters
 HEADLINE_INITS = ("scratch", "base", "nearest", "kernel_ridge", "generated", "polished")
 EXTERNAL_INITS = ("scratch", "base", "kernel_ridge", "polished")
 SCRATCH_STEPS = {16: 600, 64: 1000, 256: 1500, 1000: 1500}
@@ -115,23 +112,14 @@ class Grid:
 def full() -> Grid:
     """Return the grid of README and LOG: about four hours on two cores, resumable."""
     inits = tuple(init for init in INITS if init not in ("copy", "scratch"))
+    few_steps = SCRATCH_STEPS[16], START_STEPS[16]
     few_pairs = (
-        FinetuneRow(
-            "combination",
-            16,
-            "full",
-            ("scratch", *inits, "pix2pix_unet"),
-            16,
-            SCRATCH_STEPS[16],
-            START_STEPS[16],
-        ),
-        FinetuneRow("external", 16, "full", EXTERNAL_INITS, 24, SCRATCH_STEPS[16], START_STEPS[16]),
-        FinetuneRow("combination", 16, "adapter", inits, 16, SCRATCH_STEPS[16], START_STEPS[16]),
+        FinetuneRow("combination", 16, "full", ("scratch", *inits, "pix2pix_unet"), 16, *few_steps),
+        FinetuneRow("external", 16, "full", EXTERNAL_INITS, 24, *few_steps),
+        FinetuneRow("combination", 16, "adapter", inits, 16, *few_steps),
     )
     more_pairs = tuple(
-        FinetuneRow(
-            "combination", pairs, "full", HEADLINE_INITS, 8, SCRATCH_STEPS[pairs], START_STEPS[pairs]
-        )
+        FinetuneRow("combination", pairs, "full", HEADLINE_INITS, 8, SCRATCH_STEPS[pairs], START_STEPS[pairs])
         for pairs in (64, 256, 1000)
     )
     budgets = tuple(
@@ -146,15 +134,8 @@ def full() -> Grid:
             (256, SCRATCH_STEPS[256], ("polished",), 8),
         )
     )
-    return Grid(
-        "full",
-        INITS,
-        PROMPTED,
-        few_pairs + more_pairs + budgets + as_long_as_scratch,
-        kid_images=32,
-        timed_steps=30,
-        picture_concepts=4,
-    )
+    rows = few_pairs + more_pairs + budgets + as_long_as_scratch
+    return Grid("full", INITS, PROMPTED, rows, kid_images=32, timed_steps=30, picture_concepts=4)
 
 
 def reduced() -> Grid:

@@ -74,19 +74,13 @@ def censored_quantile(values: Sequence[float], q: float) -> float:
     An infinite neighbour with weight makes the quantile infinite: a median needs more than half reached. It holds for
     either sign, so times (censored above) and their inverses (censored below) agree on it.
     """
-    ordered = sorted(values)
-    if not ordered:
+    if not len(values):
         return math.nan
-    position = q * (len(ordered) - 1)
-    below = math.floor(position)
-    weight = position - below
-    if weight < 1e-12:
-        return float(ordered[below])
-    low, high = ordered[below], ordered[below + 1]
+    low, high = (float(np.quantile(values, q, method=neighbour)) for neighbour in ("lower", "higher"))
     for bound in (low, high):
         if math.isinf(bound):
             return bound
-    return float(low + weight * (high - low))
+    return low if low == high else float(np.quantile(values, q))
 
 
 def pooled_kid(

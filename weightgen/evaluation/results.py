@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,12 @@ from safetensors.torch import load_file
 from weightgen.evaluation.cells import FinetuneTask
 from weightgen.evaluation.context import EvaluationContext
 from weightgen.evaluation.goals import goals
-from weightgen.evaluation.intervals import mean_interval, pooled_kid
+from weightgen.evaluation.intervals import pooled_kid
 from weightgen.evaluation.speedup import Curve, finals, mean_curves, speedups
 from weightgen.evaluation.zero_step import ZeroStepCell, summarise, target_features
 from zoo.files import read_json
 
+Finished = dict[tuple[str, str, int], list[str]]  # (split, mode, pairs) -> concepts
 FORMAT_VERSION = 2  # since then fine-tuned figures are those of the network that is handed over, the best one
 
 
@@ -36,12 +38,7 @@ def summarise_cells(
     tasks = [task for task in tasks if not task.budget]
     rows, apart = summarise(cells, context.near_duplicates, context.config.grid.resamples)
     finished, cut = finished_concepts(tasks)
-    curves = [
-        curve_of(read_json(task.cell_path(c)), timing)
-        for task in tasks
-        for c in task.concepts
-        if c in finished[task.split, task.mode, task.pairs]
-    ]
+    curves = finished_curves(tasks, finished, timing)
     speedup = speedups(curves)
     single = {(c["split"], c["init"]): c for c in cells if c["prompts"] == 1}
     zero_l1 = {
@@ -70,30 +67,30 @@ def summarise_cells(
     }
 
 
-def finished_concepts(
-    tasks: Sequence[FinetuneTask],
-) -> tuple[dict[tuple[str, str, int], list[str]], list[dict[str, Any]]]:
+def finished_concepts(tasks: Sequence[FinetuneTask]) -> tuple[Finished, list[dict[str, Any]]]:
     """Return per (split, mode, pairs) the concepts whose every start is done, and a row wherever some are not."""
     wanted: dict[tuple[str, str, int], dict[str, bool]] = defaultdict(dict)
     for task in tasks:
         group = wanted[task.split, task.mode, task.pairs]
         for concept_id in task.concepts:
             group[concept_id] = group.get(concept_id, True) and task.cell_path(concept_id).exists()
-    finished = {
-        key: [concept_id for concept_id, done in group.items() if done] for key, group in wanted.items()
-    }
+    finished = {key: [name for name, done in group.items() if done] for key, group in wanted.items()}
     cut = [
-        {
-            "split": key[0],
-            "mode": key[1],
-            "pairs": key[2],
-            "concepts": len(finished[key]),
-            "planned": len(group),
-        }
-        for key, group in wanted.items()
-        if len(finished[key]) < len(group)
+        {"split": split, "mode": mode, "pairs": pairs, "concepts": len(names), "planned": len(planned)}
+        for (split, mode, pairs), names in finished.items()
+        if len(names) < len(planned := wanted[split, mode, pairs])
     ]
     return finished, cut
+
+
+def finished_curves(tasks: Sequence[FinetuneTask], finished: Finished, timing: dict[str, Any]) -> list[Curve]:
+    """Return the curves of all finished concepts."""
+    return [
+        curve_of(read_json(task.cell_path(concept_id)), timing)
+        for task in tasks
+        for concept_id in task.concepts
+        if concept_id in finished[task.split, task.mode, task.pairs]
+    ]
 
 
 def curve_of(cell: dict[str, Any], timing: dict[str, Any]) -> Curve:
@@ -115,69 +112,40 @@ def curve_of(cell: dict[str, Any], timing: dict[str, Any]) -> Curve:
 
 def budget_rows(tasks: Sequence[FinetuneTask], timing: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what every start is after a few steps, on the concepts for which all starts of a mode are done."""
-    rows = []
     groups: dict[tuple[str, str, int, int], list[FinetuneTask]] = defaultdict(list)
     for task in tasks:
         groups[task.split, task.mode, task.pairs, task.steps].append(task)
-    for (split, mode, pairs, steps), members in groups.items():
+    rows = []
+    for members in groups.values():
         finished, _ = finished_concepts(members)
-        concepts = finished[split, mode, pairs]
-        for init in dict.fromkeys(task.init for task in members):
-            own = [task for task in members if task.init == init]
-            cells = [read_json(task.cell_path(c)) for task in own for c in task.concepts if c in concepts]
-            if not cells:
-                continue
-            curves = [curve_of(cell, timing) for cell in cells]
-            l1 = [curve.final for curve in curves]
-            rows.append(
-                {
-                    "split": split,
-                    "mode": mode,
-                    "pairs": pairs,
-                    "steps": steps,
-                    "init": init,
-                    "seconds": curves[0].seconds(steps),
-                    "l1": float(np.mean(l1)),
-                    "l1_interval": list(mean_interval(l1)),
-                    "n": len(l1),
-                }
-            )
+        rows += finals(finished_curves(members, finished, timing))
     return rows
 
 
 def final_rows(
-    context: EvaluationContext,
-    tasks: Sequence[FinetuneTask],
-    finished: dict[tuple[str, str, int], list[str]],
-    curves: Sequence[Curve],
+    context: EvaluationContext, tasks: Sequence[FinetuneTask], finished: Finished, curves: Sequence[Curve]
 ) -> list[dict[str, Any]]:
     """Return `speedup.finals` with PSNR, the KID of all final images pooled, and how many concepts diverged."""
-    cells: dict[tuple[str, str, int, str], list[tuple[str, FinetuneTask]]] = defaultdict(list)
+    paths: dict[tuple[str, str, int, str], dict[str, Path]] = defaultdict(dict)
     for task in tasks:
-        for concept_id in task.concepts:
-            if concept_id in finished[task.split, task.mode, task.pairs]:
-                cells[task.split, task.mode, task.pairs, task.init].append((concept_id, task))
+        for concept_id in set(task.concepts) & set(finished[task.split, task.mode, task.pairs]):
+            paths[task.split, task.mode, task.pairs, task.init][concept_id] = task.cell_path(concept_id)
     rows = finals(curves)
     for row in rows:
-        members = sorted(
-            cells[row["split"], row["mode"], row["pairs"], row["init"]], key=lambda member: member[0]
-        )
-        read = [read_json(task.cell_path(concept_id)) for concept_id, task in members]
-        paths = [task.cell_path(concept_id).with_suffix(".safetensors") for concept_id, task in members]
-        stored = [load_file(path)["features"].numpy() for path in paths]
+        members = sorted(paths[row["split"], row["mode"], row["pairs"], row["init"]].items())
+        cells = [read_json(path) for _, path in members]
+        stored = [load_file(path.with_suffix(".safetensors"))["features"].numpy() for _, path in members]
         count = min(map(len, stored))  # concepts with fewer test pairs have fewer
         mine = np.stack([own[:count] for own in stored])
-        truth = [target_features(context, (concept_id,), count, count)[0] for concept_id, _ in members]
-        kid, interval = pooled_kid(
-            mine, np.stack(truth), resamples=max(50, context.config.grid.resamples // 10)
-        )
-        psnr = [cell["psnr"][-1] for cell in read]
+        truth = np.stack([target_features(context, (concept_id,), count, count)[0] for concept_id, _ in members])
+        kid, interval = pooled_kid(mine, truth, resamples=max(50, context.config.grid.resamples // 10))
+        psnr = [cell["psnr"][-1] for cell in cells]
         row |= {
             "psnr": None if None in psnr else float(np.mean(psnr)),
             "kid": kid,
             "kid_interval": list(interval),
             "feature_network": context.feature_network,
-            "diverged": sum(cell["diverged"] for cell in read),
-            "learning_rate": read[0]["learning_rate"],
+            "diverged": sum(cell["diverged"] for cell in cells),
+            "learning_rate": cells[0]["learning_rate"],
         }
     return rows

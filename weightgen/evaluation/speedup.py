@@ -21,9 +21,10 @@ Definitions (also printed in the report):
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ import numpy as np
 from weightgen.evaluation.intervals import censored_quantile, mean_interval
 
 QUALITIES: tuple[tuple[int, float], ...] = ((25, 1.0), (50, 1.0), (100, 1.1), (100, 1.0), (100, 0.9))
+GROUP = ("split", "mode", "pairs", "init")  # what curves are summarised by
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,9 @@ class Curve:
     def at(self, step: float) -> float:
         """Return the L1 at `step`, linear between evaluation points and constant beyond them."""
         return float(np.interp(step, self.steps, self.l1))
+
+
+Concepts = dict[str, Curve]  # the curves of one start by their concept
 
 
 @dataclass(frozen=True)
@@ -145,12 +150,7 @@ def _compare(
 
 
 def _entry(
-    starts: list[Curve],
-    references: dict[str, Curve],
-    rivals: dict[str, Curve],
-    over: str,
-    quality_at: int,
-    l1_factor: float,
+    starts: list[Curve], references: Concepts, rivals: Concepts, quality_at: int, l1_factor: float
 ) -> dict[str, Any] | None:
     """Summarise the curves of one start against their rivals at one quality; None when no concept has all curves."""
     found = [
@@ -164,11 +164,6 @@ def _entry(
     steps, final_ratios = [one.steps for one in found], [one.final for one in found]
     reached = int(np.isfinite(steps).sum())
     return {
-        "init": starts[0].init,
-        "over": over,
-        "mode": starts[0].mode,
-        "pairs": starts[0].pairs,
-        "split": starts[0].split,
         "quality_at": quality_at,
         "l1_factor": l1_factor,
         **_summary([one.by_steps for one in found]),
@@ -188,10 +183,13 @@ def _entry(
 
 def group(curves: Iterable[Curve]) -> dict[tuple[str, str, int, str], list[Curve]]:
     """Group curves by (split, mode, pairs, init), each list sorted by concept."""
-    groups: dict[tuple[str, str, int, str], list[Curve]] = defaultdict(list)
-    for curve in sorted(curves, key=lambda c: (c.split, c.mode, c.pairs, c.init, c.concept)):
-        groups[(curve.split, curve.mode, curve.pairs, curve.init)].append(curve)
-    return dict(groups)
+    ordered = sorted(curves, key=attrgetter(*GROUP, "concept"))
+    return {key: list(members) for key, members in groupby(ordered, attrgetter(*GROUP))}
+
+
+def by_concept(groups: Mapping[Any, list[Curve]], *key: Any) -> Concepts:
+    """Return the curves of one group by their concept; none where there is no such group."""
+    return {curve.concept: curve for curve in groups.get(key, [])}
 
 
 def speedups(
@@ -203,20 +201,20 @@ def speedups(
     for (split, mode, pairs, init), starts in groups.items():
         if init == "scratch":
             continue
-        scratch = {c.concept: c for c in groups.get((split, "full", pairs, "scratch"), [])}
-        base = {c.concept: c for c in groups.get((split, mode, pairs, "base"), [])}
-        unet = {c.concept: c for c in groups.get((split, "full", pairs, "pix2pix_unet"), [])}
-        for over, references, rivals in (
-            ("scratch", scratch, scratch),
-            ("base", scratch, base),
-            ("pix2pix_unet", unet, unet),
-        ):
-            if over == init:
-                continue
+        scratch = by_concept(groups, split, "full", pairs, "scratch")
+        unet = by_concept(groups, split, "full", pairs, "pix2pix_unet")
+        compared = {
+            "scratch": (scratch, scratch),
+            "base": (scratch, by_concept(groups, split, mode, pairs, "base")),
+            "pix2pix_unet": (unet, unet),
+        }
+        compared.pop(init, None)
+        for over, (references, rivals) in compared.items():
             for quality_at, l1_factor in qualities:
-                row = _entry(starts, references, rivals, over, quality_at, l1_factor)
+                row = _entry(starts, references, rivals, quality_at, l1_factor)
                 if row is not None:
-                    rows.append(row)
+                    head = {"init": init, "over": over, "mode": mode, "pairs": pairs, "split": split}
+                    rows.append(head | row)
     return rows
 
 
@@ -224,16 +222,14 @@ def finals(curves: Iterable[Curve]) -> list[dict[str, Any]]:
     """Return the mean final L1 per (split, mode, pairs, init), with an interval and the ratio to scratch's."""
     groups = group(curves)
     rows = []
-    for (split, mode, pairs, init), starts in groups.items():
-        scratch = {c.concept: c for c in groups.get((split, "full", pairs, "scratch"), [])}
+    for key, starts in groups.items():
+        split, _, pairs, _ = key
+        scratch = by_concept(groups, split, "full", pairs, "scratch")
         l1 = [c.final for c in starts]
         ratios = [c.final / scratch[c.concept].final for c in starts if c.concept in scratch]
         rows.append(
             {
-                "split": split,
-                "mode": mode,
-                "pairs": pairs,
-                "init": init,
+                **dict(zip(GROUP, key, strict=True)),
                 "steps": starts[0].budget,
                 "seconds": float(np.mean([c.seconds(c.budget) for c in starts])),
                 "init_seconds": float(np.mean([c.init_seconds for c in starts])),
@@ -251,15 +247,12 @@ def finals(curves: Iterable[Curve]) -> list[dict[str, Any]]:
 def mean_curves(curves: Iterable[Curve]) -> list[dict[str, Any]]:
     """Return the mean curve per (split, mode, pairs, init): all curves of a group share their evaluation steps."""
     rows = []
-    for (split, mode, pairs, init), members in group(curves).items():
+    for key, members in group(curves).items():
         steps = list(members[0].steps)
         l1 = np.array([[c.at(step) for step in steps] for c in members])
         rows.append(
             {
-                "split": split,
-                "mode": mode,
-                "pairs": pairs,
-                "init": init,
+                **dict(zip(GROUP, key, strict=True)),
                 "steps": steps,
                 "seconds": [float(np.mean([c.seconds(step) for c in members])) for step in steps],
                 "l1": l1.mean(axis=0).tolist(),

@@ -247,17 +247,11 @@ def linear(centre: Tensor, solution: Tensor) -> Mixture:
     return lambda x: (x - centre) @ solution
 
 
-def rbf(a: Tensor, b: Tensor, bandwidth: float) -> Tensor:
-    """Return the Gaussian kernel between the rows of `a` and `b`, [len(a), len(b)]."""
-    return (-torch.cdist(a, b).square() / (2 * bandwidth**2)).exp()
-
-
-def laplace(a: Tensor, b: Tensor, bandwidth: float) -> Tensor:
-    """Return the Laplace kernel between the rows of `a` and `b`, [len(a), len(b)]."""
-    return (-torch.cdist(a, b) / bandwidth).exp()
-
-
-KERNELS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"rbf": rbf, "laplace": laplace}
+# between the rows of two matrices at a bandwidth, [len(a), len(b)]
+KERNELS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
+    "rbf": lambda a, b, bandwidth: (-torch.cdist(a, b).square() / (2 * bandwidth**2)).exp(),
+    "laplace": lambda a, b, bandwidth: (-torch.cdist(a, b) / bandwidth).exp(),
+}
 
 
 def fit_kernel_ridge(problem: Problem) -> Candidate:

@@ -10,7 +10,6 @@ the contrast as well, and `error`, which adds up both, is what networks are comp
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from zoo.adapters.lora import merge_tensors, plain, plain_config
+from zoo.files import rounded
 from zoo.pictures.features import load_features
 from zoo.pictures.metrics import kid, l1, psnr
 
@@ -82,9 +82,9 @@ def errors(images: Tensor, targets: Tensor) -> Row:
     """
     distance, own, wanted = l1(images, targets).mean(), contrast(images), contrast(targets)
     return {
-        "l1": number(distance),
-        "contrast": number(own.mean() / wanted.mean()),
-        "error": number(distance + (own - wanted).abs().mean()),
+        "l1": rounded(distance),
+        "contrast": rounded(own.mean() / wanted.mean()),
+        "error": rounded(distance + (own - wanted).abs().mean()),
     }
 
 
@@ -116,11 +116,6 @@ class Measure:
         targets = self.tensors.test_targets[k].cpu()
         distance = None
         if self.features is not None and bool(torch.isfinite(images).all()):
-            distance = round(kid(self.features(images), self.target_features[k], paired=True), 6)
+            distance = rounded(kid(self.features(images), self.target_features[k], paired=True))
         on_training = {f"train_{key}": value for key, value in errors(trained, self.targets[k]).items()}
-        return errors(images, targets) | {"psnr": number(psnr(images, targets).mean()), "kid": distance} | on_training
-
-
-def number(value: Tensor) -> float | None:
-    """Return a rounded float, or None where JSON has no word for it."""
-    return round(float(value), 6) if math.isfinite(float(value)) else None
+        return errors(images, targets) | {"psnr": rounded(psnr(images, targets).mean()), "kid": distance} | on_training

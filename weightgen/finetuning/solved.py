@@ -22,13 +22,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from weightgen.finetuning.measure import Row, errors, number
+from weightgen.finetuning.measure import Row, errors
 from weightgen.finetuning.pairs import LoadedPairs, load_pairs
 from zoo.adapters.lora import load_base
 from zoo.closed_form import Fit, Rows, fit_output_layer
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
-from zoo.files import EMBEDDED_DIR, write_json, write_text
+from zoo.files import EMBEDDED_DIR, rounded, write_json, write_text
 from zoo.gans import gan_name
 from zoo.gans.solved import SolvedConfig, SolvedGenerator
 from zoo.pictures.metrics import fine_detail, psnr
@@ -130,8 +130,8 @@ def measured(generator: SolvedGenerator, pairs: Sequence[Pair]) -> Row:
         energy, correlation = fine_detail(edited, wanted)
         rows.append(
             errors(edited, wanted)
-            | {"psnr": number(psnr(edited, wanted).mean()), "fine_energy": number(energy.mean())}
-            | {"fine_correlation": number(correlation.mean()), "source_l1": number((given - wanted).abs().mean())}
+            | {"psnr": rounded(psnr(edited, wanted).mean()), "fine_energy": rounded(energy.mean())}
+            | {"fine_correlation": rounded(correlation.mean()), "source_l1": rounded((given - wanted).abs().mean())}
         )
     return {key: mean_of([row[key] for row in rows]) for key in rows[0]}
 
@@ -163,8 +163,8 @@ def account(loaded: LoadedPairs, prompts: Sequence[str], direction: str, fit: Fi
         "notes": loaded.notes,
         "chosen_by": "error on what was left out of the solve",
         "penalty_factor": None if math.isinf(fit.factor) else fit.factor,
-        "left_out_l1": number(torch.tensor(fit.error)),
-        "prior_left_out_l1": number(torch.tensor(fit.prior_error)),
+        "left_out_l1": rounded(fit.error),
+        "prior_left_out_l1": rounded(fit.prior_error),
     }
 
 

@@ -35,6 +35,7 @@ from weightgen.training.optim import (
 from weightgen.training.run_folder import BEST, write_rows
 from weightgen.training.team import Team
 from zoo.errors import WeightzooError
+from zoo.files import rounded
 from zoo.words import plural
 
 Row = dict[str, Any]
@@ -254,8 +255,3 @@ class TrainingRun:
         if state is not None:
             self.step, self.elapsed, self.best = state["step"], state["elapsed"], state["best"]
             self.skipped, self.rows = state.get("skipped", 0), state.get("rows", [])  # older ones lack one of them
-
-
-def rounded(value: float) -> float | None:
-    """Return a figure with six digits after the point, or None if it is not finite: JSON has no other number."""
-    return round(value, 6) if math.isfinite(value) else None

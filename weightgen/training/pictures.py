@@ -31,7 +31,7 @@ from weightgen.text import TextEncoder, load_text_encoder
 from weightgen.training.checkpoint import load_tensors
 from weightgen.training.config import PolishConfig
 from weightgen.training.loader import prefetch
-from weightgen.training.loop import Log, Stage, TrainingRun, Validation, rounded
+from weightgen.training.loop import Log, Stage, TrainingRun, Validation
 from weightgen.training.optim import pick_device, step_seed
 from weightgen.training.progress import training_progress
 from weightgen.training.run_folder import BEST, begin, clear
@@ -39,6 +39,7 @@ from weightgen.training.stopping import stop_between_steps
 from zoo.adapters.lora import load_base
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
+from zoo.files import rounded
 from zoo.memory import keep_freed_memory
 from zoo.pictures.picture_batches import Batches, PictureBatch, batches_from, check_batch, picture_loss
 from zoo.training.train_gan import run_generators

@@ -29,13 +29,14 @@ from weightgen.text import TextEncoder, TextStates, load_text_encoder
 from weightgen.training.config import TrainConfig, make_denoiser
 from weightgen.training.data import WeightBatch, WeightDataset, WeightSource, hold_out
 from weightgen.training.loader import load
-from weightgen.training.loop import Log, Row, Stage, TrainingRun, Validation, rounded
+from weightgen.training.loop import Log, Row, Stage, TrainingRun, Validation
 from weightgen.training.optim import pick_device, step_seed
 from weightgen.training.progress import curves, training_progress
 from weightgen.training.run_folder import clear, finish, freeze
 from weightgen.training.stopping import stop_between_steps
 from weightgen.training.team import Team
 from zoo.errors import WeightzooError
+from zoo.files import rounded
 from zoo.memory import keep_freed_memory
 
 if TYPE_CHECKING:
