@@ -54,7 +54,7 @@ def test_batches_are_made_ahead_and_the_weights_are_averages(base, monkeypatch):
     ticks = itertools.count(0, 0.1)  # a step takes a tenth of the time, whatever the machine does
     monkeypatch.setattr("time.perf_counter", lambda: next(ticks))
     train_text_conditioned(base, edits, 0.5, 1e-3, RandomText())
-    assert edits.threads == {"prefetch"}
+    assert edits.threads == {"prefetch_0"}
     assert states[:2] == [1 / 10, 2 / 11]
 
 

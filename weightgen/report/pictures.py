@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from weightgen.evaluation.cells import FinetuneTask
 from weightgen.evaluation.context import EvaluationContext, start_path
@@ -167,16 +167,9 @@ def write_mosaic(stories: Sequence[Story], path: PathLike, rows: int = 3, cell: 
             file = story.source.parent / f"{name}.png"
             if file.exists():
                 with Image.open(file) as image:
-                    canvas.paste(_square(image, cell), (gap + j * (cell + gap), top + line - 2))
+                    square = ImageOps.fit(image.convert("RGB"), (cell, cell), Image.Resampling.LANCZOS)
+                    canvas.paste(square, (gap + j * (cell + gap), top + line - 2))
     path = Path(path)
     with atomic_path(path) as temporary:
         canvas.save(temporary, quality=88)
     return path
-
-
-def _square(image: Image.Image, side: int) -> Image.Image:
-    """Return the centre square, `side` pixels wide."""
-    short = min(image.size)
-    left, top = (image.width - short) // 2, (image.height - short) // 2
-    box = (left, top, left + short, top + short)
-    return image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS, box=box)

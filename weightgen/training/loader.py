@@ -12,11 +12,11 @@ transformer takes (`benchmarks/stream.py`); processes are for a GPU that takes m
 
 from __future__ import annotations
 
-import queue
 import signal
-import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
@@ -26,48 +26,36 @@ from zoo.errors import WeightzooError
 from zoo.memory import keep_freed_memory
 
 T = TypeVar("T")
+END: Any = object()  # comes after the last item
 
 
-def prefetch(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
+def prefetch(
+    items: Iterable[T], prepare: Callable[[T], None] = lambda item: None, depth: int = 2
+) -> Generator[T, None, None]:
     """Yield what `items` yields, made in a thread at most `depth` items ahead; closing the generator ends the thread.
 
     Order and content are those of the iterable, and what it raises is raised here. With two cores, rendering costs no
     time as long as it is faster than a training step: torch lets other threads run while it computes.
+
+    Args:
+        prepare: called with every item in the thread.
     """
-    ready: queue.Queue[tuple[str, T | BaseException | None]] = queue.Queue(depth)
-    stopped = threading.Event()
+    iterator = iter(items)
 
-    def put(kind: str, value: T | BaseException | None) -> None:
-        while not stopped.is_set():
-            try:
-                return ready.put((kind, value), timeout=0.1)
-            except queue.Full:
-                continue
+    def make() -> T:
+        item: T = next(iterator, END)
+        if item is not END:
+            prepare(item)
+        return item
 
-    def work() -> None:
-        try:
-            for item in items:
-                put("item", item)
-                if stopped.is_set():
-                    return
-            put("end", None)
-        except BaseException as error:  # handed over to the consumer
-            put("error", error)
-
-    thread = threading.Thread(target=work, name="prefetch", daemon=True)
-    thread.start()
+    thread = ThreadPoolExecutor(1, "prefetch")
+    ahead = deque(thread.submit(make) for _ in range(depth))
     try:
-        while True:
-            kind, value = ready.get()
-            if kind == "end":
-                return
-            if kind == "error":
-                assert isinstance(value, BaseException)
-                raise value
-            yield value  # type: ignore[misc]
+        while (item := ahead.popleft().result()) is not END:
+            ahead.append(thread.submit(make))
+            yield item
     finally:
-        stopped.set()
-        thread.join()
+        thread.shutdown(cancel_futures=True)
 
 
 def load(
@@ -92,12 +80,7 @@ def load(
     else:
         rows = source.feed(batch_size, seed, start_step, slots)
 
-    def prepared() -> Iterator[WeightBatch]:
-        for batch in rows:
-            prepare(batch)
-            yield batch
-
-    yield from prefetch(prepared())
+    yield from prefetch(rows, prepare)
 
 
 def divide(slots: range, parts: int) -> list[range]:

@@ -16,7 +16,7 @@ is the control: the same network trained by pictures alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -166,13 +166,7 @@ class PictureStage:
 
 def read_ahead(batches: Batches, step: int, encoder: TextEncoder) -> Generator[PictureBatch]:
     """Return the batches from `step` on, made by another thread, which puts their texts into the encoder's cache."""
-
-    def prepared(stream: Iterable[PictureBatch]) -> Iterator[PictureBatch]:
-        for batch in stream:
-            encoder.prepare(batch.prompts)
-            yield batch
-
-    return prefetch(prepared(batches_from(batches, step)))
+    return prefetch(batches_from(batches, step), lambda batch: encoder.prepare(batch.prompts))
 
 
 def picture_validation(
