@@ -28,7 +28,7 @@ from weightgen.evaluation.context import (
     start_path,
     write_blocks,
 )
-from weightgen.evaluation.grid import NETWORK_INITS, FinetuneRow, LearningRates
+from weightgen.evaluation.grid import NETWORK_INITS, FinetuneRow
 from weightgen.evaluation.held_out_pairs import wordings
 from weightgen.evaluation.novelty import diversity, novelty
 from weightgen.evaluation.plan import PROMPT_COUNTS, finetune_tasks, own_tasks, usable_rows, zero_tasks
@@ -37,9 +37,9 @@ from weightgen.evaluation.timing import fleet_throughput, measure_timing
 from weightgen.evaluation.zero_step_methods import (
     WITHOUT_WEIGHTS,
     check_models,
+    generated_blocks,
     is_available,
-    predict,
-    sample,
+    start_blocks,
 )
 from weightgen.finetuning.loop import shared_training
 from weightgen.finetuning.starts import Origins
@@ -126,22 +126,17 @@ def evaluate(
         "failures": failures,
         "novelty": distances(context, splits),
         "diversity": spread_of_samples(context, splits),
-        "learning_rates": used_rates(rates, rows),
+        "learning_rates": [
+            {"init": init, "mode": row.mode, "pairs": row.pairs, "learning_rate": rates.of(init, row.mode, row.pairs)}
+            for row in rows
+            for init in row.inits
+        ],
         "finetuning": context.config.finetuning,
         "seconds": time.time() - started,
     }
     results = finite(results)
     write_json(out_dir / "evaluation.json", results)
     return results
-
-
-def used_rates(rates: LearningRates, rows: Sequence[FinetuneRow]) -> list[dict[str, Any]]:
-    """Return the rows of "learning_rates": what each start of each row was trained with."""
-    keys = [(init, row.mode, row.pairs) for row in rows for init in row.inits]
-    return [
-        {"init": init, "mode": mode, "pairs": pairs, "learning_rate": rates.of(init, mode, pairs)}
-        for init, mode, pairs in keys
-    ]
 
 
 def held_out_concepts(context: EvaluationContext) -> Splits:
@@ -217,7 +212,7 @@ def write_starts(context: EvaluationContext, inits: Sequence[str], groups: Split
     todo = [pair for pair in wanted if not start_path(context.out_dir, *pair).exists()]
     for init, prompts in track(todo, "generating the starts", "starts"):
         blocks = torch.cat(
-            [predict(context.origins, init, members, prompts) for members in groups.values() if members]
+            [start_blocks(context.origins, init, members, prompts) for members in groups.values() if members]
         )
         write_blocks(start_path(context.out_dir, init, prompts), [c.id for c in concepts], blocks)
 
@@ -261,7 +256,7 @@ def spread_of_samples(context: EvaluationContext, splits: Splits) -> dict[str, f
     if not path.exists():
         concepts = next(iter(splits.values()))[:SAMPLED_PROMPTS]
         words = [wordings(concept, 1) for concept in concepts]
-        samples = sample(context.origins, "generated_few_steps", words, SAMPLES).unflatten(0, (-1, SAMPLES))
+        samples = generated_blocks(context.origins, "generated_few_steps", words, SAMPLES).unflatten(0, (-1, SAMPLES))
         zoo = context.origins.train
         write_json(path, finite(diversity(samples, zoo.blocks, zoo.statistics())))
     return read_json(path)

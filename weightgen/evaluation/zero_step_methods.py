@@ -1,7 +1,7 @@
 """The zero-step methods that an evaluation compares: what turns a held-out concept's words into weights at once.
 
     origins = Origins(zoo_dir, {"generated": dir, "polished": dir})
-    blocks = predict(origins, "kernel_ridge", concepts, prompts=1)      # [K, num_blocks, block_size]
+    blocks = start_blocks(origins, "kernel_ridge", concepts, prompts=1)      # [K, num_blocks, block_size]
     seconds = start_seconds(origins, "polished", concept)        # {"load", "text", "generate", "merge", "total"}
 
 A method is a baseline (`weightgen.finetuning.baselines`) or a weight generator by its role. Its weights are measured
@@ -63,14 +63,14 @@ def is_available(origins: Origins, init: str) -> bool:
     return init in (*WITHOUT_WEIGHTS, *BASELINES) or recipe(origins, init) is not None
 
 
-def predict(origins: Origins, init: str, concepts: Sequence[Concept], prompts: int = 1) -> Tensor:
+def start_blocks(origins: Origins, init: str, concepts: Sequence[Concept], prompts: int = 1) -> Tensor:
     """Return the weights for concepts by `init`, [K, num_blocks, block_size] float32."""
     read = shuffled(concepts) if init == "shuffled" else concepts
     words = [wordings(concept, prompts) for concept in read]
-    return origins.baseline(init)(words).float() if init in BASELINES else sample(origins, init, words)
+    return origins.baseline(init)(words).float() if init in BASELINES else generated_blocks(origins, init, words)
 
 
-def sample(origins: Origins, init: str, words: list[list[str]], networks: int = 1) -> Tensor:
+def generated_blocks(origins: Origins, init: str, words: list[list[str]], networks: int = 1) -> Tensor:
     """Return weights from a denoiser; the wordings of a concept give one prediction each, which are averaged.
 
     Args:
@@ -108,8 +108,8 @@ def start_seconds(origins: Origins, init: str, concept: Concept, repeats: int = 
     if found := recipe(origins, init):
         load += clock(lambda: load_model_folder(origins.models[found[0]]))[0]
     if found or init in BASELINES:
-        predict(origins, init, [concept])  # to warm up
-        making = median_clock(lambda: predict(origins, init, [concept]), repeats)
+        start_blocks(origins, init, [concept])  # to warm up
+        making = median_clock(lambda: start_blocks(origins, init, [concept]), repeats)
     adapter = initial_adapter(base)
     merging = median_clock(lambda: merge(base, adapter), repeats)
     parts = {"load": load, "text": text, "generate": making, "merge": merging}
