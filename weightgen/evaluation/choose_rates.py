@@ -88,18 +88,12 @@ def trial_tasks(out_dir: str, row: FinetuneRow, init: str, ids: Sequence[str]) -
 
 def choose(key: Key, tasks: Sequence[FinetuneTask]) -> dict[str, Any] | None:
     """Return the best trial of one start, None when nothing was finished; one that diverged anywhere cannot win."""
-    values: dict[float, list[float | None]] = {}
+    tried = []
     for task in tasks:
-        for concept_id in task.concepts:
-            path = task.cell_path(concept_id)
-            cell: dict[str, Any] = read_json(path) if path.exists() else {"diverged": True}
-            final = None if cell["diverged"] else cell["l1"][-1]
-            values.setdefault(task.learning_rate, []).append(final)
-    tried = [
-        {"learning_rate": rate, "l1": sum(finals) / len(finals)}
-        for rate, measured in values.items()
-        if len(finals := [value for value in measured if value is not None]) == len(measured)
-    ]
+        cells = [read_json(path) for path in task.paths if path.exists()]
+        finals = [cell["l1"][-1] for cell in cells if not cell["diverged"]]
+        if len(finals) == len(task.paths) and None not in finals:
+            tried.append({"learning_rate": task.learning_rate, "l1": sum(finals) / len(finals)})
     if not tried:
         return None
     best = min(tried, key=lambda trial: decisive(trial["l1"]))  # the first of equally good rates

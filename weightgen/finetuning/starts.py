@@ -14,7 +14,7 @@ import copy
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,8 @@ class Origins:
             seed: of random initialisations.
         """
         self.zoo_path, self.model_path, self.seed = zoo, model, seed
+        self.opened: dict[str, ModelFolder] = {}
+        self.fitted: dict[str, Fitted] = {}
 
     @cached_property
     def zoo(self) -> Zoo:
@@ -132,7 +134,6 @@ class Origins:
         """The zoo's train records."""
         return load_zoo(self.zoo, "train")
 
-    @cache  # noqa: B019 - origins live as long as the process that starts from them
     def model(self, name: str) -> ModelFolder:
         """Return the weight generator `name`; its base takes the zoo's place.
 
@@ -144,7 +145,9 @@ class Origins:
         if name not in self.models:
             held = ", ".join(self.models)
             raise WeightzooError(f"{self.model_path} holds {held}, not {name}; choose another --init")
-        model = load_model_folder(self.models[name])
+        if name not in self.opened:
+            self.opened[name] = load_model_folder(self.models[name])
+        model = self.opened[name]
         if self.zoo_path is not None and sha256_file(self.zoo.base_path) != model.base_sha256:
             raise WeightzooError(
                 f"the model {self.models[name]} and the zoo {self.zoo_path} have different bases; "
@@ -153,11 +156,13 @@ class Origins:
         self.base_path = model.base_generator_path
         return model
 
-    @cache  # noqa: B019
     def baseline(self, name: str) -> Fitted:
         """Return a baseline fitted on the zoo, its hyperparameters chosen on the validation split."""
-        base_blocks = adapter_blocks(self.zoo.layout, initial_adapter(self.base))
-        return baselines.fit(name, self.train, self.encoder, load_zoo(self.zoo, "validation"), base_blocks)
+        if name not in self.fitted:
+            base_blocks = adapter_blocks(self.zoo.layout, initial_adapter(self.base))
+            validation = load_zoo(self.zoo, "validation")
+            self.fitted[name] = baselines.fit(name, self.train, self.encoder, validation, base_blocks)
+        return self.fitted[name]
 
     def notes(self, prompts: Prompts) -> list[str]:
         """Return the notes on what baselines read, as `weightgen.prompt_notes` gives them."""
