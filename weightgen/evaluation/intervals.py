@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +24,24 @@ RESAMPLES = 2000
 def mean_interval(values: Sequence[float], resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of the mean over concepts."""
     array = np.asarray(values, dtype=np.float64)
-    draw = np.random.default_rng(seed).integers(0, array.size, (resamples, array.size))
-    low, high = np.quantile(array[draw].mean(axis=1), [0.025, 0.975])
+    return middle(array[draws(array.size, resamples, seed)].mean(axis=1))
+
+
+def draws(count: int, resamples: int, seed: int) -> np.ndarray:
+    """Return which of `count` concepts each bootstrap sample has, [resamples, count]."""
+    return np.random.default_rng(seed).integers(0, count, (resamples, count))
+
+
+def middle(values: np.ndarray) -> tuple[float, float]:
+    """Return the bounds of the middle 95 % of some values."""
+    low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
+
+
+def l1_summary(values: Sequence[float], resamples: int = RESAMPLES) -> dict[str, Any]:
+    """Return mean, deviation and interval over concepts as rows of `evaluation.json` have them."""
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return {"l1": float(np.mean(values)), "l1_sd": deviation, "l1_interval": list(mean_interval(values, resamples))}
 
 
 @dataclass(frozen=True)
@@ -60,12 +76,11 @@ def paired_ratio(
     others = np.array([np.asarray(rivals[name], dtype=np.float64) for name in names])
     if mine.size == 0 or others.ndim != 2 or others.shape[1] != mine.size:
         raise ValueError("paired_ratio needs one value per concept for the method and for every rival")
-    draw = np.random.default_rng(seed).integers(0, mine.size, (resamples, mine.size))
-    draws = mine[draw].mean(axis=1) / others[:, draw].mean(axis=2).min(axis=0)
-    low, high = np.quantile(draws, [0.025, 0.975])
+    draw = draws(mine.size, resamples, seed)
+    low, high = middle(mine[draw].mean(axis=1) / others[:, draw].mean(axis=2).min(axis=0))
     means = others.mean(axis=1)
     ratio = float(mine.mean() / means.min())
-    return PairedRatio(ratio, float(low), float(high), names[int(means.argmin())], int(mine.size))
+    return PairedRatio(ratio, low, high, names[int(means.argmin())], int(mine.size))
 
 
 def censored_quantile(values: Sequence[float], q: float) -> float:

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from weightgen.evaluation.intervals import censored_quantile, mean_interval
+from weightgen.evaluation.intervals import censored_quantile, l1_summary, mean_interval
 
 QUALITIES: tuple[tuple[int, float], ...] = ((25, 1.0), (50, 1.0), (100, 1.1), (100, 1.0), (100, 0.9))
 GROUP = ("split", "mode", "pairs", "init")  # what curves are summarised by
@@ -234,9 +234,7 @@ def finals(curves: Iterable[Curve]) -> list[dict[str, Any]]:
                 "seconds": float(np.mean([c.seconds(c.budget) for c in starts])),
                 "init_seconds": float(np.mean([c.init_seconds for c in starts])),
                 "step_seconds": float(np.mean([c.step_seconds for c in starts])),
-                "l1": float(np.mean(l1)),
-                "l1_sd": float(np.std(l1, ddof=1)) if len(l1) > 1 else 0.0,
-                "l1_interval": list(mean_interval(l1)),
+                **l1_summary(l1),
                 "l1_over_scratch": float(np.mean(ratios)) if ratios else None,
                 "n": len(l1),
             }

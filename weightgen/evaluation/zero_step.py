@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from weightgen.evaluation.context import EvaluationContext
-from weightgen.evaluation.intervals import mean_interval, pooled_kid
+from weightgen.evaluation.intervals import l1_summary, pooled_kid
 from weightgen.finetuning.measure import render
 from weightgen.finetuning.starts import RANDOM, random_start
 from zoo.pictures.features import load_features
@@ -143,9 +143,7 @@ def summarise(
                 "init": cell["init"],
                 "prompts": cell["prompts"],
                 "n": len(index),
-                "l1": float(np.mean(l1_values)),
-                "l1_sd": float(np.std(l1_values, ddof=1)) if len(index) > 1 else 0.0,
-                "l1_interval": list(mean_interval(l1_values, resamples)),
+                **l1_summary(l1_values, resamples),
                 **{key: float(np.mean(values)) for key, values in zip(("psnr", "ssim"), others, strict=True)},
             }
             if not keep:
