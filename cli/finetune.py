@@ -11,6 +11,7 @@ from cli.console.embedded import model_folder, zoo_folder
 from cli.console.output import JsonOption, OverwriteOption, cell, emit, note, quiet_progress
 
 WORSE = "where it was measured the start is better; train with more pairs or for fewer steps"
+WORSE_THAN_SOURCE = "where it was measured the source itself is nearer to the target; give more, and other, pairs"
 GO_ON = "go on with --resume {}, "
 SOLVED = "closed-form"  # an --init that is solved, not trained
 TRAINING_ONLY = ("mode", "seconds", "steps", "learning_rate", "batch_size", "model", "data", "device")
@@ -190,6 +191,7 @@ def report_solved(out: Path, summary: Mapping[str, Any]) -> list[str]:
         f"{cell(first['l1'])}), PSNR {cell(best['psnr'])} dB, on {tested}",
         f"fine detail: {share(best['fine_energy'])} of the targets', correlation {cell(best['fine_correlation'])}",
         *([f"not solved on, to measure: {held_out}"] if held_out else []),
+        *([WORSE_THAN_SOURCE] if is_worse(best["l1"], best["source_l1"]) else []),
         f"next: weightzoo apply {out} photo.jpg -o out.jpg",
     ]
 

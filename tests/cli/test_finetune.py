@@ -6,6 +6,7 @@ import shutil
 import pytest
 from PIL import Image
 
+from cli.finetune import WORSE_THAN_SOURCE, report_solved
 from zoo.results import OURS
 
 PROMPT = ("--prompt", "make it darker")
@@ -167,3 +168,11 @@ def test_the_last_lines_say_which_network_was_kept(finetune):
     result = finetune("--steps", 1, "--learning-rate", 0.5)
     assert "kept: the start, as no later network was better by the training pairs" in result.out
     assert "from the start to this network: test L1" in result.out
+
+
+@pytest.mark.parametrize("own, told", [(0.2, True), (0.05, False)])
+def test_a_solve_that_is_worse_than_its_source_says_so(own, told, tmp_path):
+    row = {"l1": own, "source_l1": 0.1, "psnr": 20.0, "fine_energy": 1.0, "fine_correlation": 0.9}
+    summary = {"first": row, "best": row, "held_out": [], "test_pairs": ["a"], "pairs": 1, "seconds": 1.0}
+    lines = report_solved(tmp_path, summary | {"penalty_factor": 1.0})
+    assert (WORSE_THAN_SOURCE in lines) == told
