@@ -92,6 +92,13 @@ def test_the_order_of_pairs_does_not_matter_beyond_rounding():
     torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_a_few_pixels_are_enough_not_to_fail(count):
+    torch.manual_seed(0)
+    fit = fit_output_layer([pixels(torch.randn(FEATURES, 3) * 0.1, count)], prior())
+    assert fit.layer.isfinite().all() and fit.error <= fit.prior_error
+
+
 def test_single_wild_pixels_count_little():
     torch.manual_seed(0)
     layer = torch.randn(FEATURES, 3) * 0.1

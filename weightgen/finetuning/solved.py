@@ -31,6 +31,7 @@ from zoo.errors import WeightzooError
 from zoo.files import EMBEDDED_DIR, rounded, write_json, write_text
 from zoo.gans import gan_name
 from zoo.gans.solved import SolvedConfig, SolvedGenerator
+from zoo.pictures.apply import to_tensor
 from zoo.pictures.metrics import fine_detail, psnr
 from zoo.pictures.pair_layouts import DIRECTIONS
 from zoo.pictures.pairs import Pair
@@ -144,7 +145,7 @@ def mean_of(values: Sequence[float | None]) -> float | None:
 
 def picture(image: Image.Image) -> Tensor:
     """Return an RGB image as [3, H, W] in [0, 1]."""
-    return torch.from_numpy(np.asarray(image, np.float32) / 255).permute(2, 0, 1)
+    return to_tensor(np.asarray(image))[0]
 
 
 def account(loaded: LoadedPairs, prompts: Sequence[str], direction: str, fit: Fit) -> Row:

@@ -48,7 +48,7 @@ class SolvedGenerator(nn.Module):
         self.config = config
         self.bank = FeatureBank(config)
         features = self.bank.num_features
-        self.output = nn.Parameter(torch.eye(3).repeat(features // 3 + 1, 1)[:features] * first_three(features))
+        self.output = nn.Parameter(torch.eye(features, 3))  # the first three features are the colour
         self.register_buffer("mean", self.output.detach().clone())
         self.register_buffer("log_penalty", torch.full((features,), PENALTY).log())
         self.register_buffer("slope", torch.full((features,), -0.5))
@@ -103,8 +103,3 @@ def reduced(photograph: Tensor) -> Tensor:
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
     small = F.interpolate(photograph[None], size, mode="bicubic", antialias=True, align_corners=False)
     return small[0].clamp(0, 1)
-
-
-def first_three(features: int) -> Tensor:
-    """Return a column of ones at the first three features, which are the colour, else zeros."""
-    return (torch.arange(features) < 3).float()[:, None]
