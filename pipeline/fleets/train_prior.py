@@ -1,6 +1,6 @@
 """The prior of solved generators, learned over many edits: a mean output layer, penalties, and the bank's ReLUs.
 
-    python -m pipeline.fleets.train_prior --steps 1500 -o runs/prior        # about half an hour of one core, resumable
+    python -m pipeline.fleets.train_prior --steps 1000 -o runs/prior        # about half an hour of one core, resumable
 
 Each step draws edits, half of them of the catalogue, half of `pipeline.teachers.random_edits`. Each edit is solved on
 pixels of 1 to 16 pairs, and the error on other photographs trains everything through the solve (Bertinetto et al. 2019,
@@ -217,7 +217,7 @@ def restore(out_dir: Path, generator: SolvedGenerator, optimizer: torch.optim.Op
 def main() -> None:
     """Train the prior as the command line asks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("-o", "--out", type=Path, required=True)
     options = parser.parse_args()
     torch.set_flush_denormal(True)
