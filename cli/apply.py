@@ -5,15 +5,14 @@ from typing import Annotated
 
 import typer
 
+from cli.console.options import out_option
 from cli.console.output import JsonOption, OverwriteOption, emit, quiet_progress
 
 
 def apply(
     weights: Annotated[Path, typer.Argument(help="Adapter folder, generator folder or generator file.")],
     photo: Annotated[Path, typer.Argument(help="Photograph of any size.")],
-    out: Annotated[
-        Path, typer.Option("-o", "--out", help="Picture to write; the suffix decides the format.")
-    ],
+    out: Annotated[Path, out_option("Picture to write; the suffix decides the format.")],
     base: Annotated[
         Path | None, typer.Option(help="Base generator of the adapter, if it cannot be found by its hash.")
     ] = None,

@@ -5,16 +5,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.console.choices import Preset, given, refuse
-from cli.console.executor_options import (
-    AddressOption,
-    DeviceOption,
-    ExecutorOption,
-    GpusPerFleetOption,
-    WorkersOption,
-    executor_options,
-)
+from cli.console import executor_options as fleets
+from cli.console.options import Preset, check_combination, given
 from cli.console.output import JsonOption, emit, note, quiet_progress
+
+IN_A_PLAN = {"dry_run": ("it runs on this machine and keeps nothing", "run_dir", "address")}
 
 
 def build(
@@ -40,11 +35,11 @@ def build(
         Path | None,
         typer.Option(help="The base/ folder of another run, whose base generator is used here too."),
     ] = None,
-    executor: ExecutorOption = "local",
-    address: AddressOption = "local",
-    workers: WorkersOption = None,
-    gpus_per_fleet: GpusPerFleetOption = 0.0,
-    device: DeviceOption = None,
+    executor: fleets.ExecutorOption = "local",
+    address: fleets.AddressOption = "local",
+    workers: fleets.WorkersOption = None,
+    gpus_per_fleet: fleets.GpusPerFleetOption = 0.0,
+    device: fleets.DeviceOption = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -69,28 +64,35 @@ def build(
       weightzoo build --run-dir runs/ours --concepts ours.jsonl --photos photos/ --teacher instruct_pix2pix
     """
     quiet_progress(json)
-    if dry_run:
-        check_dry_run(ctx, executor == "ray")
-    options = executor_options(ctx, dry_run)
-    folder = run_dir or f"runs/{preset}"
+    check_combination(ctx, takes_no=IN_A_PLAN)
+    if dry_run and executor == "ray" and not given(ctx, "workers"):
+        from zoo.errors import WeightzooError
+
+        raise WeightzooError(
+            "--dry-run does not see the cluster; give --workers, the number of fleets that it trains at a time"
+        )
+    options = fleets.executor_options(ctx, dry_run)
+    from pipeline.build_config import with_own_pictures
     from pipeline.fleets.shared import source_notes
     from pipeline.presets import PRESETS
     from zoo.concepts import read_concepts
+    from zoo.config import changed_by
 
-    chosen = with_own(changed(PRESETS[preset](), config), photos, teacher)
+    chosen = PRESETS[preset]() if config is None else changed_by(PRESETS[preset](), config)
+    chosen = with_own_pictures(chosen, photos, teacher)
     own = None if concepts is None else read_concepts(concepts)
     for line in source_notes(chosen, own or ()):
         note(line)
     if dry_run:
         from pipeline.upkeep.calibrate import calibrate
 
-        plan = calibrate(
-            chosen, own, options["workers"], options["device"], base_from is not None, gpus_per_fleet
-        )
+        has_base = base_from is not None
+        plan = calibrate(chosen, own, options["workers"], options["device"], has_base, gpus_per_fleet)
         return emit(plan, json, [f"{key}: {value}" for key, value in plan.items()])
 
     from pipeline.build import build as run
 
+    folder = run_dir or f"runs/{preset}"
     return report(run(folder, chosen, own, base_from=base_from, **options), folder, json)
 
 
@@ -98,21 +100,19 @@ def report(manifest: Any, folder: str, json: bool) -> None:
     """Say what a finished run folder holds."""
     from zoo.words import plural
 
-    counts = manifest.counts
-    size = sum(shard.bytes for shard in manifest.shards)
+    counts, shards = manifest.counts, len(manifest.shards)
     result = {
         "run_dir": folder,
         "name": manifest.name,
         "counts": counts,
-        "shards": len(manifest.shards),
-        "bytes": size,
+        "shards": shards,
+        "bytes": manifest.shard_bytes,
         "layout_id": manifest.layout_id,
         "base_sha256": manifest.base_sha256,
     }
     lines = [
-        f"{folder}: {counts['ok']} of {plural(counts['concepts'], 'concept')} "
-        f"({counts['rejected']} rejected, {counts['failed']} failed) "
-        f"in {plural(len(manifest.shards), 'shard')}, {size / 1e6:.1f} MB",
+        f"{folder}: {counts['ok']} of {plural(counts['concepts'], 'concept')} ({counts['rejected']} rejected, "
+        f"{counts['failed']} failed) in {plural(shards, 'shard')}, {manifest.shard_bytes / 1e6:.1f} MB",
         next_step(folder),
     ]
     return emit(result, json, lines)
@@ -123,81 +123,3 @@ def next_step(folder: str) -> str:
     if "://" in folder:
         return f"next: copy {folder} to a local folder, for example zoo/; then weightzoo inspect zoo --verify"
     return f"next: weightzoo inspect {folder} --verify; weightzoo train --data {folder} -o model"
-
-
-def check_dry_run(ctx: typer.Context, on_ray: bool) -> None:
-    """Refuse options that would do nothing in a plan.
-
-    Raises:
-        WeightzooError: naming the option.
-    """
-    from zoo.errors import WeightzooError
-
-    why = "it runs on this machine and keeps nothing"
-    refuse(ctx, "--dry-run", why, "run_dir", "address")
-    if on_ray and not given(ctx, "workers"):
-        raise WeightzooError(
-            "--dry-run does not see the cluster; give --workers, the number of fleets that it trains at a time"
-        )
-
-
-def with_own(config: Any, photos: Path | None, teacher: str | None) -> Any:
-    """Return `config` with a team's own photographs and teacher.
-
-    Raises:
-        WeightzooError: pairs without a folder.
-    """
-    from dataclasses import replace
-
-    from zoo.errors import WeightzooError
-
-    if teacher is not None:
-        config = replace(config, teacher=teacher)
-    if config.teacher == "pairs":
-        if photos is None and "folder" not in config.teacher_options:
-            raise WeightzooError(
-                "--teacher pairs needs pairs; name their folder, with CONCEPT_ID/{source,target} in it, with --photos"
-            )
-        options = {} if photos is None else {"folder": str(photos.resolve())}
-        return replace(config, teacher_options=config.teacher_options | options)
-    if photos is None:
-        return config
-    folder = photos.resolve()
-    halves = [folder / "train", folder / "test"]
-    train, test = halves if all(half.is_dir() for half in halves) else (folder, folder)
-    return replace(config, train_photos=str(train), test_photos=str(test))
-
-
-def changed(preset: Any, path: Path | None) -> Any:
-    """Return the preset's config with the keys of a JSON file in place of its own.
-
-    Raises:
-        WeightzooError: a key or type that no build config has.
-    """
-    if path is None:
-        return preset
-    from zoo.config import from_dict, to_dict
-    from zoo.errors import WeightzooError
-    from zoo.files import read_json
-
-    given = read_json(path)
-    if not isinstance(given, dict):
-        raise WeightzooError(
-            f"{path} holds no JSON object; give keys and values as in a run's config.json"
-        )
-    try:
-        return from_dict(type(preset), merged(to_dict(preset), given))
-    except WeightzooError as error:
-        raise WeightzooError(f"{path}: {error}") from None
-
-
-def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return nested `values` with `changes` in their place."""
-    result = dict(values)
-    for key, value in changes.items():
-        inner = result.get(key)
-        if isinstance(inner, dict) and isinstance(value, dict):
-            result[key] = merged(inner, value)
-        else:
-            result[key] = value
-    return result

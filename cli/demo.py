@@ -20,6 +20,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from cli.console.embedded import model_folder, zoo_folder
+from cli.console.executor_options import cores
+from cli.console.options import ProcessesOption
 from cli.console.output import JsonOption, emit, quiet_progress
 from cli.console.tables import show
 
@@ -55,13 +57,9 @@ def demo(
     preset: Annotated[
         Literal["small", "tiny"], typer.Option(help="Length: small takes about 25 minutes, tiny under 6.")
     ] = "small",
-    run_dir: Annotated[
-        Path | None, typer.Option(help="Folder for the demo.  [default: runs/demo-PRESET]")
-    ] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="Folder for the demo.  [default: runs/demo-PRESET]")] = None,
     data: Annotated[str | None, typer.Option(help="Zoo to learn from.  [default: the embedded one]")] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Number of processes.  [default: one for each core]")
-    ] = None,
+    workers: ProcessesOption = None,
     json: JsonOption = False,
 ) -> None:
     """Run every stage on real photographs and write a report.
@@ -84,7 +82,6 @@ def demo(
 
 def run_demo(limits: DemoPreset, folder: Path, zoo: Path, workers: int | None = None) -> dict[str, Any]:
     """Do the stages that are not done and return the content of `evaluation.json`."""
-    from cli.console.executor_options import cores
     from zoo.files import read_json
     from zoo.progress import say
 

@@ -5,28 +5,21 @@ from typing import Annotated
 
 import typer
 
+from cli.console.options import out_option
 from cli.console.output import JsonOption, emit, quiet_progress
 
 
 def download(
     name: Annotated[str, typer.Argument(help="Zoo to download: weightzoo-small, or USER/NAME on the Hub.")],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "-o", "--out", help="Folder for the zoo; files that are already there and intact are kept."
-        ),
-    ],
+    out: Annotated[Path, out_option("Folder for the zoo; files that are already there and intact are kept.")],
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit, for example v1.")] = None,
     split: Annotated[str | None, typer.Option(help="Only this split, for example train.")] = None,
     shards: Annotated[
-        str | None,
-        typer.Option(help="Only these shards of the split: numbers and ranges, for example 0-9,12."),
+        str | None, typer.Option(help="Only these shards of the split: numbers and ranges, for example 0-9,12.")
     ] = None,
     concepts: Annotated[
         list[str] | None,
-        typer.Option(
-            help='Only shards with these concepts: ids, also with wildcards ("sketch*"); may be repeated.'
-        ),
+        typer.Option(help='Only shards with these concepts: ids, also with wildcards ("sketch*"); may be repeated.'),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -51,25 +44,21 @@ def download(
     said: list[str] = []
     folder = run(name, out, revision, split, shards, concepts or (), tell=said.append)
     manifest = load_manifest(folder)
-    size = sum(shard.bytes for shard in manifest.shards)
     result = {
         "name": name,
         "folder": str(folder),
         "counts": manifest.counts,
         "shards": len(manifest.shards),
-        "bytes": size,
+        "bytes": manifest.shard_bytes,
         "subset": manifest.subset,
         "warnings": said,
     }
-    part = f" (a part: {manifest.subset['shards']} shards)" if manifest.subset else ""
-    if not manifest.shards:
-        return emit(
-            result, json, [*said, f"{folder}: {plural(len(manifest.files), 'file')} of pairs, verified"]
-        )
-    lines = [
-        *said,
-        f"{folder}: {plural(manifest.counts['ok'], 'trained GAN')} in {plural(len(manifest.shards), 'shard')}{part}, "
-        f"{size / 1e6:.1f} MB, verified",
-        f"next: weightzoo inspect {folder}; weightzoo train --data {folder} -o model",
-    ]
-    return emit(result, json, lines)
+    lines = [f"{folder}: {plural(len(manifest.files), 'file')} of pairs, verified"]
+    if manifest.shards:
+        trained, size = plural(manifest.counts["ok"], "trained GAN"), manifest.shard_bytes / 1e6
+        part = f" (a part: {manifest.subset['shards']} shards)" if manifest.subset else ""
+        lines = [
+            f"{folder}: {trained} in {plural(len(manifest.shards), 'shard')}{part}, {size:.1f} MB, verified",
+            f"next: weightzoo inspect {folder}; weightzoo train --data {folder} -o model",
+        ]
+    emit(result, json, [*said, *lines])

@@ -6,25 +6,26 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.console.choices import refuse
 from cli.console.embedded import model_folder, zoo_folder
+from cli.console.executor_options import cores
+from cli.console.options import ProcessesOption, check_combination, out_option
 from cli.console.output import JsonOption, emit, quiet_progress
 from cli.console.tables import show
 
 # typer takes a list of the members of an enumeration, but none of a Literal's values
 Split = StrEnum("Split", ["combination", "value", "family", "external"])
+TAKES_NO = {
+    "choose_rates": ("it chooses them", "rates"),
+    "zero_steps_only": ("nothing is fine-tuned", "rates", "choose_rates"),
+}
 
 
 def evaluate(
     ctx: typer.Context,
-    out: Annotated[
-        Path, typer.Option("-o", "--out", help="Folder for the cells, evaluation.json and the report.")
-    ],
+    out: Annotated[Path, out_option("Folder for the cells, evaluation.json and the report.")],
     model: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="Weight generator, or a folder of several; may be repeated.  [default: the embedded one]"
-        ),
+        typer.Option(help="Weight generator, or a folder of several; may be repeated.  [default: the embedded one]"),
     ] = None,
     data: Annotated[str | None, typer.Option(help="Zoo of the models.  [default: the embedded one]")] = None,
     pairs: Annotated[
@@ -53,9 +54,7 @@ def evaluate(
     seconds: Annotated[
         float | None, typer.Option(min=1.0, help="Leave out the cells that would not be done by then.")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Number of processes.  [default: one for each core]")
-    ] = None,
+    workers: ProcessesOption = None,
     json: JsonOption = False,
 ) -> None:
     """Compare generated weights with the baselines.
@@ -72,54 +71,22 @@ def evaluate(
       weightzoo evaluate --model models --data runs/small --grid full -o runs/evaluate-full
     """
     quiet_progress(json)
-    from dataclasses import replace
-
-    from cli.console.executor_options import cores
+    check_combination(ctx, TAKES_NO)
     from weightgen.evaluation.grid import GRIDS
+    from weightgen.model_folder import find_all_models
     from zoo.results import EVALUATION, check_kind
 
-    if choose_rates:
-        refuse(ctx, "--choose-rates", "it chooses them", "rates")
-    if zero_steps_only:
-        refuse(ctx, "--zero-steps-only", "nothing is fine-tuned", "rates", "choose_rates")
     check_kind(out, EVALUATION)
     zoo = zoo_folder(data)
-    models = all_models([model_folder(folder) for folder in model] if model else [model_folder(None)])
-    chosen = GRIDS[grid]()
-    if split:
-        rows = tuple(row for row in chosen.finetune if row.split in split)
-        chosen = replace(chosen, splits=tuple(each.value for each in split), finetune=rows)
-    if zero_steps_only:
-        chosen = replace(chosen, finetune=())
-    workers = workers or cores()
-    results = run_evaluation(zoo, models, out, chosen, pairs, rates, seconds, workers, choose_rates)
+    models = find_all_models(map(model_folder, model) if model else [model_folder(None)])
+    chosen = GRIDS[grid]().narrowed([each.value for each in split or ()], zero_steps_only)
+    results = run_evaluation(zoo, models, out, chosen, pairs, rates, seconds, workers or cores(), choose_rates)
     from weightgen.report.report import write_report
 
     report = write_report(out)
     if json:
         return emit(results, True)
     return show(results, report)
-
-
-def all_models(folders: list[Path]) -> dict[str, Path]:
-    """Return the weight generators in all of `folders` by name.
-
-    Raises:
-        WeightzooError: two of them have one name.
-    """
-    from weightgen.model_folder import find_models
-    from zoo.errors import WeightzooError
-
-    models: dict[str, Path] = {}
-    for folder in folders:
-        for name, path in find_models(folder).items():
-            if name in models:
-                raise WeightzooError(
-                    f"{models[name]} and {path} would both be called {name!r}; "
-                    "put them into one folder, where the second goes by its folder's name"
-                )
-            models[name] = path
-    return models
 
 
 def run_evaluation(
@@ -142,9 +109,7 @@ def run_evaluation(
     from weightgen.evaluation.evaluate import evaluate as run
     from weightgen.evaluation.grid import LearningRates
 
-    request = HeldOutRequest(
-        grid.concept_limits(), grid.pairs_needed, grid.test_images, grid.picture_concepts
-    )
+    request = HeldOutRequest(grid.concept_limits(), grid.pairs_needed, grid.test_images, grid.picture_concepts)
     made = HeldOutPairs(tuple(pairs)) if pairs else held_out_pairs(out / "pairs", zoo, request)
     config = EvaluateConfig(
         zoo_dir=str(zoo),
@@ -152,8 +117,8 @@ def run_evaluation(
         models={name: str(path) for name, path in models.items()},
         grid=grid,
         learning_rates=LearningRates.load(rates) if rates else LearningRates(),
-        near_duplicates=text(made.near_duplicates),
-        pictures_dir=text(made.pictures),
+        near_duplicates=None if made.near_duplicates is None else str(made.near_duplicates),
+        pictures_dir=None if made.pictures is None else str(made.pictures),
     )
     if choose_rates:
         from weightgen.evaluation.choose_rates import choose_learning_rates
@@ -162,8 +127,3 @@ def run_evaluation(
         choose_learning_rates(trials, out / "rates", run_local, workers)
         config = replace(config, learning_rates=LearningRates.load(out / "rates" / "learning_rates.json"))
     return run(config, out, run_cells=run_local, workers=workers, seconds=seconds)
-
-
-def text(path: Path | None) -> str | None:
-    """Return a path as JSON holds it."""
-    return None if path is None else str(path)

@@ -6,14 +6,7 @@ from typing import Annotated
 import typer
 
 from cli.build import report
-from cli.console.executor_options import (
-    AddressOption,
-    DeviceOption,
-    ExecutorOption,
-    GpusPerFleetOption,
-    WorkersOption,
-    executor_options,
-)
+from cli.console import executor_options as fleets
 from cli.console.output import JsonOption, quiet_progress
 
 
@@ -21,11 +14,11 @@ def extend(
     ctx: typer.Context,
     run_dir: Annotated[str, typer.Argument(help="Finished run folder, or s3://..., gs://..., hf://...")],
     concepts: Annotated[Path, typer.Option(help="The concepts to add, as a JSONL file.")],
-    executor: ExecutorOption = "local",
-    address: AddressOption = "local",
-    workers: WorkersOption = None,
-    gpus_per_fleet: GpusPerFleetOption = 0.0,
-    device: DeviceOption = None,
+    executor: fleets.ExecutorOption = "local",
+    address: fleets.AddressOption = "local",
+    workers: fleets.WorkersOption = None,
+    gpus_per_fleet: fleets.GpusPerFleetOption = 0.0,
+    device: fleets.DeviceOption = None,
     json: JsonOption = False,
 ) -> None:
     """Add concepts to a finished zoo.
@@ -39,7 +32,7 @@ def extend(
       weightzoo extend /shared/ours --concepts more.jsonl --executor ray --address auto
     """
     quiet_progress(json)
-    options = executor_options(ctx)
+    options = fleets.executor_options(ctx)
     from pipeline.build import extend as run
     from zoo.concepts import read_concepts
 

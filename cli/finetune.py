@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.console.choices import refuse
 from cli.console.embedded import model_folder, zoo_folder
+from cli.console.options import ZooOption, check_length, out_option, refuse
 from cli.console.output import JsonOption, OverwriteOption, cell, emit, note, quiet_progress
 
 WORSE = "where it was measured the start is better; train with more pairs or for fewer steps"
@@ -32,7 +32,7 @@ def finetune(
         list[str] | None,
         typer.Option(help="The edit in words, in quotes; may be repeated for more wordings."),
     ] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the result.")] = None,
+    out: Annotated[Path | None, out_option("Folder for the result.")] = None,
     resume: Annotated[
         Path | None,
         typer.Option(help="Folder of an earlier result, whose training goes on exactly where it ended."),
@@ -49,13 +49,9 @@ def finetune(
         Literal["full", "adapter"],
         typer.Option(help="What is trained: full is all weights, adapter is an adapter (PEFT format)."),
     ] = "full",
-    seconds: Annotated[
-        float | None, typer.Option(help="Train for this many seconds, in place of --steps.")
-    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="Train for this many seconds, in place of --steps.")] = None,
     steps: Annotated[int | None, typer.Option(help="Number of training steps.  [default: 300]")] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="Highest learning rate.  [default: 2e-2]")
-    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.  [default: 2e-2]")] = None,
     batch_size: Annotated[int, typer.Option(help="Number of pairs in each step.")] = 4,
     test_pairs: Annotated[
         Path | None,
@@ -68,7 +64,7 @@ def finetune(
     model: Annotated[
         Path | None, typer.Option(help="Folder of a weight generator.  [default: the embedded one]")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Zoo of that model.  [default: the embedded one]")] = None,
+    data: ZooOption = None,
     seed: Annotated[int, typer.Option(help="Seed of crops and batches.")] = 0,
     device: Annotated[str, typer.Option(help="Device: auto (a GPU if there is one), cpu or cuda.")] = "auto",
     overwrite: OverwriteOption = False,
@@ -102,8 +98,7 @@ def finetune(
 
     if ctx.args:  # the other words of a prompt without quotes
         raise WeightzooError(f'put the prompt in quotes: --prompt "{" ".join([*(prompt or []), *ctx.args])}"')
-    if seconds is not None and steps is not None:
-        raise WeightzooError("--seconds and --steps exclude each other; give one of them")
+    check_length(ctx)
     quiet_progress(json)
     if resume is not None:
         fixed = [name for name in ctx.params if name not in WITH_RESUME]
@@ -111,43 +106,35 @@ def finetune(
         from weightgen.finetuning.finetune import resume as go_on
 
         summary = go_on(resume, steps, seconds, pairs, test_pairs, device, tell=note)
-        emit({"out": str(resume), **summary}, json, report(resume, summary))
-        return
-    solved = init == SOLVED
-    if pairs is None or (not prompt and not solved) or out is None:
-        needed = [("--pairs", pairs), ("--prompt", prompt or solved), ("-o", out)]
+        return emit({"out": str(resume), **summary}, json, report(resume, summary))
+    if pairs is None or out is None or not (prompt or init == SOLVED):
+        needed = [("--pairs", pairs), ("--prompt", prompt or init == SOLVED), ("-o", out)]
         missing = [name for name, value in needed if not value]
         raise WeightzooError(f"finetune needs {' and '.join(missing)}, or --resume in place of all; add them")
     from zoo.results import check_free
 
     check_free(out, overwrite, GO_ON.format(out) if is_training(out) else "")
-    if solved:
+    texts = prompt or ()
+    if init == SOLVED:
         refuse(ctx, f"--init {SOLVED}", "nothing is trained", *TRAINING_ONLY)
         from weightgen.finetuning.solved import solve_pairs
 
-        summary = solve_pairs(pairs, out, prompt or (), test_pairs, direction, seed, tell=note, overwrite=overwrite)
-        emit({"out": str(out), **summary}, json, report_solved(out, summary))
-        return
+        summary = solve_pairs(pairs, out, texts, test_pairs, direction, seed, tell=note, overwrite=overwrite)
+        return emit({"out": str(out), **summary}, json, report_solved(out, summary))
     from weightgen.finetuning.finetune import finetune as run
     from weightgen.finetuning.loop import FinetuneConfig
     from weightgen.finetuning.starts import Origins
+    from zoo.config import changed
 
-    config = FinetuneConfig(
-        mode=mode,
-        steps=300 if steps is None else steps,
-        seconds=seconds,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        seed=seed,
-        device=device,
-    )
+    config = FinetuneConfig(mode, seconds=seconds, batch_size=batch_size, seed=seed, device=device)
+    config = changed(config, steps=steps, learning_rate=learning_rate)
     origins = Origins(zoo=zoo_folder(data), model=model_folder(model), seed=seed)
     if is_training(Path(init)):
         note(f"--init {init} begins a new training with its network; to go on exactly use --resume {init}")
     summary = run(
-        pairs, prompt or (), init, out, origins, config, test_pairs, direction=direction, tell=note, overwrite=overwrite
+        pairs, texts, init, out, origins, config, test_pairs, direction=direction, tell=note, overwrite=overwrite
     )
-    emit({"out": str(out), **summary}, json, report(out, summary))
+    return emit({"out": str(out), **summary}, json, report(out, summary))
 
 
 def is_training(folder: Path) -> bool:

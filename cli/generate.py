@@ -6,23 +6,20 @@ from typing import Annotated, Any, Literal
 import typer
 
 from cli.console.embedded import model_source
+from cli.console.options import ModelOption, out_option
 from cli.console.output import JsonOption, OverwriteOption, emit, quiet_progress
 
 
 def generate(
     prompt: Annotated[list[str], typer.Argument(help="The edit in your own words, in quotes.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the adapter (PEFT format).")],
-    model: Annotated[
-        str | None, typer.Option(help="Weight generator: a folder or USER/NAME.  [default: the embedded one]")
-    ] = None,
+    out: Annotated[Path, out_option("Folder for the adapter (PEFT format).")],
+    model: ModelOption = None,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Number of denoising steps.")] = 1,
     guidance: Annotated[float, typer.Option(min=0.0, help="Guidance scale; 1 turns guidance off.")] = 1.0,
     strength: Annotated[
         float,
         typer.Option(
-            min=0.0,
-            max=2.0,
-            help="Strength of the edit: 0 gives the mean of the zoo, 1 what the prompt says.",
+            min=0.0, max=2.0, help="Strength of the edit: 0 gives the mean of the zoo, 1 what the prompt says."
         ),
     ] = 1.0,
     seed: Annotated[
@@ -50,7 +47,6 @@ def generate(
     """
     quiet_progress(json)
     import time
-    from dataclasses import replace
 
     from zoo.progress import working
     from zoo.results import check_free, fresh_folder
@@ -60,30 +56,20 @@ def generate(
     started = time.perf_counter()
     said: list[str] = []
     with working("loading the weight generator"):
-        import torch
-
         from weightgen import generate as library
         from weightgen.model_folder import load_model_folder
-        from weightgen.prompt_notes import notes
-        from weightgen.text import load_text_encoder
         from zoo.adapters.peft_format import keep_base
 
         library.wordings([prompt])  # an empty prompt is refused before anything is loaded
         opened = load_model_folder(library.open_model(model_source(model), tell=said.append))
     loaded = time.perf_counter()
-    noise = None if seed is None else torch.Generator().manual_seed(seed)
-    output = library.generate(opened, [prompt], steps, guidance, noise, fallback=fallback, warn=False)
-    said += notes(prompt, load_text_encoder(opened.text_encoder_name), opened.ood_score)
-    if strength != 1:
-        stronger = library.scale_strength(output.adapter(), library.mean_adapter(opened), strength)
-        output = replace(output, adapters={name: value[None] for name, value in stronger.items()})
+    output, notes = library.generate_edit(opened, prompt, steps, guidance, seed, strength, fallback)
+    said += notes
     with fresh_folder(out) as folder:
         library.save_adapter(opened, folder, output)
         keep_base(folder, opened.base_generator_path)
     done = time.perf_counter()
     count = sum(value.numel() for value in output.adapter().values())
-    if output.prompts[0] != prompt:
-        said.append(f"--fallback nearest: {output.prompts[0][0]!r} was generated instead")
     result: dict[str, Any] = {
         "prompt": prompt,
         "adapter": str(out),

@@ -6,14 +6,15 @@ from typing import Annotated, Any
 import typer
 
 from cli.console.embedded import EMBEDDED, model_folder
+from cli.console.options import ResumeOption, SecondsOption, out_option
 from cli.console.output import JsonOption, quiet_progress
-from cli.train import changed, check_length, config_folder, report
+from cli.train import check_training, config_folder, report
 
 
 def polish(
     ctx: typer.Context,
     model: Annotated[Path, typer.Argument(help="Model to train further, from `weightzoo train`.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the polished model.")],
+    out: Annotated[Path, out_option("Folder for the polished model.")],
     data: Annotated[
         str,
         typer.Option(
@@ -22,24 +23,15 @@ def polish(
             show_default=False,
         ),
     ] = EMBEDDED,
-    more_concepts: Annotated[
-        int, typer.Option(min=0, help="How many concepts beyond the catalogue to add.")
-    ] = 0,
+    more_concepts: Annotated[int, typer.Option(min=0, help="How many concepts beyond the catalogue to add.")] = 0,
     random_init: Annotated[
-        bool,
-        typer.Option("--random-init", help="Start from random weights, without what the model has learned."),
+        bool, typer.Option("--random-init", help="Start from random weights, without what the model has learned.")
     ] = False,
-    seconds: Annotated[
-        float | None, typer.Option(min=1.0, help="Train for this many seconds, in place of --steps.")
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Number of training steps.  [default: 4000]")
-    ] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="Highest learning rate.  [default: 4e-4]")
-    ] = None,
+    seconds: SecondsOption = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Number of training steps.  [default: 4000]")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.  [default: 4e-4]")] = None,
     seed: Annotated[int, typer.Option(help="Seed of batches and noise.")] = 0,
-    resume: Annotated[bool, typer.Option(help="Continue from the last checkpoint, or start again.")] = True,
+    resume: ResumeOption = True,
     json: JsonOption = False,
 ) -> None:
     """Train a weight generator further, through the pictures that its weights make.
@@ -55,8 +47,9 @@ def polish(
       weightzoo polish labelled --random-init -o control
     """
     quiet_progress(json)
-    check_length(ctx)
+    check_training(ctx)
     from weightgen.training.config import PolishConfig
+    from zoo.config import changed
     from zoo.hub import open_named
     from zoo.results import MODEL, check_kind
 

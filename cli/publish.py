@@ -10,15 +10,11 @@ from cli.console.output import JsonOption, emit, quiet_progress
 
 def publish(
     run: Annotated[Path, typer.Argument(help="Folder of a finished zoo or of a weight generator.")],
-    repo: Annotated[
-        str, typer.Option("--repo", help="Repository USER/NAME; it is created if it does not exist.")
-    ],
+    repo: Annotated[str, typer.Option("--repo", help="Repository USER/NAME; it is created if it does not exist.")],
     private: Annotated[
         bool, typer.Option("--private", help="Create it as private; an existing repository must be private.")
     ] = False,
-    pairs: Annotated[
-        bool, typer.Option("--pairs", help="Publish the image pairs too, as USER/NAME-pairs.")
-    ] = False,
+    pairs: Annotated[bool, typer.Option("--pairs", help="Publish the image pairs too, as USER/NAME-pairs.")] = False,
     format: Annotated[
         Literal["parquet", "webdataset"] | None,
         typer.Option(help="Convert the shards to this format.  [default: keep theirs]"),
@@ -49,10 +45,10 @@ def publish(
       weightzoo publish runs/model --repo user/model --evaluation runs/evaluation
     """
     quiet_progress(json)
+    from zoo.errors import WeightzooError
+
     if (run / "model_index.json").is_file():
         if pairs or format is not None:
-            from zoo.errors import WeightzooError
-
             raise WeightzooError(
                 f"{run} is a weight generator, which has neither pairs nor shards; leave --pairs and --format out"
             )
@@ -61,23 +57,10 @@ def publish(
         next_step = f'next: weightzoo generate "a charcoal drawing" --model {repo} -o charcoal'
         return report([publish_model(run, repo, private, tag, evaluation)], next_step, json)
     if evaluation is not None:
-        from zoo.errors import WeightzooError
-
         raise WeightzooError(f"{run} is a zoo, and --evaluation belongs to a weight generator; leave it out")
-    from pipeline.cards.pairs_card import pairs_card
-    from pipeline.cards.zoo_card import card_files
-    from pipeline.run_folder.private_paths import check_private
-    from zoo.convert import in_format
-    from zoo.hub import publish as run_publish
-    from zoo.hub import publish_pairs
+    from pipeline.publish_zoo import publish_zoo
 
-    pairs_repo = f"{repo}-pairs"
-    card = pairs_card(run, pairs_repo, repo) if pairs else b""  # first: without pairs nothing is sent
-    zoo = run if format is None else in_format(run, format)
-    check_private(run, zoo)
-    done = [run_publish(zoo, repo, card_files(zoo, repo), private, tag)]
-    if pairs:
-        done.append(publish_pairs(run, pairs_repo, {"README.md": card}, private, tag))
+    done = publish_zoo(run, repo, private, pairs, format, tag)
     return report(done, f"next: weightzoo download {repo} -o FOLDER", json)
 
 

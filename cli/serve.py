@@ -6,13 +6,12 @@ from typing import Annotated
 import typer
 
 from cli.console.embedded import model_source, zoo_folder
+from cli.console.options import ModelOption, ZooOption
 
 
 def serve(
-    model: Annotated[
-        str | None, typer.Option(help="Weight generator: a folder or USER/NAME.  [default: the embedded one]")
-    ] = None,
-    data: Annotated[str | None, typer.Option(help="Zoo of that model.  [default: the embedded one]")] = None,
+    model: ModelOption = None,
+    data: ZooOption = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; one that other machines can reach needs a token.")
     ] = "127.0.0.1",
@@ -33,8 +32,7 @@ def serve(
         typer.Option(min=1, help="Serve with Ray Serve from this many processes.  [default: one, without Ray]"),
     ] = None,
     address: Annotated[
-        str | None,
-        typer.Option(help="Serve with Ray Serve on this cluster: local, auto or ray://HOST:PORT."),
+        str | None, typer.Option(help="Serve with Ray Serve on this cluster: local, auto or ray://HOST:PORT.")
     ] = None,
 ) -> None:
     """Serve a weight generator: a page at /, an API at /v1, metrics at /metrics.
@@ -59,9 +57,7 @@ def serve(
     from weightgen.server.limits import ServerSettings
 
     hosts = (*ServerSettings.hosts, *(allow_host or ()))
-    settings = ServerSettings(
-        open_model(model_source(model)), zoo_folder(data), Path(), token=token, hosts=hosts
-    )
+    settings = ServerSettings(open_model(model_source(model)), zoo_folder(data), Path(), token=token, hosts=hosts)
     shown = f"[{host}]" if ":" in host else host
     typer.echo(f"loading; then open http://{shown}:{port}/", err=True)
     if with_ray:

@@ -1,22 +1,30 @@
 """`weightzoo train`: a zoo goes in, a weight generator comes out."""
 
-import math
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.console.choices import Preset, given, refuse, require
 from cli.console.embedded import EMBEDDED
+from cli.console.options import (
+    AddressOption,
+    Preset,
+    ResumeOption,
+    SecondsOption,
+    check_combination,
+    check_length,
+    out_option,
+    refuse,
+)
 from cli.console.output import JsonOption, emit, quiet_progress
 
-Config = TypeVar("Config", bound=Any)
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
+OPTIONS_OF = {"pseudo_labels": ("more_concepts",), "ray": ("num_workers", "use_gpu", "storage", "address")}
 
 
 def train(
     ctx: typer.Context,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the model.")],
+    out: Annotated[Path, out_option("Folder for the model.")],
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -36,14 +44,9 @@ def train(
         ),
     ] = False,
     more_concepts: Annotated[
-        int,
-        typer.Option(
-            min=0, help="With --pseudo-labels: how many concepts beyond the catalogue to add."
-        ),
+        int, typer.Option(min=0, help="With --pseudo-labels: how many concepts beyond the catalogue to add.")
     ] = 0,
-    seconds: Annotated[
-        float | None, typer.Option(min=1.0, help="Train for this many seconds, in place of --steps.")
-    ] = None,
+    seconds: SecondsOption = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Number of training steps.  [default: the preset's]")
     ] = None,
@@ -52,19 +55,15 @@ def train(
     ] = None,
     accumulate: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Compute each batch in this many parts, to save memory.  [default: the preset's]"
-        ),
+        typer.Option(min=1, help="Compute each batch in this many parts, to save memory.  [default: the preset's]"),
     ] = None,
     precision: Annotated[
         Literal["fp32", "bf16"] | None,
         typer.Option(help="Precision; bf16 is by autocast.  [default: bf16 on a GPU, otherwise fp32]"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, batches and noise.")] = 0,
-    resume: Annotated[bool, typer.Option(help="Continue from the last checkpoint, or start again.")] = True,
-    ray: Annotated[
-        bool, typer.Option("--ray", help="Train with several processes on a Ray cluster.")
-    ] = False,
+    resume: ResumeOption = True,
+    ray: Annotated[bool, typer.Option("--ray", help="Train with several processes on a Ray cluster.")] = False,
     num_workers: Annotated[
         int,
         typer.Option(min=0, help="Ray: number of processes that share each batch; 0 trains in this process."),
@@ -76,7 +75,7 @@ def train(
         str | None,
         typer.Option(help="Ray: where to keep checkpoints: a folder that all nodes see, or a URI."),
     ] = None,
-    address: Annotated[str, typer.Option(help="Ray cluster: local, auto or ray://HOST:PORT.")] = "local",
+    address: AddressOption = "local",
     loader_workers: Annotated[
         int, typer.Option(min=0, help="Number of processes that read ahead for each process that trains.")
     ] = 0,
@@ -99,9 +98,13 @@ def train(
         --storage s3://bucket/runs -o model
     """
     quiet_progress(json)
-    check_combination(ctx, pseudo_labels, ray)
+    check_training(ctx)
+    check_combination(ctx, has=OPTIONS_OF)
+    if ray and num_workers == 0:
+        refuse(ctx, "--num-workers 0", "it trains in this process", "use_gpu", "storage", "address")
     from weightgen.training.config import PRESETS, for_pseudo_labels
     from weightgen.training.ray import Cluster
+    from zoo.config import changed
     from zoo.hub import open_named
     from zoo.results import MODEL, check_kind
 
@@ -139,34 +142,18 @@ def report(folder: Path, json: bool) -> None:
     emit({"model": str(folder), **metadata}, json, lines)
 
 
-def check_length(ctx: typer.Context) -> None:
+def check_training(ctx: typer.Context) -> None:
     """Refuse a learning rate that cannot be meant, and a limit in both seconds and steps.
 
     Raises:
         WeightzooError: naming the option.
     """
-    from zoo.errors import WeightzooError
-
-    rate = ctx.params["learning_rate"]
-    if rate is not None and not 0 < rate < math.inf:
-        raise WeightzooError(f"--learning-rate {rate} is not a number above 0; give one such as 1e-3")
-    if len(given(ctx, "seconds", "steps")) == 2:
-        raise WeightzooError("--seconds and --steps exclude each other; give one of them")
-
-
-def check_combination(ctx: typer.Context, pseudo_labels: bool, ray: bool) -> None:
-    """Refuse options that would do nothing.
-
-    Raises:
-        WeightzooError: naming the option.
-    """
     check_length(ctx)
-    if not pseudo_labels:
-        require(ctx, "--pseudo-labels", "more_concepts")
-    if not ray:
-        require(ctx, "--ray", "num_workers", "use_gpu", "storage", "address")
-    elif ctx.params["num_workers"] == 0:
-        refuse(ctx, "--num-workers 0", "it trains in this process", "use_gpu", "storage", "address")
+    rate = ctx.params["learning_rate"]
+    if rate is not None and not 0 < rate < float("inf"):
+        from zoo.errors import WeightzooError
+
+        raise WeightzooError(f"--learning-rate {rate} is not a number above 0; give one such as 1e-3")
 
 
 def config_folder(zoo: Any) -> Path:
@@ -174,13 +161,6 @@ def config_folder(zoo: Any) -> Path:
     for name in ("config.json", "concepts.jsonl", "base/generator.safetensors"):
         zoo.file(name)
     return zoo.path
-
-
-def changed(config: Config, **values: Any) -> Config:
-    """Return `config` with the values that were given, which is those that are not `None`."""
-    from dataclasses import replace
-
-    return replace(config, **{name: value for name, value in values.items() if value is not None})
 
 
 def train_on_weights(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -143,6 +143,32 @@ def generate(
     if ood is not None:
         ood, nearest = ood.repeat_interleave(num_networks), [t for t in nearest for _ in range(num_networks)]
     return WeightDiffusionOutput(model.layout.from_blocks(blocks), blocks, prompts, ood, tuple(nearest))
+
+
+def generate_edit(
+    model: ModelFolder,
+    texts: Sequence[str],
+    steps: int = 1,
+    guidance: float = 1.0,
+    seed: int | None = None,
+    strength: float = 1.0,
+    fallback: str | None = None,
+) -> tuple[WeightDiffusionOutput, list[str]]:
+    """Generate one network for the wordings of one edit, and say what a person should know about them.
+
+    Args:
+        seed: of the noise; see the `generator` of :func:`generate`.
+        strength: see :func:`scale_strength`.
+    """
+    noise = None if seed is None else torch.Generator().manual_seed(seed)
+    output = generate(model, [texts], steps, guidance, noise, fallback=fallback, warn=False)
+    said = notes(texts, load_text_encoder(model.text_encoder_name), model.ood_score)
+    if strength != 1:
+        stronger = scale_strength(output.adapter(), mean_adapter(model), strength)
+        output = replace(output, adapters={name: value[None] for name, value in stronger.items()})
+    if output.prompts[0] != list(texts):
+        said.append(f"--fallback nearest: {output.prompts[0][0]!r} was generated instead")
+    return output, said
 
 
 def check_prompts(

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from weightgen.normalize import BlockStatistics
 from weightgen.ood import OOD_FILE, OutOfDistributionScore, load_ood_score
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, atomic_path, read_json_object, sha256_file, write_json
+from zoo.inspection import Kind, opens
 from zoo.layout import WeightLayout
 from zoo.tensors import build_to_fit, read_finite, read_header, write_tensors
 
@@ -227,6 +228,24 @@ def find_models(folder: PathLike) -> dict[str, Path]:
     return found
 
 
+def find_all_models(folders: Iterable[PathLike]) -> dict[str, Path]:
+    """Return the models in all of `folders` by name.
+
+    Raises:
+        WeightzooError: two of them have one name; see also :func:`find_models`.
+    """
+    models: dict[str, Path] = {}
+    for folder in folders:
+        found = find_models(folder)
+        for name in sorted(models.keys() & found):
+            raise WeightzooError(
+                f"{models[name]} and {found[name]} would both be called {name!r}; "
+                "put them into one folder, where the second goes by its folder's name"
+            )
+        models |= found
+    return models
+
+
 def find_best(folder: PathLike) -> tuple[str, Path]:
     """Return the model to use where only one can be: the folder itself, or of several in it the polished one.
 
@@ -306,3 +325,21 @@ def _check_layers(path: Path, settings: Mapping[str, Any], tensors: int) -> None
 
 def _scheduler_config(scheduler: SchedulerMixin) -> dict[str, Any]:
     return json.loads(scheduler.to_json_string())
+
+
+def model_facts(path: Path) -> dict[str, Any]:
+    """Return what a person wants to know about a model folder."""
+    model = load_model_folder(path)
+    return {
+        "denoiser": model.denoiser_name,
+        "parameters": sum(p.numel() for p in model.denoiser.parameters()),
+        "target": model.target,
+        "text encoder": model.text_encoder_name,
+        "blocks": f"{model.layout.num_blocks} x {model.layout.block_size}",
+        "layout": model.layout.id,
+        "base sha256": model.base_sha256,
+        "training": {key: value for key, value in model.metadata.items() if not isinstance(value, (dict, list))},
+    }
+
+
+KIND = Kind("weight generator", lambda path: (path / "model_index.json").is_file(), model_facts, opens(model_facts))

@@ -57,6 +57,27 @@ def load_config(cls: type[T], path: PathLike) -> T:
         raise WeightzooError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
 
 
+def changed(cfg: T, **values: Any) -> T:
+    """Return `cfg` with the values that were given, which is those that are not `None`."""
+    given = {name: value for name, value in values.items() if value is not None}
+    return dataclasses.replace(cfg, **given)  # type: ignore[type-var]
+
+
+def changed_by(cfg: T, path: PathLike) -> T:
+    """Return `cfg` with the keys of a JSON file in place of its own, also those of nested dataclasses.
+
+    Raises:
+        WeightzooError: a key or type that the config does not have.
+    """
+    changes = read_json(path)
+    if not isinstance(changes, dict):
+        raise WeightzooError(f"{path} holds no JSON object; give keys and values as in a run's config.json")
+    try:
+        return from_dict(type(cfg), _merged(to_dict(cfg), changes))
+    except WeightzooError as error:
+        raise WeightzooError(f"{path}: {error}") from None
+
+
 def save_config(path: PathLike, cfg: Any) -> None:
     """Write a dataclass as JSON, atomically."""
     write_json(path, to_dict(cfg))
@@ -71,6 +92,13 @@ def config_diff(a: Any, b: Any) -> str:
         if old != new:
             lines.append(f"{key}: {old} -> {new}")
     return "\n".join(lines)
+
+
+def _merged(values: Any, changes: Any) -> Any:
+    """Return nested `values` with `changes` in their place."""
+    if not (isinstance(values, dict) and isinstance(changes, dict)):
+        return changes
+    return values | {key: _merged(values.get(key), change) for key, change in changes.items()}
 
 
 def _required(field: "dataclasses.Field[Any]") -> bool:

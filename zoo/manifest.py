@@ -70,6 +70,11 @@ class ZooManifest:
     sizes: dict[str, int] = field(default_factory=dict)
     subset: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def shard_bytes(self) -> int:
+        """The size of all shards."""
+        return sum(entry.bytes for entry in self.shards)
+
     def hashes(self) -> dict[str, str]:
         """Return the sha256 of every file and shard by name."""
         return self.files | {entry.name: entry.sha256 for entry in self.shards}

@@ -1,16 +1,21 @@
-"""The options of `build`, `extend` and `repair` that say where fleets are trained."""
+"""The options of `build`, `extend` and `repair` that say where fleets are trained.
+
+    from cli.console import executor_options as fleets
+
+    def repair(ctx: typer.Context, executor: fleets.ExecutorOption = "local", ...) -> None:
+        options = fleets.executor_options(ctx)
+"""
 
 import os
 from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.console.choices import require
+from cli.console.options import AddressOption, require
+
+__all__ = ["AddressOption", "DeviceOption", "ExecutorOption", "GpusPerFleetOption", "WorkersOption", "executor_options"]
 
 ExecutorOption = Annotated[Literal["local", "ray"], typer.Option("--executor", help="Where fleets are trained.")]
-AddressOption = Annotated[
-    str, typer.Option("--address", help="Ray cluster: local, auto or ray://HOST:PORT.")
-]
 WorkersOption = Annotated[
     int | None,
     typer.Option(

@@ -9,8 +9,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,11 @@ class Grid:
     resamples: int = 2000
     picture_concepts: int = 3
     validation_concepts: int = 4
+
+    def narrowed(self, splits: Sequence[str], zero_steps_only: bool = False) -> Grid:
+        """Return the grid for these splits alone, or for all of them where there is none, and without fine-tuning."""
+        rows = tuple(row for row in self.finetune if not zero_steps_only and (not splits or row.split in splits))
+        return replace(self, splits=tuple(splits) or self.splits, finetune=rows)
 
     def concept_limits(self) -> dict[str, int | None]:
         """Return how many concepts of each split are measured, the validation split's included; None: all of them."""
