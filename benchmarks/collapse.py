@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from benchmarks.harness.machine import EMBEDDED_MODEL, EMBEDDED_ZOO, arguments_of, write_result
-from pipeline.sources import PHOTOS
+from pipeline.sources import photo_paths
 from weightgen.finetuning import loop as finetune_loop
 from weightgen.finetuning.finetune import finetune
 from weightgen.finetuning.loop import FinetuneConfig
@@ -97,7 +97,7 @@ def make_pairs(folder: Path, kind: str) -> Path:
     with fresh_folder(folder) as new:
         for half in ("source", "target"):
             (new / half).mkdir()
-        for path in sorted(PHOTOS.glob("*/*.jpg"))[:PAIRS]:
+        for path in [*photo_paths("test"), *photo_paths("train")][:PAIRS]:
             with Image.open(path) as image:
                 scale = SHORT_SIDE / min(image.size)
                 photo = image.convert("RGB").resize([round(side * scale) for side in image.size])

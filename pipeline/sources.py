@@ -1,9 +1,10 @@
 """Source photographs: the embedded ones or any folder, and the square crops taken from them.
 
-    photos = load_photos("train")                # or "test", or the path of a folder
+    photos = load_photos("train")                # or "edits", "test", or the path of a folder
     images = crops(photos, 256, 64, seed=0)      # float32 [256, 3, 64, 64], RGB in [0, 1]
 
-Train and test crops come from different photographs; `photos/ATTRIBUTION.md` names their authors.
+Train and test crops come from different photographs; "edits" has more kinds of them, for learning from random edits.
+`photos/ATTRIBUTION.md` names their authors.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from zoo.pictures.picture_files import SortedFiles, left_out_lines, list_files, 
 from zoo.words import plural
 
 PHOTOS = Path(__file__).parent / "photos"
+EMBEDDED = ("train", "edits", "test")  # its folders
 MAX_ENLARGEMENT = 2.0
 LYING = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 Photo = Image.Image | Path  # decoded, or to be decoded when its crops are cut
@@ -41,17 +43,20 @@ class Cut:
 
 
 def attribution() -> list[dict[str, str | int | None]]:
-    """Return one row per embedded photograph: file, split, title, author, year, licence, origin, changes."""
+    """Return one row per embedded photograph: file, split, title, author, year, licence, origin, changes.
+
+    Those of "edits" also have a `kind`: what they show.
+    """
     return json.loads((PHOTOS / "photos.json").read_text(encoding="utf-8"))
 
 
 def photo_paths(where: str | Path) -> list[Path]:
-    """Return the image files of an embedded split ("train", "test") or of a folder, sorted by name.
+    """Return the image files of an embedded split ("train", "edits", "test") or of a folder, sorted by name.
 
     Raises:
         WeightzooError: the folder is missing or has no image files.
     """
-    folder = PHOTOS / where if where in ("train", "test") else Path(where)
+    folder = PHOTOS / where if where in EMBEDDED else Path(where)
     if str(where).startswith("own:"):
         raise WeightzooError(
             f"the photographs of this zoo ({where}) belong to its makers and were not published; "
@@ -59,7 +64,7 @@ def photo_paths(where: str | Path) -> list[Path]:
         )
     if not folder.is_dir():
         raise WeightzooError(
-            f"no folder of photographs at {folder}; give 'train', 'test' or an existing folder"
+            f"no folder of photographs at {folder}; give 'train', 'edits', 'test' or an existing folder"
         )
     listed = _sorted_files(folder)
     paths = sorted(file.data for file in listed.pictures if isinstance(file.data, Path))
@@ -71,7 +76,7 @@ def photo_paths(where: str | Path) -> list[Path]:
 
 def photos_left_out(where: str | Path) -> list[str]:
     """Return one line for every reason why files of a folder of photographs are left out; none of an embedded split."""
-    if where in ("train", "test") or not Path(where).is_dir():
+    if where in EMBEDDED or not Path(where).is_dir():
         return []
     return [f"{where}: {line}" for line in left_out_lines(_sorted_files(Path(where)).left_out)]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipeline.fleets.shared import photographs
 from pipeline.run_folder.private_paths import read_config
-from pipeline.sources import crops
+from pipeline.sources import EMBEDDED, crops
 from zoo.adapters.lora import load_base
 from zoo.layout import WeightLayout
 from zoo.manifest import ZooManifest
@@ -31,7 +31,7 @@ def sample_picture(run_dir: Path, manifest: ZooManifest) -> tuple[bytes, list[st
     """Return the picture and the concept ids of its rows; `None` without records or with own photographs."""
     config = read_config(run_dir)
     chosen = _chosen(run_dir, manifest)
-    if not chosen or config.test_photos not in ("train", "test"):
+    if not chosen or config.test_photos not in EMBEDDED:
         return None
     layout = WeightLayout.load(run_dir / "layout.json")
     generator = load_base(run_dir / "base" / "generator.safetensors")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.build_config import BuildConfig
+from pipeline.sources import EMBEDDED
 from zoo.config import load_config
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json
@@ -20,7 +21,6 @@ from zoo.manifest import load_manifest
 
 PLACES_FILE = "places.json"
 OWN = "own:"
-EMBEDDED_PHOTOS = ("train", "test")
 TEXTS = (".json", ".jsonl", ".md")
 # an absolute path, or one in somebody's home; its last part is kept
 _PATH = re.compile(r"(?<![\w/.:~])(?:~?/(?:[^\s/:;,'\"()]+/)+|[A-Za-z]:\\(?:[^\s\\:;,'\"()]+\\)*)")
@@ -32,7 +32,7 @@ def split_places(config: BuildConfig) -> tuple[BuildConfig, dict[str, Any]]:
     labels: dict[str, Any] = {}
     places: dict[str, Any] = {}
     for key, where, label in (("train_photos", train, "train"), ("test_photos", test, "test")):
-        if where not in EMBEDDED_PHOTOS and not where.startswith(OWN):
+        if where not in EMBEDDED and not where.startswith(OWN):
             labels[key] = OWN + ("photographs" if train == test else label)
             places[key] = str(Path(where).expanduser().resolve())
     local = {key: value for key, value in config.teacher_options.items() if _is_local(value)}

@@ -13,6 +13,7 @@ from PIL import Image
 
 from pipeline import sources
 from pipeline.sources import (
+    EMBEDDED,
     PHOTOS,
     attribution,
     crops,
@@ -22,19 +23,57 @@ from pipeline.sources import (
     read_photos,
 )
 from zoo.errors import WeightzooError
+from zoo.files import read_json, sha256_file
 from zoo.pictures.photo_file import open_image
+
+EXTERNAL = PHOTOS.parent / "external" / "photos"
+EMBEDDED_ZOO = PHOTOS.parents[1] / "zoo" / "embedded" / "weightzoo-small"
+LICENCES = {"CC0-1.0", "Public domain", "Middlebury permission"}
+LICENCES |= {f"CC-{kind}-{version}" for kind in ("BY", "BY-SA") for version in ("2.0", "3.0", "4.0")}
 
 
 def test_every_embedded_photograph_has_an_attribution_and_its_own_split() -> None:
     rows = attribution()
-    files = {p.relative_to(PHOTOS).as_posix() for split in ("train", "test") for p in photo_paths(split)}
-    assert {r["file"] for r in rows} == files and len(files) == len(rows) == 18
-    assert Counter(r["split"] for r in rows) == {"train": 12, "test": 6}
-    assert all(r[field] for r in rows for field in ("title", "author", "licence", "licence_url", "origin"))
+    files = [path for split in EMBEDDED for path in photo_paths(split)]
+    assert {path.relative_to(PHOTOS).as_posix() for path in files} == {row["file"] for row in rows}
+    assert {path.as_posix() for path in files} == {path.as_posix() for path in PHOTOS.rglob("*.jpg")}
+    assert Counter(row["split"] for row in rows) == {"train": 12, "edits": 58, "test": 6} and len(files) == len(rows)
+    assert all(str(row["file"]).split("/")[0] == row["split"] and row["licence"] in LICENCES for row in rows)
+    assert all(r[field] for r in rows for field in ("title", "author", "licence", "licence_url", "origin", "changes"))
+    assert all(row.get("kind") for row in rows if row["split"] == "edits")
     text = (PHOTOS / "ATTRIBUTION.md").read_text(encoding="utf-8")
-    assert all(str(r["file"]) in text for r in rows)
-    assert sum(p.stat().st_size for p in PHOTOS.rglob("*.jpg")) < 3_500_000
-    assert all(min(p.size) <= 768 for split in ("train", "test") for p in load_photos(split))
+    assert all(f"| `{row['file']}` |" in text for row in rows)
+
+
+def test_embedded_photographs_are_small_and_those_of_edits_all_512_px() -> None:
+    sizes = {split: sum(path.stat().st_size for path in photo_paths(split)) for split in EMBEDDED}
+    assert sizes["train"] + sizes["test"] < 3_500_000 and sizes["edits"] < 5_000_000
+    assert all(min(photo.size) <= 768 for split in ("train", "test") for photo in load_photos(split))
+    for path in photo_paths("edits"):
+        with Image.open(path) as photo:
+            assert 480 <= min(photo.size) <= 512 and photo.format == "JPEG" and photo.mode == "RGB", path.name
+            assert not photo.getexif() and "icc_profile" not in photo.info, path.name
+
+
+def test_no_photograph_stands_in_two_splits_nor_in_the_external_edits() -> None:
+    """A dHash of 64 bits: two versions of one photograph differ in a few of them, others in about half."""
+
+    def dhash(path: Path) -> np.ndarray:
+        with Image.open(path) as photo:
+            grey = np.asarray(photo.convert("L").resize((9, 8), Image.Resampling.BICUBIC))
+        return grey[:, 1:] > grey[:, :-1]
+
+    files = [path for split in EMBEDDED for path in photo_paths(split)] + photo_paths(EXTERNAL)
+    hashes = np.stack([dhash(path).ravel() for path in files])
+    apart = (hashes[:, None] != hashes).sum(-1)
+    near = np.argwhere(np.triu(apart <= 10, 1))
+    assert not len(near), [(files[i].name, files[j].name) for i, j in near]
+
+
+def test_train_and_test_are_those_that_the_embedded_zoo_has_hashed() -> None:
+    frozen = read_json(EMBEDDED_ZOO / "photographs.json")
+    for split in ("train", "test"):
+        assert frozen[split] == {path.name: sha256_file(path) for path in photo_paths(split)}
 
 
 def test_crops_are_deterministic_by_seed() -> None:
