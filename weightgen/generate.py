@@ -259,20 +259,14 @@ def open_model(
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise WeightzooError(f"{name} does not exist; give a model folder, or a repository as user/name")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
 
     from zoo.hub.causes import cached_note
-    from zoo.hub.client import HubUnreachable, hub_errors, patiently, unreachable
+    from zoo.hub.client import from_cache, hub_errors, unreachable
 
     with hub_errors(name, revision):
         offline = unreachable(name, "model", revision)
         where = {"revision": revision, "ignore_patterns": NOT_NEEDED, "local_files_only": offline is not None}
-        try:
-            folder = Path(patiently(lambda: snapshot_download(name, **where)))
-        except LocalEntryNotFoundError as error:
-            if offline is None:
-                raise
-            raise HubUnreachable(f"the cache has no copy of {name}, and {offline}") from error
+        folder = from_cache(lambda: snapshot_download(name, **where), f"copy of {name}", offline)
         if offline and folder.name != revision:  # a commit cannot have changed since
             tell(cached_note(name, folder.stat().st_mtime, offline))
         return folder

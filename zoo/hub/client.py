@@ -3,7 +3,7 @@
     with hub_errors("user/zoo"):
         if cause := unreachable("user/zoo", "dataset"):
             ...                                        # the cache may serve
-        commit = patiently(lambda: api.repo_info("user/zoo", repo_type="dataset").sha)
+        files = files_at("user/zoo", "dataset", "main")
 """
 
 import logging
@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import httpx2
@@ -28,6 +29,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
     XetDownloadError,
 )
+from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import (
     are_progress_bars_disabled,
     disable_progress_bars,
@@ -48,6 +50,14 @@ FIRST_ANSWER = 10.0  # seconds that the first answer may take
 CLIENT_WAITS = 5.0  # seconds that the client library may wait by itself: it does so silently
 PASSING = (408, 412, 429, 500, 502, 503, 504)  # 412: somebody (or a lost answer of ours) committed meanwhile
 NO_CONTACT = (httpx2.ConnectError, httpx2.TimeoutException, httpx2.ProxyError, OfflineModeIsEnabled)
+# what the client says of a repository and its names -> what is told; the first that fits
+REFUSALS = {
+    GatedRepoError: "{repo} is gated; ask for access on its page, then {log_in}",
+    RevisionNotFoundError: "{repo} has no revision {revision}; see its branches and tags on its page",
+    RepositoryNotFoundError: "the repository {repo} does not exist or is private; check the name, or {log_in}",
+    HFValidationError: "{repo!r} is no name of a repository; give USER/NAME",
+    RemoteEntryNotFoundError: "{repo} lacks a file that its manifest names; ask its owner to publish it again",
+}
 _RETRYING = re.compile(r"Retrying in ([\d.]+)s")  # of the client library's log
 _telling = threading.Lock()
 _told_until = 0.0  # on the monotonic clock
@@ -86,17 +96,47 @@ def unreachable(repo_id: str, kind: str, revision: str | None = None) -> Cause |
         return cause
 
 
-def patiently(call: Callable[[], T]) -> T:
-    """Return `call()`, tried again with growing waits while the connection breaks or the Hub is busy."""
-    for attempt in range(ATTEMPTS - 1):
+def patiently(call: Callable[[], T], progress: Callable[[], int] = lambda: 0) -> T:
+    """Return `call()`, tried again with growing waits while the connection breaks or the Hub is busy.
+
+    Args:
+        progress: what grows while the call gets on; the attempts are then counted anew.
+    """
+    attempt, before = 0, -1
+    while True:
         try:
             watch_answers()
             return call()
         except Exception as error:
-            if not is_passing(error):
+            attempt, before = (0 if progress() > before else attempt + 1), progress()
+            if attempt + 1 >= ATTEMPTS or not is_passing(error):
                 raise
             wait(attempt, error)
-    return call()
+
+
+def from_cache(call: Callable[[], str], what: str, offline: Cause | None) -> Path:
+    """Return the path that a download of the client gives.
+
+    Args:
+        what: is downloaded, in words.
+        offline: why only the cache is looked into; None where the Hub answers.
+
+    Raises:
+        HubUnreachable: the cache does not have it.
+    """
+    try:
+        return Path(patiently(call))
+    except LocalEntryNotFoundError as error:
+        if offline is None:
+            raise
+        raise HubUnreachable(f"the cache has no {what}, and {offline}") from error
+
+
+def files_at(repo_id: str, kind: str, revision: str) -> dict[str, RepoFile]:
+    """Return the files of a repository by name."""
+    listing = {"repo_type": kind, "revision": revision, "recursive": True}
+    entries = patiently(lambda: list(HfApi().list_repo_tree(repo_id, **listing)))
+    return {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
 
 
 def wait(attempt: int, error: Exception) -> None:
@@ -176,31 +216,18 @@ def hub_errors(repo_id: str, revision: str | None = None) -> Iterator[None]:
             yield
     except WeightzooError:
         raise
-    except (GatedRepoError, RevisionNotFoundError, RepositoryNotFoundError) as error:
-        raise WeightzooError(_not_found(error, repo_id, revision)) from error
-    except HFValidationError as error:
-        raise WeightzooError(f"{repo_id!r} is no name of a repository; give USER/NAME") from error
     except Exception as error:
-        if isinstance(error, RemoteEntryNotFoundError):
-            raise WeightzooError(
-                f"{repo_id} lacks a file that its manifest names; ask its owner to publish it again"
-            ) from error
+        for kind, said in REFUSALS.items():
+            if isinstance(error, kind):
+                raise WeightzooError(said.format(repo=repo_id, revision=revision, log_in=LOG_IN)) from error
         if cause := explain(error):
-            kind = WeightzooError if any(map(_is_refusal, chain(error))) else HubUnreachable
-            raise kind(f"{repo_id}: {cause}") from error
+            refused = any(map(_is_refusal, chain(error)))
+            raise (WeightzooError if refused else HubUnreachable)(f"{repo_id}: {cause}") from error
         if not is_passing(error):
             raise
         raise HubUnreachable(
             f"{repo_id}: what came is not whole ({error}); run the same command again, it goes on"
         ) from error
-
-
-def _not_found(error: Exception, repo_id: str, revision: str | None) -> str:
-    if isinstance(error, GatedRepoError):
-        return f"{repo_id} is gated; ask for access on its page, then {LOG_IN}"
-    if isinstance(error, RevisionNotFoundError):
-        return f"{repo_id} has no revision {revision}; see its branches and tags on its page"
-    return f"the repository {repo_id} does not exist or is private; check the name, or {LOG_IN}"
 
 
 @contextmanager

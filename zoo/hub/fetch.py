@@ -5,11 +5,11 @@
     download("user/zoo", "zoos/sketches", concepts=["sketch*"])
 
 Files come through the Hub client's cache (`HF_HOME`), several at a time; each is checked by the sha256 of the
-manifest and fetched again when it is damaged. The client's `snapshot_download` would compare every name with every
-pattern, which takes a minute for 10,000 shards, and believes whatever has the right size. What is in the folder already
-and right is kept: the same call goes on where it stopped, another selection adds to the folder. Shards come whole.
-Without a connection the cache serves, and is told as what it is. What lies in the folder are copies: editing them
-changes nothing else.
+manifest and fetched again when it is damaged. The client's `snapshot_download` compares every name with every pattern,
+which takes more than a minute for 10,000 shards, checks the size of what it fetches, and nothing of what its cache has;
+its `verify_repo_checksums` tells of damage and mends none. What is in the folder already and right is kept: the same
+call goes on where it stopped, another selection adds to the folder. Shards come whole. Without a connection the cache
+serves, and is told as what it is. What lies in the folder are copies: editing them changes nothing else.
 """
 
 import re
@@ -18,18 +18,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
-from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
-from huggingface_hub.hf_api import RepoFile
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import RemoteEntryNotFoundError
 from huggingface_hub.utils.sha import git_hash
 
 from zoo.concepts import read_concepts, write_concepts
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, atomic_path, remove_stale_temporaries, sha256_file
 from zoo.hub.causes import Cause, cached_note
-from zoo.hub.client import HubUnreachable, hub_errors, patiently, unreachable
+from zoo.hub.client import HubUnreachable, files_at, from_cache, hub_errors, unreachable
 from zoo.hub.embedded import copy_embedded
 from zoo.hub.pairs import PAIRS
 from zoo.hub.selection import choose_shards, contradiction, rejected_name, with_concepts
@@ -162,30 +162,15 @@ class HubSource:
         return found
 
     def _cached(self, name: str, force: bool = False) -> Path:
-        def call() -> str:
-            return hf_hub_download(
-                self.repo_id,
-                name,
-                repo_type="dataset",
-                revision=self.commit,
-                force_download=force,
-                local_files_only=self.offline is not None,
-            )
-
-        try:
-            return Path(patiently(call))
-        except LocalEntryNotFoundError as error:
-            if self.offline is None:
-                raise
-            raise HubUnreachable(f"the cache has no {name} of {self.repo_id}, and {self.offline}") from error
+        where = {"repo_type": "dataset", "revision": self.commit, "local_files_only": self.offline is not None}
+        fetched = partial(hf_hub_download, self.repo_id, name, force_download=force, **where)
+        return from_cache(fetched, f"{name} of {self.repo_id}", self.offline)
 
     def _check_sizes(self) -> None:
         """Refuse a repository whose files are larger than its manifest says, before fetching any."""
         if self.offline:
             return
-        listing = {"repo_type": "dataset", "revision": self.commit, "recursive": True}
-        entries = patiently(lambda: list(HfApi().list_repo_tree(self.repo_id, **listing)))
-        sizes = {entry.path: entry.size for entry in entries if isinstance(entry, RepoFile)}
+        sizes = {name: file.size for name, file in files_at(self.repo_id, "dataset", self.commit).items()}
         for name, size in self.manifest.all_sizes().items():
             if sizes.get(name) != size:
                 there = f"{sizes[name]} bytes" if name in sizes else "absent"

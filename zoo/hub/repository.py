@@ -16,7 +16,7 @@ from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundErro
 from huggingface_hub.hf_api import RepoFile
 
 from zoo.errors import WeightzooError
-from zoo.hub.client import HubUnreachable, patiently, unreachable
+from zoo.hub.client import HubUnreachable, files_at, patiently, unreachable
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,12 @@ class Repository:
 
     def __init__(self, repo_id: str, kind: str) -> None:
         self.api = HfApi()
-        self.id, self.kind = repo_id, kind
+        self.id, self.kind, self.url = repo_id, kind, ""
         self.files = self.bytes = self.commits = 0
 
     def published(self, revision: str) -> Published:
         """Return what was sent so far."""
-        kind = "" if self.kind == "model" else f"{self.kind}s/"
-        return Published(f"{self.api.endpoint}/{kind}{self.id}", revision, self.files, self.bytes, self.commits)
+        return Published(self.url, revision, self.files, self.bytes, self.commits)
 
     def create(self, private: bool) -> None:
         """Make the repository unless it exists.
@@ -66,7 +65,8 @@ class Repository:
         except RepositoryNotFoundError:
             pass
         where = {"repo_id": self.id, "repo_type": self.kind}
-        patiently(lambda: self.api.create_repo(**where, private=private or None, exist_ok=True))
+        made = patiently(lambda: self.api.create_repo(**where, private=private or None, exist_ok=True))
+        self.url = made.url
         if private and not patiently(lambda: self.api.repo_info(**where)).private:
             raise WeightzooError(
                 f"{self.id} exists and is public; make it private on its page, or choose another"
@@ -75,9 +75,7 @@ class Repository:
     def state(self) -> tuple[str, dict[str, RepoFile]]:
         """Return the head of main and its files by name."""
         head = patiently(lambda: self.api.repo_info(self.id, repo_type=self.kind)).sha
-        listing = {"repo_type": self.kind, "revision": head, "recursive": True}
-        entries = patiently(lambda: list(self.api.list_repo_tree(self.id, **listing)))
-        return head, {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+        return head, files_at(self.id, self.kind, head)
 
     def commit(
         self, parent: str, files: Sequence[CommitOperationAdd], gone: Sequence[str], message: str

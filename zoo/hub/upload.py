@@ -5,8 +5,8 @@
 The same call again sends what is missing and makes no commit when nothing is: files are compared by hash with what
 the repository has. Batches of files go first; the card and the manifest come in the last commit, then the tags.
 Every commit names its parent, so that a lost answer or a second publisher cannot double anything. The client's own
-`upload_folder` makes one commit of everything, which no bad connection ever gets through; its `upload_large_folder`
-does not let the manifest come last, and writes into the folder.
+`upload_folder` names the parent in its first commit only and sends a commit again whose answer was lost, deletes in the
+first commit what the manifest still names, and makes one commit of everything where Xet is not there.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from huggingface_hub.hf_api import RepoFile
 from zoo.errors import WeightzooError
 from zoo.files import PathLike
 from zoo.hub.causes import LOG_IN
-from zoo.hub.client import ATTEMPTS, hub_errors, is_passing, patiently, wait
+from zoo.hub.client import hub_errors, patiently
 from zoo.hub.local_files import check_limits, checked_file, is_at
 from zoo.hub.pairs import pairs_manifest
 from zoo.hub.repository import Published, Repository
@@ -120,7 +120,8 @@ def publish_files(
             raise WeightzooError(
                 f"the tag {tag} of {repo.id} already names another state; choose another --tag"
             )
-        head = _send(repo, files, last, gone, message)
+        # the listing tells what arrived; as long as commits get through there is progress
+        head = patiently(lambda: _send(repo, files, last, gone, message), lambda: repo.commits)
         for name in dict.fromkeys((*moving_tags, *([tag] if tag else ()))):
             repo.tag(name, head, tags.get(name))
     return repo.published(head)
@@ -134,23 +135,12 @@ def _send(
     message: str,
 ) -> str:
     """Commit what the repository lacks, `last` and deletions in the last commit; returns the head."""
-    attempt, before = 0, -1
-    while True:
-        try:
-            head, remote = repo.state()
-            for batch in _batches(_missing(files, remote)):
-                head = repo.commit(head, batch, (), f"Add {batch[0].path_in_repo}" + _others(batch))
-            final = _missing(last, remote)
-            gone = [name for name in stale if name in remote]
-            if final or gone:
-                head = repo.commit(head, final, gone, message)
-            return head
-        except Exception as error:
-            # the listing tells what arrived; as long as commits get through there is progress
-            attempt, before = (0 if repo.commits > before else attempt + 1), repo.commits
-            if attempt + 1 >= ATTEMPTS or not is_passing(error):
-                raise
-            wait(attempt, error)
+    head, remote = repo.state()
+    for batch in _batches(_missing(files, remote)):
+        others = f" and {plural(len(batch) - 1, 'more file')}" if len(batch) > 1 else ""
+        head = repo.commit(head, batch, (), f"Add {batch[0].path_in_repo}{others}")
+    final, gone = _missing(last, remote), [name for name in stale if name in remote]
+    return repo.commit(head, final, gone, message) if final or gone else head
 
 
 def _missing(files: Sequence[CommitOperationAdd], remote: Mapping[str, RepoFile]) -> list[CommitOperationAdd]:
@@ -192,21 +182,16 @@ def _formats(manifest: ZooManifest) -> set[str]:
 
 
 def _batches(files: Sequence[CommitOperationAdd]) -> Iterator[list[CommitOperationAdd]]:
-    """Cut `files` into the contents of commits."""
+    """Cut `files` into the contents of commits, and show how many of them are sent."""
+    batches, size = [list[CommitOperationAdd]()], 0
+    for file in files:
+        size += file.upload_info.size
+        if batches[-1] and (len(batches[-1]) >= FILES_PER_COMMIT or size > BYTES_PER_COMMIT):
+            batches.append([])
+            size = file.upload_info.size
+        batches[-1].append(file)
     with bar() as progress:
         line = progress.add_task("uploading", total=len(files), unit="files")
-        batch: list[CommitOperationAdd] = []
-        for file in files:
-            size = sum(each.upload_info.size for each in (*batch, file))
-            if batch and (len(batch) >= FILES_PER_COMMIT or size > BYTES_PER_COMMIT):
-                yield batch
-                progress.advance(line, len(batch))
-                batch = []
-            batch.append(file)
-        if batch:
+        for batch in filter(None, batches):
             yield batch
             progress.advance(line, len(batch))
-
-
-def _others(batch: Sequence[CommitOperationAdd]) -> str:
-    return f" and {plural(len(batch) - 1, 'more file')}" if len(batch) > 1 else ""

@@ -132,7 +132,6 @@ def test_publishing_survives(hub, run_dir, fault, monkeypatch):
 
 def test_an_interrupted_publish_goes_on(hub, run_dir, monkeypatch):
     monkeypatch.setattr(client, "ATTEMPTS", 1)
-    monkeypatch.setattr(upload, "ATTEMPTS", 1)
     hub.faults.add(Fault("POST", "/commit/", status=500, skip=1))
     with pytest.raises(WeightzooError, match="user/zoo: the Hub answers 500; run the same command later"):
         publish(run_dir, REPO, CARD)
