@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from cli.console.embedded import EMBEDDED
+from cli.console.executor_options import AddressOption
 from cli.console.options import (
-    AddressOption,
     Preset,
     ResumeOption,
     SecondsOption,

@@ -11,11 +11,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.console.options import AddressOption, require
-
-__all__ = ["AddressOption", "DeviceOption", "ExecutorOption", "GpusPerFleetOption", "WorkersOption", "executor_options"]
+from cli.console.options import require
 
 ExecutorOption = Annotated[Literal["local", "ray"], typer.Option("--executor", help="Where fleets are trained.")]
+AddressOption = Annotated[str, typer.Option("--address", help="Ray cluster: local, auto or ray://HOST:PORT.")]
 WorkersOption = Annotated[
     int | None,
     typer.Option(

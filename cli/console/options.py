@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 Preset = Literal["tiny", "small", "paper"]  # of a build, and of a training
-AddressOption = Annotated[str, typer.Option("--address", help="Ray cluster: local, auto or ray://HOST:PORT.")]
 ModelOption = Annotated[
     str | None, typer.Option(help="Weight generator: a folder or USER/NAME.  [default: the embedded one]")
 ]

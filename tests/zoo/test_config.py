@@ -1,11 +1,11 @@
 """Configs go to JSON and back unchanged; whatever does not fit is named."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
-from zoo.config import config_diff, from_dict, load_config, save_config, to_dict
+from zoo.config import changed, changed_by, config_diff, from_dict, load_config, save_config, to_dict
 from zoo.errors import WeightzooError
 
 
@@ -30,6 +30,14 @@ def test_round_trip(tmp_path):
     assert from_dict(Outer, to_dict(config)) == config
     save_config(tmp_path / "config.json", config)
     assert load_config(Outer, tmp_path / "config.json") == config
+
+
+def test_only_what_is_given_changes(tmp_path):
+    config = Outer("small", Inner((1, 2), 2.0), 5, extra={"a": {"b": 1, "c": 2}})
+    assert changed(config, limit=None, shape=(3, 4)) == replace(config, shape=(3, 4))
+    (tmp_path / "changes.json").write_text('{"inner": {"rate": 3.0}, "extra": {"a": {"b": 9}}, "limit": null}')
+    expected = replace(config, inner=Inner((1, 2), 3.0), extra={"a": {"b": 9, "c": 2}}, limit=None)
+    assert changed_by(config, tmp_path / "changes.json") == expected
 
 
 def test_an_integer_is_a_float_but_a_boolean_is_no_integer():

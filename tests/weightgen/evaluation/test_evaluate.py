@@ -215,6 +215,14 @@ def test_grids_are_complete():
     assert {row.pairs for row in GRIDS["full"]().finetune} == {16, 64, 256, 1000}
 
 
+def test_a_grid_is_narrowed_to_what_is_asked_of_it():
+    grid = GRIDS["full"]()
+    assert grid.narrowed(()) == grid
+    narrow = grid.narrowed(["external"])
+    assert narrow.splits == ("external",) and {row.split for row in narrow.finetune} == {"external"}
+    assert grid.narrowed((), zero_steps_only=True).finetune == ()
+
+
 def test_learning_rates(tmp_path):
     rates = LearningRates({"base/full/16": 3e-3})
     assert rates.of("base", "full", 64) == 3e-3 and rates.of("scratch", "full", 16) == LEARNING_RATE
