@@ -40,27 +40,32 @@ def test_a_drawing_is_learned_with_its_lines(tmp_path, pairs, correlation):
     assert json.loads((tmp_path / "out" / "finetune.json").read_text())["best"] == best
 
 
-def test_the_result_is_applied_at_any_size(tmp_path):
-    solve_pairs(write_pairs(tmp_path / "pairs", lambda x: 1 - x, 4), tmp_path / "out")
-    network = load_network(tmp_path / "out")
+@pytest.fixture(scope="module")
+def inverted(tmp_path_factory):
+    """pairs/ and the generator solved on them, out/; read only."""
+    folder = tmp_path_factory.mktemp("inverted")
+    solve_pairs(write_pairs(folder / "pairs", lambda x: 1 - x, 4, size=96), folder / "out")
+    return folder
+
+
+def test_the_result_is_applied_at_any_size(inverted, tmp_path):
+    network = load_network(inverted / "out")
     for size in ((100, 90), (160, 160), (331, 403)):
         pixels = np.asarray(load_photos("test")[0].resize(size))
         edited = edit_photo(network, pixels)
         assert edited.shape == pixels.shape
         assert np.abs(edited.astype(int) - (255 - pixels.astype(int))).mean() < 6
     Image.fromarray(pixels).save(tmp_path / "photo.png")
-    apply_to_photo(tmp_path / "out", tmp_path / "photo.png", tmp_path / "edited.png")
+    apply_to_photo(inverted / "out", tmp_path / "photo.png", tmp_path / "edited.png")
     assert np.array_equal(np.asarray(Image.open(tmp_path / "edited.png")), edited)
 
 
-def test_the_same_pairs_give_the_same_generator(tmp_path):
-    pairs = write_pairs(tmp_path / "pairs", lambda x: x**2, 3)
-    for out in ("one", "two"):
-        solve_pairs(pairs, tmp_path / out)
-    one, two = ((tmp_path / out / "generator.safetensors").read_bytes() for out in ("one", "two"))
+def test_the_same_pairs_give_the_same_generator(inverted, tmp_path):
+    solve_pairs(inverted / "pairs", tmp_path / "again")
+    one, two = ((folder / "generator.safetensors").read_bytes() for folder in (inverted / "out", tmp_path / "again"))
     assert one == two
-    with pytest.raises(WeightzooError, match="two is not empty; add --overwrite"):
-        solve_pairs(pairs, tmp_path / "two")
+    with pytest.raises(WeightzooError, match="again is not empty; add --overwrite"):
+        solve_pairs(inverted / "pairs", tmp_path / "again")
 
 
 def test_the_prior_that_comes_along_belongs_to_the_package():

@@ -81,10 +81,14 @@ def _pictures():
     return torch.rand(1, 3, 400, 500, generator=torch.Generator().manual_seed(0))
 
 
-def test_the_report_is_one_complete_file(finished):
-    path = write_report(finished)
-    assert path == finished / "report" / "index.html"
-    text = path.read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def report(finished):
+    return write_report(finished)
+
+
+def test_the_report_is_one_complete_file(finished, report):
+    assert report == finished / "report" / "index.html"
+    text = report.read_text(encoding="utf-8")
     parser = Balanced()
     parser.feed(text)
     assert parser.open == [] and parser.outside == []
@@ -106,8 +110,7 @@ def test_the_report_is_one_complete_file(finished):
     assert all(max(size) >= 384 for size in sizes)
 
 
-def test_pictures_are_made_once(finished):
-    write_report(finished)
+def test_pictures_are_made_once(finished, report):
     before = {path: path.stat().st_mtime_ns for path in (finished / "pictures").rglob("*.png")}
     assert before and not list((finished / "pictures").rglob("*.safetensors"))
     write_report(finished, finished / "elsewhere")
@@ -115,10 +118,9 @@ def test_pictures_are_made_once(finished):
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
-def test_the_picture_of_examples_has_a_row_per_story(finished):
-    write_report(finished)
+def test_the_picture_of_examples_has_a_row_per_story(finished, report):
     rows = len(list((finished / "pictures").glob("*/after-polished.png")))
-    with Image.open(finished / "report" / "examples.jpg") as image:
+    with Image.open(report.parent / "examples.jpg") as image:
         assert image.width > 5 * 256 and 0 < image.height - 256 * rows < 26 + 30 * rows + 10
 
 
