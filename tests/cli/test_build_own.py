@@ -1,4 +1,4 @@
-"""weightzoo build with a team's own concepts, photographs and pairs; extend, repair, --executor ray."""
+"""weightzoo build with a team's own concepts, photographs and pairs; extend, repair, what Ray is told."""
 
 import json
 
@@ -10,7 +10,7 @@ import pipeline.presets
 from cli.build import next_step
 from pipeline.executors.ray import EXECUTORS
 from pipeline.run_folder.private_paths import read_config
-from tests.pipeline.conftest import micro_concepts, micro_config, run_inline
+from tests.pipeline.conftest import micro_config, run_inline
 from tests.pipeline.fake_fleet import fake_concepts, fake_fleet, write_fake_base
 from zoo.concepts import Concept, write_concepts
 from zoo.manifest import load_manifest
@@ -139,16 +139,3 @@ def test_what_ray_is_told(build, run, tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         build("--executor", "ray", "--address", "auto", "--gpus-per-fleet", "0.25", "--workers", "7")
     assert told == {"address": "auto", "gpus_per_task": 0.25, "max_in_flight": 7}
-
-
-@pytest.mark.ray
-def test_a_build_on_ray(run, tmp_path):
-    """Real fleets on a cluster of its own, as a person starts it."""
-    write_concepts(tmp_path / "own.jsonl", micro_concepts()[:2])
-    result = run(
-        "build", "--preset", "tiny", "--run-dir", tmp_path / "run", "--concepts", tmp_path / "own.jsonl",
-        "--executor", "ray", "--workers", "2", "--json",
-    )  # fmt: skip
-    assert result.code == 0, result.err
-    assert result.json["counts"]["ok"] == 2
-    assert run("inspect", tmp_path / "run", "--verify").code == 0

@@ -31,15 +31,16 @@ def test_from_a_cluster_by_way_of_the_hub_to_a_picture(step, hub, tmp_path):
     config, concepts = tmp_path / "config.json", tmp_path / "concepts.jsonl"
     write_json(config, MICRO)
     write_concepts(concepts, micro_concepts())
-    step(
+    built = step(
         "build", "--preset", "tiny", "--config", config, "--concepts", concepts, "--run-dir", tmp_path / "run",
-        "--executor", "ray", "--workers", "2",
+        "--executor", "ray", "--workers", "2", "--json",
     )  # fmt: skip
     done = [
         json.loads(line) for line in (tmp_path / "run" / "logs" / "events.jsonl").read_text().splitlines()
     ]
     assert sum(event["event"] == "fleet" for event in done) == 3
-    assert load_manifest(tmp_path / "run").counts["ok"] == 5
+    assert load_manifest(tmp_path / "run").counts["ok"] == built.json["counts"]["ok"] == 5
+    step("inspect", tmp_path / "run", "--verify")
 
     step("publish", tmp_path / "run", "--repo", "user/team")
     step("download", "user/team", "--revision", "v1", "-o", tmp_path / "elsewhere")
