@@ -68,7 +68,7 @@ def test_the_same_call_again_does_nothing(micro_zoo, micro, monkeypatch):
     assert contents(micro_zoo) == before
 
 
-def test_missing_shards_come_back_byte_for_byte(micro_zoo, micro, tmp_path):
+def test_missing_shards_come_back_byte_for_byte(micro_zoo, micro, inline, tmp_path):
     run_dir = tmp_path / "run"
     shutil.copytree(micro_zoo, run_dir)
     for name in ("weights/train-00001-of-00002.parquet", "README.md", MANIFEST_FILE):
@@ -78,7 +78,7 @@ def test_missing_shards_come_back_byte_for_byte(micro_zoo, micro, tmp_path):
     assert contents(run_dir) == contents(micro_zoo)
 
 
-def test_a_base_is_the_same_in_every_run(micro_zoo, micro, tmp_path):
+def test_a_build_by_worker_processes_is_the_same(micro_zoo, micro, tmp_path):
     build(tmp_path / "again", micro, micro_concepts())
     assert contents(tmp_path / "again") == contents(micro_zoo)
 
@@ -220,10 +220,11 @@ def test_what_cannot_be_made_is_a_row_with_a_reason(micro, inline, tmp_path):
     assert "| 0.3 | 3 | 0 | 1 | 2 |" in card
 
 
-def test_a_poisoned_concept_does_not_touch_its_fleet(micro_zoo, micro, tmp_path):
+def test_a_poisoned_concept_does_not_touch_its_fleet(micro_zoo, micro, inline, tmp_path):
     concepts = micro_concepts()
     poisoned = [broken("nan") if concept.id == "invert-3" else concept for concept in concepts]
     build(tmp_path / "run", micro, poisoned, base_from=micro_zoo / "base")
+    assert [row["concept_id"] for row in read_rejected(tmp_path / "run")] == ["broken"]
     own, expected = (
         next(open_zoo(tmp_path / "run").records("train")),
         next(open_zoo(micro_zoo).records("train")),
@@ -231,7 +232,7 @@ def test_a_poisoned_concept_does_not_touch_its_fleet(micro_zoo, micro, tmp_path)
     assert own == expected
 
 
-def test_the_gate_rejects_what_is_worse_than_copy_and_median(micro, micro_zoo, tmp_path):
+def test_the_gate_rejects_what_is_worse_than_copy_and_median(micro, micro_zoo, inline, tmp_path):
     strict = dataclasses.replace(micro, median_l1=1e-6)
     mild = Concept("mild", "Hardly", (), {"recipe": [{"op": "invert"}], "strength": 0.001})
     build(tmp_path / "run", strict, [micro_concepts()[0], mild], base_from=micro_zoo / "base")
@@ -243,7 +244,7 @@ def test_the_gate_rejects_what_is_worse_than_copy_and_median(micro, micro_zoo, t
     assert row["reason"].startswith("l1 ") and row["metrics"]["l1"] > row["metrics"]["l1_copy"]
 
 
-def test_a_fresh_fleet_on_the_same_base(micro, micro_zoo, tmp_path):
+def test_a_fresh_fleet_on_the_same_base(micro, micro_zoo, inline, tmp_path):
     fresh = [Concept("fresh", "Something new", (), {"recipe": [{"op": "invert"}], "strength": 0.9})]
     config = dataclasses.replace(micro, name="fresh")
     manifest = build(tmp_path / "run", config, fresh, base_from=micro_zoo / "base")
@@ -254,7 +255,7 @@ def test_a_fresh_fleet_on_the_same_base(micro, micro_zoo, tmp_path):
         build(tmp_path / "wide", wide, fresh, base_from=micro_zoo / "base")
 
 
-def test_ctrl_c_keeps_what_is_finished(micro, micro_zoo, tmp_path, monkeypatch):
+def test_ctrl_c_keeps_what_is_finished(micro, micro_zoo, inline, tmp_path, monkeypatch):
     def stop_after_one(tasks, fn, workers):
         task = next(tasks)
         yield Outcome(task, fn(task))
@@ -271,7 +272,7 @@ def test_ctrl_c_keeps_what_is_finished(micro, micro_zoo, tmp_path, monkeypatch):
     assert contents(run_dir) == contents(micro_zoo)
 
 
-def test_a_full_disk_at_any_write_loses_nothing(micro, micro_zoo, tmp_path, monkeypatch):
+def test_a_full_disk_at_any_write_loses_nothing(micro, micro_zoo, inline, tmp_path, monkeypatch):
     run_dir, replace, allowed = tmp_path / "run", os.replace, []
     concepts = [micro_concepts()[0], broken("refuse")]
     build(tmp_path / "whole", micro, concepts, base_from=micro_zoo / "base")
