@@ -10,6 +10,9 @@ WEIGHTZOO := $(VENV)/bin/weightzoo
 STAMP := $(VENV)/.weightzoo-setup
 BOOTSTRAP := $(shell command -v python3.11 || command -v python3)
 PIP := $(PYTHON) -m pip --quiet --quiet --disable-pip-version-check  # errors only
+PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q
+# one process for each core, but each may take 3 GB; one that is done takes tests of the others
+WORKERS := -n logical --maxprocesses 4 --dist worksteal
 
 export RAY_USAGE_STATS_ENABLED := 0
 
@@ -38,13 +41,13 @@ demo: $(STAMP)  ## the whole of weightzoo on real photographs, about 25 minutes 
 
 test: lint types test-fast  ## lint, types, the default tests and the Ray tests
 	@echo "ray suite"
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -m "ray and not slow" || { code=$$?; test $$code -eq 5; }
+	@$(PYTEST) -m "ray and not slow" || { code=$$?; test $$code -eq 5; }
 
 test-fast: $(STAMP)  ## the default tests only
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q
+	@$(PYTEST) $(WORKERS)
 
 test-browser: $(STAMP)  ## the page's tests in a real Chromium, after make setup-browser
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -m browser
+	@$(PYTEST) -m browser
 
 lint: $(STAMP)  ## ruff
 	@$(PYTHON) -m ruff check .
