@@ -28,7 +28,7 @@ from weightgen.model_folder import ModelFolder, load_model_folder
 from weightgen.normalize import BlockStatistics
 from weightgen.training.config import small
 from weightgen.training.data import WeightDataset, load_zoo
-from weightgen.training.weights import train
+from weightgen.training.train import train
 from zoo.adapters.lora import load_base
 from zoo.errors import WeightzooWarning
 from zoo.hub import find_zoo

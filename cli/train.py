@@ -180,9 +180,8 @@ def train_on_weights(
         cluster: a `weightgen.training.ray.Cluster`; `None` trains in this process.
     """
     from weightgen.training.data import WeightDataset
-    from weightgen.training.ray import train_on_ray
     from weightgen.training.stream import open_source
-    from weightgen.training.weights import train as run
+    from weightgen.training.train import train as run
     from zoo.errors import WeightzooError
 
     source, validation = open_source(zoos)
@@ -196,7 +195,4 @@ def train_on_weights(
             )
         edits = open_catalogue_edits(config_folder(zoos[0]), config.seed, more_concepts)
         source = with_pseudo_labels(source, edits.concepts, edits.crops, edits.teacher.edit)
-    options: dict[str, Any] = {"loader_workers": loader_workers}
-    if cluster is None:
-        return run(config, source, out, validation, seconds, resume, **options)
-    return train_on_ray(config, source, out, validation, seconds, resume, **options, cluster=cluster)
+    return run(config, source, out, validation, seconds, resume, loader_workers=loader_workers, cluster=cluster)

@@ -47,6 +47,7 @@ from zoo.manifest import (
     shard_paths,
     write_manifest,
 )
+from zoo.progress import say
 from zoo.shards import read_shard
 from zoo.statistics import STATISTICS_FILE, block_statistics, save_statistics
 from zoo.words import plural
@@ -109,7 +110,7 @@ def complete(
     missing = missing_fleets(tasks)
     if not missing and (run_dir / MANIFEST_FILE).exists():
         return load_manifest(run_dir)
-    keep, where = (store.push, store.uri) if store else (_nowhere, str(run_dir))
+    keep, where = (store.push, store.uri) if store else (lambda folder: None, str(run_dir))
     keep(run_dir)
     try:
         with open_executor(executor, workers, **executor_options) as run:
@@ -228,7 +229,7 @@ def run_fleets(
         for outcome in outcomes:
             if outcome.error:
                 failed.append(outcome)
-                progress.say(f"fleet {outcome.task.stem} failed: {outcome.error}")
+                say(f"fleet {outcome.task.stem} failed: {outcome.error}")
             log_event(run_dir, _event("fleet", outcome))
             progress.settle(outcome)
             if len(failed) >= limit:
@@ -258,10 +259,6 @@ def finish(run_dir: Path) -> ZooManifest:
     write_text(run_dir / "README.md", data_card(run_dir, manifest))
     write_manifest(run_dir, manifest)
     return manifest
-
-
-def _nowhere(_run_dir: Path) -> None:
-    """Prepare a run folder that is its own storage."""
 
 
 def _name(run_dir: Path, path: Path) -> str:

@@ -36,6 +36,7 @@ from zoo.run import open_zoo
 from zoo.words import plural
 
 SETTINGS_FILE = "settings.json"
+SETTINGS = ("teacher", "image_size", "seed", "train_photos", "test_photos")
 CROPS_PER_DRAW = 16
 NEAR_DUPLICATE_CROPS = 8
 PICTURE_SIZE = 512
@@ -178,14 +179,7 @@ def write_near_duplicates(
 def _open(out: Path, config: BuildConfig, more: dict[str, int]) -> Path:
     """Check that `out` was made with the same settings, or note them."""
     remove_stale_temporaries(out)
-    settings = {
-        "teacher": config.teacher,
-        "image_size": config.image_size,
-        "seed": config.seed,
-        "train_photos": config.train_photos,
-        "test_photos": config.test_photos,
-        **more,
-    }
+    settings = {key: getattr(config, key) for key in SETTINGS} | more
     if config.train_photos == config.test_photos:  # folders of earlier versions had test photographs to train on
         settings["split"] = "by photograph"
     path = out / SETTINGS_FILE
@@ -203,13 +197,9 @@ def _train_crops(config: BuildConfig, count: int) -> Tensor:
     cuts = [
         item
         for start in range(0, count, CROPS_PER_DRAW)
-        for item in draw_cuts(sizes, CROPS_PER_DRAW, size, _draw_seed(config.seed, start))
+        for item in draw_cuts(sizes, CROPS_PER_DRAW, size, 1_000_003 * (config.seed + 1) + start)
     ]
     return cut(photos, cuts[:count], size)
-
-
-def _draw_seed(seed: int, start: int) -> int:
-    return 1_000_003 * (seed + 1) + start
 
 
 def _write(folder: Path, concept: Concept, teacher: Teacher, sources: Tensor) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 from zoo.errors import WeightzooError
 from zoo.pictures.pairs import split_pairs
 from zoo.pictures.photo_file import PILLOW_ERRORS, check_limits, open_image, reason_of
-from zoo.pictures.picture_files import SortedFiles, left_out_lines, list_files, sort_files
+from zoo.pictures.picture_files import left_out_lines, list_files, sort_files
 from zoo.words import plural
 
 PHOTOS = Path(__file__).parent / "photos"
@@ -66,7 +66,7 @@ def photo_paths(where: str | Path) -> list[Path]:
         raise WeightzooError(
             f"no folder of photographs at {folder}; give 'train', 'edits', 'test' or an existing folder"
         )
-    listed = _sorted_files(folder)
+    listed = sort_files(list_files(folder))
     paths = sorted(file.data for file in listed.pictures if isinstance(file.data, Path))
     if not paths:
         left_out = "".join(f" ({line})" for line in left_out_lines(listed.left_out))
@@ -78,20 +78,16 @@ def photos_left_out(where: str | Path) -> list[str]:
     """Return one line for every reason why files of a folder of photographs are left out; none of an embedded split."""
     if where in EMBEDDED or not Path(where).is_dir():
         return []
-    return [f"{where}: {line}" for line in left_out_lines(_sorted_files(Path(where)).left_out)]
-
-
-def _sorted_files(folder: Path) -> SortedFiles:
-    return sort_files(list_files(folder))
+    return [f"{where}: {line}" for line in left_out_lines(sort_files(list_files(Path(where))).left_out)]
 
 
 def load_photos(where: str | Path) -> list[Image.Image]:
-    """Return RGB photographs, upright by their EXIF orientation, in the order of their names.
+    """Return RGB photographs, upright by their EXIF orientation, transparency on white, in the order of their names.
 
     Raises:
         WeightzooError: nothing there, or a file that is no readable image (named).
     """
-    return read_photos(photo_paths(where))
+    return [_open(path) for path in photo_paths(where)]
 
 
 def photo_sets(train: str | Path, test: str | Path) -> tuple[list[Path], list[Path]]:
@@ -107,15 +103,6 @@ def photo_sets(train: str | Path, test: str | Path) -> tuple[list[Path], list[Pa
         raise WeightzooError(f"{train} has one photograph; put a second one there, to measure on")
     own, other = split_pairs(list(paths))
     return [paths[name] for name in own], [paths[name] for name in other]
-
-
-def read_photos(paths: Sequence[Path]) -> list[Image.Image]:
-    """Return RGB photographs, upright by their EXIF orientation, transparency on white, in the order of `paths`.
-
-    Raises:
-        WeightzooError: a file is no readable image (named).
-    """
-    return [_open(path) for path in paths]
 
 
 def crops(photos: Sequence[Photo], n: int, size: int, seed: int) -> Tensor:

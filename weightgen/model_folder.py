@@ -138,13 +138,25 @@ def save_model_folder(
     return out_dir
 
 
+def save_with_weights(
+    out_dir: str | Path,
+    model: ModelFolder,
+    denoiser: nn.Module,
+    scheduler: SchedulerMixin | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Path:
+    """Write the folder of an opened model with another denoiser; see `save_model_folder`."""
+    return save_model_folder(
+        out_dir, denoiser, scheduler or model.scheduler(), model.layout, model.statistics, model.base_generator_path,
+        model.text_encoder_name, metadata or model.metadata, dtype, model.ood_score,
+    )  # fmt: skip
+
+
 def copy_half(path: str | Path, out_dir: str | Path) -> Path:
     """Copy a model folder with the denoiser's weights as float16: how the embedded model is stored."""
     model = load_model_folder(path)
-    return save_model_folder(
-        out_dir, model.denoiser, model.scheduler(), model.layout, model.statistics,
-        model.base_generator_path, model.text_encoder_name, model.metadata, torch.float16, model.ood_score,
-    )  # fmt: skip
+    return save_with_weights(out_dir, model, model.denoiser, dtype=torch.float16)
 
 
 def load_model_folder(path: str | Path) -> ModelFolder:

@@ -33,7 +33,7 @@ class BlockStatistics:
     mask: Tensor
 
     @classmethod
-    def from_blocks(cls, blocks: Tensor, mask: Tensor, floor: float = STD_FLOOR) -> BlockStatistics:
+    def from_blocks(cls, blocks: Tensor, mask: Tensor) -> BlockStatistics:
         """Return statistics of `blocks` [N, num_blocks, block_size]; a deviation is pooled over a block's weights."""
         if len(blocks) == 0:
             raise WeightzooError(
@@ -43,13 +43,13 @@ class BlockStatistics:
         mean = blocks.double().mean(0) * mask
         squares = ((blocks - mean) ** 2 * mask).mean(0).sum(-1)
         std = (squares / mask.sum(-1).clamp(min=1)).sqrt()
-        return cls(mean.float(), _floored(std.float(), floor), mask)
+        return cls(mean.float(), _floored(std.float()), mask)
 
     @classmethod
     def from_zoo(cls, found: Mapping[str, np.ndarray], layout: WeightLayout) -> BlockStatistics:
         """Return the statistics in a zoo's `statistics.safetensors`, with deviations of at least the floor."""
         mean, std = torch.from_numpy(found["mean"]), torch.from_numpy(found["std"])
-        return cls(mean * layout.mask, _floored(std, STD_FLOOR), layout.mask)
+        return cls(mean * layout.mask, _floored(std), layout.mask)
 
     def normalize(self, blocks: Tensor) -> Tensor:
         """Return weights [..., num_blocks, block_size] with about unit variance in each block; padding becomes 0."""
@@ -79,5 +79,5 @@ class BlockStatistics:
         return cls(tensors["mean"], tensors["std"], tensors["mask"].bool())
 
 
-def _floored(std: Tensor, floor: float) -> Tensor:
-    return std.clamp(min=max(floor * float(std.median()), 1e-6))
+def _floored(std: Tensor) -> Tensor:
+    return std.clamp(min=max(STD_FLOOR * float(std.median()), 1e-6))

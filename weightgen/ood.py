@@ -126,14 +126,12 @@ def load_ood_score(path: str | Path) -> OutOfDistributionScore:
         WeightzooError: unreadable or another file.
     """
     tensors, metadata = read_tensors(path)
-    if set(tensors) != {"rows", "scale"} or set(metadata) != {"texts", "encoder"}:
-        raise WeightzooError(f"{path} does not hold a model's learned prompts; copy the model folder again")
     try:
         texts = tuple(map(str, json.loads(metadata["texts"])))
-    except (ValueError, TypeError, RecursionError):
+        rows, scale, encoder_name = tensors["rows"].float(), tensors["scale"], metadata["encoder"]
+    except (KeyError, ValueError, TypeError, RecursionError):
         texts = ()
-    rows = tensors["rows"].float()
-    if not texts or rows.dim() != 2 or tensors["scale"].shape != (2,):
+    if not texts or len(tensors) + len(metadata) > 4 or rows.dim() != 2 or scale.shape != (2,):
         raise WeightzooError(f"{path} does not hold a model's learned prompts; copy the model folder again")
     rows = unit(rows)
-    return OutOfDistributionScore(texts, rows, precision_of(rows), tensors["scale"], metadata["encoder"])
+    return OutOfDistributionScore(texts, rows, precision_of(rows), scale, encoder_name)

@@ -35,7 +35,7 @@ from weightgen.generate import (
     scale_strength,
 )
 from weightgen.model_card import EVALUATION
-from weightgen.model_folder import ModelFolder, load_model_folder, save_model_folder
+from weightgen.model_folder import ModelFolder, load_model_folder, save_with_weights
 from weightgen.publish_model import publish_model
 from zoo.adapters.lora import Adapter, load_base
 from zoo.errors import WeightzooError
@@ -137,20 +137,8 @@ class WeightDiffusionPipeline(DiffusionPipeline):
         """
         if not safe_serialization or variant is not None:
             raise WeightzooError("models are saved as safetensors without variants; drop that option")
-        model = self.model
-        save_model_folder(
-            save_directory,
-            self.denoiser,
-            self.scheduler,
-            model.layout,
-            model.statistics,
-            model.base_generator_path,
-            model.text_encoder_name,
-            model.metadata,
-            dtype=self.denoiser.dtype,
-            ood_score=model.ood_score,
-        )
-        if (evaluation := model.path / EVALUATION).is_file():
+        save_with_weights(save_directory, self.model, self.denoiser, self.scheduler, dtype=self.denoiser.dtype)
+        if (evaluation := self.model.path / EVALUATION).is_file():
             write_bytes(Path(save_directory) / EVALUATION, evaluation.read_bytes())
         if push_to_hub:
             publish_model(save_directory, kwargs.pop("repo_id", Path(save_directory).name), **kwargs)

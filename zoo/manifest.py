@@ -17,7 +17,7 @@ from zoo.concepts import SPLITS, Concept, read_concepts
 from zoo.config import from_dict, save_config
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, json_lines, read_json, read_json_object, sha256_file
-from zoo.records import FORMAT_VERSION, METRICS, PREFIX, check_format_version, check_record
+from zoo.records import FORMAT_VERSION, METRICS, PREFIX, WeightRecord, check_format_version, check_record
 from zoo.shards import FORMATS, read_shard
 from zoo.words import plural
 
@@ -255,8 +255,7 @@ def verify_shard(
             if float(np.abs(record.blocks).max(initial=0)) > MAX_ABSOLUTE_WEIGHT:
                 limit = f"+-{MAX_ABSOLUTE_WEIGHT:g}"
                 problems.append(f"{path}: {record.concept_id} has a weight beyond {limit}; do not use it")
-            if not all(map(math.isfinite, record.metrics.values())):
-                problems.append(f"{path}: {record.concept_id} has a metric that is not finite; do not use it")
+            problems += _metric_problem(path, record)
             ids.append(record.concept_id)
     except WeightzooError as error:
         return problems + [str(error) if str(path) in str(error) else f"{path}: {error}"]
@@ -267,11 +266,15 @@ def verify_shard(
     return problems
 
 
+def _metric_problem(path: PathLike, record: WeightRecord) -> list[str]:
+    finite = all(map(math.isfinite, record.metrics.values()))
+    return [] if finite else [f"{path}: {record.concept_id} has a metric that is not finite; do not use it"]
+
+
 def _quality(metrics: list[dict[str, float]]) -> dict[str, float]:
     """Return the median of every metric, rounded to 6 digits after the point."""
-    return (
-        {key: round(float(np.median([row[key] for row in metrics])), 6) for key in METRICS} if metrics else {}
-    )
+    medians = {key: np.median([row[key] for row in metrics]) for key in METRICS if metrics}
+    return {key: round(float(median), 6) for key, median in medians.items()}
 
 
 def _shard_entry(
@@ -281,10 +284,8 @@ def _shard_entry(
     metrics = []
     for record in records:
         check_record(record, layout)
-        if not all(map(math.isfinite, record.metrics.values())):
-            raise WeightzooError(
-                f"{path}: {record.concept_id} has a metric that is not finite; do not use it"
-            )
+        if problem := _metric_problem(path, record):
+            raise WeightzooError(problem[0])
         metrics.append((record.concept_id, record.metrics))
     name, split = path.relative_to(run_dir).as_posix(), metadata.get(f"{PREFIX}split")
     if split is None:
@@ -321,14 +322,11 @@ def _other_files(run_dir: Path) -> list[str]:
 
 
 def _file_problem(path: Path, name: str, expected: str, size: int | None) -> list[str]:
+    again = "download it again or build again"
     if not path.is_file():
-        return [f"{name} is missing; download it again or build again"]
+        return [f"{name} is missing; {again}"]
     if size not in (None, path.stat().st_size):
-        return [
-            f"{name} is corrupt (its size is not the manifest's {size} bytes); download it again or build again"
-        ]
+        return [f"{name} is corrupt (its size is not the manifest's {size} bytes); {again}"]
     if sha256_file(path) != expected:
-        return [
-            f"{name} is corrupt (its sha256 differs from the manifest's); download it again or build again"
-        ]
+        return [f"{name} is corrupt (its sha256 differs from the manifest's); {again}"]
     return []

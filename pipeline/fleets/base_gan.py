@@ -10,7 +10,7 @@ thrown away: they are not comparable with those of concepts trained later on the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,14 +83,9 @@ def train_base(
     own = set(adapter_names(generator))
     shared = [tensor for name, tensor in generator.named_parameters() if name not in own]
     groups = [{"params": shared}, {"params": list(adapters.values()), "lr": config.adapter_learning_rate}]
-    optimizer = torch.optim.Adam(groups, lr=config.learning_rate, betas=BETAS)
-    discriminator_optimizer = torch.optim.Adam(
-        discriminator.parameters(), lr=config.discriminator_learning_rate, betas=BETAS
-    )
-    schedule = GanTrainConfig(steps=config.steps)
-    scheduler, discriminator_scheduler = (
-        LambdaLR(each, lambda step: learning_rate_factor(schedule, step / config.steps))
-        for each in (optimizer, discriminator_optimizer)
+    optimizer, scheduler = scheduled_adam(groups, config.learning_rate, config.steps)
+    discriminator_optimizer, discriminator_scheduler = scheduled_adam(
+        discriminator.parameters(), config.discriminator_learning_rate, config.steps
     )
     concept_batches = batch_indices(count, min(config.concepts_per_step, count), config.seed + 1)
     crop_batches = batch_indices(len(targets[0]), config.batch_size, config.seed)
@@ -118,6 +113,12 @@ def train_base(
     trained = (load_adapter(generator, mean), discriminator)
     generator, discriminator = (part.eval().requires_grad_(False).cpu() for part in trained)
     return generator, discriminator
+
+
+def scheduled_adam(parameters: Iterable[Any], learning_rate: float, steps: int) -> tuple[torch.optim.Adam, LambdaLR]:
+    """Return Adam and the schedule of its learning rates, which is that of fleets."""
+    optimizer, training = torch.optim.Adam(parameters, lr=learning_rate, betas=BETAS), GanTrainConfig(steps=steps)
+    return optimizer, LambdaLR(optimizer, lambda step: learning_rate_factor(training, step / steps))
 
 
 def pick(pictures: Sequence[Tensor], concepts: Tensor, crops: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from types import TracebackType
+from typing import Any
 
 from rich.live import Live
 from rich.text import Text
@@ -63,10 +63,8 @@ class FleetProgress:
             self._shown.enter_context(lines(self._line))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._shown.__exit__(kind, error, trace)
+    def __exit__(self, *raised: Any) -> None:
+        self._shown.__exit__(*raised)
 
     def draw(self, tasks: Iterable[FleetTask]) -> Iterator[FleetTask]:
         """Pass `tasks` on to an executor, which draws them when it has room."""
@@ -81,10 +79,6 @@ class FleetProgress:
         else:
             self.tally.done += 1
             self.tally.concepts_done += len(outcome.task.concepts)
-
-    def say(self, line: str) -> None:
-        """Print a line of its own above the progress."""
-        say(line)
 
     def _line(self) -> str:
         return self.tally.line(time.monotonic() - self._started, datetime.now())

@@ -53,9 +53,7 @@ def load_render_context(run_dir: str, device: str = "cpu") -> RenderContext:
     check_photographs(Path(run_dir), config)
     train, test = source_crops(config)
     teacher = make_teacher(config.teacher, config.teacher_options)
-    if (
-        not teacher.expensive
-    ):  # an expensive one is loaded by those who render, not by those who read what it did
+    if not teacher.expensive:  # an expensive one is loaded by those who render, not by those who read what it did
         teacher.prepare(device)
     return RenderContext(config, teacher, train.to(device), test.to(device))
 

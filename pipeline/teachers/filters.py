@@ -19,56 +19,22 @@ from pipeline.teachers.operators import colour, light, texture
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
 
+# by the name that a recipe has for it, which is the function's
 OPERATORS: dict[str, Callable[..., Tensor]] = {
-    "adjust": colour.adjust,
-    "curve": colour.curve,
-    "levels": colour.levels,
-    "gray_world": colour.gray_world,
-    "ramp": colour.ramp,
-    "tint": colour.tint,
-    "filter_glass": colour.filter_glass,
-    "split_tone": colour.split_tone,
-    "shadow_tint": colour.shadow_tint,
-    "highlight_tint": colour.highlight_tint,
-    "hue_shift": colour.hue_shift,
-    "vibrance": colour.vibrance,
-    "keep_hue": colour.keep_hue,
-    "move_hue": colour.move_hue,
-    "matrix": colour.matrix,
-    "posterize": colour.posterize,
-    "palette": colour.palette,
-    "threshold": colour.threshold,
-    "solarize": colour.solarize,
-    "invert": colour.invert,
-    "gray": colour.gray,
-    "soft": texture.soft,
-    "glow": texture.glow,
-    "local_contrast": texture.local_contrast,
-    "hdr": texture.hdr,
-    "motion": texture.motion,
-    "tilt_shift": texture.tilt_shift,
-    "kuwahara": texture.kuwahara,
-    "dark_edges": texture.dark_edges,
-    "sketch": texture.sketch,
-    "outline": texture.outline,
-    "ink": texture.ink,
-    "emboss": texture.emboss,
-    "halftone": texture.halftone,
-    "hatch": texture.hatch,
-    "scanlines": texture.scanlines,
-    "weave": texture.weave,
-    "pixelate": texture.pixelate,
-    "shift_channels": texture.shift_channels,
-    "relief_paint": texture.relief_paint,
-    "vignette": light.vignette,
-    "spotlight": light.spotlight,
-    "light_leak": light.light_leak,
-    "shade": light.shade,
-    "gradient": light.gradient,
-    "haze": light.haze,
-    "snow": light.snow,
-    "wet": light.wet,
-}
+    operator.__name__: operator
+    for operator in (
+        colour.adjust, colour.curve, colour.levels, colour.gray_world, colour.ramp, colour.tint,
+        colour.filter_glass, colour.split_tone, colour.shadow_tint, colour.highlight_tint, colour.hue_shift,
+        colour.vibrance, colour.keep_hue, colour.move_hue, colour.matrix, colour.posterize, colour.palette,
+        colour.threshold, colour.solarize, colour.invert, colour.gray,
+        texture.soft, texture.glow, texture.local_contrast, texture.hdr, texture.motion, texture.tilt_shift,
+        texture.kuwahara, texture.dark_edges, texture.sketch, texture.outline, texture.ink, texture.emboss,
+        texture.halftone, texture.hatch, texture.scanlines, texture.weave, texture.pixelate,
+        texture.shift_channels, texture.relief_paint,
+        light.vignette, light.spotlight, light.light_leak, light.shade, light.gradient, light.haze, light.snow,
+        light.wet,
+    )
+}  # fmt: skip
 
 
 def apply_recipe(recipe: list[dict[str, Any]], images: Tensor) -> Tensor:

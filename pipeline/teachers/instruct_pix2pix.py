@@ -12,6 +12,7 @@ half precision.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,26 +24,21 @@ from zoo.errors import WeightzooError
 DEFAULT_MODEL = "timbrooks/instruct-pix2pix"
 
 
+@dataclass(eq=False)
 class InstructPix2PixTeacher:
     """Edits photographs through diffusers' StableDiffusionInstructPix2PixPipeline."""
+
+    model: str = DEFAULT_MODEL
+    steps: int = 20
+    guidance_scale: float = 7.5
+    image_guidance_scale: float = 1.5
+    batch_size: int = 8
 
     name = "instruct_pix2pix"
     licence = "MIT code; the weights' own licence (CreativeML OpenRAIL-M for the default model)"
     expensive = True
 
-    def __init__(
-        self,
-        model: str = DEFAULT_MODEL,
-        steps: int = 20,
-        guidance_scale: float = 7.5,
-        image_guidance_scale: float = 1.5,
-        batch_size: int = 8,
-    ) -> None:
-        self.model = model
-        self.steps = steps
-        self.guidance_scale = guidance_scale
-        self.image_guidance_scale = image_guidance_scale
-        self.batch_size = batch_size
+    def __post_init__(self) -> None:
         self._pipelines: dict[str, Any] = {}
 
     def prepare(self, device: str) -> None:

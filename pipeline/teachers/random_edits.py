@@ -271,21 +271,9 @@ def patch_network(rng: np.random.Generator) -> Edit:
 
 
 DRAWS: dict[str, Draw] = {
-    "colour_map": colour_map,
-    "colour_network": colour_network,
-    "equalised": equalised,
-    "frame_light": frame_light,
-    "grey_world": grey_world,
-    "lines": lines,
-    "own_range": own_range,
-    "paint": paint,
-    "patch_network": patch_network,
-    "ramp": ramp,
-    "relief": relief,
-    "saturation": saturation,
-    "sharpening": sharpening,
-    "sketch": sketch,
-    "soft": soft,
-    "steps": steps,
-    "tone_curve": tone_curve,
-}
+    draw.__name__: draw
+    for draw in (
+        colour_map, colour_network, equalised, frame_light, grey_world, lines, own_range, paint, patch_network,
+        ramp, relief, saturation, sharpening, sketch, soft, steps, tone_curve,
+    )
+}  # fmt: skip

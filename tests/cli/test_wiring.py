@@ -12,7 +12,7 @@ from weightgen.evaluation.held_out_pairs import HeldOut
 from weightgen.training.config import PolishConfig
 from weightgen.training.data import load_zoo
 from weightgen.training.pseudo_labels import with_pseudo_labels
-from weightgen.training.weights import TrainConfig, train
+from weightgen.training.train import TrainConfig, train
 from zoo.concepts import read_concepts
 
 

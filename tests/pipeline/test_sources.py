@@ -20,7 +20,6 @@ from pipeline.sources import (
     load_photos,
     photo_paths,
     photos_left_out,
-    read_photos,
 )
 from zoo.errors import WeightzooError
 from zoo.files import read_json, sha256_file
@@ -113,7 +112,7 @@ def test_files_give_the_crops_of_decoded_photographs_and_one_is_open_at_a_time(t
         for suffix in ("jpg", "png", "tif", "webp"):
             image.save(tmp_path / f"{orientation}.{suffix}", exif=exif)
     paths = photo_paths(tmp_path)
-    expected = crops(read_photos(paths), 50, 16, seed=0)
+    expected = crops([open_image(path) for path in paths], 50, 16, seed=0)
     opened, most = [], [0]
 
     def open_and_count(path):

@@ -145,14 +145,12 @@ def held_out_concepts(context: EvaluationContext) -> Splits:
     Raises:
         WeightzooError: there is none.
     """
-    config = context.config
-    found = {
-        split: context.held_out.concepts(split, config.grid.concepts_per_split) for split in config.grid.splits
-    }
-    found = {split: concepts for split, concepts in found.items() if concepts}
+    config, grid = context.config, context.config.grid
+    members = ((split, context.held_out.concepts(split, grid.concepts_per_split)) for split in grid.splits)
+    found = {split: concepts for split, concepts in members if concepts}
     if not found:
         raise WeightzooError(
-            f"{', '.join(config.pairs_dirs)}: no held-out concept of {', '.join(config.grid.splits)}"
+            f"{', '.join(config.pairs_dirs)}: no held-out concept of {', '.join(grid.splits)}"
         )
     return found
 

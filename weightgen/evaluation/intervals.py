@@ -3,7 +3,7 @@
     ratio = paired_ratio(polished, {"copy": copy, "base": base})
     kid, interval = pooled_kid(features, target_features)
 
-Everything is deterministic by its seed.
+Everything is deterministic.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from zoo.pictures.metrics import kid, kid_interval
 RESAMPLES = 2000
 
 
-def mean_interval(values: Sequence[float], resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float]:
+def mean_interval(values: Sequence[float], resamples: int = RESAMPLES) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of the mean over concepts."""
     array = np.asarray(values, dtype=np.float64)
-    return middle(array[draws(array.size, resamples, seed)].mean(axis=1))
+    return middle(array[draws(array.size, resamples)].mean(axis=1))
 
 
-def draws(count: int, resamples: int, seed: int) -> np.ndarray:
-    """Return which of `count` concepts each bootstrap sample has, [resamples, count]."""
-    return np.random.default_rng(seed).integers(0, count, (resamples, count))
+def draws(count: int, resamples: int) -> np.ndarray:
+    """Return which of `count` concepts each bootstrap sample has, [resamples, count]; always the same."""
+    return np.random.default_rng(0).integers(0, count, (resamples, count))
 
 
 def middle(values: np.ndarray) -> tuple[float, float]:
@@ -58,12 +58,7 @@ class PairedRatio:
     n: int
 
 
-def paired_ratio(
-    values: Sequence[float],
-    rivals: Mapping[str, Sequence[float]],
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> PairedRatio:
+def paired_ratio(values: Sequence[float], rivals: Mapping[str, Sequence[float]]) -> PairedRatio:
     """Return the ratio of mean(values) to the lowest mean among `rivals`, with its interval.
 
     Each list has one value per concept, in the same order.
@@ -76,7 +71,7 @@ def paired_ratio(
     others = np.array([np.asarray(rivals[name], dtype=np.float64) for name in names])
     if mine.size == 0 or others.ndim != 2 or others.shape[1] != mine.size:
         raise ValueError("paired_ratio needs one value per concept for the method and for every rival")
-    draw = draws(mine.size, resamples, seed)
+    draw = draws(mine.size, RESAMPLES)
     low, high = middle(mine[draw].mean(axis=1) / others[:, draw].mean(axis=2).min(axis=0))
     means = others.mean(axis=1)
     ratio = float(mine.mean() / means.min())

@@ -24,6 +24,7 @@ from weightgen.evaluation.zero_step_methods import start_seconds
 from weightgen.finetuning.loop import FinetuneConfig, training_of
 from zoo.adapters.lora import adapter_names, initial_adapter, load_adapter
 from zoo.concepts import Concept
+from zoo.training.gan_fleet import BETA2
 from zoo.training.train_gan import GanTrainConfig, Params, clock, train_fleet
 from zoo.words import plural
 
@@ -146,10 +147,10 @@ def naive_step_seconds(
         on_warm: called once, before the first step that counts.
     """
     trained = [parameter for parameter in generator.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=training.learning_rate, betas=(0.5, 0.99))
-    discriminator_optimizer = torch.optim.Adam(
-        discriminator.parameters(), lr=training.discriminator_learning_rate, betas=(0.5, 0.99)
-    )
+    betas = (training.beta1, BETA2)
+    optimizer = torch.optim.Adam(trained, training.learning_rate, betas)
+    discriminator_rate = training.discriminator_learning_rate
+    discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), discriminator_rate, betas)
     # one context for each pass: autocast keeps its copies of the weights until it is left
     autocast = partial(
         torch.autocast, sources.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"

@@ -27,6 +27,8 @@ from weightgen.finetuning.starts import RANDOM, random_start
 from zoo.pictures.features import load_features
 from zoo.pictures.metrics import l1, psnr, ssim
 
+CHUNK = 8  # concepts that are edited at once
+
 
 @dataclass(frozen=True)
 class ZeroStepCell:
@@ -74,13 +76,10 @@ def edit(context: EvaluationContext, cell: ZeroStepCell, ids: Sequence[str], sou
     return render(context.origins.base, context.start(cell.init, ids, cell.prompts), sources)
 
 
-def zero_step(context: EvaluationContext, cell: ZeroStepCell, chunk: int = 8) -> dict[str, Any]:
+def zero_step(context: EvaluationContext, cell: ZeroStepCell) -> dict[str, Any]:
     """Measure the quality of a method without training on the test images of a cell's concepts.
 
     KID leaves near-duplicates out; their L1 is reported apart.
-
-    Args:
-        chunk: concepts that are edited at once.
     """
     grid, ids = context.config.grid, cell.concepts
     count = context.held_out.smallest(ids, "test", grid.test_images)
@@ -88,8 +87,8 @@ def zero_step(context: EvaluationContext, cell: ZeroStepCell, chunk: int = 8) ->
     psnrs: list[float] = []
     ssims: list[float] = []
     mine, truth = [], []
-    for start in range(0, len(ids), chunk):
-        part = ids[start : start + chunk]
+    for start in range(0, len(ids), CHUNK):
+        part = ids[start : start + CHUNK]
         sources, targets = context.held_out.stacked(part, "test", context.size, count)
         edited = edit(context, cell, part, sources)
         l1_part, psnr_part = quality(edited, targets)

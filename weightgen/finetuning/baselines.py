@@ -22,9 +22,7 @@ import torch
 from torch import Tensor
 
 from weightgen.text import TextEncoder, embed, unit
-from zoo.adapters.lora import Adapter
 from zoo.errors import WeightzooError
-from zoo.layout import WeightLayout
 from zoo.pictures.metrics import decisive
 
 Mixture = Callable[[Tensor], Tensor]  # text embeddings [K, D] -> mixing weights [K, N]
@@ -73,7 +71,8 @@ class Problem:
         return torch.nn.functional.one_hot(self.owner, self.size).to(self.rows.dtype)
 
     def counts(self) -> Tensor:
-        return torch.bincount(self.owner, minlength=self.size).to(self.rows.dtype)
+        """Return the number of wordings of each concept, [N]."""
+        return self.membership().sum(0)
 
     def score(self, mixture: Mixture) -> float:
         """Return the R^2 of the held-out networks' weights about the zoo mean."""
@@ -130,11 +129,6 @@ def fit(
     problem = build_problem(train, encoder, validation)
     mixture, choice = FITS[name](problem)
     return Fitted(name, encoder, mean, train.blocks - mean, mixture, choice)
-
-
-def adapter_blocks(layout: WeightLayout, adapter: Adapter) -> Tensor:
-    """Return one adapter as blocks [num_blocks, block_size]."""
-    return layout.to_blocks({name: value[None] for name, value in adapter.items()})[0]
 
 
 def build_problem(train: ZooWeights, encoder: TextEncoder, validation: ZooWeights | None) -> Problem:

@@ -35,7 +35,7 @@ from weightgen.finetuning.measure import PairTensors, Row
 from weightgen.finetuning.pairs import LoadedPairs, fingerprint, load_pairs, pair_tensors
 from weightgen.finetuning.starts import Origins, make_start, prepare
 from weightgen.finetuning.state import TRAINING, Progress, load_progress, save_progress
-from weightgen.prompt_notes import has_words
+from weightgen.generate import wordings
 from weightgen.training.optim import pick_device
 from weightgen.training.stopping import stop_between_steps
 from zoo.adapters.peft_format import keep_base, save_peft
@@ -108,18 +108,16 @@ def finetune(
     """
     config, out_dir = config or FinetuneConfig(), Path(out_dir)
     check(config)
-    wordings = [prompt] if isinstance(prompt, str) else list(prompt)
-    if not wordings or not all(has_words(text) for text in wordings):
-        raise WeightzooError('the prompt is empty; say in words what the edit does, for example "a charcoal drawing"')
+    [texts] = wordings([prompt])
     check_free(out_dir, overwrite)
     folders = [None if path is None else str(Path(path).resolve()) for path in (pairs, test_pairs)]
     loaded = load_pairs(pairs, test_pairs, direction)
     told(loaded, tell)
-    request = Request(wordings, init, str(folders[0]), folders[1], direction, config)
+    request = Request(texts, init, str(folders[0]), folders[1], direction, config)
     with working("making the start"):
         prepare(init, origins)
         started = time.perf_counter()
-        progress = begin(make_start(init, [wordings], origins, config.mode), config, compared_by(loaded))
+        progress = begin(make_start(init, [texts], origins, config.mode), config, compared_by(loaded))
         progress.init_seconds = clock(progress.fleet.losses.device) - started
     tensors = tensors_of(progress, loaded, config)
     request = replace(request, pairs_sha256=fingerprint(tensors))

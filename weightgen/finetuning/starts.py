@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from weightgen.finetuning import baselines
-from weightgen.finetuning.baselines import Fitted, adapter_blocks
+from weightgen.finetuning.baselines import Fitted
 from weightgen.generate import generate
 from weightgen.model_folder import ModelFolder, find_models, load_model_folder, text_encoder_of
 from weightgen.ood import ood_score_of
@@ -159,7 +159,7 @@ class Origins:
     def baseline(self, name: str) -> Fitted:
         """Return a baseline fitted on the zoo, its hyperparameters chosen on the validation split."""
         if name not in self.fitted:
-            base_blocks = adapter_blocks(self.zoo.layout, initial_adapter(self.base))
+            base_blocks = self.zoo.layout.to_blocks(stack(initial_adapter(self.base), 1))[0]
             validation = load_zoo(self.zoo, "validation")
             self.fitted[name] = baselines.fit(name, self.train, self.encoder, validation, base_blocks)
         return self.fitted[name]

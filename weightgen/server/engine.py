@@ -81,10 +81,6 @@ class Engine:
         self.text_lock = threading.Lock()
         self.notes = lru_cache(maxsize=REMEMBERED_TEXTS)(self._notes)
 
-    @property
-    def parameters(self) -> int:
-        return self.model.layout.num_values
-
     def generate(self, recipes: Sequence[Recipe]) -> list[Adapter]:
         """Return adapters for recipes that differ in prompt and strength only."""
         with self.text_lock:

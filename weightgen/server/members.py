@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -67,8 +66,3 @@ class Members:
             if row == member.row:
                 return torch.from_numpy(np.array(record.blocks, dtype=np.float32))
         raise WeightzooError(f"{member.shard} has changed since the server was started; start it again")
-
-
-def finite(metrics: dict[str, Any]) -> dict[str, float | None]:
-    """Return metrics as JSON can hold them."""
-    return {name: float(value) if np.isfinite(value) else None for name, value in metrics.items()}

@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from weightgen.server import photos
 from weightgen.server.admission import in_pool
 from weightgen.server.limits import FORM_BYTES, MAX_PAIRS, PROMPT_CHARACTERS, Limits
-from weightgen.server.members import Member, finite
+from weightgen.server.members import Member
 from weightgen.server.problems import Problem
 from weightgen.server.samples import FIRST, read_sample
 from weightgen.server.schemas import (
@@ -36,6 +36,7 @@ from weightgen.server.schemas import (
 )
 from weightgen.server.services import Services
 from zoo.errors import WeightzooError
+from zoo.files import finite
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Error, "description": text}
@@ -54,13 +55,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         504: "It took too long.",
     }.items()
 }
-FILES: dict[str, Any] = {
-    "application/vnd.safetensors": {"schema": {"type": "string", "format": "binary"}},
-    "application/zip": {"schema": {"type": "string", "format": "binary"}},
-}
 WARNED = "X-Warnings is a JSON list of what the model does not read or understand of the prompt."
 WARNED_OF_BOTH = f"{WARNED} It says, too, what of the photograph is not used, such as all frames but the first."
 BINARY = {"schema": {"type": "string", "format": "binary"}}
+FILES: dict[str, Any] = {"application/vnd.safetensors": BINARY, "application/zip": BINARY}
 AdapterId = Annotated[str, Path(max_length=4000, examples=["c-charcoal"])]
 
 
@@ -94,7 +92,7 @@ def router(limits: Limits) -> APIRouter:
             name=engine.model_path.name,
             stage=str(engine.model.metadata.get("stage", engine.name)),
             fingerprint=engine.fingerprint,
-            parameters=engine.parameters,
+            parameters=engine.model.layout.num_values,
             concepts=len(engine.members.all),
             image_size=engine.base.config.image_size,
             prompt_characters=PROMPT_CHARACTERS,

@@ -67,7 +67,6 @@ class PolishConfig:
     Args:
         steps: training steps, unless a limit in seconds is given.
         optimizer: see `weightgen.training.optim.make_optimizers`.
-        edge_weight: weight of the L1 between the gradients of image and target, beside plain L1.
         random_init: forget the first stage and start from random weights (the control).
         warmup: share of the training over which the learning rate rises; then it falls as a cosine to zero.
         max_skipped: updates in a row that may be skipped because a gradient is not finite.
@@ -80,7 +79,6 @@ class PolishConfig:
     warmup: float = 0.03
     clip_norm: float = 1.0
     ema_decay: float = 0.995
-    edge_weight: float = 0.0
     random_init: bool = False
     validate_every: int = 100
     checkpoint_every: int = 100

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from weightgen.denoisers import NETWORKS
-from weightgen.model_folder import ModelFolder, denoiser_sha256, load_model_folder, save_model_folder
+from weightgen.model_folder import ModelFolder, denoiser_sha256, load_model_folder, save_with_weights
 from weightgen.normalize import BlockStatistics
 from weightgen.objective import one_step
 from weightgen.text import TextEncoder, load_text_encoder
@@ -144,7 +144,7 @@ class PictureStage:
         """Add the gradients of a batch; return its loss."""
         check_batch(batch)
         images = self.outputs(run.network, batch, self.noise(run.step, len(batch.prompts)))
-        loss = picture_loss(images, batch.targets.to(images.device), self.config.edge_weight)
+        loss = picture_loss(images, batch.targets.to(images.device))
         loss.backward()
         return float(loss.detach())
 
@@ -206,10 +206,7 @@ def finish(run: TrainingRun, config: PolishConfig, model: ModelFolder) -> Path:
             "config": to_dict(config),
         },
     }
-    return save_model_folder(
-        run.folder, run.ema, model.scheduler(), model.layout, model.statistics, model.base_generator_path,
-        model.text_encoder_name, metadata, ood_score=model.ood_score,
-    )  # fmt: skip
+    return save_with_weights(run.folder, model, run.ema, metadata=metadata)
 
 
 def freeze(

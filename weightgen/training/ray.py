@@ -1,7 +1,7 @@
-"""Training on a Ray cluster: `weightgen.training.weights` in several processes, on one machine or many, that survive.
+"""Training on a Ray cluster: `weightgen.training.train` in several processes, on one machine or many, that survive.
 
     cluster = Cluster(num_workers=8, use_gpu=True, storage="s3://bucket/runs", address="auto")
-    train_on_ray(presets.paper(), source, "model", validation, cluster=cluster)
+    train(PRESETS["paper"](), source, "model", validation, cluster=cluster)      # of weightgen.training.train
 
 Every worker makes its rows of each batch (`weightgen.training.team`) and gradients are averaged; the result is that
 of one process with the whole batch. Checkpoints go to `storage`: what all nodes see. A worker or node that dies takes
@@ -26,11 +26,9 @@ from typing import Any
 import torch
 
 from weightgen.training.config import TrainConfig
-from weightgen.training.data import WeightDataset, WeightSource
-from weightgen.training.loop import Diverged, Log
+from weightgen.training.loop import Diverged, Log, TrainingRun
 from weightgen.training.progress import curves, training_progress
-from weightgen.training.run_folder import RAY_RUN, clear, finish, freeze, write_rows
-from weightgen.training.weights import prepare, with_validation
+from weightgen.training.run_folder import RAY_RUN, write_rows
 from zoo.errors import WeightzooError
 from zoo.files import read_json_object, sha256_file, write_json
 from zoo.ray_cluster import ray_cluster
@@ -39,7 +37,9 @@ from zoo.words import plural
 MAX_FAILURES = 8  # of workers, in one launch
 SHOWN_EVERY = 0.5  # seconds between two messages about the progress
 SHIPPED = ("weightgen", "zoo")  # all that a worker imports of ours
+CHECKPOINTS = "ray"  # the folder in the model folder, where there is no other storage
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+Prepare = Callable[..., TrainingRun]
 
 
 @dataclass(frozen=True)
@@ -60,53 +60,34 @@ class Cluster:
     address: str = "local"
 
 
-def train_on_ray(
-    config: TrainConfig,
-    source: WeightSource,
-    out_dir: str | Path,
-    validation: WeightDataset | None = None,
-    seconds: float | None = None,
-    resume: bool = True,
-    on_log: Log | None = None,
-    loader_workers: int = 0,
-    cluster: Cluster = Cluster(),
-) -> Path:
-    """Train as `weightgen.training.weights.train` does, in several processes; `out_dir` is on the driver's disk.
-
-    Raises:
-        WeightzooError: as `train`; Ray is not installed, there is no cluster at the address, a batch that cannot
-            be divided, or workers that fail again and again.
-    """
-    out_dir = Path(out_dir)
+def check_shares(config: TrainConfig, cluster: Cluster) -> None:
+    """Raise WeightzooError for a batch that cannot be divided among the workers."""
     if cluster.num_workers < 1 or config.batch_size % (cluster.num_workers * config.accumulate):
         parts = f" in {config.accumulate} parts each" if config.accumulate > 1 else ""
         raise WeightzooError(
             f"a batch of {config.batch_size} cannot be divided among {plural(cluster.num_workers, 'worker')}{parts}; "
             "choose numbers that divide it"
         )
-    source, validation = with_validation(source, validation)
-    with connected(cluster) as ray:
-        storage = cluster.storage or str(out_dir.resolve() / "ray")
-        if not resume:
-            clear(out_dir)
-        if freeze(out_dir, config, seconds, source):
-            return out_dir
-        name = run_name(out_dir)
-        if not resume:
-            _forget(storage, name)
-        options = {
-            "config": config,
-            "data": ray.put((source, validation)),
-            "seconds": seconds,
-            "loader_workers": loader_workers,
-            "device": "cuda" if cluster.use_gpu else "cpu",
-        }
-        with redirect_stdout(sys.stderr):  # Ray prints what it does to stdout, which belongs to results
-            _fit(options, cluster, out_dir, storage, name, on_log)
-    finish(out_dir, config, source, validation)
-    if cluster.storage is None:  # not before: what `finish` needs may fail, and the same command goes on from there
-        shutil.rmtree(storage, ignore_errors=True)
-    return out_dir
+
+
+def train_on_ray(
+    prepared: Prepare, config: TrainConfig, out_dir: Path, on_log: Log | None, cluster: Cluster, resume: bool
+) -> None:
+    """Train in several processes, and leave the last checkpoint in `out_dir`.
+
+    Args:
+        prepared: `weightgen.training.weights.prepare` with all but the folder and the device.
+        resume: False forgets the checkpoints of an earlier run.
+    """
+    import ray
+
+    storage = cluster.storage or str(out_dir.resolve() / CHECKPOINTS)
+    name = run_name(out_dir)
+    if not resume:
+        _forget(storage, name)
+    options = {"prepared": ray.put(prepared), "device": "cuda" if cluster.use_gpu else "cpu"}
+    with redirect_stdout(sys.stderr):  # Ray prints what it does to stdout, which belongs to results
+        _fit(options, config, cluster, out_dir, storage, name, on_log)
 
 
 def run_name(out_dir: Path) -> str:
@@ -121,14 +102,19 @@ def run_name(out_dir: Path) -> str:
 
 
 def _fit(
-    options: dict[str, Any], cluster: Cluster, out_dir: Path, storage: str, name: str, on_log: Log | None
+    options: dict[str, Any],
+    config: TrainConfig,
+    cluster: Cluster,
+    out_dir: Path,
+    storage: str,
+    name: str,
+    on_log: Log | None,
 ) -> None:
     """Run the workers to the end, and leave the last checkpoint in `out_dir`."""
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.util.queue import Queue
 
-    config: TrainConfig = options["config"]
     channel = Queue(actor_options={"num_cpus": 0})
     trainer = TorchTrainer(
         _worker,
@@ -165,7 +151,6 @@ def _worker(options: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     if options["device"] == "cuda":
         torch.cuda.set_device(get_device())
-    source, validation = ray.get(options["data"])
     channel, leads, last = options["channel"], train.get_context().get_world_rank() == 0, 0.0
 
     def show(progress: float, step: int, **values: float) -> None:
@@ -183,17 +168,12 @@ def _worker(options: dict[str, Any]) -> None:
         if (found := train.get_checkpoint()) is not None:
             with found.as_directory() as saved:
                 shutil.copytree(saved, folder / "checkpoints")
-        training = prepare(
-            replace(options["config"], keep_checkpoints=1),  # here; more of them are kept in the storage
-            source, validation, folder,
-            options["seconds"], options["device"], options["loader_workers"],
-        )  # fmt: skip
+        training = ray.get(options["prepared"])(out_dir=folder, device=options["device"])
+        training.config = replace(training.config, keep_checkpoints=1)  # here; more of them are kept in the storage
         training.restore()
         try:
             training.run(channel.put_nowait, show, report)
-        except (
-            Diverged
-        ) as error:  # another attempt would end like this: all workers return, none is restarted
+        except Diverged as error:  # another attempt would end like this: all workers return, none is restarted
             if leads:
                 channel.put(error)
 

@@ -27,7 +27,7 @@ from zoo.results import MODEL, check_kind
 BEST = "best.safetensors"
 RAY_RUN = "ray_run.json"  # the name of the run on Ray
 # Options of earlier versions, with the value that is the only one now: with it a stored config means the same run.
-REMOVED = {"noise_fraction": 0.25, "use_dropout": False}
+REMOVED = {"edge_weight": 0.0, "noise_fraction": 0.25, "use_dropout": False}
 
 
 def freeze(out_dir: Path, config: TrainConfig, seconds: float | None, source: WeightSource) -> bool:

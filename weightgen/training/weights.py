@@ -1,14 +1,11 @@
-"""Training a weight generator on a zoo: first stage, in weight space.
+"""The first stage of training, in weight space: what the loop is given to learn the weights of a zoo.
 
-    train(PRESETS["small"](), load_zoo("runs/small"), "model", validation=load_zoo("runs/small", "validation"))
+    run = prepare(PRESETS["small"](), load_zoo("runs/small"), load_zoo("runs/small", "validation"), Path("model"))
+    run.run()
 
-Leaves a model folder (see `weightgen.model_folder`) plus `metrics.jsonl`, `config.json`, `checkpoints/` and
-curves for TensorBoard. The same call again goes on from the newest checkpoint, and returns at once when the
-folder is finished. All randomness of step n is a function of (seed, n), so a resumed run equals an uninterrupted
-one. With `seconds` the learning rate follows the elapsed time instead of the step.
-
-Several processes train one network when torch's process group says so (`weightgen.training.team`): each makes its
-rows of every batch. `weightgen.training.ray` starts them.
+`weightgen.training.train` has the whole training. All randomness of step n is a function of (seed, n), so a resumed run
+equals an uninterrupted one. Several processes train one network when torch's process group says so
+(`weightgen.training.team`): each makes its rows of every batch.
 """
 
 from __future__ import annotations
@@ -29,11 +26,8 @@ from weightgen.text import TextEncoder, TextStates, load_text_encoder
 from weightgen.training.config import TrainConfig, make_denoiser
 from weightgen.training.data import WeightBatch, WeightDataset, WeightSource, hold_out
 from weightgen.training.loader import load
-from weightgen.training.loop import Log, Row, Stage, TrainingRun, Validation
+from weightgen.training.loop import Stage, TrainingRun, Validation
 from weightgen.training.optim import pick_device, step_seed
-from weightgen.training.progress import curves, training_progress
-from weightgen.training.run_folder import clear, finish, freeze
-from weightgen.training.stopping import stop_between_steps
 from weightgen.training.team import Team
 from zoo.errors import WeightzooError
 from zoo.files import rounded
@@ -41,56 +35,6 @@ from zoo.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from diffusers import DDPMScheduler
-
-
-def train(
-    config: TrainConfig,
-    source: WeightSource,
-    out_dir: str | Path,
-    validation: WeightDataset | None = None,
-    seconds: float | None = None,
-    resume: bool = True,
-    on_log: Log | None = None,
-    loader_workers: int = 0,
-) -> Path:
-    """Train on `source` in this process and return the model folder `out_dir`.
-
-    Args:
-        source: a dataset in memory, or a stream of shards.
-        validation: held-out records for R2 and the choice of the best weights; by default 5 % of a dataset.
-        seconds: wall-clock limit in place of `config.steps`: preparation (once), training and validation;
-            what was used up is kept across resumes.
-        resume: False starts anew.
-        on_log: gets each row of metrics.jsonl as it is written.
-        loader_workers: processes that read batches ahead; 0 is a thread.
-
-    Raises:
-        WeightzooError: a folder of another config or data, an empty split, a loss that is not finite.
-        Interrupted: Ctrl-C; the step was brought to its end, and the same call goes on from there.
-    """
-    out_dir = Path(out_dir)
-    source, validation = with_validation(source, validation)
-    if not resume:
-        clear(out_dir)
-    if freeze(out_dir, config, seconds, source):
-        return out_dir
-    run = prepare(config, source, validation, out_dir, seconds, loader_workers=loader_workers)
-    run.restore()
-
-    with (
-        curves(out_dir) as log,
-        training_progress(f"training {config.denoiser}", "records", config.batch_size) as show,
-    ):
-
-        def write(row: Row) -> None:
-            log(row)
-            if on_log:
-                on_log(row)
-
-        # each process of a team would stop at a step of its own
-        with stop_between_steps(out_dir, listen=run.team.size == 1) as stop:
-            run.run(write, show, stop=stop)
-    return finish(out_dir, config, source, validation)
 
 
 def prepare(
@@ -106,6 +50,7 @@ def prepare(
 
     Args:
         device: in place of the config's.
+        loader_workers: processes that read batches ahead; 0 is a thread.
 
     Raises:
         WeightzooError: a batch that cannot be divided, or an unknown denoiser, text encoder or device.

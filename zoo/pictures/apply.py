@@ -40,9 +40,7 @@ from zoo.pictures.photo_file import (
     write_photo,
 )
 
-DETAIL_SIDE = (
-    512  # short side of the finest picture that the network sees; its long side has 4 times that at most
-)
+DETAIL_SIDE = 512  # short side of the finest picture that the network sees; its long side has 4 times that at most
 MARGIN = 8  # pixels outside the frame, see `render`
 LONGEST = 16  # the first pass squeezes panoramas that are longer than this times their height
 STRIP_ROWS = 251  # off the 8-pixel blocks of JPEG, whose own borders would look like seams
@@ -133,25 +131,22 @@ def edit_photo(network: nn.Module, pixels: np.ndarray, strip_rows: int = STRIP_R
     return result
 
 
-def edit_small(
-    network: nn.Module, image: Image.Image, detail_side: int = DETAIL_SIDE
-) -> tuple[Tensor, Tensor, DetailGain | None]:
-    """Source and edited picture, [1, 3, h, w], with a short side of at most `detail_side`, and their `detail_gain`.
+def edit_small(network: nn.Module, image: Image.Image) -> tuple[Tensor, Tensor, DetailGain | None]:
+    """Source and edited picture, [1, 3, h, w], with a short side of at most `DETAIL_SIDE`, and their `detail_gain`.
 
     A photograph that is no larger than the training size has no gain: the network sees all of its detail.
     """
     training_size = side = getattr(network.config, "image_size", 64)
     is_larger = min(image.size) > training_size
-    if getattr(network, "whole_photograph", False):
-        small, edit = resized(image, scaled(image, min(side, *image.size))), partial(bounded, network)
-        return small, edit(small), detail_gain(edit, small) if is_larger else None
-    if not hasattr(network, "render"):
-        small, edit = resized(image, multiples(image, side)), partial(bounded, network)
+    is_whole = getattr(network, "whole_photograph", False)
+    if is_whole or not hasattr(network, "render"):
+        size = scaled(image, min(side, *image.size)) if is_whole else multiples(image, side)
+        small, edit = resized(image, size), partial(bounded, network)
         return small, edit(small), detail_gain(edit, small) if is_larger else None
     small = resized(image, scaled(image, side))
     render = partial(bounded, network.render, context=network.global_context(small))
     edited = render(small, margin=MARGIN if is_larger else 0)
-    finest = min(detail_side, *image.size, 4 * detail_side * min(image.size) // max(image.size))
+    finest = min(DETAIL_SIDE, *image.size, 4 * DETAIL_SIDE * min(image.size) // max(image.size))
     while side < finest:
         side = min(2 * side, finest)
         small = resized(image, scaled(image, side))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, sha256_file
-from zoo.pictures.inception import read_inception
+from zoo.pictures.inception import folded, read_inception
 
 EFFICIENTNET_FILE = "models/efficientnet-lite0-57934424.pth"
 EFFICIENTNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -130,12 +130,8 @@ class EfficientNetLite0(nn.Module):
 
     @staticmethod
     def _fold(convolution: nn.Conv2d, weights: dict[str, Tensor], name: str, norm: str) -> None:
-        scale = weights[f"{norm}.weight"] / (weights[f"{norm}.running_var"] + 1e-3).sqrt()
-        bias = weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * scale
-        assert convolution.bias is not None
-        with torch.no_grad():
-            convolution.weight.copy_(weights[f"{name}.weight"] * scale[:, None, None, None])
-            convolution.bias.copy_(bias)
+        kernel, bias = folded(weights, name, norm)
+        convolution.load_state_dict({"weight": kernel, "bias": bias})
 
 
 def read_efficientnet() -> dict[str, Tensor]:

@@ -84,15 +84,20 @@ def convolution_names() -> list[str]:
     return names
 
 
+def folded(weights: dict[str, Tensor], convolution: str, norm: str) -> tuple[Tensor, Tensor]:
+    """Return kernel and bias of a convolution without a bias into which the batch norm after it is folded."""
+    scale = weights[f"{norm}.weight"] / (weights[f"{norm}.running_var"] + EPSILON).sqrt()
+    bias = weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * scale
+    return weights[f"{convolution}.weight"] * scale[:, None, None, None], bias
+
+
 class InceptionV3(nn.Module):
     """Inception v3 up to its pooled 2048 features, from a state dict with the published names."""
 
     def __init__(self, weights: dict[str, Tensor]) -> None:
         super().__init__()
         for name in convolution_names():
-            scale = weights[f"{name}.bn.weight"] / (weights[f"{name}.bn.running_var"] + EPSILON).sqrt()
-            bias = weights[f"{name}.bn.bias"] - weights[f"{name}.bn.running_mean"] * scale
-            kernel = weights[f"{name}.conv.weight"] * scale[:, None, None, None]
+            kernel, bias = folded(weights, f"{name}.conv", f"{name}.bn")
             key = name.replace(".", "/")
             self.register_buffer(f"{key}:weight", kernel.float())
             self.register_buffer(f"{key}:bias", bias.float())

@@ -15,6 +15,7 @@ from torch.nn.functional import avg_pool2d, pad
 from zoo.errors import WeightzooError
 from zoo.words import plural
 
+LEVEL = 0.95  # of intervals
 BEST_PSNR = 100.0  # dB, for images that are equal: JSON has no infinity
 
 
@@ -105,31 +106,27 @@ def kid(features: Tensor, others: Tensor, paired: bool = False) -> float:
 
 
 def kid_interval(
-    features: Tensor,
-    others: Tensor,
-    paired: bool = False,
-    level: float = 0.95,
-    resamples: int = 1000,
-    seed: int = 0,
+    features: Tensor, others: Tensor, paired: bool = False, resamples: int = 1000
 ) -> tuple[float, float]:
-    """Return the bootstrap interval of :func:`kid` over concepts and photographs.
+    """Return the 95 % bootstrap interval of :func:`kid` over concepts and photographs.
+
+    The same concepts and photographs are drawn for every method.
 
     Args:
         features: `[concepts, photos, D]` of a method's images.
         others: `[concepts, photos, D]` of the targets.
         paired: as in :func:`kid`.
-        level: of the interval.
         resamples: number of bootstrap samples.
-        seed: of the samples; the same seed draws the same concepts and photographs for every method.
     """
     count, photos, width = features.shape
     features, others = features.reshape(-1, width), others.reshape(-1, width)
-    weights = _resampling_weights(count, photos, resamples, seed).to(features.device)
+    weights = _resampling_weights(count, photos, resamples).to(features.device)
     values = _off_diagonal_mean(polynomial_kernel(features, features), weights)
     values = values + _off_diagonal_mean(polynomial_kernel(others, others), weights)
     across = _off_diagonal_mean(polynomial_kernel(features, others), weights, own=not paired)
     values = values - 2 * across
-    return _quantiles(values[values.isfinite()].cpu().numpy(), level)
+    low, high = np.quantile(values[values.isfinite()].cpu().numpy(), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
 
 
 def _off_diagonal_mean(kernel: Tensor, weights: Tensor | None = None, own: bool = False) -> Tensor:
@@ -147,14 +144,9 @@ def _off_diagonal_mean(kernel: Tensor, weights: Tensor | None = None, own: bool 
     return total / count
 
 
-def _resampling_weights(concepts: int, photos: int, resamples: int, seed: int) -> Tensor:
-    rng = np.random.default_rng(seed)
+def _resampling_weights(concepts: int, photos: int, resamples: int) -> Tensor:
+    rng = np.random.default_rng(0)
     by_concept = rng.multinomial(concepts, np.full(concepts, 1 / concepts), resamples)
     by_photo = rng.multinomial(photos, np.full(photos, 1 / photos), resamples)
     weights = by_concept[:, :, None] * by_photo[:, None, :]
     return torch.from_numpy(weights.reshape(resamples, -1).astype(np.float64))
-
-
-def _quantiles(samples: np.ndarray, level: float) -> tuple[float, float]:
-    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

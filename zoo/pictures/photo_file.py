@@ -207,15 +207,10 @@ def _is_dark(image: Image.Image) -> bool:
 
 def check_limits(what: PathLike, size: tuple[int, int]) -> None:
     """Raise WeightzooError for more than `MAX_PIXELS`, or a side longer than `MAX_SIDE`."""
-    check_size(what, size)
-    check_side(what, size)
-
-
-def check_size(path: PathLike, size: tuple[int, int]) -> None:
-    """Raise WeightzooError for a picture of more than `MAX_PIXELS`."""
     if size[0] * size[1] > MAX_PIXELS:
         megapixels = f"{size[0]}x{size[1]}, limit {MAX_PIXELS // 10**6} megapixels"
-        raise WeightzooError(f"{path} is too large ({megapixels}); reduce it first")
+        raise WeightzooError(f"{what} is too large ({megapixels}); reduce it first")
+    check_side(what, size)
 
 
 def check_side(what: PathLike, size: tuple[int, int]) -> None:

@@ -38,13 +38,9 @@ class PictureBatch:
 Batches = Iterable[PictureBatch] | Callable[[int], Iterable[PictureBatch]]
 
 
-def picture_loss(images: Tensor, targets: Tensor, edge_weight: float = 0.0) -> Tensor:
-    """Return the mean L1 of [P, n, 3, S, S], plus `edge_weight` times the L1 of differences between neighbours."""
-    loss = (images - targets).abs().mean()
-    if edge_weight > 0:
-        for dim in (-1, -2):
-            loss = loss + edge_weight * (images.diff(dim=dim) - targets.diff(dim=dim)).abs().mean()
-    return loss
+def picture_loss(images: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean L1 of [P, n, 3, S, S]."""
+    return (images - targets).abs().mean()
 
 
 def check_batch(batch: PictureBatch) -> None:

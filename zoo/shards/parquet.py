@@ -34,9 +34,7 @@ from zoo.words import plural
 SUFFIX = ".parquet"
 _BATCH_ROWS = 16  # many shards are read side by side when training streams
 _READ_BYTES = 1 << 20
-_MAX_TEXTS = (
-    16 << 20
-)  # bytes of one column of texts in a row group; a dictionary can repeat them in every row
+_MAX_TEXTS = 16 << 20  # bytes of one column of texts in a row group; a dictionary can repeat them in every row
 _MAX_CONTAINER = 100_000  # entries of one list in the footer
 
 

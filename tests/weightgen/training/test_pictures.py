@@ -49,7 +49,7 @@ def rows(folder):
 
 
 def test_learns_from_pictures(model_dir, tmp_path):
-    config = replace(CONFIG, steps=40, learning_rate=5e-3, edge_weight=0.5)
+    config = replace(CONFIG, steps=40, learning_rate=5e-3)
     polish(model_dir, batches, config, tmp_path, validation=[batch(-1)])
     curve = [row["l1"] for row in rows(tmp_path)]
     assert min(curve) < 0.8 * curve[0]
@@ -103,8 +103,8 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(model_dir, tmp_path):
 
     path = tmp_path / "whole" / "config.json"
     stored = json.loads(path.read_text())
-    del stored["polish"]["edge_weight"]  # as from before the option
-    stored["polish"] |= {"noise_fraction": 0.25, "use_dropout": False}  # as from before they went
+    del stored["polish"]["max_skipped"]  # as from before the option
+    stored["polish"] |= {"edge_weight": 0.0, "noise_fraction": 0.25, "use_dropout": False}  # as from before they went
     path.write_text(json.dumps(stored))
     polish(model_dir, never, CONFIG, tmp_path / "whole", validation=[batch(-1)])
     stored["polish"]["use_dropout"] = True

@@ -4,19 +4,19 @@ import os
 import signal
 from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from tests.weightgen.tiny_world import make_zoo
 from tests.weightgen.training.team_member import config
 from weightgen.model_folder import load_model_folder
-from weightgen.training import ray as ray_train
+from weightgen.training import train as training
 from weightgen.training.data import load_zoo
-from weightgen.training.ray import Cluster, run_name, train_on_ray
+from weightgen.training.ray import Cluster, run_name
+from weightgen.training.ray import connected as to_cluster
 from weightgen.training.run_folder import clear
 from weightgen.training.stream import ShardStream
-from weightgen.training.weights import train
+from weightgen.training.train import train
 from zoo.errors import WeightzooError
 from zoo.files import write_json
 from zoo.run import open_zoo
@@ -31,7 +31,7 @@ def zoo(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def connected():
-    with ray_train.connected(Cluster(2)) as ray:
+    with to_cluster(Cluster(2)) as ray:
         yield ray
 
 
@@ -66,7 +66,7 @@ def test_a_killed_worker_changes_nothing(zoo, tmp_path, connected):
             killed.extend(train_workers()[:1])
             os.kill(killed[0], signal.SIGKILL)
 
-    folder = train_on_ray(chosen, source, tmp_path / "ray", validation, on_log=kill)
+    folder = train(chosen, source, tmp_path / "ray", validation, on_log=kill, cluster=Cluster())
     assert killed and not (tmp_path / "ray" / "ray").exists()
     alone = []
     train(chosen, source, tmp_path / "alone", validation, on_log=alone.append)
@@ -76,7 +76,7 @@ def test_a_killed_worker_changes_nothing(zoo, tmp_path, connected):
         assert one["loss"] == pytest.approx(two["loss"], rel=0.02, abs=0.01)
         assert one["r2"] == pytest.approx(two["r2"], abs=0.02)
     assert load_model_folder(folder).metadata["steps"] == STEPS
-    assert train_on_ray(chosen, source, tmp_path / "ray", validation) == folder  # at once: it is finished
+    assert train(chosen, source, tmp_path / "ray", validation, cluster=Cluster()) == folder  # at once: it is finished
 
 
 @pytest.mark.ray
@@ -84,7 +84,7 @@ def test_a_loss_that_is_not_finite_is_the_error(zoo, tmp_path, connected):
     dataset, validation = load_zoo(zoo), load_zoo(zoo, "validation")
     dataset.blocks[:] = float("inf")
     with pytest.raises(WeightzooError, match="the loss is not finite at step 1"):
-        train_on_ray(config(), dataset, tmp_path, validation)
+        train(config(), dataset, tmp_path, validation, cluster=Cluster())
 
 
 @pytest.mark.ray
@@ -94,10 +94,10 @@ def test_a_finish_that_fails_keeps_the_checkpoints(zoo, tmp_path, connected, mon
 
     rows, arguments = [], (config(steps=4), load_zoo(zoo), tmp_path, load_zoo(zoo, "validation"))
     with monkeypatch.context() as patch:
-        patch.setattr(ray_train, "finish", full)
+        patch.setattr(training, "finish", full)
         with pytest.raises(OSError, match="no space left"):
-            train_on_ray(*arguments)
-    train_on_ray(*arguments, on_log=rows.append)
+            train(*arguments, cluster=Cluster())
+    train(*arguments, on_log=rows.append, cluster=Cluster())
     assert not rows  # no step was trained again
     assert load_model_folder(tmp_path).metadata["steps"] == 4 and not (tmp_path / "ray").exists()
 
@@ -106,16 +106,15 @@ def test_the_storage_goes_after_the_model_is_complete(zoo, tmp_path, monkeypatch
     def full(*_):
         raise OSError("no space left")
 
-    ray = SimpleNamespace(put=lambda value: value)
-    monkeypatch.setattr(ray_train, "connected", lambda cluster: nullcontext(ray))
-    monkeypatch.setattr(ray_train, "_fit", lambda *_: (tmp_path / "ray").mkdir(exist_ok=True))
-    monkeypatch.setattr(ray_train, "finish", full)
+    monkeypatch.setattr(training, "connected", lambda cluster: nullcontext())
+    monkeypatch.setattr(training, "train_on_ray", lambda *_: (tmp_path / "ray").mkdir(exist_ok=True))
+    monkeypatch.setattr(training, "finish", full)
     arguments = (config(), load_zoo(zoo), tmp_path, load_zoo(zoo, "validation"))
     with pytest.raises(OSError, match="no space left"):
-        train_on_ray(*arguments)
+        train(*arguments, cluster=Cluster())
     assert (tmp_path / "ray").exists()
-    monkeypatch.setattr(ray_train, "finish", lambda *_: tmp_path)
-    assert train_on_ray(*arguments) == tmp_path and not (tmp_path / "ray").exists()
+    monkeypatch.setattr(training, "finish", lambda *_: tmp_path)
+    assert train(*arguments, cluster=Cluster()) == tmp_path and not (tmp_path / "ray").exists()
 
 
 def test_a_run_keeps_its_name_when_the_config_gets_more_options(tmp_path):
@@ -137,6 +136,6 @@ def load_rows(folder):
 def test_without_ray_the_extra_is_named(zoo, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(WeightzooError, match=r"pip install 'weightzoo\[train\]'"):
-        train_on_ray(config(), load_zoo(zoo), tmp_path, load_zoo(zoo, "validation"))
+        train(config(), load_zoo(zoo), tmp_path, load_zoo(zoo, "validation"), cluster=Cluster())
     with pytest.raises(WeightzooError, match="cannot be divided among 3 workers"):
-        train_on_ray(config(), load_zoo(zoo), tmp_path, cluster=Cluster(3))
+        train(config(), load_zoo(zoo), tmp_path, cluster=Cluster(3))

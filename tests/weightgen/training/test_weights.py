@@ -18,7 +18,8 @@ from weightgen.training.config import PRESETS, TrainConfig, tiny
 from weightgen.training.data import hold_out
 from weightgen.training.loop import TrainingRun
 from weightgen.training.optim import learning_rate_factor, update_ema
-from weightgen.training.weights import train, weights_r2
+from weightgen.training.train import train
+from weightgen.training.weights import weights_r2
 from zoo.errors import Interrupted, WeightzooError
 
 OPTIONS = {
