@@ -39,14 +39,7 @@ from zoo.config import config_diff, to_dict
 from zoo.errors import Interrupted, WeightzooError
 from zoo.files import PathLike, remove_stale_temporaries, sha256_file, write_bytes, write_text
 from zoo.layout import WeightLayout
-from zoo.manifest import (
-    MANIFEST_FILE,
-    ZooManifest,
-    collect_manifest,
-    load_manifest,
-    shard_paths,
-    write_manifest,
-)
+from zoo.manifest import MANIFEST_FILE, ZooManifest, collect_manifest, load_manifest, shard_paths, write_manifest
 from zoo.progress import say
 from zoo.shards import read_shard
 from zoo.statistics import STATISTICS_FILE, block_statistics, save_statistics
@@ -140,9 +133,7 @@ def complete(
     return manifest
 
 
-def make_pairs(
-    run_dir: Path, store: Store | None, tasks: Sequence[FleetTask], run: Run, actors: bool = False
-) -> None:
+def make_pairs(run_dir: Path, store: Store | None, tasks: Sequence[FleetTask], run: Run, actors: bool = False) -> None:
     """Let an expensive teacher render the targets that are missing, beside the sources; nothing for the others.
 
     Args:
@@ -176,9 +167,7 @@ def make_pairs(
                 raise WeightzooError(f"the pairs of {outcome.task.stem} were not rendered: {outcome.error}")
 
 
-def make_base(
-    run_dir: Path, base_from: PathLike | None = None, run: Run | None = None, device: str = "cpu"
-) -> None:
+def make_base(run_dir: Path, base_from: PathLike | None = None, run: Run | None = None, device: str = "cpu") -> None:
     """Train the base in its own one-thread process, or copy the one of `base_from`; nothing if it is there.
 
     Args:

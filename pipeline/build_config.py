@@ -64,9 +64,7 @@ class BuildConfig:
         known: dict[str, Iterable[str]] = {"gan": GANS, "grouping": GROUPINGS, "shard_format": FORMATS}
         for key, registry in known.items():
             if getattr(self, key) not in list(registry):
-                raise WeightzooError(
-                    f"{key} {getattr(self, key)!r} is unknown; use one of {', '.join(registry)}"
-                )
+                raise WeightzooError(f"{key} {getattr(self, key)!r} is unknown; use one of {', '.join(registry)}")
         positive = (
             "num_concepts",
             "num_train_crops",
@@ -81,9 +79,7 @@ class BuildConfig:
         if self.num_test_crops < 2:
             raise WeightzooError("num_test_crops is 1; it must be at least 2, which KID compares")
         if self.training.mode != "adapter":
-            raise WeightzooError(
-                f"training.mode is {self.training.mode!r}; a zoo stores adapters, use 'adapter'"
-            )
+            raise WeightzooError(f"training.mode is {self.training.mode!r}; a zoo stores adapters, use 'adapter'")
 
     def generator_config(self) -> Any:
         """Return the full config of the generator's architecture, for crops of `image_size`."""

@@ -90,9 +90,7 @@ def held_out_pairs(folder: PathLike, zoo: PathLike, request: HeldOutRequest) -> 
     }
     near, apart = None, frozenset[str]()
     if tested := [concept for split in chosen if split != "validation" for concept in chosen[split]]:
-        near = write_near_duplicates(
-            folder / "near-duplicates.json", config, tested, opened.concepts("train")
-        )
+        near = write_near_duplicates(folder / "near-duplicates.json", config, tested, opened.concepts("train"))
         apart = frozenset(read_json(near))
     wanted, shown = [], []
     for split, concepts in chosen.items():
@@ -169,9 +167,7 @@ def write_near_duplicates(
         teacher = make_teacher(config.teacher, config.teacher_options)
         sources = source_crops(config)[1][:NEAR_DUPLICATE_CROPS]
         _, near = near_duplicates(list(concepts), list(zoo), teacher, sources)
-        write_json(
-            path, {item.concept_id: {"nearest": item.zoo_id, "l1": round(item.l1, 5)} for item in near}
-        )
+        write_json(path, {item.concept_id: {"nearest": item.zoo_id, "l1": round(item.l1, 5)} for item in near})
         write_json(marker, made_for)
     return path
 

@@ -79,18 +79,14 @@ class CatalogueEdits:
         without paraphrases is worded as its prompt.
         """
         groups = [
-            self.validation[i : i + VALIDATION_CONCEPTS]
-            for i in range(0, len(self.validation), VALIDATION_CONCEPTS)
+            self.validation[i : i + VALIDATION_CONCEPTS] for i in range(0, len(self.validation), VALIDATION_CONCEPTS)
         ]
         picks = np.arange(VALIDATION_CROPS)
         return [
-            self._batch(group, [(*c.paraphrases, c.prompt)[0] for c in group], [picks] * len(group))
-            for group in groups
+            self._batch(group, [(*c.paraphrases, c.prompt)[0] for c in group], [picks] * len(group)) for group in groups
         ]
 
-    def _batch(
-        self, concepts: Sequence[Concept], prompts: list[str], picks: Sequence[np.ndarray]
-    ) -> PictureBatch:
+    def _batch(self, concepts: Sequence[Concept], prompts: list[str], picks: Sequence[np.ndarray]) -> PictureBatch:
         sources = torch.stack([self.crops[pick] for pick in picks])
         targets = [self.teacher.edit(c, source) for c, source in zip(concepts, sources, strict=True)]
         return PictureBatch(prompts, sources, torch.stack(targets))
@@ -124,9 +120,7 @@ def open_catalogue_edits(zoo: Path, seed: int = 0, more_concepts: int = 0) -> Ca
     return CatalogueEdits(sources, teacher, concepts, validation, seed)
 
 
-def train_concepts(
-    members: Sequence[Concept], validation: Sequence[Concept], more_concepts: int
-) -> list[Concept]:
+def train_concepts(members: Sequence[Concept], validation: Sequence[Concept], more_concepts: int) -> list[Concept]:
     """Return the catalogue's train concepts, those beyond it, and the zoo's `members` that are neither."""
     concepts = [*catalogue.polish_concepts(), *catalogue.more_concepts(more_concepts)]
     known = {concept.id for concept in concepts}

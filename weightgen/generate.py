@@ -77,9 +77,7 @@ def wordings(prompt: Prompt) -> list[list[str]]:
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     nested = [[texts] if isinstance(texts, str) else list(texts) for texts in prompts]
     if not nested or not all(nested) or not all(has_words(text) for texts in nested for text in texts):
-        raise WeightzooError(
-            'the prompt is empty; say in words what the edit does, for example "a charcoal drawing"'
-        )
+        raise WeightzooError('the prompt is empty; say in words what the edit does, for example "a charcoal drawing"')
     return nested
 
 
@@ -241,9 +239,7 @@ def save_adapter(
     save_peft(folder, load_base(model.base_generator_path), output.adapter(index), metadata)
 
 
-def open_model(
-    path_or_repo: str | Path, revision: str | None = None, tell: Callable[[str], None] = say
-) -> Path:
+def open_model(path_or_repo: str | Path, revision: str | None = None, tell: Callable[[str], None] = say) -> Path:
     """Return the local folder of a model: the path itself, or a snapshot of USER/NAME[@REVISION] of the Hub.
 
     Args:

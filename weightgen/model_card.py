@@ -45,9 +45,7 @@ def keep_evaluation(folder: str | Path, evaluation: str | Path) -> None:
     results = read_json(path)
     rows = results.get("zero_step") if isinstance(results, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) and row.keys() >= ROW for row in rows):
-        raise WeightzooError(
-            f"{path} is not the evaluation.json of `weightzoo evaluate`; give its output folder"
-        )
+        raise WeightzooError(f"{path} is not the evaluation.json of `weightzoo evaluate`; give its output folder")
     model = load_model_folder(folder)
     mine = denoiser_sha256(model.path)
     if (settings := path.with_name("config.json")).is_file():

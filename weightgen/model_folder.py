@@ -189,9 +189,7 @@ def load_model_folder(path: str | Path) -> ModelFolder:
         ("base_generator.safetensors", info["base_sha256"], sha256_file(base_path)),
     ):
         if stored != found:
-            raise WeightzooError(
-                f"{path / what} is not the one that the model was trained with; copy it again"
-            )
+            raise WeightzooError(f"{path / what} is not the one that the model was trained with; copy it again")
     denoiser_name, denoiser = load_network(path / "denoiser")
     statistics = BlockStatistics.load(path / "statistics.safetensors")
     for what, shape in (
@@ -308,9 +306,7 @@ def load_network(folder: str | Path) -> tuple[str, nn.Module]:
     by_class = {class_name: name for name, class_name in class_names().items()}
     name = by_class.get(str(config.get("_class_name")))
     if name is None:
-        raise WeightzooError(
-            f"{folder / 'config.json'}: unknown denoiser; known: {', '.join(sorted(by_class))}"
-        )
+        raise WeightzooError(f"{folder / 'config.json'}: unknown denoiser; known: {', '.join(sorted(by_class))}")
     settings = {key: value for key, value in config.items() if not key.startswith("_")}
     if name == "transformer":
         settings.setdefault("pooled_at_input", False)  # folders from before the option

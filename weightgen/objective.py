@@ -127,9 +127,7 @@ def loss(
     return ((predicted - target) ** 2 * mask).sum() / (mask.sum() * len(clean))
 
 
-def one_step(
-    denoiser: nn.Module, text: TextStates, noise: Tensor | None = None, target: str = "x0"
-) -> Tensor:
+def one_step(denoiser: nn.Module, text: TextStates, noise: Tensor | None = None, target: str = "x0") -> Tensor:
     """Predict clean normalised blocks [B, num_blocks, block_size] from the last timestep, with gradients.
 
     Args:

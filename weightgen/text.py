@@ -176,13 +176,9 @@ class BertNetwork(nn.Module):
 
     def __init__(self, weights: dict[str, Tensor], heads: int = 12) -> None:
         super().__init__()
-        embeddings = {
-            k.removeprefix("embeddings."): v for k, v in weights.items() if k.startswith("embeddings.")
-        }
+        embeddings = {k.removeprefix("embeddings."): v for k, v in weights.items() if k.startswith("embeddings.")}
         self.words = nn.Parameter(embeddings["word_embeddings.weight"], requires_grad=False)
-        self.positions = (
-            embeddings["position_embeddings.weight"] + embeddings["token_type_embeddings.weight"][0]
-        )
+        self.positions = embeddings["position_embeddings.weight"] + embeddings["token_type_embeddings.weight"][0]
         width = self.words.shape[1]
         self.norm = nn.LayerNorm(width, eps=1e-12)
         self.norm.load_state_dict({k: embeddings[f"LayerNorm.{k}"] for k in ("weight", "bias")})
@@ -245,9 +241,7 @@ class ClipEncoder(TextEncoder):
         self.width = self.network.config.hidden_size
 
     def _encode(self, prompts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
-        batch = self.tokenizer(
-            prompts, padding=True, truncation=True, max_length=MAX_LENGTH, return_tensors="pt"
-        )
+        batch = self.tokenizer(prompts, padding=True, truncation=True, max_length=MAX_LENGTH, return_tensors="pt")
         output = self.network(**batch)
         mask = batch["attention_mask"].bool()
         tokens = output.last_hidden_state * mask[..., None]

@@ -111,8 +111,7 @@ def read_concepts(path: PathLike) -> list[Concept]:
         concept = _parse(line, f"{path}, line {number}")
         if concept.id in first_line:
             raise WeightzooError(
-                f"{path}, line {number}: id {concept.id!r} is already on line "
-                f"{first_line[concept.id]}; rename one"
+                f"{path}, line {number}: id {concept.id!r} is already on line {first_line[concept.id]}; rename one"
             )
         first_line[concept.id] = number
         concepts.append(concept)

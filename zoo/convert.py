@@ -11,22 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from zoo.errors import WeightzooError
-from zoo.files import (
-    PathLike,
-    json_text,
-    read_json_object,
-    remove_stale_temporaries,
-    sha256_file,
-    write_bytes,
-)
-from zoo.manifest import (
-    MANIFEST_FILE,
-    ShardEntry,
-    ZooManifest,
-    collect_manifest,
-    load_manifest,
-    write_manifest,
-)
+from zoo.files import PathLike, json_text, read_json_object, remove_stale_temporaries, sha256_file, write_bytes
+from zoo.manifest import MANIFEST_FILE, ShardEntry, ZooManifest, collect_manifest, load_manifest, write_manifest
 from zoo.progress import track
 from zoo.records import PREFIX
 from zoo.shards import FORMATS, ShardFormat, format_of, read_shard, without_suffix
@@ -68,9 +54,7 @@ def in_format(run_dir: PathLike, format_name: str) -> Path:
 def _convert(run_dir: Path, entry: ShardEntry, shard_format: ShardFormat, target: Path) -> None:
     """Write one shard anew in `shard_format`."""
     if sha256_file(run_dir / entry.name) != entry.sha256:
-        raise WeightzooError(
-            f"{run_dir / entry.name} is corrupt; repair the zoo with `weightzoo repair`"
-        )
+        raise WeightzooError(f"{run_dir / entry.name} is corrupt; repair the zoo with `weightzoo repair`")
     records, metadata, layout = read_shard(run_dir / entry.name)
     shard_format.write_shard(target, list(records), layout, metadata | {SOURCE_KEY: entry.sha256})
 

@@ -74,9 +74,7 @@ class WeightLayout:
     grouping: str = "layer"
 
     @classmethod
-    def for_generator(
-        cls, generator: nn.Module, block_size: int = 256, grouping: str = "layer"
-    ) -> WeightLayout:
+    def for_generator(cls, generator: nn.Module, block_size: int = 256, grouping: str = "layer") -> WeightLayout:
         """Return the layout of a generator's adapter; `grouping` is a key of `GROUPINGS`."""
         if grouping not in GROUPINGS:
             raise WeightzooError(f"unknown grouping {grouping!r}; known: {', '.join(GROUPINGS)}")
@@ -149,9 +147,7 @@ class WeightLayout:
             row = blocks[:, start : start + count].flatten(1)
             used = sum(slot.size for slot in slots)
             parts = row[:, :used].split([slot.size for slot in slots], 1)
-            tensors |= {
-                slot.name: part.unflatten(1, slot.shape) for slot, part in zip(slots, parts, strict=True)
-            }
+            tensors |= {slot.name: part.unflatten(1, slot.shape) for slot, part in zip(slots, parts, strict=True)}
             start += count
         return tensors
 

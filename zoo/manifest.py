@@ -104,9 +104,7 @@ def collect_manifest(run_dir: PathLike) -> ZooManifest:
         entry, metadata, metrics = _shard_entry(run_dir, path)
         shared = {key: metadata.get(PREFIX + key, "") for key in COMMON_KEYS}
         if common not in (None, shared):
-            raise WeightzooError(
-                f"{path} differs from the other shards in layout, base or teacher; rebuild it"
-            )
+            raise WeightzooError(f"{path} differs from the other shards in layout, base or teacher; rebuild it")
         common = shared
         entries.append(entry)
         for name, values in metrics:
@@ -277,9 +275,7 @@ def _quality(metrics: list[dict[str, float]]) -> dict[str, float]:
     return {key: round(float(median), 6) for key, median in medians.items()}
 
 
-def _shard_entry(
-    run_dir: Path, path: Path
-) -> tuple[ShardEntry, dict[str, str], list[tuple[str, dict[str, float]]]]:
+def _shard_entry(run_dir: Path, path: Path) -> tuple[ShardEntry, dict[str, str], list[tuple[str, dict[str, float]]]]:
     records, metadata, layout = read_shard(path)
     metrics = []
     for record in records:
@@ -294,9 +290,7 @@ def _shard_entry(
     return entry, metadata, metrics
 
 
-def _counts(
-    concepts: list[Concept], stored: dict[str, int], rejected: list[dict[str, Any]]
-) -> dict[str, int]:
+def _counts(concepts: list[Concept], stored: dict[str, int], rejected: list[dict[str, Any]]) -> dict[str, int]:
     """Count concepts by fate and require that each has exactly one."""
     fates = Counter(stored) + Counter(row["concept_id"] for row in rejected)
     wrong = [c.id for c in concepts if fates[c.id] != 1] + sorted(set(fates) - {c.id for c in concepts})

@@ -159,9 +159,7 @@ def layout_from_metadata(metadata: Mapping[str, str], where: str) -> WeightLayou
     except WeightzooError as error:
         raise WeightzooError(f"{where} carries no readable layout: {error}") from None
     except (KeyError, ValueError, RecursionError) as error:
-        raise WeightzooError(
-            f"{where} carries no readable layout ({error!r}); fetch or build it again"
-        ) from None
+        raise WeightzooError(f"{where} carries no readable layout ({error!r}); fetch or build it again") from None
     if layout.id != metadata.get(f"{PREFIX}layout_id"):
         raise WeightzooError(f"{where}: layout and layout_id disagree; download or build it again")
     return layout

@@ -39,9 +39,7 @@ def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | No
     return len(text).to_bytes(8, "little") + text + data[end:]
 
 
-def write_tensors(
-    path: PathLike, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
-) -> None:
+def write_tensors(path: PathLike, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write `tensors` as safetensors, atomically; equal content gives equal bytes."""
     write_bytes(path, tensor_bytes(tensors, metadata))
 
@@ -171,9 +169,7 @@ def load_discriminator(path: PathLike) -> nn.Module:
     """
     _, header = read_header(path)
     if header.get("discriminator") != "patchgan":
-        raise WeightzooError(
-            f"{path} is not a discriminator of weightzoo; give base/discriminator.safetensors"
-        )
+        raise WeightzooError(f"{path} is not a discriminator of weightzoo; give base/discriminator.safetensors")
     return load_strictly(path, from_dict(PatchGanConfig, header_config(path, header)).build)
 
 

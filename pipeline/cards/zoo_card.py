@@ -147,10 +147,7 @@ def _one_line(text: str) -> str:
 
 
 def _concept_list(concepts: Sequence[Concept]) -> str:
-    lines = [
-        f"- `{concept.id}` ({concept.split}): {_one_line(concept.prompt)}"
-        for concept in concepts[:MAX_LISTED]
-    ]
+    lines = [f"- `{concept.id}` ({concept.split}): {_one_line(concept.prompt)}" for concept in concepts[:MAX_LISTED]]
     more = len(concepts) - MAX_LISTED
     return "\n".join(lines + ([f"- and {more} more in `concepts.jsonl`"] if more > 0 else []))
 

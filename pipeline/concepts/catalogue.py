@@ -24,14 +24,7 @@ from typing import Any
 
 import torch
 
-from pipeline.concepts.combinations import (
-    Plan,
-    combined_plans,
-    family_plans,
-    single_plans,
-    stable_hash,
-    value_plans,
-)
+from pipeline.concepts.combinations import Plan, combined_plans, family_plans, single_plans, stable_hash, value_plans
 from pipeline.concepts.coverage import coverage_order, listed_ids
 from pipeline.concepts.vocabulary import COLOURS, ColourName
 from pipeline.concepts.wording import sentences, voice
@@ -70,9 +63,7 @@ def _concept(plan: Plan, split: str) -> Concept:
 def _resolve(step: dict[str, Any], colours: tuple[ColourName, ...]) -> dict[str, Any]:
     """Put the colours in for "$1" and "$2"."""
     named = {f"${i}": list(c.rgb) for i, c in enumerate(colours, start=1)}
-    return {
-        name: named.get(value, value) if isinstance(value, str) else value for name, value in step.items()
-    }
+    return {name: named.get(value, value) if isinstance(value, str) else value for name, value in step.items()}
 
 
 @lru_cache(maxsize=1)

@@ -13,9 +13,7 @@ def voice(split: str) -> str:
     return "train" if split == "train" else "evaluation"
 
 
-def paint(
-    text: str, colours: tuple[ColourName, ...], speaker: str, rng: random.Random, plain: bool = False
-) -> str:
+def paint(text: str, colours: tuple[ColourName, ...], speaker: str, rng: random.Random, plain: bool = False) -> str:
     """Put colour names for "$1" and "$2" and mend "a orange"."""
     for index, colour in enumerate(colours, start=1):
         names = colour.names(speaker)
@@ -36,9 +34,7 @@ def tag(look: Look, speaker: str, rng: random.Random) -> str:
     return rng.choice(options) if len(options) > 1 else options[0]
 
 
-def phrase(
-    parts: list[tuple[Look, tuple[ColourName, ...]]], speaker: str, rng: random.Random, first: bool
-) -> str:
+def phrase(parts: list[tuple[Look, tuple[ColourName, ...]]], speaker: str, rng: random.Random, first: bool) -> str:
     """Return the parts in one phrase: "a pencil sketch in blue tones, at night"."""
     texts = []
     for look, colours in parts:
@@ -75,9 +71,7 @@ def sentences(
     while len(result) < count:
         first = not result
         if not first and rng.random() < 0.2:
-            tags = ", ".join(
-                paint(tag(look, speaker, rng), colours, speaker, rng) for look, colours in parts
-            )
+            tags = ", ".join(paint(tag(look, speaker, rng), colours, speaker, rng) for look, colours in parts)
             text = mend_articles(rng.choice(TEMPLATES["tag"][speaker]).format(tags))
         else:
             inner = phrase(parts, speaker, rng, first)

@@ -51,9 +51,7 @@ def run_fleet(task: FleetTask) -> FleetSummary:
     done = train_and_measure(context, images) if images.concepts else []
     clock.lap("train")
     records = [_record(item, context.config) for item in done if item.reason is None]
-    rejected = [
-        row(item.concept, "rejected", item.reason, item.metrics, item.attempt) for item in done if item.reason
-    ]
+    rejected = [row(item.concept, "rejected", item.reason, item.metrics, item.attempt) for item in done if item.reason]
     summary = write_fleet(task, records, rejected + images.failed)
     clock.lap("write")
     return replace(summary, seconds=clock.laps)
@@ -101,8 +99,7 @@ def measure(context: TrainingContext, blocks: Tensor, sources: Tensor, targets: 
     """
     params = context.layout.from_blocks(blocks.float())
     parts = [
-        run_generators(context.generator, params, part)
-        for part in sources.split(crops_at_once(context.config), dim=-4)
+        run_generators(context.generator, params, part) for part in sources.split(crops_at_once(context.config), dim=-4)
     ]
     images = torch.cat(parts, 1).clamp(0, 1)
     rows = []
@@ -130,9 +127,7 @@ _render_context = functools.lru_cache(maxsize=1)(load_render_context)
 
 
 def _attempt(context: TrainingContext, images: FleetImages, training: GanTrainConfig, attempt: int) -> list[Trained]:
-    result = train_fleet(
-        context.generator, context.discriminator, images.train_sources, images.train_targets, training
-    )
+    result = train_fleet(context.generator, context.discriminator, images.train_sources, images.train_targets, training)
     blocks = context.layout.to_blocks(result.params).half().cpu()
     metrics = measure(context, blocks.to(images.test_targets.device), images.test_sources, images.test_targets)
     reasons = [_gate(context.config, result, blocks[k], metrics[k], k) for k in range(len(images.concepts))]
@@ -142,9 +137,7 @@ def _attempt(context: TrainingContext, images: FleetImages, training: GanTrainCo
     ]
 
 
-def _gate(
-    config: BuildConfig, result: FleetResult, blocks: Tensor, metrics: dict[str, float], k: int
-) -> str | None:
+def _gate(config: BuildConfig, result: FleetResult, blocks: Tensor, metrics: dict[str, float], k: int) -> str | None:
     """Return why concept `k` is not good enough, or `None`."""
     if bool(result.diverged[k]):
         return f"diverged: {result.reasons[k]}"

@@ -62,9 +62,7 @@ def fleet_images(context: RenderContext, task: FleetTask) -> FleetImages:
     known = {name: value for name, value in stored.items() if not isinstance(value, str)}
     concepts = [concept for concept in task.concepts if concept.id in known]
     failed = [row(c, "failed", str(stored[c.id])) for c in task.concepts if c.id not in known]
-    train, test = (
-        _stack((known[concept.id][part] for concept in concepts), context.train_sources) for part in (0, 1)
-    )
+    train, test = (_stack((known[concept.id][part] for concept in concepts), context.train_sources) for part in (0, 1))
     return FleetImages(concepts, context.train_sources, train, context.test_sources, test, failed)
 
 

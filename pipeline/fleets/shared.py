@@ -116,8 +116,7 @@ def pair_hashes(teacher: Teacher, concepts: Iterable[Concept]) -> dict[str, dict
     if not isinstance(teacher, OwnPairs):
         return {}
     return {
-        concept.id: {name: sha256_file(path) for name, path in teacher.files(concept).items()}
-        for concept in concepts
+        concept.id: {name: sha256_file(path) for name, path in teacher.files(concept).items()} for concept in concepts
     }
 
 

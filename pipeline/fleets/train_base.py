@@ -55,4 +55,3 @@ def train_base_of(job: tuple[str, str]) -> float:
     save_discriminator(folder / "base" / "discriminator.safetensors", discriminator)
     save_base(folder / "base" / "generator.safetensors", generator)
     return round(time.perf_counter() - started, 1)
-

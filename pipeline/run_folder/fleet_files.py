@@ -30,9 +30,7 @@ class FleetSummary:
     seconds: dict[str, float]
 
 
-def write_fleet(
-    task: FleetTask, records: Sequence[WeightRecord], rows: Sequence[dict[str, Any]]
-) -> FleetSummary:
+def write_fleet(task: FleetTask, records: Sequence[WeightRecord], rows: Sequence[dict[str, Any]]) -> FleetSummary:
     """Write `rejected/<shard>.jsonl` if there are rows, then the shard.
 
     Raises:

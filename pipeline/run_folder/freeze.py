@@ -82,9 +82,7 @@ def freeze(run_dir: Path, config: BuildConfig, concepts: Sequence[Concept] | Non
     hashes = _check_sources(run_dir, config, concepts, PHOTOGRAPHS_FILE in known)
     layout = _check_generator(config)
     if LAYOUT_FILE in known and WeightLayout.load(run_dir / LAYOUT_FILE).id != layout.id:
-        raise WeightzooError(
-            f"{run_dir / LAYOUT_FILE} is frozen with another layout than this version makes; {FIX}"
-        )
+        raise WeightzooError(f"{run_dir / LAYOUT_FILE} is frozen with another layout than this version makes; {FIX}")
     check_limits(len(plan_fleets(run_dir, config, concepts)), config.fleet_size, record_size(layout))
     if places:  # may change: what lies there may not
         write_json(run_dir / PLACES_FILE, places)
@@ -101,9 +99,7 @@ def freeze(run_dir: Path, config: BuildConfig, concepts: Sequence[Concept] | Non
     return concepts
 
 
-def _check_sources(
-    run_dir: Path, config: BuildConfig, concepts: Sequence[Concept], are_frozen: bool
-) -> dict[str, Any]:
+def _check_sources(run_dir: Path, config: BuildConfig, concepts: Sequence[Concept], are_frozen: bool) -> dict[str, Any]:
     """Return the hashes of what the teacher reads, checked against the frozen ones where there are any."""
     teacher = make_teacher(config.teacher, config.teacher_options)
     if are_frozen:
@@ -205,9 +201,7 @@ def one_line(difference: str) -> str:
 def _check_concepts(run_dir: Path, concepts: list[Concept]) -> None:
     path = run_dir / CONCEPTS_FILE
     first = read_generation_sizes(run_dir, len(concepts))[0]
-    if first == len(concepts) and _begins_with(
-        path, concepts, whole=not (run_dir / GENERATIONS_FILE).exists()
-    ):
+    if first == len(concepts) and _begins_with(path, concepts, whole=not (run_dir / GENERATIONS_FILE).exists()):
         return
     frozen = read_concepts(path)
     frozen = frozen[: read_generation_sizes(run_dir, len(frozen))[0]]

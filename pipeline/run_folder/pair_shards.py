@@ -56,9 +56,7 @@ def check_sources(run_dir: Path, counts: tuple[int, int]) -> None:
                 _decode(file.read() if file else b"")
                 found[member.name.partition("-")[0]] += 1
     except (OSError, tarfile.TarError, ValueError, SyntaxError) as error:
-        raise WeightzooError(
-            f"{path} is absent or damaged ({error}); run `weightzoo repair`"
-        ) from None
+        raise WeightzooError(f"{path} is absent or damaged ({error}); run `weightzoo repair`") from None
     if tuple(found[part] for part in PARTS) != counts:
         raise WeightzooError(f"{path} lacks pictures; run `weightzoo repair`")
 
@@ -106,9 +104,7 @@ def read_targets(task: FleetTask) -> dict[str, Targets | str]:
                     parts[name.partition("-")[0]].append(_decode(data))
         found |= {name: (torch.stack(p["train"]), torch.stack(p["test"])) for name, p in pictures.items()}
     except (OSError, tarfile.TarError, KeyError, ValueError, RuntimeError, SyntaxError) as error:
-        raise WeightzooError(
-            f"{path} is absent or damaged ({error}); run `weightzoo repair`"
-        ) from None
+        raise WeightzooError(f"{path} is absent or damaged ({error}); run `weightzoo repair`") from None
     lost = [concept.id for concept in task.concepts if concept.id not in found]
     if lost:
         raise WeightzooError(f"{path} lacks concept {lost[0]!r}; run `weightzoo repair`")

@@ -38,9 +38,7 @@ def split_places(config: BuildConfig) -> tuple[BuildConfig, dict[str, Any]]:
     local = {key: value for key, value in config.teacher_options.items() if _is_local(value)}
     if local:
         labels["teacher_options"] = config.teacher_options | {key: OWN + key for key in local}
-        places["teacher_options"] = {
-            key: str(Path(where).expanduser().resolve()) for key, where in local.items()
-        }
+        places["teacher_options"] = {key: str(Path(where).expanduser().resolve()) for key, where in local.items()}
     return replace(config, **labels), places
 
 

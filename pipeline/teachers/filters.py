@@ -47,9 +47,7 @@ def apply_recipe(recipe: list[dict[str, Any]], images: Tensor) -> Tensor:
         parameters = dict(step)
         name = parameters.pop("op", None)
         if name not in OPERATORS:
-            raise WeightzooError(
-                f"unknown operator {name!r} in a recipe; known: {', '.join(sorted(OPERATORS))}"
-            )
+            raise WeightzooError(f"unknown operator {name!r} in a recipe; known: {', '.join(sorted(OPERATORS))}")
         try:
             images = OPERATORS[name](images, **parameters).clamp(0, 1)
         except TypeError as error:

@@ -86,9 +86,7 @@ class InstructPix2PixTeacher:
             try:
                 from diffusers import StableDiffusionInstructPix2PixPipeline
             except ImportError as error:
-                raise WeightzooError(
-                    "instruct_pix2pix needs diffusers; run: pip install 'weightzoo[build]'"
-                ) from error
+                raise WeightzooError("instruct_pix2pix needs diffusers; run: pip install 'weightzoo[build]'") from error
             try:
                 pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(
                     self.model,
@@ -97,9 +95,7 @@ class InstructPix2PixTeacher:
                     torch_dtype=torch.float32 if device == "cpu" else torch.float16,
                 )
             except (OSError, ValueError) as error:
-                raise WeightzooError(
-                    f"cannot load the teacher {self.model!r}: {error}; give a model folder"
-                ) from error
+                raise WeightzooError(f"cannot load the teacher {self.model!r}: {error}; give a model folder") from error
             pipeline.set_progress_bar_config(disable=True)
             self._pipelines[device] = pipeline.to(device)
         return self._pipelines[device]

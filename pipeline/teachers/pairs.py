@@ -42,9 +42,7 @@ class PairsTeacher:
     def prepare(self, device: str) -> None:
         """Raise WeightzooError when the folder of all pairs is missing."""
         if not self.folder.is_dir():
-            raise WeightzooError(
-                f"no folder of pairs at {self.folder}; give DIR with DIR/<concept_id>/source, target"
-            )
+            raise WeightzooError(f"no folder of pairs at {self.folder}; give DIR with DIR/<concept_id>/source, target")
 
     def refusal(self, concept: Concept) -> str | None:
         """Return why there are no usable pairs for `concept`; None when there are."""

@@ -56,9 +56,7 @@ class FleetComparison:
             )
             if not same
         ]
-        found += [
-            f"{k}: L1 is {v:.3f} x the stored" for k, v in self.l1_ratio.items() if abs(v - 1) > l1_within
-        ]
+        found += [f"{k}: L1 is {v:.3f} x the stored" for k, v in self.l1_ratio.items() if abs(v - 1) > l1_within]
         found += [f"{k}: cosine is {v:.3f}" for k, v in self.cosine.items() if v < cosine_at_least]
         return found
 
@@ -83,16 +81,12 @@ def rebuild_fleet(zoo_path: PathLike, shard_index: int = 0, split: str = "train"
                 shutil.copytree(zoo.path / name, run_dir / name)
         tasks = [task for task in plan_run(run_dir) if task.split == split]
         if not 0 <= shard_index < len(tasks):
-            raise WeightzooError(
-                f"{zoo_path} has no {split} shard {shard_index}; it has 0 to {len(tasks) - 1}"
-            )
+            raise WeightzooError(f"{zoo_path} has no {split} shard {shard_index}; it has 0 to {len(tasks) - 1}")
         task = tasks[shard_index]
         for outcome in run_local([task], run_fleet, workers=1):
             if outcome.error:
                 raise WeightzooError(f"the fleet {task.stem} cannot be rebuilt: {outcome.error}")
-        return _compare(
-            zoo.path / "weights" / task.shard_path.name, task.shard_path, zoo.statistics()["mean"]
-        )
+        return _compare(zoo.path / "weights" / task.shard_path.name, task.shard_path, zoo.statistics()["mean"])
 
 
 def _compare(stored_path: Path, rebuilt_path: Path, mean: np.ndarray) -> FleetComparison:

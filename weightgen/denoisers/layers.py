@@ -80,9 +80,7 @@ class TextReader(nn.Module):
         super().__init__()
         self.queries = nn.Parameter(torch.randn(queries, width) * 0.02)
         self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                width, heads, 2 * width, dropout, F.gelu, batch_first=True, norm_first=True
-            )
+            nn.TransformerEncoderLayer(width, heads, 2 * width, dropout, F.gelu, batch_first=True, norm_first=True)
             for _ in range(num_layers)
         )
 

@@ -13,11 +13,13 @@ from weightgen.denoisers.unet1d import UNet1DNetwork
 
 class TransformerDenoiser(TransformerNetwork, ModelMixin, ConfigMixin):
     """The transformer as a diffusers model, saved and loaded by its config."""
+
     __init__ = register_to_config(TransformerNetwork.__init__)  # type: ignore[assignment]
 
 
 class UNet1DDenoiser(UNet1DNetwork, ModelMixin, ConfigMixin):
     """The one-dimensional U-Net as a diffusers model, saved and loaded by its config."""
+
     __init__ = register_to_config(UNet1DNetwork.__init__)  # type: ignore[assignment]
 
 

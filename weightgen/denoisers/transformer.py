@@ -83,24 +83,18 @@ class TransformerNetwork(nn.Module):
         self.pooled_at_input = pooled_at_input
         self.time = TimeEmbedding(width)
         self.text = TextConditioning(text_width, width)
-        self.reader = (
-            TextReader(width, num_heads, text_layers, text_queries, dropout) if text_layers else None
-        )
+        self.reader = TextReader(width, num_heads, text_layers, text_queries, dropout) if text_layers else None
         self.block_index = BlockIndexEmbedding(num_blocks, width)
         self.matrices = nn.Parameter(torch.randn(num_blocks, width, block_size) * 0.1 * width**-0.5)
         self.output_bias = nn.Parameter(torch.zeros(num_blocks, block_size))
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
         nn.init.zeros_(self.modulation[1].weight)
         nn.init.zeros_(self.modulation[1].bias)
-        self.layers = nn.ModuleList(
-            TransformerLayer(width, num_heads, mlp_ratio, dropout) for _ in range(num_layers)
-        )
+        self.layers = nn.ModuleList(TransformerLayer(width, num_heads, mlp_ratio, dropout) for _ in range(num_layers))
         self.norm = nn.LayerNorm(width)
         self.register_buffer("indices", torch.arange(num_blocks), persistent=False)
 
-    def forward(
-        self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, mask: Tensor, pooled: Tensor
-    ) -> Tensor:
+    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, mask: Tensor, pooled: Tensor) -> Tensor:
         """Denoise [B, num_blocks, block_size]; the face of all denoisers (see `weightgen.denoisers`)."""
         tokens, mask, summary = self.text(tokens, mask, pooled)
         if self.reader is not None:

@@ -39,9 +39,7 @@ def choose_learning_rates(
     grid = config.grid
     members = context.held_out.concepts("validation", grid.validation_concepts)
     if not members:
-        raise WeightzooError(
-            f"{', '.join(config.pairs_dirs)}: no validation concept to choose learning rates on"
-        )
+        raise WeightzooError(f"{', '.join(config.pairs_dirs)}: no validation concept to choose learning rates on")
     rows = validation_rows(usable_rows(context), len(members))
     groups = {split: context.held_out.concepts(split, grid.concepts_per_split) for split in grid.splits}
     inits = sorted({init for row in rows for init in row.inits})

@@ -82,9 +82,7 @@ class EvaluationContext:
     def start(self, init: str, ids: Sequence[str], prompts: int = 1) -> Params:
         """Return the adapters that a start gives concepts, {name: [K, ...]}."""
         if init == "own":
-            blocks = torch.stack(
-                [read_blocks(own_path(self.out_dir, concept_id))[1][0] for concept_id in ids]
-            )
+            blocks = torch.stack([read_blocks(own_path(self.out_dir, concept_id))[1][0] for concept_id in ids])
         else:
             key = f"{init}-{prompts}"
             if key not in self.starts_cache:

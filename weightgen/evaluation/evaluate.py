@@ -68,9 +68,7 @@ Splits = dict[str, list[Concept]]
 RunCells = Callable[..., Iterator[Any]]  # (tasks, function, workers) -> outcomes with task, result, error
 
 
-def run_here(
-    tasks: Iterable[Task], function: Callable[[Task], str], workers: int = 1
-) -> Iterator[CellOutcome]:
+def run_here(tasks: Iterable[Task], function: Callable[[Task], str], workers: int = 1) -> Iterator[CellOutcome]:
     """Run cells one after the other in this process."""
     del workers
     for task in tasks:
@@ -149,9 +147,7 @@ def held_out_concepts(context: EvaluationContext) -> Splits:
     members = ((split, context.held_out.concepts(split, grid.concepts_per_split)) for split in grid.splits)
     found = {split: concepts for split, concepts in members if concepts}
     if not found:
-        raise WeightzooError(
-            f"{', '.join(config.pairs_dirs)}: no held-out concept of {', '.join(grid.splits)}"
-        )
+        raise WeightzooError(f"{', '.join(config.pairs_dirs)}: no held-out concept of {', '.join(grid.splits)}")
     return found
 
 
@@ -215,9 +211,7 @@ def write_starts(context: EvaluationContext, inits: Sequence[str], groups: Split
         write_blocks(start_path(context.out_dir, init, prompts), [c.id for c in concepts], blocks)
 
 
-def stored_timing(
-    context: EvaluationContext, rows: Sequence[FinetuneRow], splits: Splits
-) -> dict[str, Any]:
+def stored_timing(context: EvaluationContext, rows: Sequence[FinetuneRow], splits: Splits) -> dict[str, Any]:
     """Return the seconds of steps, initialisations and fleets, measured once, before any worker starts."""
     path = context.out_dir / "timing.json"
     if not path.exists():
@@ -233,9 +227,7 @@ def stored_timing(
     return read_json(path)
 
 
-def run_all(
-    run_cells: RunCells, workers: int, tasks: Sequence[Task], description: str
-) -> list[dict[str, str]]:
+def run_all(run_cells: RunCells, workers: int, tasks: Sequence[Task], description: str) -> list[dict[str, str]]:
     """Run what is not done yet and return the failures as rows."""
     todo = [task for task in tasks if not is_done(task)]
     failures = []

@@ -50,9 +50,7 @@ class HeldOut:
                 if not concept.paraphrases:
                     raise WeightzooError(f"{root}: concept {concept.id!r} has no paraphrase; add one to prompt it with")
                 if not (root / concept.id / "test").is_dir():
-                    raise WeightzooError(
-                        f"{root / concept.id / 'test'} does not exist; materialise the pairs again"
-                    )
+                    raise WeightzooError(f"{root / concept.id / 'test'} does not exist; materialise the pairs again")
                 folders[concept.id] = root / concept.id
                 concepts.append(concept)
         return cls(folders, tuple(concepts))

@@ -93,9 +93,7 @@ def censored_quantile(values: Sequence[float], q: float) -> float:
     return low if low == high else float(np.quantile(values, q))
 
 
-def pooled_kid(
-    features: np.ndarray, targets: np.ndarray, resamples: int = 200
-) -> tuple[float, tuple[float, float]]:
+def pooled_kid(features: np.ndarray, targets: np.ndarray, resamples: int = 200) -> tuple[float, tuple[float, float]]:
     """Return the KID of all concepts' images pooled, with its bootstrap interval over concepts and photographs.
 
     The paired estimate: an image is not compared with its own target, so a perfect method has 0.

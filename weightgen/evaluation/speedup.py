@@ -123,9 +123,7 @@ class _Comparison:
     is_upper_bound: bool
 
 
-def _compare(
-    curve: Curve, reference: Curve, rival: Curve, quality_at: int, l1_factor: float
-) -> _Comparison:
+def _compare(curve: Curve, reference: Curve, rival: Curve, quality_at: int, l1_factor: float) -> _Comparison:
     budget = reference.budget * quality_at / 100
     threshold = reference.at(budget) * l1_factor
     found, theirs = (reach(one.steps, one.l1, threshold) for one in (curve, rival))
@@ -192,9 +190,7 @@ def by_concept(groups: Mapping[Any, list[Curve]], *key: Any) -> Concepts:
     return {curve.concept: curve for curve in groups.get(key, [])}
 
 
-def speedups(
-    curves: Iterable[Curve], qualities: Sequence[tuple[int, float]] = QUALITIES
-) -> list[dict[str, Any]]:
+def speedups(curves: Iterable[Curve], qualities: Sequence[tuple[int, float]] = QUALITIES) -> list[dict[str, Any]]:
     """Return all rows of "speedup" in `evaluation.json`."""
     groups = group(curves)
     rows = []

@@ -113,17 +113,13 @@ def fleet_throughput(
         ids = [concepts[i % len(concepts)] for i in range(k)]
         sources, targets = context.held_out.stacked(ids, "train", context.size, count)
         seconds = step_seconds(base, discriminator, sources[0], targets, training, steps)
-        rows.append(
-            {"k": k, "concepts_per_minute": 60 * k / (seconds * training.steps), "step_seconds": seconds}
-        )
+        rows.append({"k": k, "concepts_per_minute": 60 * k / (seconds * training.steps), "step_seconds": seconds})
     sources, targets = context.held_out.stacked(concepts[:1], "train", context.size, count)
     generator = load_adapter(base, initial_adapter(base)).requires_grad_(False)
     names = set(adapter_names(generator))
     for name, parameter in generator.named_parameters():
         parameter.requires_grad_(name in names)
-    seconds = naive_step_seconds(
-        generator, discriminator.config.build(), sources[0], targets[0], training, steps
-    )
+    seconds = naive_step_seconds(generator, discriminator.config.build(), sources[0], targets[0], training, steps)
     rows.append({"k": None, "concepts_per_minute": 60 / (seconds * training.steps), "step_seconds": seconds})
     return [{**row, "steps_per_concept": training.steps} for row in rows]
 
@@ -152,9 +148,7 @@ def naive_step_seconds(
     discriminator_rate = training.discriminator_learning_rate
     discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), discriminator_rate, betas)
     # one context for each pass: autocast keeps its copies of the weights until it is left
-    autocast = partial(
-        torch.autocast, sources.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"
-    )
+    autocast = partial(torch.autocast, sources.device.type, torch.bfloat16, enabled=training.precision == "bfloat16")
     marks = []
     for step in range(steps + warm_up):
         if step == warm_up:

@@ -52,9 +52,7 @@ def chart(curves: Curves, x_label: str, y_label: str, level: tuple[str, float] |
     Returns:
         An SVG element; "" where no curve has a value.
     """
-    points = {
-        name: [(x, y) for x, y in zip(*curve, strict=True) if y is not None] for name, curve in curves.items()
-    }
+    points = {name: [(x, y) for x, y in zip(*curve, strict=True) if y is not None] for name, curve in curves.items()}
     drawn = {name: list(zip(*pairs, strict=True)) for name, pairs in points.items() if pairs}
     if not drawn:
         return ""

@@ -149,13 +149,9 @@ MOSAIC_COLUMNS = (
 def write_mosaic(stories: Sequence[Story], path: PathLike, rows: int = 3, cell: int = 256) -> Path:
     """Write one picture for a README: a row per story, a column per method; the wording stands above each row."""
     chosen = [story for story in stories if story.after][:rows] or list(stories)[:rows]
-    columns = [
-        c for c in MOSAIC_COLUMNS if any((story.source.parent / f"{c[0]}.png").exists() for story in chosen)
-    ]
+    columns = [c for c in MOSAIC_COLUMNS if any((story.source.parent / f"{c[0]}.png").exists() for story in chosen)]
     gap, head, line = 6, 26, 30
-    canvas = Image.new(
-        "RGB", (len(columns) * (cell + gap) + gap, head + len(chosen) * (cell + line)), "white"
-    )
+    canvas = Image.new("RGB", (len(columns) * (cell + gap) + gap, head + len(chosen) * (cell + line)), "white")
     draw = ImageDraw.Draw(canvas)
     font, small = ImageFont.load_default(16), ImageFont.load_default(15)
     for j, (_, title) in enumerate(columns):

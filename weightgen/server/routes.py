@@ -194,9 +194,7 @@ def router(limits: Limits) -> APIRouter:
         said = await prompt_notes(services, prompt)
         rows = [Neighbour(id=m.id, prompt=m.prompt, adapter=f"c-{m.id}", similarity=s) for m, s in found]
         warning = "; ".join(said) or None
-        return Nearest(
-            prompt=prompt, similarity=rows[0].similarity, warning=warning, warnings=said, nearest=rows
-        )
+        return Nearest(prompt=prompt, similarity=rows[0].similarity, warning=warning, warnings=said, nearest=rows)
 
     @routes.get("/v1/concepts", tags=["zoo"])
     async def concepts(
@@ -208,9 +206,7 @@ def router(limits: Limits) -> APIRouter:
         """Return the zoo's concepts that have all words of the query in one of their wordings."""
         found = services.engine.members.search(query)
         rows = [
-            ConceptRow(
-                id=m.id, prompt=m.prompt, split=m.split, adapter=f"c-{m.id}", metrics=finite(m.metrics)
-            )
+            ConceptRow(id=m.id, prompt=m.prompt, split=m.split, adapter=f"c-{m.id}", metrics=finite(m.metrics))
             for m in found[offset : offset + limit]
         ]
         return Concepts(total=len(found), concepts=rows)

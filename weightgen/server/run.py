@@ -138,9 +138,7 @@ def run_uvicorn(settings: ServerSettings, host: str, port: int) -> None:
         uvicorn.Server(config).run(sockets=sockets)
 
 
-def run_ray(
-    settings: ServerSettings, host: str, port: int, replicas: int = 1, address: str = "local"
-) -> None:
+def run_ray(settings: ServerSettings, host: str, port: int, replicas: int = 1, address: str = "local") -> None:
     """Serve on Ray until a signal comes: `replicas` processes, started again when they die.
 
     Args:

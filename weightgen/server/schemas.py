@@ -46,9 +46,7 @@ class Recipe(BaseModel):
         strength: 0 gives the mean of the zoo, 1 what the prompt says.
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", json_schema_extra={"examples": [{"prompt": EXAMPLE_PROMPT}]}
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"examples": [{"prompt": EXAMPLE_PROMPT}]})
     prompt: Prompt
     steps: Steps = 1
     seed: Seed | None = None
@@ -99,6 +97,7 @@ class AdapterRequest(Recipe):
 
 class Error(BaseModel):
     """The body of every answer that is an error."""
+
     error: str = Field(examples=["the photograph is not a readable image; give a JPEG, PNG, WebP or TIFF"])
     request_id: str = Field(examples=["4f0c1a9be2d34a6f"])
 
@@ -115,12 +114,14 @@ class ConceptRow(BaseModel):
 
 class Concepts(BaseModel):
     """A page of the zoo's concepts."""
+
     total: int = Field(examples=[528])
     concepts: list[ConceptRow]
 
 
 class Neighbour(BaseModel):
     """A concept of the zoo near a prompt."""
+
     id: str
     prompt: str
     adapter: str
@@ -155,6 +156,7 @@ class ModelInfo(BaseModel):
 
 class JobStarted(BaseModel):
     """The answer to a new fine-tuning job."""
+
     id: str
     events: str = Field(examples=["/v1/finetune/JOB/events"])
     result: str = Field(examples=["/v1/finetune/JOB/result"])

@@ -36,9 +36,7 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, metadata = read_tensors(path)
         return tensors, json.loads(metadata["state"])
     except (WeightzooError, KeyError, ValueError) as error:
-        raise WeightzooError(
-            f"{path} cannot be read ({error}); delete it and run the same command again"
-        ) from error
+        raise WeightzooError(f"{path} cannot be read ({error}); delete it and run the same command again") from error
 
 
 def save_checkpoint(

@@ -93,9 +93,7 @@ def divide(slots: range, parts: int) -> list[range]:
 class _Slots(IterableDataset):
     """The rows of part i of every batch, in loader process i, or the error that ended them."""
 
-    def __init__(
-        self, source: WeightSource, batch_size: int, seed: int, start_step: int, parts: list[range]
-    ) -> None:
+    def __init__(self, source: WeightSource, batch_size: int, seed: int, start_step: int, parts: list[range]) -> None:
         self.source, self.parts = source, parts
         self.arguments = (batch_size, seed, start_step)
 

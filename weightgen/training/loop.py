@@ -26,12 +26,7 @@ from torch import nn
 
 from weightgen.training.checkpoint import load_training, save_tensors, save_training
 from weightgen.training.config import PolishConfig, TrainConfig
-from weightgen.training.optim import (
-    learning_rate_factor,
-    make_optimizers,
-    update,
-    update_ema,
-)
+from weightgen.training.optim import learning_rate_factor, make_optimizers, update, update_ema
 from weightgen.training.run_folder import BEST, write_rows
 from weightgen.training.team import Team
 from zoo.errors import WeightzooError
@@ -127,9 +122,7 @@ class TrainingRun:
         config = self.config
         self.ema = deepcopy(self.network).eval().requires_grad_(False)
         self.networks = {"denoiser": self.network, "ema": self.ema}  # names in a checkpoint
-        self.optimizers = make_optimizers(
-            self.network, config.optimizer, config.learning_rate, config.weight_decay
-        )
+        self.optimizers = make_optimizers(self.network, config.optimizer, config.learning_rate, config.weight_decay)
         self.device = next(self.network.parameters()).device
         self.counted_until = time.perf_counter()
 

@@ -181,14 +181,11 @@ def picture_validation(
     @torch.no_grad()
     def measure(run: TrainingRun) -> dict[str, float | None]:
         errors = [
-            (outputs(run.ema, batch).clamp(0, 1).cpu() - batch.targets).abs().mean((1, 2, 3, 4))
-            for batch in batches
+            (outputs(run.ema, batch).clamp(0, 1).cpu() - batch.targets).abs().mean((1, 2, 3, 4)) for batch in batches
         ]
         return {"l1": rounded(float(torch.cat(errors).mean()) if errors else math.nan)}
 
-    return Validation(
-        "l1", measure, higher_is_better=False, smoothed=SMOOTHED, keep_last=not batches, at_start=True
-    )
+    return Validation("l1", measure, higher_is_better=False, smoothed=SMOOTHED, keep_last=not batches, at_start=True)
 
 
 def finish(run: TrainingRun, config: PolishConfig, model: ModelFolder) -> Path:
@@ -209,9 +206,7 @@ def finish(run: TrainingRun, config: PolishConfig, model: ModelFolder) -> Path:
     return save_with_weights(run.folder, model, run.ema, metadata=metadata)
 
 
-def freeze(
-    out_dir: Path, config: PolishConfig, seconds: float | None, model: ModelFolder, data: str = ""
-) -> bool:
+def freeze(out_dir: Path, config: PolishConfig, seconds: float | None, model: ModelFolder, data: str = "") -> bool:
     """Write the run's identity, or check that it is the same; return whether the folder is already finished."""
     rest = {"seconds": seconds, "model": denoiser_sha256(model.path), "data": data}
     return begin(out_dir, "polish", config, rest, "config, model or data")

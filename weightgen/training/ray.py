@@ -179,9 +179,7 @@ def _worker(options: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _listening(
-    channel: Any, out_dir: Path, config: TrainConfig, on_log: Log | None
-) -> Iterator[list[WeightzooError]]:
+def _listening(channel: Any, out_dir: Path, config: TrainConfig, on_log: Log | None) -> Iterator[list[WeightzooError]]:
     """Show and write what the leading worker says while the context lasts; yield the errors that it says."""
     from ray.util.queue import Empty
 

@@ -30,15 +30,7 @@ import numpy as np
 import torch
 
 from weightgen.normalize import BlockStatistics
-from weightgen.training.data import (
-    WeightBatch,
-    WeightDataset,
-    WeightSource,
-    load_records,
-    load_zoo,
-    merge,
-    wording,
-)
+from weightgen.training.data import WeightBatch, WeightDataset, WeightSource, load_records, load_zoo, merge, wording
 from zoo.errors import WeightzooError
 from zoo.layout import WeightLayout
 from zoo.manifest import ShardEntry

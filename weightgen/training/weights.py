@@ -83,9 +83,7 @@ def prepare(
         validation_clean=statistics.normalize(validation.blocks.to(place))[records],
         validation_text=encoder.encode(texts).trim().to(place),
     )
-    stage = Stage(
-        weights.batches, weights.gradients, Validation("r2", weights.measure, keep_last=config.keep_last)
-    )
+    stage = Stage(weights.batches, weights.gradients, Validation("r2", weights.measure, keep_last=config.keep_last))
     run = TrainingRun(config, stage, denoiser, out_dir, seconds, team)
     run.elapsed = time.perf_counter() - started
     return run
@@ -168,9 +166,7 @@ class WeightStage:
 @torch.no_grad()
 def predict(denoiser: nn.Module, text: TextStates, target: str = "x0", batch_size: int = 32) -> Tensor:
     """Return one-step predictions of normalised blocks [B, num_blocks, block_size], made in batches."""
-    parts = [
-        one_step(denoiser, text[i : i + batch_size], target=target) for i in range(0, len(text), batch_size)
-    ]
+    parts = [one_step(denoiser, text[i : i + batch_size], target=target) for i in range(0, len(text), batch_size)]
     return torch.cat(parts)
 
 
@@ -179,9 +175,7 @@ def weights_r2(predicted: Tensor, true: Tensor, mask: Tensor) -> float:
     return float(1 - ((predicted - true) ** 2 * mask).sum() / (true**2 * mask).sum())
 
 
-def with_validation(
-    source: WeightSource, validation: WeightDataset | None
-) -> tuple[WeightSource, WeightDataset]:
+def with_validation(source: WeightSource, validation: WeightDataset | None) -> tuple[WeightSource, WeightDataset]:
     """Return the source and what it is validated on; a dataset without a validation split gives 5 % of its own.
 
     Raises:

@@ -81,9 +81,7 @@ def check_adapter(generator: nn.Module, adapter: Mapping[str, Tensor]) -> None:
                 f"{tuple(expected[name].shape)}; use it with the base that it was trained on"
             )
         if not torch.isfinite(value).all():
-            raise WeightzooError(
-                f"the adapter's {name} holds NaN or infinite values; train or download it again"
-            )
+            raise WeightzooError(f"the adapter's {name} holds NaN or infinite values; train or download it again")
 
 
 def merge(generator: nn.Module, adapter: Mapping[str, Tensor] | None = None) -> nn.Module:

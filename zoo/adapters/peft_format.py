@@ -30,15 +30,7 @@ from zoo.adapters.lora import Adapter, check_adapter, plain
 from zoo.adapters.peft_config import check_config, peft_config, scaling
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
-from zoo.files import (
-    EMBEDDED_DIR,
-    PathLike,
-    atomic_path,
-    read_json_object,
-    sha256_file,
-    write_bytes,
-    write_json,
-)
+from zoo.files import EMBEDDED_DIR, PathLike, atomic_path, read_json_object, sha256_file, write_bytes, write_json
 from zoo.gans import gan_name
 from zoo.layout import WeightLayout
 from zoo.tensors import read_tensors
@@ -105,11 +97,7 @@ def save_peft(
 
 def lora_layers(generator: nn.Module) -> dict[str, int]:
     """Return the name and rank of each layer with a LoRA."""
-    return {
-        n.removesuffix(".lora_B"): p.shape[1]
-        for n, p in generator.named_parameters()
-        if n.endswith(".lora_B")
-    }
+    return {n.removesuffix(".lora_B"): p.shape[1] for n, p in generator.named_parameters() if n.endswith(".lora_B")}
 
 
 def modules_to_save(generator: nn.Module, adapter: Mapping[str, Tensor]) -> list[str]:
@@ -118,9 +106,7 @@ def modules_to_save(generator: nn.Module, adapter: Mapping[str, Tensor]) -> list
     modules = [name for name, _ in generator.named_modules()]
     for name in names:  # PEFT goes by the end of the name
         if clashes := [other for other in modules if other.endswith(name) and other != name]:
-            raise WeightzooError(
-                f"PEFT cannot tell {name} from {clashes[0]}; rename one of them in the generator"
-            )
+            raise WeightzooError(f"PEFT cannot tell {name} from {clashes[0]}; rename one of them in the generator")
     return names
 
 
@@ -166,9 +152,7 @@ def read_peft(folder: PathLike) -> PeftFolder:
             direct[name.replace(".base_layer.", ".")] = value
     down, up, direct = factors["A"], factors["B"], repeated | direct
     if set(down) != set(up):
-        raise WeightzooError(
-            f"{folder} lacks one factor of {min(set(down) ^ set(up))}; fetch the adapter again"
-        )
+        raise WeightzooError(f"{folder} lacks one factor of {min(set(down) ^ set(up))}; fetch the adapter again")
     for layer, value in up.items():
         fits = value.dim() > 1 and down[layer].dim() > 1 and math.prod(value.shape[1:]) == len(down[layer])
         if not fits or 0 in (*value.shape, *down[layer].shape):
@@ -217,9 +201,7 @@ def load_peft(folder: PathLike, generator: nn.Module | None = None) -> tuple[Ada
     for layer, down in content.down.items():
         own = base.get(f"{layer}.lora_A")
         if own is None or own.shape != down.shape or not torch.equal(own.float().cpu(), down):
-            raise WeightzooError(
-                f"{folder} has another {layer}.lora_A than the base; use its own base, or merge it"
-            )
+            raise WeightzooError(f"{folder} has another {layer}.lora_A than the base; use its own base, or merge it")
     check_adapter(generator, adapter)
     return adapter, content.metadata
 
@@ -262,9 +244,7 @@ def find_base(metadata: Mapping[str, Any], near: PathLike) -> Path:
     """
     wanted = metadata.get("base_sha256")
     if not wanted:
-        raise WeightzooError(
-            f"{near} does not say which base it belongs to; name the base generator with --base"
-        )
+        raise WeightzooError(f"{near} does not say which base it belongs to; name the base generator with --base")
     folders = [Path(near).resolve(), *Path(near).resolve().parents]
     candidates = [folder / "base" / "generator.safetensors" for folder in folders]
     for candidate in [*candidates, *sorted(EMBEDDED_DIR.glob("*/base/generator.safetensors"))]:

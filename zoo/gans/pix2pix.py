@@ -33,9 +33,7 @@ class Pix2pixConfig:
         """Number of halvings, image_size = 2 ** depth."""
         depth = self.image_size.bit_length() - 1
         if not 32 <= self.image_size <= 1 << 16 or self.image_size != 2**depth:
-            raise WeightzooError(
-                f"pix2pix needs an image size of 32, 64, 128, ... pixels, not {self.image_size}"
-            )
+            raise WeightzooError(f"pix2pix needs an image size of 32, 64, 128, ... pixels, not {self.image_size}")
         return depth
 
     def build(self) -> "Pix2pixGenerator":

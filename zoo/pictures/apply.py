@@ -30,15 +30,7 @@ from zoo.adapters.peft_format import find_base, is_peft, merge_peft, read_peft
 from zoo.errors import WeightzooError, WeightzooWarning
 from zoo.files import PathLike, sha256_file
 from zoo.pictures.local_affine import DetailGain, detail_gain, fit_local_affine
-from zoo.pictures.photo_file import (
-    Photo,
-    check_side,
-    check_writable,
-    off_white,
-    output_format,
-    read_photo,
-    write_photo,
-)
+from zoo.pictures.photo_file import Photo, check_side, check_writable, off_white, output_format, read_photo, write_photo
 
 DETAIL_SIDE = 512  # short side of the finest picture that the network sees; its long side has 4 times that at most
 MARGIN = 8  # pixels outside the frame, see `render`

@@ -98,9 +98,7 @@ class LocalAffine:
         return {}
 
 
-def fit_local_affine(
-    source: Tensor, edited: Tensor, detail: DetailGain | None = None, radius: int = 2
-) -> LocalAffine:
+def fit_local_affine(source: Tensor, edited: Tensor, detail: DetailGain | None = None, radius: int = 2) -> LocalAffine:
     """Fit `edited` as a locally affine function of `source`, both [1, 3, h, w].
 
     Without `detail` the map gives `edited` back exactly at the source's own size. With it, the part of `edited` that

@@ -71,8 +71,7 @@ def ssim(images: Tensor, targets: Tensor) -> Tensor:
 def _clamped(images: Tensor, targets: Tensor) -> Tensor:
     if images.shape != targets.shape or images.ndim != 4:
         raise WeightzooError(
-            f"cannot compare images {list(images.shape)} with targets {list(targets.shape)}; "
-            "both must be [N, 3, H, W]"
+            f"cannot compare images {list(images.shape)} with targets {list(targets.shape)}; both must be [N, 3, H, W]"
         )
     return images.clamp(0, 1)
 
@@ -105,9 +104,7 @@ def kid(features: Tensor, others: Tensor, paired: bool = False) -> float:
     return float(inside + _off_diagonal_mean(polynomial_kernel(others, others)) - 2 * mean_across)
 
 
-def kid_interval(
-    features: Tensor, others: Tensor, paired: bool = False, resamples: int = 1000
-) -> tuple[float, float]:
+def kid_interval(features: Tensor, others: Tensor, paired: bool = False, resamples: int = 1000) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of :func:`kid` over concepts and photographs.
 
     The same concepts and photographs are drawn for every method.

@@ -209,9 +209,7 @@ def _placed_by_name(words: Words) -> Callable[[PictureFile], Placed | None]:
     return place
 
 
-def _partners(
-    path: Path, layout: _Layout, listed: SortedFiles, folders: Sequence[str], reverse: bool
-) -> FoundPairs:
+def _partners(path: Path, layout: _Layout, listed: SortedFiles, folders: Sequence[str], reverse: bool) -> FoundPairs:
     halves: tuple[dict[str, PictureFile], dict[str, PictureFile]] = ({}, {})
     others = []
     for file in listed.pictures:
@@ -233,9 +231,7 @@ def _partners(
     return FoundPairs(files, taken_as, _left_out(listed, others, folders, layout.words))
 
 
-def _refuse_lone(
-    path: Path, layout: _Layout, halves: Sequence[Mapping[str, PictureFile]], listed: SortedFiles
-) -> None:
+def _refuse_lone(path: Path, layout: _Layout, halves: Sequence[Mapping[str, PictureFile]], listed: SortedFiles) -> None:
     """Raise `WeightzooError` for pictures without a partner, and say where the partner was left out."""
     for have, lack in ((0, 1), (1, 0)):
         alone = sorted(halves[have].keys() - halves[lack].keys())
@@ -258,9 +254,7 @@ def _sheets(path: Path, listed: SortedFiles, folders: Sequence[str], reverse: bo
             others.append((file, "in a folder beside the side-by-side pictures"))
         elif (other := pictures.setdefault(file.stem, file)) is not file:
             raise WeightzooError(f"{path} has {other.name} and {file.name} for one picture; keep one of them")
-    files = [
-        PairFiles(name, (file.label, file.data), None, reverse) for name, file in sorted(pictures.items())
-    ]
+    files = [PairFiles(name, (file.label, file.data), None, reverse) for name, file in sorted(pictures.items())]
     halves = ("right", "left") if reverse else ("left", "right")
     taken_as = (
         f"{plural(len(files), 'side-by-side picture')}: the {halves[0]} half is the source, "

@@ -171,8 +171,7 @@ def _trimmed(name: str, source: Image.Image, target: Image.Image) -> tuple[Image
     width, height = min(source.width, target.width), min(source.height, target.height)
     if max(abs(source.width - target.width), abs(source.height - target.height)) > MOST_TRIMMED:
         raise WeightzooError(
-            f"pair {name}: the source is {_size(source)} pixels, the target {_size(target)}; "
-            "both must have one size"
+            f"pair {name}: the source is {_size(source)} pixels, the target {_size(target)}; both must have one size"
         )
     return source.crop((0, 0, width, height)), target.crop((0, 0, width, height))
 
@@ -225,9 +224,7 @@ def split_pairs(names: Sequence[str], fraction: float = 0.2) -> tuple[list[str],
     return sorted(ranked[count:]), sorted(ranked[:count])
 
 
-def pairs_to_tensors(
-    pairs: Sequence[Pair], size: int, crops: int = 1, seed: int = 0
-) -> tuple[Tensor, Tensor]:
+def pairs_to_tensors(pairs: Sequence[Pair], size: int, crops: int = 1, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Cut the same squares out of source and target and scale them to `size` pixels.
 
     Args:
@@ -286,9 +283,7 @@ def write_pairs(path: PathLike, names: Sequence[str], sources: Tensor, targets: 
     """
     path = Path(path)
     if not len(names) == len(set(names)) == len(sources) == len(targets):
-        raise WeightzooError(
-            f"{len(names)} names for {len(sources)} sources, {len(targets)} targets; match them"
-        )
+        raise WeightzooError(f"{len(names)} names for {len(sources)} sources, {len(targets)} targets; match them")
     if bad := [name for name in names if not name or name.startswith(".") or set(name) & set("/\\")]:
         raise WeightzooError(f"{bad[0]!r} cannot be a file name; give pairs plain names")
     if path.exists() and any(path.iterdir()):
@@ -303,9 +298,7 @@ def write_pairs(path: PathLike, names: Sequence[str], sources: Tensor, targets: 
         os.replace(temporary, path)
     except OSError as error:
         reason = error.strerror or error
-        raise WeightzooError(
-            f"cannot write {path}: {reason}; free some space or choose another folder"
-        ) from error
+        raise WeightzooError(f"cannot write {path}: {reason}; free some space or choose another folder") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

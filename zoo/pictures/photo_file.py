@@ -266,9 +266,7 @@ def output_format(path: PathLike) -> str:
     """
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
-        raise WeightzooError(
-            f"cannot write {path}: unknown suffix {suffix!r}; use one of {', '.join(FORMATS)}"
-        )
+        raise WeightzooError(f"cannot write {path}: unknown suffix {suffix!r}; use one of {', '.join(FORMATS)}")
     return FORMATS[suffix]
 
 

@@ -39,9 +39,7 @@ def check_texts(record: WeightRecord) -> WeightRecord:
     fits = all(isinstance(n, int) and -1 << bits - 1 <= n < 1 << bits - 1 for n, bits in numbers)
     if not fits or not isinstance(record.attributes, dict):
         raise ValueError(f"{record.concept_id} has a number or attributes of the wrong type")
-    if not isinstance(record.metrics, dict) or not all(
-        _is_number(value) for value in record.metrics.values()
-    ):
+    if not isinstance(record.metrics, dict) or not all(_is_number(value) for value in record.metrics.values()):
         raise ValueError(f"{record.concept_id} has metrics that are not numbers")
     return record
 

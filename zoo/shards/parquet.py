@@ -104,9 +104,7 @@ def _check_sizes(metadata: pq.FileMetaData, file_bytes: int, record: int) -> Non
             if chunk.compression != "UNCOMPRESSED" or not all(0 <= size <= file_bytes for size in sizes):
                 raise ValueError(f"a column of {max(sizes)} bytes in {file_bytes} bytes, or a compressed one")
             if chunk.path_in_schema != "blocks" and max(sizes) > _MAX_TEXTS:
-                raise ValueError(
-                    f"the texts of {chunk.path_in_schema} are larger than {_MAX_TEXTS >> 20} MiB"
-                )
+                raise ValueError(f"the texts of {chunk.path_in_schema} are larger than {_MAX_TEXTS >> 20} MiB")
 
 
 def _records(file: pq.ParquetFile, path: PathLike, layout: WeightLayout) -> Iterator[WeightRecord]:

@@ -137,9 +137,7 @@ DECODERS: dict[str, Callable[[bytes], Any]] = {
 }
 
 
-def _record(
-    row: dict[str, Any], digest: str, tensors: Mapping[str, np.ndarray], layout: WeightLayout
-) -> WeightRecord:
+def _record(row: dict[str, Any], digest: str, tensors: Mapping[str, np.ndarray], layout: WeightLayout) -> WeightRecord:
     version, layout_id, expected = (row.pop(key) for key in _EXTRA_KEYS)
     if version != FORMAT_VERSION or layout_id != layout.id:
         raise ValueError(f"{row['concept_id']} is of another format version or layout than its shard")

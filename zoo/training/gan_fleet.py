@@ -21,13 +21,7 @@ from torch import Tensor, nn
 
 from zoo.adapters.lora import adapter_names, initial_adapter
 from zoo.errors import WeightzooError
-from zoo.training.gan_objective import (
-    Params,
-    discriminator_losses,
-    generator_losses,
-    run_generators,
-    stack,
-)
+from zoo.training.gan_objective import Params, discriminator_losses, generator_losses, run_generators, stack
 from zoo.training.optimizer_state import load_optimizer, optimizer_tensors, under, with_prefix
 
 BETA2 = 0.99  # of Adam
@@ -142,17 +136,13 @@ class Fleet:
             target: [K, B, 3, S, S].
         """
         config = self.config
-        autocast = partial(
-            torch.autocast, target.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"
-        )
+        autocast = partial(torch.autocast, target.device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
         set_learning_rate(self.optimizer, config.learning_rate * factor)
         set_learning_rate(self.discriminator_optimizer, config.discriminator_learning_rate * factor)
         frozen = {name: value.detach() for name, value in self.discriminators.items()}
         with autocast():
             fakes = run_generators(self.generator, self.params, source)
-            losses = generator_losses(
-                self.discriminator, frozen, source, target, fakes, config.adversarial_weight
-            )
+            losses = generator_losses(self.discriminator, frozen, source, target, fakes, config.adversarial_weight)
         finite = apply_gradients(self.optimizer, losses, list(self.params.values()), config.clip_norm)
         if config.adversarial_weight > 0:
             with autocast():

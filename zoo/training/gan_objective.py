@@ -50,9 +50,7 @@ def run_discriminators(
         return functional_call(discriminator, own, (source, image))
 
     own_dim = 0 if params else None
-    return vmap(run_one, in_dims=(own_dim, 0 if sources.dim() == 5 else None, 0))(
-        dict(params), sources, images
-    )
+    return vmap(run_one, in_dims=(own_dim, 0 if sources.dim() == 5 else None, 0))(dict(params), sources, images)
 
 
 def generator_losses(

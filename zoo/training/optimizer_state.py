@@ -25,9 +25,7 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return an optimiser's state as flat tensors: "0.exp_avg", "0.step", ..."""
     state = optimizer.state_dict()["state"]
-    return {
-        f"{index}.{name}": torch.as_tensor(value) for index, s in state.items() for name, value in s.items()
-    }
+    return {f"{index}.{name}": torch.as_tensor(value) for index, s in state.items() for name, value in s.items()}
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:

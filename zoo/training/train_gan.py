@@ -17,13 +17,7 @@ from torch import Tensor, nn
 
 from zoo.errors import WeightzooError
 from zoo.training.gan_fleet import Fleet, GanTrainConfig, initial_params
-from zoo.training.gan_objective import (
-    Params,
-    discriminator_losses,
-    generator_losses,
-    run_generators,
-    stack,
-)
+from zoo.training.gan_objective import Params, discriminator_losses, generator_losses, run_generators, stack
 
 OnStep = Callable[[int, float, Params], None]
 

@@ -110,9 +110,7 @@ def split_tone(images: Tensor, shadows: Colour, highlights: Colour, amount: floa
 
 def shadow_tint(images: Tensor, colour: Colour, amount: float = 0.6) -> Tensor:
     """Tint the dark parts only."""
-    return mix(
-        images, images * 0.6 + plane(colour, images) * 0.5, amount * (1 - smoothstep(luma(images), 0.15, 0.6))
-    )
+    return mix(images, images * 0.6 + plane(colour, images) * 0.5, amount * (1 - smoothstep(luma(images), 0.15, 0.6)))
 
 
 def highlight_tint(images: Tensor, colour: Colour, amount: float = 0.6) -> Tensor:

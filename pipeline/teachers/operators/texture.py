@@ -221,9 +221,7 @@ def shift_channels(images: Tensor, distance: float = 0.03) -> Tensor:
     step = max(1, round(distance * side(images)))
     width = images.shape[-1]
     padded = F.pad(images, (step, step, 0, 0), mode="replicate")
-    return torch.stack(
-        (padded[:, 0, :, :width], padded[:, 1, :, step : step + width], padded[:, 2, :, 2 * step :]), 1
-    )
+    return torch.stack((padded[:, 0, :, :width], padded[:, 1, :, step : step + width], padded[:, 2, :, 2 * step :]), 1)
 
 
 def relief_paint(images: Tensor, radius: float = 0.03, amount: float = 1.2) -> Tensor:

@@ -49,9 +49,7 @@ def run(folder: Path) -> None:
     append_event(folder, JobEvent(event="running"))
     try:
         origins = Origins(zoo=job["zoo"], model=job["model"])
-        done = finetune(
-            folder / "pairs", job["prompt"], init, folder / "result", origins, config, on_row=on_row
-        )
+        done = finetune(folder / "pairs", job["prompt"], init, folder / "result", origins, config, on_row=on_row)
     except Cancelled:
         return
     except WeightzooError as error:

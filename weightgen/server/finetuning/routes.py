@@ -51,9 +51,7 @@ def existing(services: Shared, job: Job) -> str:
 
 def router(limits: Limits) -> APIRouter:
     """Return the routes; `limits` decides how long and how much."""
-    routes = APIRouter(
-        responses=PROBLEMS, tags=["finetune"], max_body_size=FORM_BYTES, route_class=JobRoute
-    )
+    routes = APIRouter(responses=PROBLEMS, tags=["finetune"], max_body_size=FORM_BYTES, route_class=JobRoute)
 
     @routes.post(
         "/v1/finetune",
@@ -124,9 +122,7 @@ def router(limits: Limits) -> APIRouter:
     return routes
 
 
-def match_pairs(
-    sources: Sequence[UploadFile], targets: Sequence[UploadFile]
-) -> list[tuple[UploadFile, UploadFile]]:
+def match_pairs(sources: Sequence[UploadFile], targets: Sequence[UploadFile]) -> list[tuple[UploadFile, UploadFile]]:
     """Return sources and targets of equal names (the suffix may differ), in the order of the names.
 
     Raises:
@@ -171,9 +167,7 @@ async def decode_pairs(
     return pairs, said
 
 
-def decode_pair(
-    number: int, files: tuple[BinaryIO, BinaryIO], limits: Limits
-) -> tuple[PairImages, list[str], int]:
+def decode_pair(number: int, files: tuple[BinaryIO, BinaryIO], limits: Limits) -> tuple[PairImages, list[str], int]:
     """Return source and target as they are kept, notes on them, and how many pixels they had."""
     names = (f"source {number}", f"target {number}")
     photos = [read_upload(file.read(), limits, name) for name, file in zip(names, files, strict=True)]
