@@ -155,7 +155,8 @@ def verify(zoo: Path) -> str:
         WeightzooError: it is damaged.
     """
     from zoo.errors import WeightzooError
-    from zoo.manifest import load_manifest, verify_run
+    from zoo.manifest import load_manifest
+    from zoo.verify import verify_run
     from zoo.words import plural
 
     if problems := verify_run(zoo):

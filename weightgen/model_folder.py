@@ -106,7 +106,8 @@ def save_model_folder(
     weights = {name: tensor.to(dtype) for name, tensor in denoiser.state_dict().items()}
     write_tensors(out_dir / "denoiser" / WEIGHTS_NAME, weights, {"format": "pt"})
     write_json(out_dir / "denoiser" / "config.json", {"_class_name": class_name, **denoiser.settings})
-    write_json(out_dir / "scheduler" / "scheduler_config.json", _scheduler_config(scheduler))
+    schedule = json.loads(scheduler.to_json_string())
+    write_json(out_dir / "scheduler" / "scheduler_config.json", schedule)
     layout.save(out_dir / "layout.json")
     statistics.save(out_dir / "statistics.safetensors")
     if ood_score is not None:
@@ -130,7 +131,7 @@ def save_model_folder(
         out_dir / "model_index.json",
         {
             "_class_name": "WeightDiffusionPipeline",
-            "_diffusers_version": _scheduler_config(scheduler).get("_diffusers_version", "0.42.0"),
+            "_diffusers_version": schedule.get("_diffusers_version", "0.42.0"),
             "denoiser": ["weightgen", class_name],
             "scheduler": ["diffusers", type(scheduler).__name__],
         },
@@ -293,12 +294,6 @@ def read_role(folder: Path) -> str:
     return "generated_unet1d" if unet else "generated"
 
 
-def text_encoder_of(models: Mapping[str, Path]) -> str:
-    """Return the text encoder that reads for these models, and so for the baselines beside them."""
-    infos = [read_json_object(path / "weightgen.json") for path in models.values()]
-    return infos[0]["text_encoder"] if infos else "minilm"
-
-
 def load_network(folder: str | Path) -> tuple[str, nn.Module]:
     """Load `denoiser/` as a plain torch network (float32, eval) and return (name in NETWORKS, network)."""
     folder = Path(folder)
@@ -311,28 +306,15 @@ def load_network(folder: str | Path) -> tuple[str, nn.Module]:
     if name == "transformer":
         settings.setdefault("pooled_at_input", False)  # folders from before the option
     weights = folder / WEIGHTS_NAME
-    _check_layers(folder / "config.json", settings, len(read_header(weights)[0]))
-
-    def build() -> nn.Module:
-        return NETWORKS[name](**settings)
-
-    build_to_fit(weights, build)  # a stranger's config may ask for any size
-    network = build()  # what the file does not have is a function of the config
+    tensors = len(read_header(weights)[0])
+    for key, value in settings.items():  # a stranger's config may ask for any size: making many layers takes for ever
+        if key.endswith("_layers") and not (isinstance(value, int) and 0 <= value <= tensors):
+            fits = f"{key} {value} does not fit a file of {tensors} tensors"
+            raise WeightzooError(f"{folder / 'config.json'}: {fits}; copy the model again")
+    build_to_fit(weights, lambda: NETWORKS[name](**settings))
+    network = NETWORKS[name](**settings)  # what the file does not have is a function of the config
     network.load_state_dict({name: tensor.float() for name, tensor in read_finite(weights).items()})
     return name, network.eval()
-
-
-def _check_layers(path: Path, settings: Mapping[str, Any], tensors: int) -> None:
-    """Raise WeightzooError for a config with more layers than there are tensors: making them takes for ever."""
-    for key, value in settings.items():
-        if key.endswith("_layers") and not (isinstance(value, int) and 0 <= value <= tensors):
-            raise WeightzooError(
-                f"{path}: {key} {value} does not fit a file of {tensors} tensors; copy the model again"
-            )
-
-
-def _scheduler_config(scheduler: SchedulerMixin) -> dict[str, Any]:
-    return json.loads(scheduler.to_json_string())
 
 
 def model_facts(path: Path) -> dict[str, Any]:

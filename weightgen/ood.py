@@ -13,7 +13,7 @@ distances and with the disagreement of an ensemble of regressions, which it is t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,12 +111,6 @@ def fit_ood_score(learned: Wordings, validation: Sequence[str], encoder: TextEnc
     low, high = found.quantile(torch.tensor([0.5, LIMIT]))
     scale = torch.stack([low, torch.maximum(high, low + 1e-6)])
     return OutOfDistributionScore(tuple(texts[0] for texts in learned), rows, precision, scale, encoder.name)
-
-
-def ood_score_of(models: Mapping[str, Path]) -> OutOfDistributionScore | None:
-    """Return how far a prompt is from what these models have learned; None where the first one does not say."""
-    files = [path / OOD_FILE for path in models.values()]
-    return load_ood_score(files[0]) if files and files[0].is_file() else None
 
 
 def load_ood_score(path: str | Path) -> OutOfDistributionScore:

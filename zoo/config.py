@@ -41,7 +41,8 @@ def from_dict(cls: type[T], d: Any, where: str = "") -> T:
     unknown = sorted(set(d) - set(fields))
     if unknown:
         raise WeightzooError(f"{name}: unknown key {unknown[0]!r}; known keys: {', '.join(sorted(fields))}")
-    missing = [key for key, field in fields.items() if key not in d and _required(field)]
+    absent = [field for key, field in fields.items() if key not in d]
+    missing = [f.name for f in absent if f.default is f.default_factory is dataclasses.MISSING]
     if missing:
         raise WeightzooError(f"{name}: key {missing[0]!r} is missing; add it")
     prefix = f"{where}." if where else ""
@@ -99,10 +100,6 @@ def _merged(values: Any, changes: Any) -> Any:
     if not (isinstance(values, dict) and isinstance(changes, dict)):
         return changes
     return values | {key: _merged(values.get(key), change) for key, change in changes.items()}
-
-
-def _required(field: "dataclasses.Field[Any]") -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -16,9 +16,10 @@ from zoo.adapters.peft_format import find_base, load_peft, read_peft
 from zoo.concepts import read_concepts
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
-from zoo.manifest import MANIFEST_FILE, load_manifest, shard_paths, verify_run, verify_shard
+from zoo.manifest import MANIFEST_FILE, load_manifest, shard_paths
 from zoo.records import PREFIX
 from zoo.shards import read_shard
+from zoo.verify import verify_run, verify_shard
 
 Facts = dict[str, Any]
 

@@ -126,7 +126,7 @@ def record_metadata(
     values = {
         "format_version": str(FORMAT_VERSION),
         "layout_id": layout.id,
-        "layout": layout_text(layout),
+        "layout": json.dumps(layout.to_json(), sort_keys=True, separators=(",", ":")),
         "base_sha256": base_sha256,
         "gan": gan,
         "teacher": teacher,
@@ -136,11 +136,6 @@ def record_metadata(
         **more,
     }
     return {PREFIX + key: value for key, value in values.items()}
-
-
-def layout_text(layout: WeightLayout) -> str:
-    """Return the layout's canonical one-line JSON."""
-    return json.dumps(layout.to_json(), sort_keys=True, separators=(",", ":"))
 
 
 def layout_from_metadata(metadata: Mapping[str, str], where: str) -> WeightLayout:

@@ -16,10 +16,10 @@ from pipeline.run_folder.fleet_files import FleetSummary, row, write_fleet
 from pipeline.run_folder.pair_shards import Targets, targets_path, write_targets
 from pipeline.run_folder.shard_plan import FleetTask
 from zoo.concepts import Concept
-from zoo.manifest import MAX_ABSOLUTE_WEIGHT
 from zoo.pictures.metrics import decisive, kid, l1, psnr
 from zoo.records import WeightRecord
 from zoo.training.train_gan import FleetResult, GanTrainConfig, run_generators, train_fleet
+from zoo.verify import MAX_ABSOLUTE_WEIGHT
 
 PIXELS_AT_ONCE = 2**22  # one tensor of 64 channels takes a gigabyte
 

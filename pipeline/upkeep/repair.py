@@ -17,9 +17,10 @@ from pipeline.run_folder.private_paths import read_config
 from pipeline.run_folder.shard_plan import GENERATIONS_FILE, FleetTask, plan_run
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, remove_stale_temporaries, sha256_file
-from zoo.manifest import MANIFEST_FILE, ZooManifest, load_manifest, read_rejected_file, verify_shard
+from zoo.manifest import MANIFEST_FILE, ZooManifest, load_manifest, read_rejected_file
 from zoo.shards import read_shard
 from zoo.statistics import STATISTICS_FILE
+from zoo.verify import verify_shard
 
 FROZEN = (
     "base/discriminator.safetensors",

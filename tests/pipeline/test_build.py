@@ -23,8 +23,9 @@ from tests.pipeline.conftest import micro_concepts, run_inline
 from zoo import files
 from zoo.concepts import Concept, write_concepts
 from zoo.errors import Interrupted, WeightzooError
-from zoo.manifest import MANIFEST_FILE, read_rejected, verify_run
+from zoo.manifest import MANIFEST_FILE, read_rejected
 from zoo.run import open_zoo
+from zoo.verify import verify_run
 
 
 def contents(run_dir):

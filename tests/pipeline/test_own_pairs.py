@@ -32,7 +32,7 @@ from tests.pipeline.test_build import contents
 from tests.pipeline.test_teachers import save_random_pipeline
 from zoo.concepts import Concept
 from zoo.errors import Interrupted, WeightzooError, WeightzooWarning
-from zoo.manifest import read_rejected, verify_run
+from zoo.manifest import read_rejected
 from zoo.pictures.pair_layouts import DIRECTIONS
 from zoo.pictures.pairs import (
     decode_pair,
@@ -42,6 +42,7 @@ from zoo.pictures.pairs import (
     split_pairs,
     write_pairs,
 )
+from zoo.verify import verify_run
 
 
 def concepts_of(*names):

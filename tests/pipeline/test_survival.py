@@ -32,8 +32,9 @@ from tests.pipeline.fake_fleet import (
 from tests.pipeline.test_build import contents
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
-from zoo.manifest import MANIFEST_FILE, read_rejected, shard_paths, verify_run
+from zoo.manifest import MANIFEST_FILE, read_rejected, shard_paths
 from zoo.run import open_zoo
+from zoo.verify import verify_run
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]

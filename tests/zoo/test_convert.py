@@ -6,16 +6,10 @@ from tests.zoo.hub.test_hub import CARD, REPO, contents, extend
 from zoo.convert import in_format
 from zoo.errors import WeightzooError
 from zoo.hub import download, publish
-from zoo.manifest import (
-    MANIFEST_FILE,
-    collect_manifest,
-    load_manifest,
-    shard_paths,
-    verify_run,
-    write_manifest,
-)
+from zoo.manifest import MANIFEST_FILE, collect_manifest, load_manifest, shard_paths, write_manifest
 from zoo.run import open_zoo
 from zoo.shards import FORMATS, format_of, read_shard
+from zoo.verify import verify_run
 
 
 @pytest.fixture

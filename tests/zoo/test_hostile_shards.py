@@ -26,10 +26,10 @@ from zoo.errors import WeightzooError
 from zoo.files import write_json
 from zoo.gans import GANS
 from zoo.gans.e2gan import E2ganConfig
-from zoo.manifest import verify_shard
 from zoo.records import RECORDS_KEY, arrow_schema
 from zoo.shards import read_shard, webdataset
 from zoo.tensors import load_discriminator, read_tensors, write_tensors
+from zoo.verify import verify_shard
 
 GOLDEN = Path(__file__).parent.parent / "data"
 TAR, PARQUET = GOLDEN / "train-00000-of-00001.tar", GOLDEN / "train-00000-of-00001.parquet"

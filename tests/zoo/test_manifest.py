@@ -8,18 +8,10 @@ import pytest
 
 from zoo.errors import WeightzooError
 from zoo.files import write_json
-from zoo.manifest import (
-    MANIFEST_FILE,
-    collect_manifest,
-    load_manifest,
-    read_rejected,
-    shard_paths,
-    verify_run,
-    verify_shard,
-    write_manifest,
-)
+from zoo.manifest import MANIFEST_FILE, collect_manifest, load_manifest, read_rejected, shard_paths, write_manifest
 from zoo.run import open_zoo
 from zoo.statistics import save_statistics
+from zoo.verify import verify_run, verify_shard
 
 
 def test_a_finished_run_opens(run_dir, make_record, layout):

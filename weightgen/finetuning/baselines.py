@@ -64,15 +64,12 @@ class Problem:
 
     def centres(self) -> Tensor:
         """Return mean embedding of each concept's wordings, as unit vectors [N, D]."""
-        return unit(self.membership().T @ self.rows / self.counts()[:, None])
+        members = self.membership()
+        return unit(members.T @ self.rows / members.sum(0)[:, None])
 
     def membership(self) -> Tensor:
         """Return 1 where a row is a wording of a concept and 0 elsewhere, [M, N]."""
         return torch.nn.functional.one_hot(self.owner, self.size).to(self.rows.dtype)
-
-    def counts(self) -> Tensor:
-        """Return the number of wordings of each concept, [N]."""
-        return self.membership().sum(0)
 
     def score(self, mixture: Mixture) -> float:
         """Return the R^2 of the held-out networks' weights about the zoo mean."""
@@ -275,7 +272,7 @@ def on_wordings(problem: Problem, choice: dict[str, Any]) -> Iterable[Candidate]
     kernel, share = KERNELS[name](problem.rows, problem.rows, bandwidth), problem.membership()
     for factor in (1.0, 4.0):
         penalty = choice["penalty"] * factor
-        diagonal = penalty * problem.counts()[problem.owner]  # as if each concept were one row
+        diagonal = penalty * share.sum(0)[problem.owner]  # as if each concept were one row
         solution = torch.cholesky_solve(share, torch.linalg.cholesky(kernel + torch.diag(diagonal)))
         changed = {**without_score(choice), "texts": "each", "penalty": penalty}
         yield kernel_mixture(name, bandwidth, problem.rows, solution), changed

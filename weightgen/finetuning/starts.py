@@ -24,15 +24,15 @@ from torch import nn
 from weightgen.finetuning import baselines
 from weightgen.finetuning.baselines import Fitted
 from weightgen.generate import generate
-from weightgen.model_folder import ModelFolder, find_models, load_model_folder, text_encoder_of
-from weightgen.ood import ood_score_of
+from weightgen.model_folder import ModelFolder, find_models, load_model_folder
+from weightgen.ood import OOD_FILE, load_ood_score
 from weightgen.prompt_notes import notes
 from weightgen.text import TextEncoder, load_text_encoder
 from weightgen.training.data import WeightDataset, load_zoo
 from zoo.adapters.lora import initial_adapter, load_base, load_generator, merge, plain_config
 from zoo.adapters.peft_format import find_base, is_peft, load_peft, merge_peft, read_metadata
 from zoo.errors import WeightzooError, WeightzooWarning
-from zoo.files import sha256_file
+from zoo.files import read_json_object, sha256_file
 from zoo.gans.patchgan import PatchGanConfig
 from zoo.gans.pix2pix import Pix2pixConfig
 from zoo.run import Zoo, open_zoo
@@ -126,8 +126,9 @@ class Origins:
 
     @cached_property
     def encoder(self) -> TextEncoder:
-        """The text encoder that the baselines read prompts with."""
-        return load_text_encoder(text_encoder_of(self.models))
+        """The text encoder that the baselines read prompts with: that of the first model."""
+        infos = [read_json_object(path / "weightgen.json") for path in self.models.values()]
+        return load_text_encoder(infos[0]["text_encoder"] if infos else "minilm")
 
     @cached_property
     def train(self) -> WeightDataset:
@@ -165,8 +166,9 @@ class Origins:
         return self.fitted[name]
 
     def notes(self, prompts: Prompts) -> list[str]:
-        """Return the notes on what baselines read, as `weightgen.prompt_notes` gives them."""
-        score = ood_score_of(self.models)
+        """Return the notes on what baselines read, as `weightgen.prompt_notes` gives them for the first model."""
+        files = [path / OOD_FILE for path in self.models.values()]
+        score = load_ood_score(files[0]) if files and files[0].is_file() else None
         return [note for texts in prompts for note in notes(texts, self.encoder, score)]
 
 
@@ -175,11 +177,6 @@ def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
-
-
-def from_base(origins: Origins, prompts: Prompts) -> Params:
-    """Return the base's own adapter, whatever the prompt."""
-    return stack(initial_adapter(origins.base), len(prompts))
 
 
 def from_baseline(name: str, origins: Origins, prompts: Prompts) -> Params:
@@ -204,7 +201,7 @@ RANDOM: dict[str, Callable[[Any], Any]] = {"scratch": plain_config, "pix2pix_une
 # to the adapters of K concepts, {name: [K, ...]}
 ADAPTERS: dict[str, Callable[[Origins, Prompts], Params]] = {
     **{name: partial(from_model, name) for name in ("polished", "generated", "generated_unet1d")},
-    "base": from_base,
+    "base": lambda origins, prompts: stack(initial_adapter(origins.base), len(prompts)),  # whatever the prompt
     **{name: partial(from_baseline, name) for name in baselines.FITS},
 }
 INITS = (*ADAPTERS, *RANDOM)
@@ -236,11 +233,8 @@ def make_start(init: str, prompts: Prompts, origins: Origins, mode: str = "full"
     if init not in known:
         return start_from_path(Path(init), len(prompts), origins, mode)
     if Path(init).exists():
-        warnings.warn(
-            f"--init {init} is the start of that name; for the file or folder here write --init ./{init}",
-            WeightzooWarning,
-            stacklevel=2,
-        )
+        note = f"--init {init} is the start of that name; for the file or folder here write --init ./{init}"
+        warnings.warn(note, WeightzooWarning, stacklevel=2)
     if init not in RANDOM:
         make = ADAPTERS.get(init) or partial(from_model, init)
         return start_from_adapters(make(origins, prompts), origins, mode)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from zoo.errors import WeightzooError
 from zoo.files import EMBEDDED_DIR, PathLike, sha256_file, write_bytes
-from zoo.manifest import MANIFEST_FILE, load_manifest, verify_run
+from zoo.manifest import MANIFEST_FILE, load_manifest
 from zoo.results import ZOO, check_kind
+from zoo.verify import verify_run
 
 EMBEDDED = ("weightzoo-small",)
 

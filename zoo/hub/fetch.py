@@ -41,12 +41,12 @@ from zoo.manifest import (
     read_manifest,
     read_rejected_file,
     shard_paths,
-    verify_run,
     write_manifest,
 )
 from zoo.progress import say, track
 from zoo.results import ZOO, check_kind
 from zoo.shards import read_shard
+from zoo.verify import verify_run
 
 AT_ONCE = 8  # files fetched at a time
 _REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w.-]+")

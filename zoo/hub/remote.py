@@ -16,8 +16,9 @@ from zoo.errors import WeightzooError
 from zoo.hub.client import hub_errors
 from zoo.hub.embedded import find_zoo
 from zoo.hub.fetch import HubSource
-from zoo.manifest import MANIFEST_FILE, own_problems
+from zoo.manifest import MANIFEST_FILE
 from zoo.run import Zoo, manifest_layout, open_zoo
+from zoo.verify import own_problems
 
 _NAME = re.compile(r"([\w-][\w.-]*/[\w.-]+?)(?:@([\w./-]+))?")  # USER/NAME[@REVISION]
 

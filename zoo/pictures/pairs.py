@@ -170,9 +170,8 @@ def _trimmed(name: str, source: Image.Image, target: Image.Image) -> tuple[Image
     """
     width, height = min(source.width, target.width), min(source.height, target.height)
     if max(abs(source.width - target.width), abs(source.height - target.height)) > MOST_TRIMMED:
-        raise WeightzooError(
-            f"pair {name}: the source is {_size(source)} pixels, the target {_size(target)}; both must have one size"
-        )
+        own, other = (f"{image.width}x{image.height}" for image in (source, target))
+        raise WeightzooError(f"pair {name}: the source is {own} pixels, the target {other}; both must have one size")
     return source.crop((0, 0, width, height)), target.crop((0, 0, width, height))
 
 
@@ -196,10 +195,6 @@ def _by_text(notes: Sequence[Note]) -> list[str]:
         f"{text.format(most=plural(max(number for *_, number in of), 'pixel'))}: {some([name for _, name, _ in of])}"
         for text, of in told.items()
     ]
-
-
-def _size(image: Image.Image) -> str:
-    return f"{image.width}x{image.height}"
 
 
 def _open_image(label: str, data: Path | bytes) -> tuple[Image.Image, list[Note]]:
@@ -293,7 +288,8 @@ def write_pairs(path: PathLike, names: Sequence[str], sources: Tensor, targets: 
     try:
         for half, images in (("source", sources), ("target", targets)):
             (temporary / half).mkdir(parents=True)
-            for name, array in zip(names, _to_uint8(images), strict=True):
+            arrays = (images.detach().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+            for name, array in zip(names, arrays, strict=True):
                 Image.fromarray(array).save(temporary / half / f"{name}.png")
         os.replace(temporary, path)
     except OSError as error:
@@ -301,7 +297,3 @@ def write_pairs(path: PathLike, names: Sequence[str], sources: Tensor, targets: 
         raise WeightzooError(f"cannot write {path}: {reason}; free some space or choose another folder") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _to_uint8(images: Tensor) -> np.ndarray:
-    return (images.detach().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()

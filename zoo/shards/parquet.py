@@ -8,7 +8,6 @@ Uncompressed, page checksums on, content-defined chunking (a re-upload after an 
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -45,7 +44,8 @@ def write_shard(
     for record in records:
         check_record(record, layout)
     schema = arrow_schema(layout, dict(metadata) | {RECORDS_KEY: str(len(records))})
-    table = pa.Table.from_pylist([_arrow_row(record) for record in records], schema)
+    rows = [row_of(record) | {"blocks": np.ascontiguousarray(record.blocks).tobytes()} for record in records]
+    table = pa.Table.from_pylist(rows, schema)
     with atomic_path(path) as temporary:
         pq.write_table(
             table,
@@ -120,10 +120,6 @@ def _records(file: pq.ParquetFile, path: PathLike, layout: WeightLayout) -> Iter
         raise corrupt(path, error) from None
     finally:
         file.close()
-
-
-def _arrow_row(record: WeightRecord) -> dict[str, Any]:
-    return row_of(record) | {"blocks": np.ascontiguousarray(record.blocks).tobytes()}
 
 
 def _blocks(batch: pa.RecordBatch, layout: WeightLayout) -> np.ndarray:

@@ -17,9 +17,10 @@ from pipeline.cards.zoo_card import _rejected_table, card_files
 from zoo.concepts import Concept, read_concepts
 from zoo.files import write_text
 from zoo.hub import EMBEDDED, download, find_zoo, publish
-from zoo.manifest import load_manifest, verify_run
+from zoo.manifest import load_manifest
 from zoo.records import METRICS, arrow_schema
 from zoo.run import open_zoo
+from zoo.verify import verify_run
 
 ROOT = Path(__file__).resolve().parents[3]
 REPO = "user/micro"

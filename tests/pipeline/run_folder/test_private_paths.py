@@ -23,7 +23,8 @@ from zoo.errors import WeightzooError
 from zoo.files import read_json, sha256_file, write_json
 from zoo.hub import download, publish
 from zoo.layout import WeightLayout
-from zoo.manifest import load_manifest, read_rejected, verify_run, write_manifest
+from zoo.manifest import load_manifest, read_rejected, write_manifest
+from zoo.verify import verify_run
 
 
 def rendering_fleet(task):

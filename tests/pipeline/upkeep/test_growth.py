@@ -17,8 +17,9 @@ from zoo.concepts import write_concepts
 from zoo.errors import WeightzooError
 from zoo.files import sha256_file, write_json
 from zoo.hub.limits import MAX_FILES_PER_FOLDER
-from zoo.manifest import MANIFEST_FILE, load_manifest, read_rejected, shard_paths, verify_run, write_manifest
+from zoo.manifest import MANIFEST_FILE, load_manifest, read_rejected, shard_paths, write_manifest
 from zoo.run import open_zoo
+from zoo.verify import verify_run
 
 
 def run_and_catch(tasks, fn, workers=1):

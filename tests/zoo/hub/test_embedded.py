@@ -7,7 +7,8 @@ import pytest
 from zoo.errors import WeightzooError
 from zoo.hub import download, find_zoo
 from zoo.hub import embedded as embedded_zoos
-from zoo.manifest import MANIFEST_FILE, shard_paths, verify_run
+from zoo.manifest import MANIFEST_FILE, shard_paths
+from zoo.verify import verify_run
 
 
 @pytest.fixture

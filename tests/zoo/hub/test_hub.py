@@ -11,16 +11,10 @@ from zoo.concepts import Concept, read_concepts, write_concepts
 from zoo.errors import WeightzooError
 from zoo.files import sha256_file, write_text
 from zoo.hub import client, download, fetch, local_files, publish, publish_pairs, upload
-from zoo.manifest import (
-    MANIFEST_FILE,
-    collect_manifest,
-    load_manifest,
-    shard_paths,
-    verify_run,
-    write_manifest,
-)
+from zoo.manifest import MANIFEST_FILE, collect_manifest, load_manifest, shard_paths, write_manifest
 from zoo.run import open_zoo
 from zoo.shards import shard_name
+from zoo.verify import verify_run
 
 REPO = "user/zoo"
 CARD = {"README.md": b"---\nlicense: apache-2.0\n---\n# zoo\n", "pictures/samples.webp": b"picture"}

@@ -17,7 +17,7 @@ from zoo.errors import WeightzooError
 from zoo.hub import client, download, publish
 from zoo.hub.causes import seconds_of
 from zoo.hub.remote import open_named
-from zoo.manifest import verify_run
+from zoo.verify import verify_run
 
 REPO = "user/zoo"
 CARD = {"README.md": b"---\nlicense: apache-2.0\n---\n# zoo\n"}
