@@ -10,7 +10,6 @@ test pairs from the two others.
 """
 
 import json
-import random
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from PIL import Image
 
 from zoo.concepts import Concept, write_concepts
 from zoo.files import PathLike, atomic_path
+from zoo.pictures.pairs import random_boxes
 
 HERE = Path(__file__).resolve().parent
 SPLITS = {"train": ("bridge", "kleiber", "rocket", "seeding"), "test": ("flower", "friends")}
@@ -89,22 +89,10 @@ def concept_of(edit: dict[str, Any]) -> Concept:
     return Concept(concept_id(edit), edit["prompt"], wordings, {}, "external")
 
 
-def crop_boxes(photo: str, size: tuple[int, int], count: int) -> list[tuple[int, int, int, int]]:
-    """Return `count` square boxes inside an image of `size`, which depend on the photograph's name only."""
-    rng = random.Random(f"external/{photo}")
-    width, height = size
-    boxes = []
-    for _ in range(count):
-        side = round(min(size) * rng.uniform(SMALLEST_CROP, 1.0))
-        left, top = rng.randint(0, width - side), rng.randint(0, height - side)
-        boxes.append((left, top, left + side, top + side))
-    return boxes
-
-
 def _write_crops(image_path: Path, folder: Path, photo: str, count: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with Image.open(image_path) as opened:
         image = opened.convert("RGB")
-        for number, box in enumerate(crop_boxes(photo, image.size, count)):
+        for number, box in enumerate(random_boxes(image.size, count, f"external/{photo}", SMALLEST_CROP)):
             crop = image.resize((CROP_SIZE, CROP_SIZE), Image.Resampling.LANCZOS, box=box)
             crop.save(folder / f"{photo}_{number:02d}.png")

@@ -12,6 +12,7 @@ import json
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -49,14 +50,10 @@ def check_sources(run_dir: Path, counts: tuple[int, int]) -> None:
         WeightzooError: the shard is absent or damaged.
     """
     path, found = sources_path(run_dir), Counter[str]()
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                file = tar.extractfile(member)
-                _decode(file.read() if file else b"")
-                found[member.name.partition("-")[0]] += 1
-    except (OSError, tarfile.TarError, ValueError, SyntaxError) as error:
-        raise WeightzooError(f"{path} is absent or damaged ({error}); run `weightzoo repair`") from None
+    with _members(path) as members:
+        for name, data in members:
+            _decode(data)
+            found[name.partition("-")[0]] += 1
     if tuple(found[part] for part in PARTS) != counts:
         raise WeightzooError(f"{path} lacks pictures; run `weightzoo repair`")
 
@@ -90,25 +87,31 @@ def read_targets(task: FleetTask) -> dict[str, Targets | str]:
     """
     path = targets_path(task)
     found: dict[str, Targets | str] = {}
-    try:
-        with tarfile.open(path, "r:") as tar:
-            pictures: dict[str, dict[str, list[Tensor]]] = {}
-            for member in tar:
-                concept_id, _, name = member.name.partition("/")
-                file = tar.extractfile(member)
-                data = file.read() if file else b""
-                if member.name == FAILED_MEMBER:
-                    found |= {key: str(reason) for key, reason in json.loads(data).items()}
-                else:
-                    parts = pictures.setdefault(concept_id, {part: [] for part in PARTS})
-                    parts[name.partition("-")[0]].append(_decode(data))
+    pictures: dict[str, dict[str, list[Tensor]]] = {}
+    with _members(path) as members:
+        for member, data in members:
+            concept_id, _, name = member.partition("/")
+            if member == FAILED_MEMBER:
+                found |= {key: str(reason) for key, reason in json.loads(data).items()}
+            else:
+                parts = pictures.setdefault(concept_id, {part: [] for part in PARTS})
+                parts[name.partition("-")[0]].append(_decode(data))
         found |= {name: (torch.stack(p["train"]), torch.stack(p["test"])) for name, p in pictures.items()}
-    except (OSError, tarfile.TarError, KeyError, ValueError, RuntimeError, SyntaxError) as error:
-        raise WeightzooError(f"{path} is absent or damaged ({error}); run `weightzoo repair`") from None
     lost = [concept.id for concept in task.concepts if concept.id not in found]
     if lost:
         raise WeightzooError(f"{path} lacks concept {lost[0]!r}; run `weightzoo repair`")
     return found
+
+
+@contextmanager
+def _members(path: Path) -> Iterator[Iterator[tuple[str, bytes]]]:
+    """Yield the names and contents of a shard; whatever is wrong with them is one error."""
+    try:
+        with tarfile.open(path, "r:") as tar:
+            files = ((member.name, tar.extractfile(member)) for member in tar)
+            yield ((name, file.read() if file else b"") for name, file in files)
+    except (OSError, tarfile.TarError, KeyError, ValueError, RuntimeError, SyntaxError) as error:
+        raise WeightzooError(f"{path} is absent or damaged ({error}); run `weightzoo repair`") from None
 
 
 def _pictures(images: Targets, prefix: str, kind: str) -> Iterator[tuple[str, bytes]]:

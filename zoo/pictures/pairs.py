@@ -35,6 +35,7 @@ MOST_TRIMMED = 2  # pixels by which the pictures of a pair may differ in width a
 TRIMMED = "the pictures differ by a pixel or two in size; what one lacks was cut off the other"
 SHIFTED = "the target is shifted against the source by up to {most}; both were cut to what they share"
 Pair = tuple[str, Image.Image, Image.Image]
+Box = tuple[int, int, int, int]  # left, top, right, bottom
 Note = tuple[str, str, int]  # what is to be said, of which pair or file, and the number that {most} stands for
 
 
@@ -119,7 +120,6 @@ def decode_pair(pair: PairFiles, max_short_side: int | None = None, align: bool 
     """Read the images of one pair.
 
     Args:
-        pair: its files.
         max_short_side: see :func:`read_pair_set`.
         align: cut both to what they share where the target is shifted, as :func:`read_pair_set` does.
 
@@ -223,39 +223,40 @@ def pairs_to_tensors(pairs: Sequence[Pair], size: int, crops: int = 1, seed: int
     """Cut the same squares out of source and target and scale them to `size` pixels.
 
     Args:
-        pairs: as :func:`read_pairs` gives them.
         size: side of the result in pixels.
         crops: squares per pair: 1 is the centred largest square, more are random squares of 25-100 % of the
             short side, which depend on `seed` and the pair's name only.
-        seed: of the random squares.
 
     Returns:
         Sources and targets, float32 `[len(pairs) * crops, 3, size, size]` in [0, 1], pair by pair.
     """
     sources, targets = [], []
     for name, source, target in pairs:
-        for box in _boxes(source.size, crops, f"{seed}/{name}"):
+        boxes = [_centre(source.size)] if crops == 1 else random_boxes(source.size, crops, f"{seed}/{name}")
+        for box in boxes:
             sources.append(_crop(source, box, size))
             targets.append(_crop(target, box, size))
     return _to_tensor(sources, size), _to_tensor(targets, size)
 
 
-def _boxes(size: tuple[int, int], crops: int, key: str) -> list[tuple[int, int, int, int]]:
+def _centre(size: tuple[int, int]) -> Box:
+    left, top, short = (size[0] - min(size)) // 2, (size[1] - min(size)) // 2, min(size)
+    return left, top, left + short, top + short
+
+
+def random_boxes(size: tuple[int, int], count: int, key: str, smallest: float = SMALLEST_CROP) -> list[Box]:
+    """Return `count` squares of `smallest` to all of a picture's short side; `size` and `key` decide them."""
     width, height = size
-    short = min(size)
-    if crops == 1:
-        left, top = (width - short) // 2, (height - short) // 2
-        return [(left, top, left + short, top + short)]
     rng = random.Random(key)
     boxes = []
-    for _ in range(crops):
-        side = max(1, round(short * rng.uniform(SMALLEST_CROP, 1.0)))
+    for _ in range(count):
+        side = max(1, round(min(size) * rng.uniform(smallest, 1.0)))
         left, top = rng.randint(0, width - side), rng.randint(0, height - side)
         boxes.append((left, top, left + side, top + side))
     return boxes
 
 
-def _crop(image: Image.Image, box: tuple[int, int, int, int], size: int) -> np.ndarray:
+def _crop(image: Image.Image, box: Box, size: int) -> np.ndarray:
     return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS, box=box))
 
 
