@@ -156,10 +156,7 @@ def make_pairs(run_dir: Path, store: Store | None, tasks: Sequence[FleetTask], r
         return
     work = Stored(store.uri, run_teacher) if store else run_teacher
     options = {"actors": True} if actors else {}
-    with (
-        FleetProgress(missing, "pairs") as progress,
-        closing(run(progress.draw(missing), work, **options)) as outcomes,
-    ):
+    with FleetProgress(missing, "pairs") as progress, closing(run(progress.draw(missing), work, **options)) as outcomes:
         for outcome in outcomes:
             progress.settle(outcome)
             log_event(run_dir, _event("pairs", outcome) | {"seconds": outcome.result})

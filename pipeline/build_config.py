@@ -1,7 +1,7 @@
 """BuildConfig: everything that decides the bytes of a zoo. Frozen in the run folder at the first launch."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +65,7 @@ class BuildConfig:
         for key, registry in known.items():
             if getattr(self, key) not in list(registry):
                 raise WeightzooError(f"{key} {getattr(self, key)!r} is unknown; use one of {', '.join(registry)}")
-        positive = (
-            "num_concepts",
-            "num_train_crops",
-            "num_test_crops",
-            "image_size",
-            "fleet_size",
-            "threads",
-        )
+        positive = ("num_concepts", "num_train_crops", "num_test_crops", "image_size", "fleet_size", "threads")
         for key in positive:
             if getattr(self, key) < 1:
                 raise WeightzooError(f"{key} is {getattr(self, key)}; it must be at least 1")
@@ -84,8 +77,7 @@ class BuildConfig:
     def generator_config(self) -> Any:
         """Return the full config of the generator's architecture, for crops of `image_size`."""
         config: Any = from_dict(GANS[self.gan], self.generator, "generator")
-        has_size = any(item.name == "image_size" for item in fields(config))
-        return replace(config, image_size=self.image_size) if has_size else config
+        return replace(config, image_size=self.image_size) if hasattr(config, "image_size") else config
 
     def gate_limit(self, l1_copy: float) -> float:
         """Return the largest held-out L1 that a concept may have."""
@@ -93,8 +85,7 @@ class BuildConfig:
 
     def retry_training(self) -> GanTrainConfig:
         """Return the second attempt: the same initialisation and batch order, half the learning rate."""
-        values = asdict(self.training)
-        return GanTrainConfig(**values | {"learning_rate": self.training.learning_rate / 2})
+        return replace(self.training, learning_rate=self.training.learning_rate / 2)
 
 
 def with_own_pictures(config: BuildConfig, photos: Path | None, teacher: str | None) -> BuildConfig:

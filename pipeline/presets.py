@@ -51,12 +51,7 @@ def paper() -> BuildConfig:
         num_train_crops=1000,
         num_test_crops=64,
         image_size=256,
-        generator={
-            "channels": [64, 128, 256, 320],
-            "lora_rank": 31,
-            "attention_rank": 15,
-            "head_width": 64,
-        },
+        generator={"channels": [64, 128, 256, 320], "lora_rank": 31, "attention_rank": 15, "head_width": 64},
         discriminator=PatchGanConfig(channels=(64, 128, 256, 512)),
         base=BaseConfig(num_concepts=64, steps=10_000, concepts_per_step=16),
         training=GanTrainConfig(steps=1000, learning_rate=1e-2, beta1=BETA1),

@@ -222,11 +222,7 @@ def scale_strength(adapter: Mapping[str, Tensor], mean: Mapping[str, Tensor], st
 
 
 def save_adapter(
-    model: ModelFolder,
-    folder: str | Path,
-    output: WeightDiffusionOutput,
-    index: int = 0,
-    prompt: str | None = None,
+    model: ModelFolder, folder: str | Path, output: WeightDiffusionOutput, index: int = 0, prompt: str | None = None
 ) -> None:
     """Write one generated network as a PEFT folder that names its prompt and its base."""
     texts = [prompt] if prompt is not None else output.prompts[index]

@@ -46,10 +46,7 @@ def group_by_stage(name: str, names: Collection[str]) -> str:
     return name.partition(".")[0]
 
 
-GROUPINGS: dict[str, Callable[[str, Collection[str]], str]] = {
-    "layer": group_by_layer,
-    "stage": group_by_stage,
-}
+GROUPINGS: dict[str, Callable[[str, Collection[str]], str]] = {"layer": group_by_layer, "stage": group_by_stage}
 
 
 @dataclass(frozen=True)

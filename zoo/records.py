@@ -114,13 +114,7 @@ def arrow_schema(layout: WeightLayout, metadata: Mapping[str, str] | None = None
 
 
 def record_metadata(
-    layout: WeightLayout,
-    base_sha256: str,
-    teacher: str,
-    licence: str,
-    gan: str,
-    feature_network: str,
-    **more: str,
+    layout: WeightLayout, base_sha256: str, teacher: str, licence: str, gan: str, feature_network: str, **more: str
 ) -> dict[str, str]:
     """Return the metadata by which a shard describes itself: `weightzoo.*` keys, string values."""
     values = {

@@ -35,10 +35,7 @@ def block_statistics(records: Iterable[WeightRecord], layout: WeightLayout) -> d
     variance = np.maximum(squares / count - (total / count) ** 2, 0)
     mask = layout.mask.numpy()
     per_block = np.where(mask, variance, 0).sum(1) / mask.sum(1)
-    return {
-        "mean": (first + total / count).astype(np.float32),
-        "std": np.sqrt(per_block).astype(np.float32),
-    }
+    return {"mean": (first + total / count).astype(np.float32), "std": np.sqrt(per_block).astype(np.float32)}
 
 
 def save_statistics(path: PathLike, statistics: dict[str, np.ndarray]) -> None:

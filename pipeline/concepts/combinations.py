@@ -64,11 +64,7 @@ BRIGHT = frozenset(
     """.split()
 )
 NEUTRAL = frozenset(("white", "black"))
-TAKES_NEUTRAL = {
-    "colour-ink": {"black"},
-    "haze-colour": {"white", "black"},
-    "edges-colour": {"white", "black"},
-}
+TAKES_NEUTRAL = {"colour-ink": {"black"}, "haze-colour": {"white", "black"}, "edges-colour": {"white", "black"}}
 
 
 @dataclass(frozen=True)

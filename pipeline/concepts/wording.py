@@ -58,11 +58,7 @@ def phrase(parts: list[tuple[Look, tuple[ColourName, ...]]], speaker: str, rng: 
 
 
 def sentences(
-    parts: list[tuple[Look, tuple[ColourName, ...]]],
-    strength: Strength,
-    speaker: str,
-    rng: random.Random,
-    count: int,
+    parts: list[tuple[Look, tuple[ColourName, ...]]], strength: Strength, speaker: str, rng: random.Random, count: int
 ) -> list[str]:
     """Return `count` different requests; the first is plain (the concept's prompt)."""
     templates = TEMPLATES["medium" if parts[0][0].slot == "medium" else "mood"][speaker]

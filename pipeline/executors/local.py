@@ -16,11 +16,7 @@ from typing import Any
 
 from pipeline.executors.attempts import Backlog, Outcome, Reply, Task, run_task
 
-WORKER_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-}
+WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 
 SCRATCH = "WEIGHTZOO_SCRATCH"  # environment: where a worker's temporary folders go
 

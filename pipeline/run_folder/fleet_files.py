@@ -66,11 +66,7 @@ def record_failure(task: FleetTask, reason: str) -> FleetSummary:
 
 
 def row(
-    concept: Concept,
-    status: str,
-    reason: str,
-    metrics: dict[str, float] | None = None,
-    attempt: int | None = None,
+    concept: Concept, status: str, reason: str, metrics: dict[str, float] | None = None, attempt: int | None = None
 ) -> dict[str, Any]:
     """Return the row of a concept that has no record; `status` is `rejected` or `failed`."""
     return {

@@ -87,10 +87,7 @@ class Store:
             if target_files is not None:
                 target_files.create_dir(os.path.dirname(target), recursive=True)
             copy_files(
-                source,
-                target,
-                source_filesystem=source_files or local,
-                destination_filesystem=target_files or local,
+                source, target, source_filesystem=source_files or local, destination_filesystem=target_files or local
             )
 
     @contextmanager

@@ -57,11 +57,7 @@ class FleetTask:
 
 
 def plan_fleets(
-    run_dir: Path,
-    config: BuildConfig,
-    concepts: Sequence[Concept],
-    device: str = "cpu",
-    generation: int = 0,
+    run_dir: Path, config: BuildConfig, concepts: Sequence[Concept], device: str = "cpu", generation: int = 0
 ) -> list[FleetTask]:
     """Cut one generation's concepts of every split into fleets, in order; shards never mix splits."""
     suffix = FORMATS[config.shard_format].SUFFIX

@@ -128,9 +128,7 @@ def fewer_crops(config: BuildConfig, device: str) -> BuildConfig:
     # as many test crops as a real fleet measures at once, so that its memory is seen
     train, test = CROPS_ON_A_CPU, max(CROPS_ON_A_CPU, crops_at_once(config))
     return replace(
-        config,
-        num_train_crops=min(train, config.num_train_crops),
-        num_test_crops=min(test, config.num_test_crops),
+        config, num_train_crops=min(train, config.num_train_crops), num_test_crops=min(test, config.num_test_crops)
     )
 
 

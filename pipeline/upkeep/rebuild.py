@@ -49,11 +49,7 @@ class FleetComparison:
         """Return what is further from the stored fleet than allowed."""
         found = [
             f"{self.shard}: other {what} than stored"
-            for what, same in (
-                ("concepts", self.same_ids),
-                ("layout", self.same_layout),
-                ("base", self.same_base),
-            )
+            for what, same in (("concepts", self.same_ids), ("layout", self.same_layout), ("base", self.same_base))
             if not same
         ]
         found += [f"{k}: L1 is {v:.3f} x the stored" for k, v in self.l1_ratio.items() if abs(v - 1) > l1_within]

@@ -186,12 +186,7 @@ class Diverged(WeightzooError):
 
 
 def complete(
-    out_dir: Path,
-    progress: Progress,
-    loaded: LoadedPairs,
-    tensors: PairTensors,
-    request: Request,
-    on_row: OnRow | None,
+    out_dir: Path, progress: Progress, loaded: LoadedPairs, tensors: PairTensors, request: Request, on_row: OnRow | None
 ) -> Row:
     """Train to the end and writes everything; returns the content of `finetune.json`."""
     config = request.config

@@ -74,10 +74,7 @@ class Origins:
     """What starts are made from: a zoo and one or several weight generators, loaded when they are needed."""
 
     def __init__(
-        self,
-        zoo: str | Path | None = None,
-        model: str | Path | Mapping[str, str | Path] | None = None,
-        seed: int = 0,
+        self, zoo: str | Path | None = None, model: str | Path | Mapping[str, str | Path] | None = None, seed: int = 0
     ) -> None:
         """Name the zoo and the models; nothing is read yet.
 

@@ -148,8 +148,7 @@ def router(limits: Limits) -> APIRouter:
         guidance: Annotated[Guidance, Form()] = 1.0,
         strength: Annotated[Strength, Form()] = 1.0,
         max_side: Annotated[
-            int | None,
-            Form(ge=16, le=20000, description="scale the photograph down to this many pixels first"),
+            int | None, Form(ge=16, le=20000, description="scale the photograph down to this many pixels first")
         ] = None,
     ) -> Response:
         """Edit a photograph as a prompt says, or with an adapter, and answer with a PNG of the same size."""

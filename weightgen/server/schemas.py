@@ -27,9 +27,7 @@ def _is_said(prompt: str) -> str:
 
 
 Prompt = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=PROMPT_CHARACTERS),
-    AfterValidator(_is_said),
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=PROMPT_CHARACTERS), AfterValidator(_is_said)
 ]
 Steps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]

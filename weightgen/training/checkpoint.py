@@ -79,9 +79,7 @@ def save_training(
 
 
 def load_training(
-    folder: str | Path,
-    networks: Mapping[str, nn.Module],
-    optimizers: Mapping[str, torch.optim.Optimizer],
+    folder: str | Path, networks: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]
 ) -> dict[str, Any] | None:
     """Put the newest checkpoint of `save_training` back; return its state, or None when there is none.
 

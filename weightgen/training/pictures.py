@@ -116,10 +116,7 @@ def prepare(
         statistics=model.statistics.to(device),
     )
     stage = Stage(
-        pictures.read_ahead,
-        pictures.gradients,
-        picture_validation(pictures.outputs, validation),
-        config.max_skipped,
+        pictures.read_ahead, pictures.gradients, picture_validation(pictures.outputs, validation), config.max_skipped
     )
     denoiser = denoiser.to(device).eval().requires_grad_(True)  # without dropout
     return TrainingRun(config, stage, denoiser, out_dir, seconds)
@@ -196,12 +193,7 @@ def finish(run: TrainingRun, config: PolishConfig, model: ModelFolder) -> Path:
         **model.metadata,
         "role": "control" if config.random_init else "polished",
         "stage": "polished",
-        "polish": {
-            "steps": run.step,
-            "seconds": round(run.elapsed, 1),
-            "best": row,
-            "config": to_dict(config),
-        },
+        "polish": {"steps": run.step, "seconds": round(run.elapsed, 1), "best": row, "config": to_dict(config)},
     }
     return save_with_weights(run.folder, model, run.ema, metadata=metadata)
 

@@ -59,10 +59,7 @@ class PeftFolder:
 
 
 def save_peft(
-    folder: PathLike,
-    generator: nn.Module,
-    adapter: Mapping[str, Tensor],
-    metadata: Mapping[str, Any] | None = None,
+    folder: PathLike, generator: nn.Module, adapter: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None
 ) -> None:
     """Write an adapter of `generator` (the base, with its LoRA factors) as a PEFT folder.
 

@@ -23,11 +23,7 @@ class ShardFormat(Protocol):
     SUFFIX: str
 
     def write_shard(
-        self,
-        path: PathLike,
-        records: Sequence[WeightRecord],
-        layout: WeightLayout,
-        metadata: Mapping[str, str],
+        self, path: PathLike, records: Sequence[WeightRecord], layout: WeightLayout, metadata: Mapping[str, str]
     ) -> None:
         """Write one shard, atomically."""
 
@@ -35,10 +31,7 @@ class ShardFormat(Protocol):
         """Open one shard: its records (lazily), its metadata, its layout."""
 
 
-FORMATS: dict[str, ShardFormat] = {
-    "parquet": cast(ShardFormat, parquet),
-    "webdataset": cast(ShardFormat, webdataset),
-}
+FORMATS: dict[str, ShardFormat] = {"parquet": cast(ShardFormat, parquet), "webdataset": cast(ShardFormat, webdataset)}
 
 
 def shard_stem(split: str, index: int, count: int, generation: int = 0) -> str:

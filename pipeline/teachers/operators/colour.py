@@ -27,11 +27,7 @@ def adjust(
     """Move the sliders of a photo editor: exposure in stops, temperature and magenta in [-1, 1]."""
     x = images
     if exposure or temperature or magenta:
-        gains = (
-            1 + 0.3 * temperature + 0.1 * magenta,
-            1 - 0.2 * magenta,
-            1 - 0.3 * temperature + 0.1 * magenta,
-        )
+        gains = (1 + 0.3 * temperature + 0.1 * magenta, 1 - 0.2 * magenta, 1 - 0.3 * temperature + 0.1 * magenta)
         x = x * plane([2**exposure * g for g in gains], x)
     if gamma != 1.0:
         x = x.clamp(0, 1) ** gamma
@@ -176,11 +172,7 @@ def palette(images: Tensor, colours: Sequence[Colour], soften: float = 0.004) ->
 
 
 def threshold(
-    images: Tensor,
-    ink: Colour = (0, 0, 0),
-    paper: Colour = (1, 1, 1),
-    level: float = 0.0,
-    soften: float = 0.006,
+    images: Tensor, ink: Colour = (0, 0, 0), paper: Colour = (1, 1, 1), level: float = 0.0, soften: float = 0.006
 ) -> Tensor:
     """Reduce the picture to two flat colours, cut at the image's mean luminance + `level`."""
     tone = blur(luma(images), soften)

@@ -55,11 +55,7 @@ def spotlight(images: Tensor, amount: float = 0.9) -> Tensor:
 
 
 def light_leak(
-    images: Tensor,
-    side: str = "left",
-    colour: Colour = (1.0, 0.45, 0.1),
-    amount: float = 0.9,
-    width: float = 0.6,
+    images: Tensor, side: str = "left", colour: Colour = (1.0, 0.45, 0.1), amount: float = 0.9, width: float = 0.6
 ) -> Tensor:
     """Let coloured light spill in from one side."""
     near = smoothstep(toward(images, side), 1 - width, 1.0)
@@ -80,11 +76,7 @@ def gradient(images: Tensor, start: Colour, end: Colour, side: str = "bottom", a
 
 
 def haze(
-    images: Tensor,
-    colour: Colour = (0.85, 0.87, 0.9),
-    amount: float = 0.6,
-    rising: float = 0.3,
-    softness: float = 0.0,
+    images: Tensor, colour: Colour = (0.85, 0.87, 0.9), amount: float = 0.6, rising: float = 0.3, softness: float = 0.0
 ) -> Tensor:
     """Veil the picture in `colour`, thicker towards the top by `rising`."""
     veil = (amount + rising * (toward(images, "top") - 0.5)).clamp(0, 1)
