@@ -28,6 +28,7 @@ from zoo.pictures.features import load_features
 from zoo.pictures.metrics import l1, psnr, ssim
 
 CHUNK = 8  # concepts that are edited at once
+FIGURES = {"l1": l1, "psnr": psnr, "ssim": ssim}  # means over the images of a concept
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,6 @@ class ZeroStepCell:
     @property
     def paths(self) -> tuple[Path, ...]:
         return (self.path,)
-
-
-def quality(output: Tensor, targets: Tensor) -> tuple[list[float], list[float]]:
-    """Return mean L1 and PSNR of each network over its images; both [K, N, 3, H, W]."""
-    pairs = list(zip(output, targets, strict=True))
-    return [float(l1(a, b).mean()) for a, b in pairs], [float(psnr(a, b).mean()) for a, b in pairs]
 
 
 @torch.no_grad()
@@ -83,18 +78,14 @@ def zero_step(context: EvaluationContext, cell: ZeroStepCell) -> dict[str, Any]:
     """
     grid, ids = context.config.grid, cell.concepts
     count = context.held_out.smallest(ids, "test", grid.test_images)
-    l1s: list[float] = []
-    psnrs: list[float] = []
-    ssims: list[float] = []
+    figures: dict[str, list[float]] = {name: [] for name in FIGURES}
     mine, truth = [], []
     for start in range(0, len(ids), CHUNK):
         part = ids[start : start + CHUNK]
         sources, targets = context.held_out.stacked(part, "test", context.size, count)
         edited = edit(context, cell, part, sources)
-        l1_part, psnr_part = quality(edited, targets)
-        l1s += l1_part
-        psnrs += psnr_part
-        ssims += [float(ssim(a, b).mean()) for a, b in zip(edited, targets, strict=True)]
+        for name, figure in FIGURES.items():
+            figures[name] += [float(figure(a, b).mean()) for a, b in zip(edited, targets, strict=True)]
         mine.append(features(context.feature_network, edited[:, : grid.kid_images]))
         truth.append(target_features(context, part, count, grid.kid_images))
     kept = [i for i, concept_id in enumerate(ids) if concept_id not in context.near_duplicates]
@@ -106,9 +97,7 @@ def zero_step(context: EvaluationContext, cell: ZeroStepCell) -> dict[str, Any]:
         "init": cell.init,
         "prompts": cell.prompts,
         "concepts": list(ids),
-        "l1": l1s,
-        "psnr": psnrs,
-        "ssim": ssims,
+        **figures,
         "kid": kid,
         "kid_interval": list(interval),
         "feature_network": context.feature_network,
@@ -136,7 +125,7 @@ def summarise(
             if not index:
                 continue
             # null, a picture that was not finite, makes the mean null too
-            l1_values, *others = (np.array(cell[key], dtype=float)[index] for key in ("l1", "psnr", "ssim"))
+            l1_values, *others = (np.array(cell[key], dtype=float)[index] for key in FIGURES)
             row = {
                 "split": cell["split"],
                 "init": cell["init"],

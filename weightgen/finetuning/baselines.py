@@ -16,12 +16,13 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from weightgen.text import TextEncoder, embed, unit
+from weightgen.training.data import WeightDataset
 from zoo.errors import WeightzooError
 from zoo.pictures.metrics import decisive
 
@@ -30,15 +31,6 @@ Candidate = tuple[Mixture, dict[str, Any]]  # a mixture and its hyperparameters
 PENALTIES = tuple(10.0 ** (i / 2) for i in range(-8, 5))
 KNN_COUNTS, KNN_TEMPERATURES = (2, 4, 8, 16, 32), (0.02, 0.05, 0.1, 0.2)
 BANDWIDTHS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
-
-
-class ZooWeights(Protocol):
-    """What a baseline needs of a weight dataset: wordings of each concept and its blocks."""
-
-    @property
-    def prompts(self) -> Sequence[Sequence[str]]: ...
-    @property
-    def blocks(self) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -104,9 +96,9 @@ class Fitted:
 
 def fit(
     name: str,
-    train: ZooWeights,
+    train: WeightDataset,
     encoder: TextEncoder,
-    validation: ZooWeights | None = None,
+    validation: WeightDataset | None = None,
     base_blocks: Tensor | None = None,
 ) -> Fitted:
     """Fit one of `BASELINES`.
@@ -128,7 +120,7 @@ def fit(
     return Fitted(name, encoder, mean, train.blocks - mean, mixture, choice)
 
 
-def build_problem(train: ZooWeights, encoder: TextEncoder, validation: ZooWeights | None) -> Problem:
+def build_problem(train: WeightDataset, encoder: TextEncoder, validation: WeightDataset | None) -> Problem:
     """Embed every wording and reduce the weights to inner products."""
     if len(train.blocks) == 0:
         raise WeightzooError("the zoo has no train concepts; build or download one first")

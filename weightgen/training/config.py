@@ -13,7 +13,7 @@ from typing import Any, Literal
 from torch import nn
 
 from weightgen.objective import ObjectiveConfig
-from weightgen.training.data import WeightSource
+from weightgen.training.stream import WeightSource
 from zoo.errors import WeightzooError
 
 

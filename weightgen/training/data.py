@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,38 +35,6 @@ class WeightBatch:
     step: int
     blocks: Tensor
     texts: list[str]
-
-
-class WeightSource(Protocol):
-    """What training reads: a `WeightDataset` in memory, or a `weightgen.training.stream.ShardStream`."""
-
-    @property
-    def layout(self) -> WeightLayout: ...
-    @property
-    def base_generator(self) -> Path: ...
-    @property
-    def base_sha256(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def fingerprint(self) -> str: ...
-    @property
-    def has_pseudo_labels(self) -> bool: ...
-    def __len__(self) -> int: ...
-
-    def statistics(self) -> BlockStatistics:
-        """Return the statistics of the train records, which blocks are normalised with."""
-        ...
-
-    def wordings(self, count: int) -> list[tuple[str, ...]]:
-        """Return the prompt and the paraphrases of up to `count` concepts, at random."""
-        ...
-
-    def feed(
-        self, batch_size: int, seed: int, start_step: int = 0, slots: range | None = None
-    ) -> Generator[WeightBatch]:
-        """Yield endless batches from `start_step` on; `slots` are the rows of the whole batch that are wanted."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)

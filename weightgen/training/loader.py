@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from weightgen.training.data import WeightBatch, WeightSource
+from weightgen.training.data import WeightBatch
+from weightgen.training.stream import WeightSource
 from zoo.errors import WeightzooError
 from zoo.memory import keep_freed_memory
 

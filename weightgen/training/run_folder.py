@@ -18,7 +18,8 @@ from weightgen.ood import MOST, fit_ood_score
 from weightgen.text import load_text_encoder
 from weightgen.training.checkpoint import load_checkpoint, load_tensors
 from weightgen.training.config import TrainConfig, make_denoiser
-from weightgen.training.data import WeightDataset, WeightSource
+from weightgen.training.data import WeightDataset
+from weightgen.training.stream import WeightSource
 from zoo.config import config_diff, from_dict, save_config, to_dict
 from zoo.errors import WeightzooError
 from zoo.files import read_json, write_text

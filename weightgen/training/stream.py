@@ -30,7 +30,7 @@ import numpy as np
 import torch
 
 from weightgen.normalize import BlockStatistics
-from weightgen.training.data import WeightBatch, WeightDataset, WeightSource, load_records, load_zoo, merge, wording
+from weightgen.training.data import WeightBatch, WeightDataset, load_records, load_zoo, merge, wording
 from zoo.errors import WeightzooError
 from zoo.layout import WeightLayout
 from zoo.manifest import ShardEntry
@@ -203,6 +203,9 @@ class ShardStream:
             with closing(rows):
                 yield from islice(rows, skip, skip + taken)
             left, index, skip = left - taken, index + 1, 0
+
+
+WeightSource = WeightDataset | ShardStream  # what training reads: records in memory, or streamed
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,13 @@ from functools import partial
 from pathlib import Path
 
 from weightgen.training.config import TrainConfig
-from weightgen.training.data import WeightDataset, WeightSource
+from weightgen.training.data import WeightDataset
 from weightgen.training.loop import Log, Row, TrainingRun
 from weightgen.training.progress import curves, training_progress
 from weightgen.training.ray import CHECKPOINTS, Cluster, check_shares, connected, train_on_ray
 from weightgen.training.run_folder import clear, finish, freeze
 from weightgen.training.stopping import stop_between_steps
+from weightgen.training.stream import WeightSource
 from weightgen.training.weights import prepare, with_validation
 
 

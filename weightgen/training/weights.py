@@ -24,10 +24,11 @@ from weightgen.normalize import BlockStatistics
 from weightgen.objective import draw, loss, make_scheduler, one_step
 from weightgen.text import TextEncoder, TextStates, load_text_encoder
 from weightgen.training.config import TrainConfig, make_denoiser
-from weightgen.training.data import WeightBatch, WeightDataset, WeightSource, hold_out
+from weightgen.training.data import WeightBatch, WeightDataset, hold_out
 from weightgen.training.loader import load
 from weightgen.training.loop import Stage, TrainingRun, Validation
 from weightgen.training.optim import pick_device, step_seed
+from weightgen.training.stream import WeightSource
 from weightgen.training.team import Team
 from zoo.errors import WeightzooError
 from zoo.files import rounded
