@@ -76,9 +76,6 @@ class EvaluationContext:
     def size(self) -> int:
         return int(self.origins.base.config.image_size)
 
-    def cell(self, name: str) -> Path:
-        return self.out_dir / "cells" / f"{name}.json"
-
     def start(self, init: str, ids: Sequence[str], prompts: int = 1) -> Params:
         """Return the adapters that a start gives concepts, {name: [K, ...]}."""
         if init == "own":

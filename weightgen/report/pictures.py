@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from weightgen.evaluation.cells import FinetuneTask
 from weightgen.evaluation.context import EvaluationContext, start_path
 from weightgen.evaluation.held_out_pairs import wordings
+from weightgen.evaluation.zero_step import ZeroStepCell
 from weightgen.report.tables import number, plural
 from zoo.adapters.lora import merge, save_base
 from zoo.concepts import Concept
@@ -94,7 +95,7 @@ def zero_picture(context: EvaluationContext, concept: Concept, init: str, folder
         save_base(weights, merge(context.origins.base, adapter))
         apply_to_photo(weights, folder / "source.png", picture)
         weights.unlink()
-    path = context.cell(f"zero-{concept.split}-{init}-1")
+    path = ZeroStepCell(str(context.out_dir), concept.split, init, 1, ()).path
     cell = read_json(path) if path.exists() else {"concepts": []}  # it failed: a line of the report says so
     measured = dict(zip(cell["concepts"], cell["l1"], strict=True)) if cell["concepts"] else {}
     return Picture(picture, f"{init}: L1 {number(measured[concept.id])}" if concept.id in measured else init)

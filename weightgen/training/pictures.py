@@ -82,7 +82,8 @@ def polish(
         raise WeightzooError(f"{out_dir} is the model to polish; write the polished one to another folder")
     if not resume:
         clear(out_dir)
-    if freeze(out_dir, config, seconds, model, data):
+    identity = {"seconds": seconds, "model": denoiser_sha256(model.path), "data": data}
+    if begin(out_dir, "polish", config, identity, "config, model or data"):
         return out_dir
     run = prepare(model, batches, config, out_dir, seconds, validation)
     run.restore()
@@ -196,9 +197,3 @@ def finish(run: TrainingRun, config: PolishConfig, model: ModelFolder) -> Path:
         "polish": {"steps": run.step, "seconds": round(run.elapsed, 1), "best": row, "config": to_dict(config)},
     }
     return save_with_weights(run.folder, model, run.ema, metadata=metadata)
-
-
-def freeze(out_dir: Path, config: PolishConfig, seconds: float | None, model: ModelFolder, data: str = "") -> bool:
-    """Write the run's identity, or check that it is the same; return whether the folder is already finished."""
-    rest = {"seconds": seconds, "model": denoiser_sha256(model.path), "data": data}
-    return begin(out_dir, "polish", config, rest, "config, model or data")

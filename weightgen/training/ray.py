@@ -80,45 +80,18 @@ def train_on_ray(
         resume: False forgets the checkpoints of an earlier run.
     """
     import ray
-
-    storage = cluster.storage or str(out_dir.resolve() / CHECKPOINTS)
-    name = run_name(out_dir)
-    if not resume:
-        _forget(storage, name)
-    options = {"prepared": ray.put(prepared), "device": "cuda" if cluster.use_gpu else "cpu"}
-    with redirect_stdout(sys.stderr):  # Ray prints what it does to stdout, which belongs to results
-        _fit(options, config, cluster, out_dir, storage, name, on_log)
-
-
-def run_name(out_dir: Path) -> str:
-    """Return what Ray knows the run by: the hash of its config when it began, wherever it is continued.
-
-    The name is kept, since a later version adds its new options to the config.
-    """
-    path = out_dir / RAY_RUN
-    if not path.exists():
-        write_json(path, {"name": "train-" + sha256_file(out_dir / "config.json")[:12]})
-    return str(read_json_object(path).get("name"))
-
-
-def _fit(
-    options: dict[str, Any],
-    config: TrainConfig,
-    cluster: Cluster,
-    out_dir: Path,
-    storage: str,
-    name: str,
-    on_log: Log | None,
-) -> None:
-    """Run the workers to the end, and leave the last checkpoint in `out_dir`."""
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.util.queue import Queue
 
+    storage, device = cluster.storage or str(out_dir.resolve() / CHECKPOINTS), "cuda" if cluster.use_gpu else "cpu"
+    name = run_name(out_dir)
+    if not resume:
+        _forget(storage, name)
     channel = Queue(actor_options={"num_cpus": 0})
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={**options, "channel": channel},
+        train_loop_config={"prepared": ray.put(prepared), "device": device, "channel": channel},
         torch_config=TorchConfig(backend="nccl" if cluster.use_gpu else "gloo"),
         scaling_config=ScalingConfig(num_workers=cluster.num_workers, use_gpu=cluster.use_gpu),
         run_config=RunConfig(
@@ -128,7 +101,8 @@ def _fit(
             checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints),
         ),
     )
-    with _listening(channel, out_dir, config, on_log) as errors:
+    # Ray prints what it does to stdout, which belongs to results
+    with redirect_stdout(sys.stderr), _listening(channel, out_dir, config, on_log) as errors:
         try:
             result = trainer.fit()
         except TrainingFailedError as error:
@@ -140,6 +114,17 @@ def _fit(
         raise errors[0]
     with result.checkpoint.as_directory() as folder:
         shutil.copytree(folder, out_dir / "checkpoints", dirs_exist_ok=True)
+
+
+def run_name(out_dir: Path) -> str:
+    """Return what Ray knows the run by: the hash of its config when it began, wherever it is continued.
+
+    The name is kept, since a later version adds its new options to the config.
+    """
+    path = out_dir / RAY_RUN
+    if not path.exists():
+        write_json(path, {"name": "train-" + sha256_file(out_dir / "config.json")[:12]})
+    return str(read_json_object(path).get("name"))
 
 
 def _worker(options: dict[str, Any]) -> None:

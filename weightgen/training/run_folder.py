@@ -31,16 +31,6 @@ RAY_RUN = "ray_run.json"  # the name of the run on Ray
 REMOVED = {"edge_weight": 0.0, "noise_fraction": 0.25, "use_dropout": False}
 
 
-def freeze(out_dir: Path, config: TrainConfig, seconds: float | None, source: WeightSource) -> bool:
-    """Write the run's identity, or check that it is the same; return whether the folder is already finished.
-
-    Raises:
-        WeightzooError: the folder was started with another config or other data.
-    """
-    rest = {"seconds": seconds, "data": source.fingerprint}
-    return begin(out_dir, "train", config, rest, "config or other data")
-
-
 def begin(out_dir: Path, stage: str, config: Any, rest: Mapping[str, Any], what: str) -> bool:
     """Write the identity of a run of either stage, or check that it is the same; return whether it is finished.
 

@@ -21,7 +21,7 @@ from weightgen.training.data import WeightDataset
 from weightgen.training.loop import Log, Row, TrainingRun
 from weightgen.training.progress import curves, training_progress
 from weightgen.training.ray import CHECKPOINTS, Cluster, check_shares, connected, train_on_ray
-from weightgen.training.run_folder import clear, finish, freeze
+from weightgen.training.run_folder import begin, clear, finish
 from weightgen.training.stopping import stop_between_steps
 from weightgen.training.stream import WeightSource
 from weightgen.training.weights import prepare, with_validation
@@ -63,7 +63,8 @@ def train(
     with nullcontext() if cluster is None else connected(cluster):
         if not resume:
             clear(out_dir)
-        if freeze(out_dir, config, seconds, source):
+        identity = {"seconds": seconds, "data": source.fingerprint}
+        if begin(out_dir, "train", config, identity, "config or other data"):
             return out_dir
         prepared = partial(prepare, config, source, validation, seconds=seconds, loader_workers=loader_workers)
         if cluster is None:
