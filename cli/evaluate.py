@@ -73,7 +73,7 @@ def evaluate(
     quiet_progress(json)
     check_combination(ctx, TAKES_NO)
     from weightgen.evaluation.grid import GRIDS
-    from weightgen.model_folder import find_all_models
+    from weightgen.model_roles import find_all_models
     from zoo.results import EVALUATION, check_kind
 
     check_kind(out, EVALUATION)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.weightgen.tiny_world import make_model, make_zoo
-from weightgen.model_folder import ROLES, find_best, find_models
+from weightgen.model_roles import ROLES, find_best, find_models
 from zoo.errors import WeightzooError
 
 

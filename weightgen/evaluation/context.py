@@ -36,7 +36,7 @@ class EvaluateConfig:
 
     Args:
         pairs_dirs: held-out pairs: a folder each, see `weightgen.evaluation.held_out_pairs`.
-        models: weight generators by name (`weightgen.model_folder.find_models`); others are extra zero-step rows.
+        models: weight generators by name (`weightgen.model_roles.find_models`); others are extra zero-step rows.
         learning_rates: of fine-tuning; part of what is frozen, so all cells of an evaluation have the same ones.
         near_duplicates: JSON list of concept ids that are reported apart.
         pictures_dir: larger pairs for the report, `<concept_id>/{source,target}/`.

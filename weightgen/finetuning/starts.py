@@ -24,7 +24,8 @@ from torch import nn
 from weightgen.finetuning import baselines
 from weightgen.finetuning.baselines import Fitted
 from weightgen.generate import generate
-from weightgen.model_folder import ModelFolder, find_models, load_model_folder
+from weightgen.model_folder import ModelFolder, load_model_folder
+from weightgen.model_roles import find_models
 from weightgen.ood import OOD_FILE, load_ood_score
 from weightgen.prompt_notes import notes
 from weightgen.text import TextEncoder, load_text_encoder

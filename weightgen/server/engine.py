@@ -26,7 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from weightgen.generate import generate, mean_adapter, scale_strength
-from weightgen.model_folder import denoiser_sha256, find_best, load_model_folder
+from weightgen.model_folder import denoiser_sha256, load_model_folder
+from weightgen.model_roles import find_best
 from weightgen.prompt_notes import notes
 from weightgen.server.members import Members
 from weightgen.server.schemas import Recipe

@@ -10,7 +10,7 @@ from tests.weightgen.tiny_world import make_model, make_zoo
 from weightgen.evaluation import zero_step
 from weightgen.evaluation.context import EvaluateConfig
 from weightgen.evaluation.grid import GRIDS, FinetuneRow, Grid
-from weightgen.model_folder import find_models
+from weightgen.model_roles import find_models
 from zoo.concepts import Concept, write_concepts
 from zoo.files import write_json
 from zoo.pictures.pairs import write_pairs

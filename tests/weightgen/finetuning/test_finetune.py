@@ -15,7 +15,8 @@ from weightgen.finetuning.measure import IMAGES_AT_ONCE, PairTensors, render
 from weightgen.finetuning.pairs import load_pairs
 from weightgen.finetuning.starts import INITS, Origins, make_start
 from weightgen.generate import generate, save_adapter
-from weightgen.model_folder import find_models, load_model_folder
+from weightgen.model_folder import load_model_folder
+from weightgen.model_roles import find_models
 from zoo.adapters.lora import load_adapter, load_base, load_generator, save_base
 from zoo.adapters.peft_format import load_peft
 from zoo.errors import Interrupted, WeightzooError, WeightzooWarning

@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from weightgen.model_folder import WEIGHTS_NAME, copy_half, load_model_folder, read_role
+from weightgen.model_folder import WEIGHTS_NAME, copy_half, load_model_folder
+from weightgen.model_roles import read_role
 from weightgen.normalize import BlockStatistics
 from weightgen.objective import ObjectiveConfig, one_step
 from weightgen.text import load_text_encoder

@@ -16,7 +16,7 @@ from typing import Any
 from weightgen.finetuning.finetune import finetune
 from weightgen.finetuning.loop import FinetuneConfig
 from weightgen.finetuning.starts import Origins
-from weightgen.model_folder import find_best
+from weightgen.model_roles import find_best
 from weightgen.server.finetuning.files import append_event, is_over
 from weightgen.server.schemas import JobEvent
 from zoo.errors import WeightzooError
