@@ -6,6 +6,7 @@ offline, and even a client that is not reaches nothing but this machine.
 """
 
 import atexit
+import gc
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from typing import Any
 import pytest
 
 pytest_plugins = ["tests.browser"]
+gc.disable()  # until all modules are loaded: to look for garbage among their million objects again and again takes long
 _HUB_SOCKET = socket.socket()
 _HUB_SOCKET.bind(("127.0.0.1", 0))
 _HF_HOME = tempfile.mkdtemp(prefix="weightzoo-tests-hf-")
@@ -33,6 +35,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded stays: the garbage of the tests is looked for among their own objects."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
