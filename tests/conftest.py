@@ -24,6 +24,7 @@ pytest_plugins = ["tests.browser"]
 gc.disable()  # until all modules are loaded: to look for garbage among their million objects again and again takes long
 _HUB_SOCKET = socket.socket()
 _HUB_SOCKET.bind(("127.0.0.1", 0))
+atexit.register(_HUB_SOCKET.close)
 _HF_HOME = tempfile.mkdtemp(prefix="weightzoo-tests-hf-")
 atexit.register(shutil.rmtree, _HF_HOME, ignore_errors=True)
 
