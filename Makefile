@@ -58,7 +58,7 @@ types: $(STAMP)
 zoo: $(STAMP)  ## build the embedded zoo anew (about two hours, resumable)
 	@$(WEIGHTZOO) build --preset small --run-dir runs/weightzoo-small
 
-prior: $(STAMP)  ## learn the prior of solved generators anew (about an hour, resumable)
+prior: $(STAMP)  ## learn the prior of solved generators anew (about twenty minutes, resumable)
 	@$(PYTHON) -m pipeline.fleets.train_prior -o runs/prior
 
 bench: $(STAMP)  ## the benchmarks

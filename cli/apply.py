@@ -16,6 +16,13 @@ def apply(
     base: Annotated[
         Path | None, typer.Option(help="Base generator of the adapter, if it cannot be found by its hash.")
     ] = None,
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            help="Short side in pixels at which the network looks at the photograph, at most the photograph's own: a "
+            "larger one makes lines and grain finer.  [default: the one that it was trained at]"
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -25,6 +32,7 @@ def apply(
     Examples:
       weightzoo apply charcoal photo.jpg -o photo-charcoal.jpg
       weightzoo apply finetuned photo.jpg -o photo-mine.png
+      weightzoo apply finetuned photo.jpg --scale 1024 -o finer-lines.png
     """
     quiet_progress(json)
     import time
@@ -38,7 +46,7 @@ def apply(
         from zoo.pictures.apply import apply_to_photo
 
         started = time.perf_counter()
-        apply_to_photo(weights, photo, out, base)
+        apply_to_photo(weights, photo, out, base, scale)
     seconds = time.perf_counter() - started
     result = {"weights": str(weights), "photo": str(photo), "picture": str(out), "seconds": seconds}
     emit(result, json, [f"{out} ({seconds:.1f} s)"])

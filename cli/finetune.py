@@ -13,8 +13,9 @@ from cli.console.output import JsonOption, OverwriteOption, cell, emit, note, qu
 WORSE = "where it was measured the start is better; train with more pairs or for fewer steps"
 WORSE_THAN_SOURCE = "where it was measured the source itself is nearer to the target; give more, and other, pairs"
 GO_ON = "go on with --resume {}, "
-SOLVED = "closed-form"  # an --init that is solved, not trained
-TRAINING_ONLY = ("mode", "seconds", "steps", "learning_rate", "batch_size", "model", "data", "device")
+SOLVED = "closed-form"  # an --init that is solved first
+# what only the training of a whole network takes
+TRAINING_ONLY = ("mode", "learning_rate", "batch_size", "model", "data", "device")
 # what --resume takes beside itself
 WITH_RESUME = ("resume", "pairs", "test_pairs", "steps", "seconds", "device", "json")
 
@@ -38,19 +39,22 @@ def finetune(
         typer.Option(help="Folder of an earlier result, whose training goes on exactly where it ended."),
     ] = None,
     init: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Where the training starts: polished, generated, generated_unet1d or another model in --model; base, "
             "scratch, mean, nearest, knn, ridge or kernel_ridge; or the path of an adapter or a generator. closed-form "
-            "solves an output layer on the pairs at their own size, in seconds and without training; no prompt needed."
+            "solves an output layer on the pairs at their own size and trains small networks of a pixel's surroundings "
+            "beside it.  [default: closed-form without a prompt, polished with one]"
         ),
-    ] = "polished",
+    ] = None,
     mode: Annotated[
         Literal["full", "adapter"],
         typer.Option(help="What is trained: full is all weights, adapter is an adapter (PEFT format)."),
     ] = "full",
     seconds: Annotated[float | None, typer.Option(help="Train for this many seconds, in place of --steps.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Number of training steps.  [default: 300]")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Number of training steps.  [default: 300; closed-form: 400]")
+    ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.  [default: 2e-2]")] = None,
     batch_size: Annotated[int, typer.Option(help="Number of pairs in each step.")] = 4,
     test_pairs: Annotated[
@@ -70,11 +74,15 @@ def finetune(
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Train a GAN on your own pairs, from generated weights.
+    """Train a generator on your own pairs: at their own size without a prompt, from generated weights with one.
 
-    The training can also start from other weights: see --init.
+    Without --prompt an output layer is solved on the pairs in seconds. OUT is usable from then on, and Ctrl-C leaves
+    it. Small networks are then trained beside it, and mixed in as far as pairs that were left out say that they help.
+    Lines, grain and relief need this way: the other one looks at squares of 64 pixels.
 
-    The result is the best network of the training by L1 and contrast, which is the start where no later one was
+    With --prompt all weights, or an adapter, are trained from generated weights or other ones: see --init.
+
+    Its result is the best network of the training by L1 and contrast, which is the start where no later one was
     better. It is chosen by the pairs that are not trained on if there are at least 8 of them, otherwise by the training
     pairs. metrics.jsonl has one row for each evaluation, from step 0 on.
 
@@ -88,11 +96,13 @@ def finetune(
 
     \b
     Examples:
-      weightzoo finetune --pairs my-pairs --prompt "a charcoal drawing" --seconds 60 -o mine
+      weightzoo finetune --pairs my-pairs -o mine
+      weightzoo finetune --pairs my-pairs --seconds 60 -o mine
+      weightzoo finetune --pairs my-pairs --prompt "a charcoal drawing" --seconds 60 -o generated
       weightzoo finetune --pairs my-pairs --prompt "a charcoal drawing" --init scratch --steps 600 -o scratch
       weightzoo finetune --pairs my-pairs --prompt "a charcoal drawing" --mode adapter --steps 200 -o adapter
       weightzoo finetune --resume adapter --steps 600
-      weightzoo finetune --pairs my-pairs --init closed-form -o solved
+      weightzoo finetune --pairs my-pairs --init closed-form --steps 0 -o solved
     """
     from zoo.errors import WeightzooError
 
@@ -107,6 +117,7 @@ def finetune(
 
         summary = go_on(resume, steps, seconds, pairs, test_pairs, device, tell=note)
         return emit({"out": str(resume), **summary}, json, report(resume, summary))
+    init = init or ("polished" if prompt else SOLVED)
     if pairs is None or out is None or not (prompt or init == SOLVED):
         needed = [("--pairs", pairs), ("--prompt", prompt or init == SOLVED), ("-o", out)]
         missing = [name for name, value in needed if not value]
@@ -116,10 +127,11 @@ def finetune(
     check_free(out, overwrite, GO_ON.format(out) if is_training(out) else "")
     texts = prompt or ()
     if init == SOLVED:
-        refuse(ctx, f"--init {SOLVED}", "nothing is trained", *TRAINING_ONLY)
-        from weightgen.finetuning.solved import solve_pairs
+        refuse(ctx, f"--init {SOLVED}", "no whole network is trained; name another --init", *TRAINING_ONLY)
+        from weightgen.finetuning.solved import STEPS, solve_pairs
 
-        summary = solve_pairs(pairs, out, texts, test_pairs, direction, seed, tell=note, overwrite=overwrite)
+        budget = (STEPS if steps is None else steps, seconds)
+        summary = solve_pairs(pairs, out, texts, test_pairs, direction, seed, *budget, tell=note, overwrite=overwrite)
         return emit({"out": str(out), **summary}, json, report_solved(out, summary))
     from weightgen.finetuning.finetune import finetune as run
     from weightgen.finetuning.loop import FinetuneConfig
@@ -168,19 +180,27 @@ def report_solved(out: Path, summary: Mapping[str, Any]) -> list[str]:
     """Return the lines for a person after a solve: how long it took, what it is worth, and what comes next."""
     from zoo.words import plural
 
-    first, best, held_out = summary["first"], summary["best"], ", ".join(summary["held_out"])
+    solved, best, held_out = summary["solved"], summary["best"], ", ".join(summary["held_out"])
     tested = plural(len(summary["test_pairs"]), "pair")
     kept = "kept: the prior, as no solved layer was better on what was left out; give more pairs, or other ones"
+    trained = f" and trained for {plural(summary['steps'], 'step')}" if summary["steps"] else ""
     return [
-        f"{out}: solved on {plural(summary['pairs'], 'pair')} at their own size in {summary['seconds']:.1f} s",
-        *([kept] if summary["penalty_factor"] is None else []),
-        f"test L1 {cell(best['l1'])} (copying the source: {cell(best['source_l1'])}, before the solve: "
-        f"{cell(first['l1'])}), PSNR {cell(best['psnr'])} dB, on {tested}",
+        f"{out}: solved{trained} on {plural(summary['pairs'], 'pair')} at their own size in {summary['seconds']:.1f} s",
+        *([kept] if summary["penalty_factor"] is None and not trained else []),
+        f"test L1 {cell(best['l1'])} (copying the source: {cell(best['source_l1'])}, solved: {cell(solved['l1'])}, "
+        f"before the solve: {cell(summary['first']['l1'])}), PSNR {cell(best['psnr'])} dB, on {tested}",
+        *([f"mixed of: {weights_of(summary['weights'])}"] if trained else []),
         f"fine detail: {share(best['fine_energy'])} of the targets', correlation {cell(best['fine_correlation'])}",
         *([f"not solved on, to measure: {held_out}"] if held_out else []),
         *([WORSE_THAN_SOURCE] if is_worse(best["l1"], best["source_l1"]) else []),
         f"next: weightzoo apply {out} photo.jpg -o out.jpg",
     ]
+
+
+def weights_of(weights: Mapping[str, float]) -> str:
+    """Return the parts of a mixture in words, the largest first."""
+    ordered = sorted(weights.items(), key=lambda item: -item[1])
+    return ", ".join(f"{weight:.0%} {name}" for name, weight in ordered if weight > 0)
 
 
 def is_worse(own: float | None, start: float | None) -> bool:

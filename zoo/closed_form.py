@@ -2,7 +2,7 @@
 
     layer = solve(gram_of(features, targets, prior.mean), prior.penalty(pairs))     # deviation from the mean
     fit = fit_output_layer([(features, targets), ...], prior)    # of each pair: [pixels, F] and [pixels, 3]
-    fit.layer                        # [F, 3]; never worse than the prior on pictures that are left out
+    fit.layer              # [F, 3]; never worse than the prior on pictures that are left out
 
 With features X, targets Y and a prior of mean M and penalties p, the layer M + D minimises
 |W (X (M + D) - Y)|^2 / n + sum_f p_f |D_f|^2. The weights W come from rounds of reweighting, so that large errors count
@@ -23,12 +23,16 @@ from torch import Tensor
 
 FEWEST_PICTURES = 4  # of which whole ones can be left out; of fewer, parts are
 FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # times the learned penalties, tried on what is left out
+# of few pairs: parts of a picture tell a small change of the source from an edit like those that the prior has seen,
+# and how small it is; they do not tell how hard to pull to the prior
+FACTORS_OF_FEW, SOURCE_FACTORS = (1.0,), (10.0, 30.0, 100.0, 300.0)
 ROUNDS = 2  # of reweighting towards L1
 SOFTENING = 0.05  # errors below count as in least squares; targets are in [-1, 1]
 ROWS_AT_ONCE = 1 << 14
 ERROR_DIGITS = 6  # the last bits of a sum decide nothing
 
 Rows = tuple[Tensor, Tensor]  # features [n, F] and targets [n, 3] in [-1, 1]
+Pull = tuple[Tensor, float]  # the layer [F, 3] that a solve is pulled to, and what its penalties are multiplied with
 
 
 class Prior(NamedTuple):
@@ -43,6 +47,11 @@ class Prior(NamedTuple):
     mean: Tensor
     log_penalty: Tensor
     slope: Tensor
+
+    @property
+    def source(self) -> Tensor:
+        """Return the layer that copies the source, [F, 3]: the first three features are the colour."""
+        return torch.eye(*self.mean.shape, device=self.mean.device)
 
     def penalty(self, pairs: int) -> Tensor:
         """Return the penalties for so many pairs, [F]."""
@@ -60,18 +69,22 @@ class Gram(NamedTuple):
         """Return the sums over both sets of pixels, or over those of this one that are not in the other."""
         return Gram(*(mine + sign * theirs for mine, theirs in zip(self, other, strict=True)))
 
+    def beside(self, step: Tensor) -> Gram:
+        """Return the same with the residual of a layer that is `step` [F, 3] away from the one it was made with."""
+        return self._replace(residual=self.residual - self.features @ step.double())
+
 
 class Fit(NamedTuple):
     """A solved output layer.
 
     Attributes:
         layer: [F, 3].
-        factor: of the learned penalties; infinite where the prior itself was best.
+        pull: what it was pulled to, and the factor of the learned penalties; infinite where that itself was best.
         error, prior_error: mean absolute errors on what was left out, in units of a picture in [0, 1].
     """
 
     layer: Tensor
-    factor: float
+    pull: Pull
     error: float
     prior_error: float
 
@@ -116,42 +129,59 @@ def mean_error(layer: Tensor, rows: Rows) -> float:
 
 
 @torch.no_grad()
-def fit_output_layer(pairs: Sequence[Rows], prior: Prior) -> Fit:
-    """Solve the output layer on pairs, with the factor of the penalties that is best on left-out pictures.
+def fit_output_layer(pairs: Sequence[Rows], prior: Prior, pulls: Sequence[Pull] | None = None) -> Fit:
+    """Solve the output layer on pairs, with the pull that is best on left-out pictures.
 
-    With fewer than `FEWEST_PICTURES` pairs parts of them are left out, and the learned penalties are taken as they
-    are: parts of a picture say little about other pictures.
+    With fewer than `FEWEST_PICTURES` pairs parts of them are left out. Then the learned penalties are taken as they
+    are, or the layer is pulled to the source, hard: an edit that changes little is not to change what it was not shown.
 
     Args:
         pairs: pixels of each pair, from the top of its picture to the bottom, so that a part of them is a part of it.
+        pulls: to choose from, in place of those that the number of pairs asks for.
 
     Returns:
         The prior's own mean where no layer is better on what is left out, or nothing can be solved.
     """
-    mean = prior.mean.float()
-    few = len(pairs) < FEWEST_PICTURES
+    mean, source = prior.mean.float(), prior.source
     folds = folds_of(pairs)
     grams = [gram_of(*fold, mean) for fold in folds]
     total = added(grams)
     if not all(bool(torch.isfinite(part).all()) for part in total):
-        return Fit(mean, math.inf, math.inf, math.inf)
+        return Fit(mean, (mean, math.inf), math.inf, math.inf)
     penalty = prior.penalty(len(pairs))
-    prior_error = sum(mean_error(mean, fold) for fold in folds) / len(folds)
-    best = Fit(mean, math.inf, prior_error, prior_error)
-    factors = (1.0,) if few else FACTORS
-    for factor in factors if len(folds) > 1 else ():  # of a single pixel nothing can be left out
+
+    def left_out(pull: Pull) -> float:
+        centre, factor = pull
         error = 0.0
         for gram, fold in zip(grams, folds, strict=True):
-            error += mean_error(layer_of(total.plus(gram, -1), penalty * factor, mean), fold) / len(folds)
-        if round(error, ERROR_DIGITS) < round(best.error, ERROR_DIGITS):  # false for what is not a number
-            best = Fit(mean, factor, error, prior_error)
-    if math.isinf(best.factor):
-        return best
-    layer = layer_of(total, penalty * best.factor, mean)
-    for _ in range(ROUNDS):
-        weighted = [gram_of(*rows, mean, weights_of(layer, rows)) for rows in pairs]
-        layer = layer_of(added(weighted), penalty * best.factor, mean)
-    return best._replace(layer=layer) if bool(torch.isfinite(layer).all()) else best._replace(factor=math.inf)
+            rest = total.plus(gram, -1).beside(centre.double() - mean.double())
+            layer = centre if math.isinf(factor) else layer_of(rest, penalty * factor, centre)
+            error += mean_error(layer, fold) / len(folds)
+        return round(error, ERROR_DIGITS)
+
+    best, prior_error = (mean, math.inf), left_out((mean, math.inf))
+    least = prior_error
+    of_one_pixel = len(folds) == 1  # nothing can be left out
+    for pull in () if of_one_pixel else (pulls or pulls_for(len(pairs), mean, source)):
+        error = left_out(pull)
+        if error < least:  # false for what is not a number
+            best, least = pull, error
+    layer, factor = best
+    if not math.isinf(factor):
+        layer = layer_of(total.beside(best[0].double() - mean.double()), penalty * factor, best[0])
+        for _ in range(ROUNDS):
+            weighted = [gram_of(*rows, best[0], weights_of(layer, rows)) for rows in pairs]
+            layer = layer_of(added(weighted), penalty * factor, best[0])
+        if not bool(torch.isfinite(layer).all()):
+            return Fit(mean, (mean, math.inf), prior_error, prior_error)
+    return Fit(layer, best, least, prior_error)
+
+
+def pulls_for(pairs: int, mean: Tensor, source: Tensor) -> list[Pull]:
+    """Return the pulls that are tried with so many pairs."""
+    if pairs >= FEWEST_PICTURES:
+        return [(mean, factor) for factor in FACTORS]
+    return [*((mean, factor) for factor in FACTORS_OF_FEW), *((source, factor) for factor in SOURCE_FACTORS)]
 
 
 def folds_of(pairs: Sequence[Rows]) -> list[Rows]:

@@ -27,6 +27,13 @@ def test_edits_at_its_own_size(run, world, photo, tmp_path):
             assert image.size == (90, 50)
 
 
+def test_a_scale_beyond_what_a_network_sees_is_refused(run, world, photo, tmp_path):
+    base, out = world / "zoo" / "base" / "generator.safetensors", tmp_path / "out.png"
+    refused = run("apply", base, photo, "--scale", 4000, "-o", out)
+    assert refused.code == 2 and "takes 16 to 512" in refused.error and not out.exists()
+    assert run("apply", base, photo, "--scale", 32, "-o", out).code == 0
+
+
 def test_an_earlier_picture_is_kept(run, world, photo, tmp_path):
     base, out = world / "zoo" / "base" / "generator.safetensors", tmp_path / "out.png"
     out.write_text("mine")

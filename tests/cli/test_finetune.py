@@ -34,9 +34,10 @@ def test_full_mode_writes_generator_and_rows(finetune, run, tmp_path):
 
 def test_a_closed_form_needs_no_prompt_and_is_applied(run, world, tmp_path):
     solved = tmp_path / "solved"
-    result = run("finetune", "--pairs", world / "pairs", "--init", "closed-form", "-o", solved, "--json")
+    result = run("finetune", "--pairs", world / "pairs", "--steps", 20, "-o", solved, "--json")
     assert result.code == 0, result.err
-    assert result.json["steps"] == 0 and result.json["best"]["l1"] < result.json["best"]["source_l1"]
+    assert result.json["init"] == "closed-form" and result.json["best"]["l1"] <= result.json["solved"]["l1"]
+    assert result.json["best"]["l1"] < result.json["best"]["source_l1"]
     assert run("inspect", solved, "--json").json["kind"] == "generator"
     again = run("finetune", "--pairs", world / "pairs", "--init", "closed-form", "-o", solved)
     assert again.code != 0 and "--overwrite" in again.err
@@ -46,11 +47,12 @@ def test_a_closed_form_needs_no_prompt_and_is_applied(run, world, tmp_path):
         assert edited.size == source.size
 
 
-def test_a_closed_form_is_not_trained(run, world, tmp_path):
+def test_a_closed_form_is_no_start_of_a_training(run, world, tmp_path):
     solve = ("finetune", "--pairs", world / "pairs", "--init", "closed-form", "-o", tmp_path / "solved")
-    refused = run(*solve, "--steps", 3)
-    assert refused.code != 0 and "takes no --steps" in refused.err and not (tmp_path / "solved").exists()
-    assert run(*solve).code == 0
+    refused = run(*solve, "--mode", "adapter")
+    assert refused.code != 0 and "takes no --mode" in refused.err and not (tmp_path / "solved").exists()
+    solved = run(*solve, "--steps", 0)
+    assert solved.code == 0 and "solved on" in solved.out and "mixed of" not in solved.out
     trained = ("finetune", "--pairs", world / "pairs", *PROMPT, "--init", tmp_path / "solved", "-o", tmp_path / "out")
     refused = run(*trained, "--model", world / "models", "--data", world / "zoo")
     assert refused.code != 0 and "solve anew" in refused.err
@@ -173,6 +175,15 @@ def test_the_last_lines_say_which_network_was_kept(finetune):
 @pytest.mark.parametrize("own, told", [(0.2, True), (0.05, False)])
 def test_a_solve_that_is_worse_than_its_source_says_so(own, told, tmp_path):
     row = {"l1": own, "source_l1": 0.1, "psnr": 20.0, "fine_energy": 1.0, "fine_correlation": 0.9}
-    summary = {"first": row, "best": row, "held_out": [], "test_pairs": ["a"], "pairs": 1, "seconds": 1.0}
+    summary = {
+        "first": row,
+        "solved": row,
+        "best": row,
+        "steps": 0,
+        "held_out": [],
+        "test_pairs": ["a"],
+        "pairs": 1,
+        "seconds": 1.0,
+    }
     lines = report_solved(tmp_path, summary | {"penalty_factor": 1.0})
     assert (WORSE_THAN_SOURCE in lines) == told

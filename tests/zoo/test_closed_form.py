@@ -66,8 +66,27 @@ def test_the_prior_is_kept_where_pairs_contradict_each_other(pairs):
     noise = [(torch.randn(60, FEATURES), torch.rand(60, 3).sub(0.5).sign()) for _ in range(pairs)]
     fit = fit_output_layer(noise, prior(1e-9, mean))
     assert fit.error <= fit.prior_error
-    if math.isinf(fit.factor):
-        assert torch.equal(fit.layer, mean)
+    if math.isinf(fit.pull[1]):
+        assert torch.equal(fit.layer, fit.pull[0])
+
+
+def test_a_small_change_of_one_pair_is_pulled_to_the_source():
+    """Features that the pair does not show stay what they are in the source."""
+    torch.manual_seed(0)
+    small = torch.eye(FEATURES, 3)
+    small[0, 0] = 0.9
+    features, _ = pixels(small)
+    features[:, 2] = 0.0
+    fit = fit_output_layer([(features, features @ small)], prior(1e-4, torch.randn(FEATURES, 3) * 0.3))
+    assert torch.equal(fit.pull[0], torch.eye(FEATURES, 3))
+    torch.testing.assert_close(fit.layer[2], small[2], rtol=0, atol=1e-4)
+
+
+def test_sums_of_one_layer_are_those_of_another():
+    torch.manual_seed(0)
+    rows, one, two = pixels(torch.randn(FEATURES, 3)), torch.randn(FEATURES, 3), torch.randn(FEATURES, 3)
+    moved, direct = gram_of(*rows, one).beside(two.double() - one.double()), gram_of(*rows, two)
+    torch.testing.assert_close(moved.residual, direct.residual)
 
 
 def test_the_prior_is_kept_where_it_is_right():

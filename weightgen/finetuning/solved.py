@@ -1,11 +1,14 @@
-"""A generator solved on a user's pairs at their own size, in seconds and without training.
+"""A generator solved on a user's pairs at their own size, in seconds, and trained on for as long as it pays.
 
     summary = solve_pairs("my-pairs/", "out/")
 
 `out/` then holds what a fine-tuning of all weights holds: `generator.safetensors`, `config.json`, `finetune.json`,
-`metrics.jsonl`. The output layer is solved (`zoo.closed_form`) over a bank of features of the photograph
-(`zoo.gans.solved`), pulled to a prior that was learned over many edits. Where no layer is better than the prior on
-pairs, or parts of pairs, that are left out of the solve, the prior itself is the result.
+`metrics.jsonl`. It is complete after the solve, and replaced when training has made it better.
+
+The output layer is solved (`zoo.closed_form`) over a bank of features of the photograph (`zoo.gans.solved`), pulled to
+a prior that was learned over many edits. Where no layer is better than the prior on pairs, or parts of pairs, that are
+left out of the solve, the prior itself is the result. Then branches learn what is not linear in the bank
+(`weightgen.finetuning.branches`).
 """
 
 from __future__ import annotations
@@ -14,18 +17,22 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from rich.progress import Progress
 from torch import Tensor
 
+from weightgen.finetuning.branches import Pixels, Schedule, mix_branches, seconds_from_now, steps_of
 from weightgen.finetuning.measure import Row, errors
 from weightgen.finetuning.pairs import LoadedPairs, load_pairs
+from weightgen.training.stopping import stop_between_steps
 from zoo.adapters.lora import load_base
-from zoo.closed_form import Fit, Rows, fit_output_layer
+from zoo.closed_form import Fit, fit_output_layer
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
 from zoo.files import EMBEDDED_DIR, rounded, write_json, write_text
@@ -35,12 +42,17 @@ from zoo.pictures.apply import to_tensor
 from zoo.pictures.metrics import fine_detail, psnr
 from zoo.pictures.pair_layouts import DIRECTIONS
 from zoo.pictures.pairs import Pair
-from zoo.progress import working
+from zoo.progress import bar, working
 from zoo.results import check_free, fresh_folder
 from zoo.tensors import write_tensors
 
+SOLVED = "closed-form"  # the name of this way among the starts of fine-tuning
+STEPS = 400  # of each training of branches
+FEWEST_PAIRS = 2  # that branches are trained on: of one, no other can be left out
+TRAININGS = ("training on all but a quarter of the pairs", "training on all pairs")
+KEPT = "holds the solved layer"
 PRIOR = EMBEDDED_DIR / "prior.safetensors"  # the bank, and what its output layers are pulled to
-MAX_PIXELS, MAX_PIXELS_OF_A_PAIR = 1 << 17, 1 << 16  # that a layer is solved on: 0.2 GB of features
+MAX_PIXELS, MAX_PIXELS_OF_A_PAIR = 1 << 16, 1 << 16  # that a layer is solved on: 0.1 GB of features
 
 
 def solve_pairs(
@@ -50,23 +62,31 @@ def solve_pairs(
     test_pairs: str | Path | None = None,
     direction: str = DIRECTIONS[0],
     seed: int = 0,
+    steps: int = STEPS,
+    seconds: float | None = None,
+    on_row: Callable[[Row], None] = lambda row: None,
     tell: Callable[[str], None] = lambda line: None,
     overwrite: bool = False,
 ) -> Row:
-    """Solve a generator on a folder of pairs, measure it on the held-out ones and write it to `out_dir`.
+    """Solve a generator on a folder of pairs, then let branches learn what the solved layer cannot, and write it.
 
     Args:
         prompts: the edit in words, for the record.
         test_pairs: another folder to measure on; without it 20 % of `pairs`, chosen by name, are held out.
-        seed: of the pixels that the layer is solved on.
-        tell: called with each line that says what the pairs were taken for.
+        seed: of the pixels that the layer is solved on, and of the branches.
+        steps: of each of the two trainings of branches; 0: the solved layer alone.
+        seconds: for all of it, in place of `steps`; reading and measuring the pairs does not count.
+        on_row: called with the prior's row, then with each one that what is in `out_dir` has.
+        tell: called with each line that says what the pairs were taken for, and what the solve is worth.
         overwrite: replace an earlier result in `out_dir`.
 
     Returns:
-        The content of `finetune.json`; its `first` row is the prior's, its `best` one the solved layer's.
+        The content of `finetune.json`; its `first` row is the prior's, `solved` the solved layer's, `best` that of
+        what is in `out_dir`.
 
     Raises:
         WeightzooError: unusable pairs, or an earlier result.
+        Interrupted: Ctrl-C while branches were trained; `out_dir` holds the solved layer.
     """
     check_free(out_dir, overwrite)
     loaded = load_pairs(pairs, test_pairs, direction)
@@ -75,16 +95,38 @@ def solve_pairs(
     started = time.perf_counter()
     generator = load_prior(scale_of(loaded.train))
     with working("solving"):
-        rows = [pixels_of(generator, pair, seed, len(loaded.train)) for pair in loaded.train]
-        fit = fit_output_layer(rows, generator.prior)
-    first = measured(generator, loaded.test)
+        pixels = [pixels_of(generator, pair, seed, len(loaded.train)) for pair in loaded.train]
+        fit = fit_output_layer([(p.features, p.targets) for p in pixels], generator.prior)
+    seconds_solved = time.perf_counter() - started
+    first = measured(generator, loaded.test) | {"step": 0, "seconds": 0.0}
+    on_row(first)
     with torch.no_grad():
         generator.output.copy_(fit.layer)
-    seconds = time.perf_counter() - started
-    best = measured(generator, loaded.test) | {"step": 0, "seconds": round(seconds, 3)}
-    summary = account(loaded, prompts, direction, fit) | {"seconds": best["seconds"], "first": first, "best": best}
+    solved = measured(generator, loaded.test) | {"step": 0, "seconds": round(seconds_solved, 3)}
+    summary = account(loaded, prompts, direction, fit) | {"seconds": solved["seconds"], "first": first}
+    summary |= {"solved": solved, "best": solved}
     with fresh_folder(out_dir) as folder:
         save(folder, generator, summary)
+    on_row(solved)
+    share = None if seconds is None else (seconds - seconds_solved) / len(TRAININGS)
+    if len(loaded.train) < FEWEST_PAIRS or steps == 0 or (share is not None and share <= 0):
+        return summary
+    tell(f"{out_dir} is usable: solved in {seconds_solved:.1f} s, test L1 {solved['l1']:.3f}; training goes on")
+    started = time.perf_counter()
+    with stop_between_steps(Path(out_dir), KEPT) as stop, bar() as display:
+        schedules = [partial(shown, display, name, steps, share) for name in TRAININGS]
+        found = mix_branches(generator, pixels, fit, schedules, seed, stop)
+    summary["seconds"] = round(seconds_solved + time.perf_counter() - started, 3)
+    best = solved if found is None else measured(found.generator, loaded.test)
+    if found is None or best["l1"] is None or best["l1"] > solved["l1"]:
+        write_json(Path(out_dir) / "finetune.json", summary)
+        return summary
+    best |= {"step": found.steps, "seconds": summary["seconds"]}
+    summary |= {"steps": found.steps, "best": best, "weights": found.weights}
+    summary |= {"left_out_l1": rounded(found.error), "solved_left_out_l1": rounded(found.solved_error)}
+    with fresh_folder(out_dir) as folder:
+        save(folder, found.generator, summary)
+    on_row(best)
     return summary
 
 
@@ -105,16 +147,29 @@ def scale_of(pairs: Sequence[Pair]) -> int:
     return sides[len(sides) // 2]
 
 
+def shown(display: Progress, name: str, steps: int, seconds: float | None) -> Schedule:
+    """Return the schedule of a training that begins now, behind a progress display."""
+    task = display.add_task(name, total=steps if seconds is None else None, unit="steps")
+    schedule = steps_of(steps) if seconds is None else seconds_from_now(seconds)
+
+    def counted(step: int) -> float:
+        display.update(task, completed=step)
+        return schedule(step)
+
+    return counted
+
+
 @torch.no_grad()
-def pixels_of(generator: SolvedGenerator, pair: Pair, seed: int, count: int) -> Rows:
-    """Return features and targets of pixels of one of `count` pairs, from the top of the picture to its bottom."""
+def pixels_of(generator: SolvedGenerator, pair: Pair, seed: int, count: int) -> Pixels:
+    """Return pixels of one of `count` pairs, from the top of the picture to its bottom."""
     name, source, target = pair
     height, width = source.height, source.width
     most = min(MAX_PIXELS_OF_A_PAIR, MAX_PIXELS // count, height * width)
     rng = np.random.default_rng([seed, *name.encode()])
     chosen = torch.from_numpy(np.sort(rng.choice(height * width, most, replace=False)))
     targets = picture(target).flatten(1)[:, chosen].T * 2 - 1
-    return generator.bank.expand(generator.maps_of(picture(source), chosen)), targets
+    maps = generator.maps_of(picture(source), chosen)
+    return Pixels(maps, generator.bank.expand(maps), targets)
 
 
 @torch.no_grad()
@@ -132,7 +187,10 @@ def measured(generator: SolvedGenerator, pairs: Sequence[Pair]) -> Row:
         rows.append(
             errors(edited, wanted)
             | {"psnr": rounded(psnr(edited, wanted).mean()), "fine_energy": rounded(energy.mean())}
-            | {"fine_correlation": rounded(correlation.mean()), "source_l1": rounded((given - wanted).abs().mean())}
+            | {
+                "fine_correlation": rounded(correlation.mean()),
+                "source_l1": rounded((given - wanted).abs().mean()),
+            }
         )
     return {key: mean_of([row[key] for row in rows]) for key in rows[0]}
 
@@ -153,7 +211,7 @@ def account(loaded: LoadedPairs, prompts: Sequence[str], direction: str, fit: Fi
     return {
         "prompt": prompts[0] if prompts else "",
         "prompts": list(prompts),
-        "init": "closed-form",
+        "init": SOLVED,
         "mode": "full",
         "steps": 0,
         "pairs": len(loaded.train),
@@ -163,7 +221,8 @@ def account(loaded: LoadedPairs, prompts: Sequence[str], direction: str, fit: Fi
         "read_as": loaded.read_as,
         "notes": loaded.notes,
         "chosen_by": "error on what was left out of the solve",
-        "penalty_factor": None if math.isinf(fit.factor) else fit.factor,
+        "pulled_to": "source" if torch.equal(fit.pull[0], torch.eye(*fit.layer.shape)) else "prior",
+        "penalty_factor": None if math.isinf(fit.pull[1]) else fit.pull[1],
         "left_out_l1": rounded(fit.error),
         "prior_left_out_l1": rounded(fit.prior_error),
     }

@@ -32,8 +32,12 @@ DILATIONS = (1, 2, 4, 8)  # of the four blurs in pixels, a cascade (à trous): s
 WIDE = (1, 4)  # times KERNEL along both axes: the two blurs that are relative to the photograph
 SMALL = 1e-4  # keeps roots differentiable
 
-COLOURS, BANDS, SLOPES, EXTREMES, SPREAD, TONES, MEAN, POSITION, PATCH = 3, 18, 9, 4, 1, 5, 3, 2, 24
-PARTS = (COLOURS, BANDS, SLOPES, EXTREMES, SPREAD, TONES, MEAN, POSITION, PATCH)
+COLOURS, BANDS, TONES, MEAN, PATCH = 3, 18, 5, 3, 24
+PARTS = {
+    "colour": COLOURS, "bands": BANDS, "slopes": 9, "extremes": 4, "spread": 1, "tones": TONES, "mean": MEAN,
+    "position": 2, "patch": PATCH,
+}  # fmt: skip
+CHANNELS = sum(PARTS.values())
 BAND_GAINS = (4.0,) * 6 + (3.0,) * 6 + (2.0,) * 6
 
 
@@ -99,7 +103,7 @@ class FeatureBank(nn.Module):
     def num_features(self) -> int:
         """Return the length of a row of `expand`."""
         config = self.config
-        plain = sum(PARTS) - PATCH + 9 + 2 * TONES + MEAN + 3 + 1
+        plain = CHANNELS - PATCH + 9 + 2 * TONES + MEAN + 3 + 1
         return plain + config.colour + config.patch + config.scales + config.tones
 
     def context(self, small: Tensor) -> Context:
@@ -111,7 +115,7 @@ class FeatureBank(nn.Module):
         return Context(wide, low, high, values[3].sort().values, values[:3].mean(1) * 2 - 1)
 
     def maps(self, padded: Tensor, context: Context, place: Place) -> Tensor:
-        """Return what a crop shows at each pixel, [sum(PARTS), h, w].
+        """Return what a crop shows at each pixel, [CHANNELS, h, w].
 
         Args:
             padded: the crop with `RIM` pixels of its surroundings, [3, h + 2 RIM, w + 2 RIM] in [0, 1]; beyond the
@@ -130,8 +134,8 @@ class FeatureBank(nn.Module):
         return torch.cat([*parts, tones(image, context), mean, position, patch])
 
     def expand(self, rows: Tensor) -> Tensor:
-        """Return the features of pixels, [N, num_features], from their maps [N, sum(PARTS)]."""
-        colour, bands, slope, extreme, spread, tone, mean, position, patch = rows.split(PARTS, 1)
+        """Return the features of pixels, [N, num_features], from their maps [N, CHANNELS]."""
+        colour, bands, slope, extreme, spread, tone, mean, position, patch = rows.split(list(PARTS.values()), 1)
         grey, half = colour.mean(1, keepdim=True), colour * 0.5
         r, g, b = colour.split(1, 1)
         x, y = position.split(1, 1)
@@ -143,9 +147,7 @@ class FeatureBank(nn.Module):
             self.tones(torch.cat([tone[:, 3:], half, mean * 0.5], 1)),
         ]
         plain = [colour, bands, slope, extreme, spread, tone, mean, position, *products, tone**2, tone**3]
-        return torch.cat(
-            [*plain, mean * grey, x * x, x * y, y * y, *map(F.relu, relus), torch.ones_like(x)], 1
-        )
+        return torch.cat([*plain, mean * grey, x * x, x * y, y * y, *map(F.relu, relus), torch.ones_like(x)], 1)
 
 
 def drawn(inputs: int, outputs: int, norm: float, bias: float) -> nn.Linear:
@@ -249,5 +251,3 @@ def tones(image: Tensor, context: Context) -> Tensor:
     stretched = ((both - low) / (high - low).clamp_min(0.05)).clamp(-0.1, 1.1) * 2 - 1
     rank = torch.searchsorted(context.luminances, grey.contiguous()).to(image.dtype) / len(context.luminances)
     return torch.cat([stretched[:3], rank * 2 - 1, stretched[3:]])
-
-

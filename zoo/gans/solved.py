@@ -1,10 +1,11 @@
-"""A generator whose output layer is linear in a bank of features of the photograph, and is solved, not trained.
+"""A generator whose output layer is linear in a bank of features of the photograph, and is solved on pairs.
 
     generator = SolvedConfig(image_size=512).build()
     edited = generator(photographs)          # whole photographs [N, 3, H, W] in [0, 1], any size
 
 `zoo.closed_form` solves the layer on pairs. The generator carries the prior that it was solved with, so it can be
-solved again, and the scale that its pairs had: widths are in pixels of a photograph with that short side.
+solved again, and the scale that its pairs had: widths are in pixels of a photograph with that short side. Branches,
+small trained networks of the same pixels, may stand beside the bank.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.closed_form import Prior
+from zoo.gans.branches import Branch
 from zoo.gans.feature_bank import CONTEXT_SIDE, RIM, Context, FeatureBank, FeatureBankConfig, Place
 
 STRIP_PIXELS = 1 << 16  # pixels whose features are held at a time
@@ -29,9 +31,13 @@ class SolvedConfig(FeatureBankConfig):
 
     Args:
         image_size: short side of the photographs that the layer was solved on, pixels.
+        branches: names in `zoo.gans.branches.READS`.
+        hidden: ReLUs of each layer of a branch.
     """
 
     image_size: int = 256
+    branches: tuple[str, ...] = ()
+    hidden: int = 64
 
     def build(self) -> SolvedGenerator:
         """Return a generator that copies its source, with a random bank and equal penalties."""
@@ -47,15 +53,17 @@ class SolvedGenerator(nn.Module):
         super().__init__()
         self.config = config
         self.bank = FeatureBank(config)
+        self.branches = nn.ModuleList([Branch(name, config.hidden) for name in config.branches])
         features = self.bank.num_features
-        self.output = nn.Parameter(torch.eye(features, 3))  # the first three features are the colour
-        self.register_buffer("mean", self.output.detach().clone())
+        # the first three features are the colour
+        self.output = nn.Parameter(torch.eye(features + config.hidden * len(self.branches), 3))
+        self.register_buffer("mean", torch.eye(features, 3))
         self.register_buffer("log_penalty", torch.full((features,), PENALTY).log())
         self.register_buffer("slope", torch.full((features,), -0.5))
 
     @property
     def prior(self) -> Prior:
-        """Return what output layers of this generator are pulled to."""
+        """Return what the bank's output layers are pulled to."""
         return Prior(*(cast(Tensor, getattr(self, name)) for name in Prior._fields))
 
     def forward(self, photographs: Tensor) -> Tensor:
@@ -77,8 +85,12 @@ class SolvedGenerator(nn.Module):
     def render(self, padded: Tensor, context: Context, place: Place) -> Tensor:
         """Return a crop edited, [3, h, w], from the crop with `RIM` pixels of its surroundings."""
         maps = self.bank.maps(padded, context, place)
-        edited = self.bank.expand(maps.flatten(1).T) @ self.output
+        edited = self.features(maps.flatten(1).T) @ self.output
         return edited.T.unflatten(1, maps.shape[1:]) / 2 + 0.5
+
+    def features(self, rows: Tensor) -> Tensor:
+        """Return the bank's features of pixels, then those of each branch, from maps [N, channels]."""
+        return torch.cat([self.bank.expand(rows), *(branch(rows) for branch in self.branches)], 1)
 
     def maps_of(self, photograph: Tensor, chosen: Tensor) -> Tensor:
         """Return the bank's maps at some pixels of a photograph [3, H, W], [len(chosen), channels].

@@ -30,21 +30,34 @@ from zoo.adapters.peft_format import find_base, is_peft, merge_peft, read_peft
 from zoo.errors import WeightzooError, WeightzooWarning
 from zoo.files import PathLike, sha256_file
 from zoo.pictures.local_affine import DetailGain, detail_gain, fit_local_affine
-from zoo.pictures.photo_file import Photo, check_side, check_writable, off_white, output_format, read_photo, write_photo
+from zoo.pictures.photo_file import (
+    MAX_SIDE,
+    Photo,
+    check_side,
+    check_writable,
+    off_white,
+    output_format,
+    read_photo,
+    write_photo,
+)
 
 DETAIL_SIDE = 512  # short side of the finest picture that the network sees; its long side has 4 times that at most
+LEAST_SCALE = 16  # of `edit_photo`, pixels
 MARGIN = 8  # pixels outside the frame, see `render`
 LONGEST = 16  # the first pass squeezes panoramas that are longer than this times their height
 STRIP_ROWS = 251  # off the 8-pixel blocks of JPEG, whose own borders would look like seams
 
 
-def apply_to_photo(weights: PathLike, photo: PathLike, out: PathLike, base: PathLike | None = None) -> None:
+def apply_to_photo(
+    weights: PathLike, photo: PathLike, out: PathLike, base: PathLike | None = None, scale: int | None = None
+) -> None:
     """Edit the photograph in file `photo` and writes it to `out`, at the same size.
 
     Args:
         weights: PEFT adapter folder, full fine-tune folder or base `.safetensors`.
         out: the suffix decides the format.
         base: the base generator of an adapter, when it is not found by its hash.
+        scale: see `edit_photo`.
 
     Raises:
         WeightzooError: a file is absent, broken, of the wrong kind or cannot be written.
@@ -57,7 +70,7 @@ def apply_to_photo(weights: PathLike, photo: PathLike, out: PathLike, base: Path
     for line in source.notes:
         warnings.warn(f"{photo}: {line}", WeightzooWarning, stacklevel=2)
     check_writable(out, (source.pixels.shape[1], source.pixels.shape[0]))  # before the work, not after it
-    write_photo(out, edit_visible(network, source), source.alpha)
+    write_photo(out, edit_visible(network, source, scale), source.alpha)
 
 
 def load_network(path: PathLike, base: PathLike | None = None) -> nn.Module:
@@ -83,17 +96,19 @@ def load_network(path: PathLike, base: PathLike | None = None) -> nn.Module:
     return merge_peft(path, load_base(file))
 
 
-def edit_visible(network: nn.Module, photo: Photo) -> np.ndarray:
+def edit_visible(network: nn.Module, photo: Photo, scale: int | None = None) -> np.ndarray:
     """Edit what a photograph shows on a white page, so that colours that its alpha hides reach nothing.
 
     Returns:
         uint8 [H, W, 3]; under the photograph's alpha it looks on a white page like the edit of what was seen there.
     """
-    return off_white(edit_photo(network, np.asarray(photo.on_white())), photo.alpha)
+    return off_white(edit_photo(network, np.asarray(photo.on_white()), scale=scale), photo.alpha)
 
 
 @torch.no_grad()
-def edit_photo(network: nn.Module, pixels: np.ndarray, strip_rows: int = STRIP_ROWS) -> np.ndarray:
+def edit_photo(
+    network: nn.Module, pixels: np.ndarray, strip_rows: int = STRIP_ROWS, scale: int | None = None
+) -> np.ndarray:
     """Edit a photograph of any size.
 
     Args:
@@ -101,16 +116,20 @@ def edit_photo(network: nn.Module, pixels: np.ndarray, strip_rows: int = STRIP_R
             beyond its training size.
         pixels: uint8 [H, W, 3].
         strip_rows: rows that are held as floating-point numbers at a time; does not change the result.
+        scale: short side, pixels, at which the network looks at the photograph, at most its own; default: the one that
+            it was trained at. Lines and blurs are in pixels of that size, so a larger one makes them finer.
 
     Returns:
         uint8 [H, W, 3]
 
     Raises:
-        WeightzooError: a side is longer than `zoo.pictures.photo_file.MAX_SIDE`.
+        WeightzooError: a side is longer than `zoo.pictures.photo_file.MAX_SIDE`, or a scale is out of range.
     """
     check_side("the photograph", (pixels.shape[1], pixels.shape[0]))
+    if scale is not None:
+        check_scale(network, scale)
     image = Image.fromarray(pixels)
-    small, edited, gain = edit_small(network, image)
+    small, edited, gain = edit_small(network, image, scale)
     if getattr(network, "whole_photograph", False) and gain is None:  # at its own size: nothing to carry
         return to_pixels(edited)
     fit = fit_local_affine(small, edited, gain)
@@ -123,12 +142,23 @@ def edit_photo(network: nn.Module, pixels: np.ndarray, strip_rows: int = STRIP_R
     return result
 
 
-def edit_small(network: nn.Module, image: Image.Image) -> tuple[Tensor, Tensor, DetailGain | None]:
-    """Source and edited picture, [1, 3, h, w], with a short side of at most `DETAIL_SIDE`, and their `detail_gain`.
+def check_scale(network: nn.Module, scale: int) -> None:
+    """Raise `WeightzooError` where a network cannot look at photographs with a short side of `scale` pixels."""
+    most = MAX_SIDE if getattr(network, "whole_photograph", False) else DETAIL_SIDE
+    if not LEAST_SCALE <= scale <= most:
+        raise WeightzooError(f"a scale of {scale} pixels is out of range; this network takes {LEAST_SCALE} to {most}")
 
-    A photograph that is no larger than the training size has no gain: the network sees all of its detail.
+
+def edit_small(
+    network: nn.Module, image: Image.Image, scale: int | None = None
+) -> tuple[Tensor, Tensor, DetailGain | None]:
+    """Source and edited picture, [1, 3, h, w], and their `detail_gain`.
+
+    The short side is at most `DETAIL_SIDE`, or `scale`. A photograph that is no larger than the training size, or the
+    scale, has no gain: the network sees all of its detail.
     """
-    training_size = side = getattr(network.config, "image_size", 64)
+    training_size = getattr(network.config, "image_size", 64)
+    training_size = side = training_size if scale is None else min(scale, *image.size)
     is_larger = min(image.size) > training_size
     is_whole = getattr(network, "whole_photograph", False)
     if is_whole or not hasattr(network, "render"):

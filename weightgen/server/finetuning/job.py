@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from weightgen.finetuning.finetune import finetune
 from weightgen.finetuning.loop import FinetuneConfig
+from weightgen.finetuning.measure import Row
+from weightgen.finetuning.solved import SOLVED, solve_pairs
 from weightgen.finetuning.starts import Origins
 from weightgen.model_roles import find_best
 from weightgen.server.finetuning.files import append_event, is_over
@@ -36,20 +39,15 @@ def run(folder: Path) -> None:
         return
     job = read_json(folder / "job.json")
 
-    def on_row(row: dict[str, Any]) -> None:
+    def on_row(row: Row) -> None:
         if is_over(folder):
             raise Cancelled
         known = {key: row[key] for key in ("step", "seconds", "l1", "psnr")}
         append_event(folder, JobEvent(event="progress", **known))
 
-    config = FinetuneConfig(
-        mode=job["mode"], seconds=job["seconds"], eval_every=EVALUATE_EVERY, feature_network=None, keeps_state=False
-    )
-    init, _ = find_best(job["model"])
     append_event(folder, JobEvent(event="running"))
     try:
-        origins = Origins(zoo=job["zoo"], model=job["model"])
-        done = finetune(folder / "pairs", job["prompt"], init, folder / "result", origins, config, on_row=on_row)
+        done = train(job, folder / "pairs", folder / "result", on_row)
     except Cancelled:
         return
     except WeightzooError as error:
@@ -59,6 +57,18 @@ def run(folder: Path) -> None:
     notes = [note.removeprefix(f"{folder / 'pairs'}: ") for note in done["notes"]]
     done_event = JobEvent(event="done", seconds=done["seconds"], pairs=done["pairs"], warnings=notes or None, **best)
     append_event(folder, done_event)
+
+
+def train(job: dict[str, Any], pairs: Path, out_dir: Path, on_row: Callable[[Row], None]) -> Row:
+    """Solve or fine-tune as the job asks; returns the content of `finetune.json`."""
+    if job["mode"] == SOLVED:
+        return solve_pairs(pairs, out_dir, [job["prompt"]], seconds=job["seconds"], on_row=on_row)
+    config = FinetuneConfig(
+        mode=job["mode"], seconds=job["seconds"], eval_every=EVALUATE_EVERY, feature_network=None, keeps_state=False
+    )
+    init, _ = find_best(job["model"])
+    origins = Origins(zoo=job["zoo"], model=job["model"])
+    return finetune(pairs, job["prompt"], init, out_dir, origins, config, on_row=on_row)
 
 
 if __name__ == "__main__":

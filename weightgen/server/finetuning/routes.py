@@ -71,9 +71,13 @@ def router(limits: Limits) -> APIRouter:
         seconds: Annotated[float, Form(ge=1, le=limits.job_seconds, allow_inf_nan=False)] = min(
             30.0, limits.job_seconds
         ),
-        mode: Annotated[Literal["full", "adapter"], Form()] = "full",
+        mode: Annotated[Literal["full", "adapter", "closed-form"], Form()] = "full",
     ) -> JobStarted:
-        """Fine-tune the prompt's generated network on pairs of photographs."""
+        """Fine-tune the prompt's generated network on pairs of photographs.
+
+        With the mode closed-form an output layer is solved on the pairs at their own size, and small networks are
+        trained beside it; the prompt is only noted.
+        """
         matched = match_pairs(sources, targets)
         pairs, said = await services.admission.run(request, lambda: decode_pairs(matched, limits, services.photos))
         job = await services.jobs.submit(prompt, seconds, mode, pairs)

@@ -356,6 +356,7 @@ async function finetune() {
   const data = new FormData();
   data.append("prompt", $("tune-prompt").value);
   data.append("seconds", $("seconds").value);
+  data.append("mode", "closed-form");
   state.pairs.forEach(([source, target], index) => {
     const name = `${String(index + 1).padStart(4, "0")}.png`;  // the server goes by the order of the names
     data.append("sources", source, name);
@@ -400,7 +401,7 @@ async function follow(job) {
   const say = (text) => { $("tune-state").textContent = text; };
   for await (const event of events(job.events)) {
     if (event.event === "waiting") say("Waiting for its turn.");
-    if (event.event === "running") say("Loading, and generating the start.");
+    if (event.event === "running") say("Solving a first layer on your pairs.");
     if (event.event === "progress" && event.l1 !== undefined) {
       points.push(event);
       drawCurve(points);
@@ -409,7 +410,7 @@ async function follow(job) {
     if (event.event === "failed") throw new Error(sentence(event.error || "the training failed"));
     if (event.event === "cancelled") say("Stopped.");
     if (event.event === "done") {
-      say(`Done. The best network is that of step ${event.step}: error ${points[0].l1.toFixed(3)} at the start, ${event.l1.toFixed(3)} now.`);
+      say(`Done${event.step ? ` after ${event.step} steps` : ""}: error ${points[0].l1.toFixed(3)} at the start, ${event.l1.toFixed(3)} now.`);
       warn("tune-warning", [...job.warnings, ...(event.warnings || [])]);
       $("tune-done").hidden = false;
     }

@@ -60,6 +60,21 @@ def test_a_job_from_pairs_to_an_edited_photograph(serve, settings, tmp_path) -> 
 
 
 @pytest.mark.timeout(200)
+def test_a_job_in_closed_form_tells_what_the_solve_is_worth(serve) -> None:
+    client = serve(limits={"job_seconds": 60})
+    fields = PROMPT | {"mode": "closed-form", "seconds": "5"}
+    job = client.post("/v1/finetune", data=fields, files=pairs()).json()
+    told = events(client.get(job["events"]).text)
+    curve = [event for event in told if event["event"] == "progress"]
+    assert told[-1]["event"] == "done" and len(curve) >= 2, told
+    assert told[-1]["l1"] == curve[-1]["l1"] <= curve[0]["l1"]
+    zipped = zipfile.ZipFile(io.BytesIO(client.get(job["result"]).content))
+    assert json.loads(zipped.read("result/finetune.json"))["init"] == "closed-form"
+    edited = client.post("/v1/images", data={"adapter": job["adapter"]}, files={"photo": picture()})
+    assert edited.status_code == 200
+
+
+@pytest.mark.timeout(200)
 def test_one_pair_trains_and_its_notes_are_told(serve) -> None:
     client = serve(limits={"job_seconds": 60})
     photo, other = smooth(5, 6), smooth(2, 3)

@@ -1,0 +1,114 @@
+"""Branches beside a solved layer: small networks of a pixel's surroundings, mixed in as far as they help elsewhere."""
+
+import json
+
+import pytest
+import torch
+
+from tests.weightgen.finetuning.test_solved import write_pairs
+from weightgen.finetuning import solved as module
+from weightgen.finetuning.branches import blend, draw, mixed, outputs, seconds_from_now, split, steps_of, train
+from weightgen.finetuning.solved import load_prior, picture, solve_pairs
+from zoo.errors import Interrupted, WeightzooError
+from zoo.gans.branches import READS
+from zoo.gans.solved import SolvedConfig
+from zoo.pictures.apply import load_network
+
+
+def stepped(images: torch.Tensor) -> torch.Tensor:
+    """Two levels of each colour, which nothing linear in smooth features gives."""
+    return images.round()
+
+
+@pytest.fixture(scope="module")
+def poster(tmp_path_factory):
+    """pairs/ and what was solved and trained on them, out/; read only."""
+    folder = tmp_path_factory.mktemp("poster")
+    summary = solve_pairs(write_pairs(folder / "pairs", stepped, 8, size=96), folder / "out", steps=300)
+    return folder, summary
+
+
+def test_steps_of_colour_are_learned_by_a_branch(poster):
+    folder, summary = poster
+    assert summary["best"]["l1"] < 0.7 * summary["solved"]["l1"]
+    assert summary["left_out_l1"] < summary["solved_left_out_l1"]
+    assert sum(summary["weights"].values()) == pytest.approx(1, abs=1e-3) and summary["steps"] == 300
+    assert json.loads((folder / "out" / "finetune.json").read_text()) == summary
+
+
+def test_the_generator_is_the_mean_of_its_parts(poster):
+    folder, summary = poster
+    network = load_network(folder / "out")
+    photo = picture(module.load_pairs(folder / "pairs", None, "source-to-target").test[0][1])
+    rows = network.maps_of(photo, torch.arange(500))
+    edited = (network(photo[None])[0].flatten(1)[:, :500].T - 0.5) * 2
+    assert torch.allclose(network.features(rows) @ network.output, edited, atol=1e-4)
+    assert set(network.config.branches) == set(summary["weights"]) - {"solved"}
+
+
+def test_the_same_pairs_give_the_same_branches(poster, tmp_path):
+    folder, summary = poster
+    solve_pairs(folder / "pairs", tmp_path / "again", steps=300)
+    one, two = ((place / "generator.safetensors").read_bytes() for place in (folder / "out", tmp_path / "again"))
+    assert one == two
+
+
+def test_of_one_pair_nothing_can_be_left_out(tmp_path):
+    summary = solve_pairs(write_pairs(tmp_path / "pairs", stepped, 1, size=96), tmp_path / "out", steps=5)
+    assert summary["best"] == summary["solved"] and "weights" not in summary
+
+
+def test_time_that_the_solve_has_used_up_leaves_the_solved_layer(poster, tmp_path):
+    summary = solve_pairs(poster[0] / "pairs", tmp_path / "out", seconds=0.001)
+    assert summary["best"] == summary["solved"] and summary["steps"] == 0
+
+
+def test_ctrl_c_leaves_the_solved_layer(poster, tmp_path, monkeypatch):
+    def interrupted(generator, pixels, fit, schedules, seed, stop):
+        assert json.loads((tmp_path / "out" / "finetune.json").read_text())["best"]["l1"] > 0
+        raise Interrupted("stopped")
+
+    monkeypatch.setattr(module, "mix_branches", interrupted)
+    with pytest.raises(Interrupted):
+        solve_pairs(poster[0] / "pairs", tmp_path / "out")
+    assert load_network(tmp_path / "out").config.branches == ()
+
+
+def test_better_parts_weigh_more_and_bad_ones_nothing():
+    weights = mixed(torch.tensor([0.02, 0.01, 0.01, 0.5]))
+    assert weights.sum().item() == pytest.approx(1) and weights[3] == 0 and weights[0] == 0
+    assert weights[1] == weights[2]
+    weights = mixed(torch.tensor([0.012, 0.01]))
+    assert 0.05 < weights[0] < weights[1]
+    assert mixed(torch.tensor([0.0, 0.3])).tolist() == [1.0, 0.0]
+    assert mixed(torch.tensor([0.1, float("nan")])).tolist() == [1.0, 0.0]
+    torch.manual_seed(0)
+    parts = [torch.randn(5, 3) for _ in range(2)]
+    assert torch.allclose(blend(parts, torch.tensor([0.25, 0.75])), 0.25 * parts[0] + 0.75 * parts[1])
+
+
+@pytest.mark.parametrize("count, left_out", [(2, 1), (3, 1), (4, 1), (8, 2), (16, 4)])
+def test_some_pairs_are_left_out_and_most_are_not(count, left_out):
+    chosen, rest = split(list(range(count)))
+    assert len(chosen) == left_out and sorted(chosen + rest) == list(range(count))
+
+
+def test_a_branch_is_the_same_beside_any_others():
+    alone, beside = draw(("local",), 3)[0], draw(tuple(READS), 3)[list(READS).index("local")]
+    assert torch.equal(alone.first.weight, beside.first.weight)
+
+
+def test_a_training_lasts_as_many_steps_or_seconds_as_it_is_given(poster):
+    generator = load_prior(96)
+    pairs = module.load_pairs(poster[0] / "pairs", None, "source-to-target").train[:2]
+    pixels = [module.pixels_of(generator, pair, 0, 2) for pair in pairs]
+    branches = draw(("colour",), 0)
+    heads, steps = train(branches, pixels, steps_of(7), 0)
+    assert steps == 7 and outputs(branches, heads, pixels)[0].shape == (sum(len(p.maps) for p in pixels), 3)
+    assert train(branches, pixels, seconds_from_now(0.05), 0)[1] > 0
+    assert train(branches, pixels, steps_of(7), 0, stop=lambda: True)[1] == 0
+
+
+def test_an_unknown_branch_is_refused():
+    with pytest.raises(WeightzooError, match="this version knows colour, local"):
+        SolvedConfig(branches=("sound",)).build()

@@ -1,0 +1,67 @@
+"""Small networks of a pixel's maps, whose ReLUs join the feature bank where its fixed features do not suffice.
+
+    branch = Branch("local", hidden=64)
+    features = branch(maps.flatten(1).T)             # [pixels, 64], of `zoo.gans.feature_bank` maps
+
+A branch reads some of the maps only. What hangs on the colour alone, as a poster does, is learned from few photographs
+by a branch that sees nothing else: whatever tells photographs apart is overfitted when there are sixteen of them.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo.errors import WeightzooError
+from zoo.gans.feature_bank import PARTS
+
+LOCAL = ("colour", "bands", "slopes", "extremes", "spread", "patch")
+# the maps that branches of each name read
+READS = {
+    "colour": ("colour",),
+    "local": LOCAL,
+    "relative": (*LOCAL, "tones"),  # to the photograph's own tones
+    "whole": tuple(PARTS),
+}
+GAINS = {"bands": 3.0, "slopes": 3.0, "extremes": 3.0, "spread": 4.0, "patch": 2.0}  # about unit size for all
+BIAS = 0.3  # spread of the first biases
+
+
+class Branch(nn.Module):
+    """Two layers of ReLUs over the maps that READS names.
+
+    Args:
+        name: in READS.
+        hidden: ReLUs of each layer.
+
+    Raises:
+        WeightzooError: an unknown name.
+    """
+
+    columns: Tensor
+    gains: Tensor
+
+    def __init__(self, name: str, hidden: int) -> None:
+        super().__init__()
+        if name not in READS:
+            raise WeightzooError(f"a generator with a branch {name!r}; this version knows {', '.join(READS)}")
+        self.name = name
+        columns: list[int] = []
+        gains: list[float] = []
+        start = 0
+        for part, width in PARTS.items():
+            if part in READS[name]:
+                columns += range(start, start + width)
+                gains += [GAINS.get(part, 1.0)] * width
+            start += width
+        self.register_buffer("columns", torch.tensor(columns), persistent=False)
+        self.register_buffer("gains", torch.tensor(gains), persistent=False)
+        self.first, self.second = nn.Linear(len(columns), hidden), nn.Linear(hidden, hidden)
+        for layer in (self.first, self.second):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.normal_(layer.bias, 0, BIAS)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Return the ReLUs of pixels, [N, hidden], from their maps [N, CHANNELS]."""
+        return F.relu(self.second(F.relu(self.first(rows[:, self.columns] * self.gains))))
