@@ -66,8 +66,8 @@ def test_the_prior_is_kept_where_pairs_contradict_each_other(pairs):
     noise = [(torch.randn(60, FEATURES), torch.rand(60, 3).sub(0.5).sign()) for _ in range(pairs)]
     fit = fit_output_layer(noise, prior(1e-9, mean))
     assert fit.error <= fit.prior_error
-    if math.isinf(fit.pull[1]):
-        assert torch.equal(fit.layer, fit.pull[0])
+    if math.isinf(fit.pull.factor):
+        assert torch.equal(fit.layer, fit.pull.centre)
 
 
 def test_a_small_change_of_one_pair_is_pulled_to_the_source():
@@ -77,9 +77,16 @@ def test_a_small_change_of_one_pair_is_pulled_to_the_source():
     small[0, 0] = 0.9
     features, _ = pixels(small)
     features[:, 2] = 0.0
-    fit = fit_output_layer([(features, features @ small)], prior(1e-4, torch.randn(FEATURES, 3) * 0.3))
-    assert torch.equal(fit.pull[0], torch.eye(FEATURES, 3))
+    fit = fit_output_layer([(features, features @ small)], prior(1e-5, torch.randn(FEATURES, 3) * 0.3))
+    assert torch.equal(fit.pull.centre, torch.eye(FEATURES, 3))
     torch.testing.assert_close(fit.layer[2], small[2], rtol=0, atol=1e-4)
+
+
+def test_one_pair_like_the_prior_is_pulled_to_the_prior():
+    torch.manual_seed(0)
+    mean = torch.randn(FEATURES, 3) * 0.1
+    fit = fit_output_layer([pixels(mean * 1.05)], prior(1e-3, mean))
+    assert torch.equal(fit.pull.centre, mean) and fit.error < fit.prior_error
 
 
 def test_sums_of_one_layer_are_those_of_another():

@@ -1,7 +1,7 @@
 """Branches beside a solved layer: trained on a user's pairs in seconds, mixed in as left-out pairs say.
 
-    found = mix_branches(generator, pixels, fit, seconds_from_now(10), seed=0)
-    found.generator, found.weights       # {"solved": 0.3, "local": 0.7}, and the errors on what was left out
+    found = mix_branches(generator, pixels, fit, [partial(steps_of, 400)] * 2)
+    found.generator, found.weights       # {"solved": 0.3, "local": 0.7}; None where no branch helps
 
 The solved layer is linear in fixed features, and some edits are not: a poster has steps of colour, a relief the rank of
 a slope. Each branch (`zoo.gans.branches`) learns the whole edit on its own, by L1 from the pixels that the layer was
@@ -120,7 +120,7 @@ def mix_branches(
 
 def solved_on(pixels: Sequence[Pixels], generator: SolvedGenerator, fit: Fit) -> Tensor:
     """Return the layer of some of the pairs, pulled as that of all of them was."""
-    if math.isinf(fit.pull[1]):
+    if math.isinf(fit.pull.factor):
         return fit.layer
     return fit_output_layer([(p.features, p.targets) for p in pixels], generator.prior, [fit.pull]).layer
 
@@ -154,11 +154,10 @@ def train(
         The output layers, and the number of steps.
     """
     maps, targets = torch.cat([p.maps for p in pixels]), torch.cat([p.targets for p in pixels])
-    heads = [nn.Linear(branch.second.out_features, 3) for branch in branches]
-    with torch.no_grad():
-        for head in heads:  # of even grey, whatever the pixel is
-            nn.init.zeros_(head.weight)
-            nn.init.zeros_(head.bias)
+    heads = [nn.utils.skip_init(nn.Linear, branch.second.out_features, 3) for branch in branches]
+    for head in heads:  # even grey, whatever the pixel is
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
     learned = [tensor for part in (*branches, *heads) for tensor in part.parameters()]
     optimizer = torch.optim.Adam(learned, lr=LEARNING_RATE, betas=BETAS)
     generator = torch.Generator().manual_seed(seed)

@@ -221,8 +221,8 @@ def account(loaded: LoadedPairs, prompts: Sequence[str], direction: str, fit: Fi
         "read_as": loaded.read_as,
         "notes": loaded.notes,
         "chosen_by": "error on what was left out of the solve",
-        "pulled_to": "source" if torch.equal(fit.pull[0], torch.eye(*fit.layer.shape)) else "prior",
-        "penalty_factor": None if math.isinf(fit.pull[1]) else fit.pull[1],
+        "pulled_to": "source" if torch.equal(fit.pull.centre, torch.eye(*fit.layer.shape)) else "prior",
+        "penalty_factor": None if math.isinf(fit.pull.factor) else fit.pull.factor,
         "left_out_l1": rounded(fit.error),
         "prior_left_out_l1": rounded(fit.prior_error),
     }

@@ -65,7 +65,7 @@ def test_a_scale_says_how_large_the_network_sees_a_photograph(tmp_path):
     network, pixels = load_network(tmp_path / "out"), np.asarray(load_photos("test")[0].resize((300, 240)))
     own = edit_photo(network, pixels, scale=240)
     assert np.array_equal(own, edit_photo(network, pixels, scale=4000))  # its own size is the largest
-    whole = network(torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255)[0].clamp(0, 1)
+    whole = network(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None] / 255)[0].clamp(0, 1)
     assert np.abs(own / 255 - whole.permute(1, 2, 0).numpy()).max() < 0.01
     assert np.abs(own.astype(int) - edit_photo(network, pixels)).mean() > 1  # drawn at 96 pixels, and carried
     with pytest.raises(WeightzooError, match="takes 16 to 65500"):
