@@ -85,12 +85,19 @@ class SolvedGenerator(nn.Module):
     def render(self, padded: Tensor, context: Context, place: Place) -> Tensor:
         """Return a crop edited, [3, h, w], from the crop with `RIM` pixels of its surroundings."""
         maps = self.bank.maps(padded, context, place)
-        edited = self.features(maps.flatten(1).T) @ self.output
+        parts = self.parts(maps.flatten(1).T)
+        # a product for each part, added up: to join the parts would cost as much as all of their products
+        shares = self.output.split([part.shape[1] for part in parts])
+        edited = torch.stack([part @ share for part, share in zip(parts, shares, strict=True)]).sum(0)
         return edited.T.unflatten(1, maps.shape[1:]) / 2 + 0.5
 
     def features(self, rows: Tensor) -> Tensor:
-        """Return the bank's features of pixels, then those of each branch, from maps [N, channels]."""
-        return torch.cat([self.bank.expand(rows), *(branch(rows) for branch in self.branches)], 1)
+        """Return all features of pixels, [N, len(output)], from maps [N, channels]."""
+        return torch.cat(self.parts(rows), 1)
+
+    def parts(self, rows: Tensor) -> list[Tensor]:
+        """Return the bank's features of pixels, then those of each branch."""
+        return [self.bank.expand(rows), *(branch(rows) for branch in self.branches)]
 
     def maps_of(self, photograph: Tensor, chosen: Tensor) -> Tensor:
         """Return the bank's maps at some pixels of a photograph [3, H, W], [len(chosen), channels].
