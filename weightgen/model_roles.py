@@ -1,7 +1,7 @@
 """What a weight generator stands for beside others, and finding the models in a folder by that.
 
-find_models("models/")         # {"generated": Path("models/generated"), "polished": Path("models/polished")}
-find_best("models/")           # ("polished", Path("models/polished"))
+    find_models("models/")         # {"generated": Path("models/generated"), "polished": Path("models/polished")}
+    find_best("models/")           # ("polished", Path("models/polished"))
 """
 
 from __future__ import annotations

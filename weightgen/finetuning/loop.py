@@ -87,14 +87,19 @@ class Finetuned:
 
 def check(config: FinetuneConfig) -> None:
     """Raise WeightzooError for numbers that cannot be meant."""
-    if config.seconds is None and config.steps < 0:
-        raise WeightzooError(f"--steps {config.steps} is negative; use 0 or more")
-    if config.seconds is not None and not (math.isfinite(config.seconds) and config.seconds > 0):
-        raise WeightzooError(f"--seconds {config.seconds} is not a time limit; use a number above 0")
+    check_length(config.steps, config.seconds)
     if config.learning_rate is not None and not 0 < config.learning_rate <= HIGHEST_RATE:
         raise WeightzooError(f"--learning-rate {config.learning_rate} must be a number above 0, {HIGHEST_RATE} at most")
     if min(config.batch_size, config.eval_every or 1, config.crops or 1) < 1:
         raise WeightzooError("batch size, evaluation interval and crops must be at least 1")
+
+
+def check_length(steps: int, seconds: float | None) -> None:
+    """Raise WeightzooError for steps, or seconds in place of them, that no training can have."""
+    if seconds is None and steps < 0:
+        raise WeightzooError(f"--steps {steps} is negative; use 0 or more")
+    if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
+        raise WeightzooError(f"--seconds {seconds} is not a time limit; use a number above 0")
 
 
 def training_of(config: FinetuneConfig) -> GanTrainConfig:

@@ -28,6 +28,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from weightgen.finetuning.branches import Pixels, Schedule, mix_branches, seconds_from_now, steps_of
+from weightgen.finetuning.loop import check_length
 from weightgen.finetuning.measure import Row, errors
 from weightgen.finetuning.pairs import LoadedPairs, load_pairs
 from weightgen.training.stopping import stop_between_steps
@@ -85,9 +86,10 @@ def solve_pairs(
         what is in `out_dir`.
 
     Raises:
-        WeightzooError: unusable pairs, or an earlier result.
+        WeightzooError: unusable pairs, an earlier result, or a length that no training can have.
         Interrupted: Ctrl-C while branches were trained; `out_dir` holds the solved layer.
     """
+    check_length(steps, seconds)
     check_free(out_dir, overwrite)
     loaded = load_pairs(pairs, test_pairs, direction)
     for line in (*loaded.read_as, *loaded.notes):

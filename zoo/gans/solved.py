@@ -91,12 +91,8 @@ class SolvedGenerator(nn.Module):
         edited = torch.stack([part @ share for part, share in zip(parts, shares, strict=True)]).sum(0)
         return edited.T.unflatten(1, maps.shape[1:]) / 2 + 0.5
 
-    def features(self, rows: Tensor) -> Tensor:
-        """Return all features of pixels, [N, len(output)], from maps [N, channels]."""
-        return torch.cat(self.parts(rows), 1)
-
     def parts(self, rows: Tensor) -> list[Tensor]:
-        """Return the bank's features of pixels, then those of each branch."""
+        """Return the bank's features of pixels, then those of each branch, from maps [N, CHANNELS]."""
         return [self.bank.expand(rows), *(branch(rows) for branch in self.branches)]
 
     def maps_of(self, photograph: Tensor, chosen: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ def test_the_generator_is_the_mean_of_its_parts(poster):
     photo = picture(module.load_pairs(folder / "pairs", None, "source-to-target").test[0][1])
     rows = network.maps_of(photo, torch.arange(500))
     edited = (network(photo[None])[0].flatten(1)[:, :500].T - 0.5) * 2
-    assert torch.allclose(network.features(rows) @ network.output, edited, atol=1e-4)
+    assert torch.allclose(torch.cat(network.parts(rows), 1) @ network.output, edited, atol=1e-4)
     assert set(network.config.branches) == set(summary["weights"]) - {"solved"}
 
 
@@ -61,6 +61,13 @@ def test_of_one_pair_nothing_can_be_left_out(tmp_path):
 def test_time_that_the_solve_has_used_up_leaves_the_solved_layer(poster, tmp_path):
     summary = solve_pairs(poster[0] / "pairs", tmp_path / "out", seconds=0.001)
     assert summary["best"] == summary["solved"] and summary["steps"] == 0
+
+
+@pytest.mark.parametrize("length", [{"steps": -5}, {"seconds": 0.0}, {"seconds": float("nan")}])
+def test_a_length_that_never_ends_is_refused(poster, tmp_path, length):
+    with pytest.raises(WeightzooError, match="use"):
+        solve_pairs(poster[0] / "pairs", tmp_path / "out", **length)
+    assert not (tmp_path / "out").exists()
 
 
 def test_ctrl_c_leaves_the_solved_layer(poster, tmp_path, monkeypatch):
