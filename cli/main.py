@@ -23,6 +23,7 @@ from cli import (
     finetune,
     generate,
     inspect,
+    mix,
     polish,
     publish,
     repair,
@@ -63,6 +64,7 @@ def options(
 app.command("generate")(generate.generate)
 app.command("finetune", context_settings={"allow_extra_args": True})(finetune.finetune)
 app.command("apply")(apply.apply)
+app.command("mix")(mix.mix)
 app.command("build")(build.build)
 app.command("extend")(extend.extend)
 app.command("repair")(repair.repair)

@@ -18,10 +18,13 @@ from zoo.errors import Interrupted, WeightzooError
 from zoo.files import PathLike, is_alive
 
 # what generate and finetune leave in their folders: --overwrite removes nothing else
-OURS = {
-    "adapter_config.json", "adapter_model.safetensors", "weightzoo.json", "base",
-    "generator.safetensors", "config.json", "finetune.json", "metrics.jsonl", "training",
-}  # fmt: skip
+OURS = re.compile(
+    r"adapter_config\.json|adapter_model\.safetensors|weightzoo\.json|base|"
+    r"generator\.safetensors|config\.json|finetune\.json|metrics\.jsonl|training"
+)
+
+# what `mix --from-to` leaves in its folder
+OURS_OF_A_SERIES = re.compile(r"series\.json|base|\d{2,}")
 
 ZOO, MODEL, EVALUATION = "a zoo", "a weight generator", "an evaluation"
 # what a folder of each kind holds, and no folder of another kind
@@ -49,12 +52,13 @@ def check_kind(folder: PathLike, kind: str) -> None:
             raise WeightzooError(f"{folder} holds {held} ({mark}), where {kind} is to go; choose another folder")
 
 
-def check_free(folder: PathLike, overwrite: bool, otherwise: str = "") -> None:
+def check_free(folder: PathLike, overwrite: bool, otherwise: str = "", own: re.Pattern[str] = OURS) -> None:
     """Refuse a folder for a new result where an earlier one would be lost.
 
     Args:
         overwrite: an earlier result may be replaced, but nothing that weightzoo has not written.
         otherwise: what else can be done with an earlier result, for the message.
+        own: the names that an earlier result of this kind may have in its folder.
 
     Raises:
         WeightzooError: the folder holds anything, is a file, or cannot be made.
@@ -64,7 +68,7 @@ def check_free(folder: PathLike, overwrite: bool, otherwise: str = "") -> None:
     there = sorted(path.name for path in real.iterdir()) if real.is_dir() else []
     if there and not overwrite:
         raise WeightzooError(f"{folder} is not empty; add --overwrite to replace it, {otherwise}or choose another -o")
-    if strange := [name for name in there if name not in OURS]:
+    if strange := [name for name in there if not own.fullmatch(name)]:
         raise WeightzooError(
             f"{folder} holds {strange[0]}, which is no part of a result; move it away or choose another -o"
         )

@@ -29,12 +29,10 @@ KEPT = "stopped, and what was finished is kept; run the same command again for t
 # what Ctrl-C leaves, by command, where the command has not said it itself (`zoo.errors.Interrupted`)
 STOPPED = {
     **dict.fromkeys(GO_ON, KEPT),
-    **dict.fromkeys(("apply", "generate"), "stopped; nothing was written"),
+    **dict.fromkeys(("apply", "generate", "mix"), "stopped; nothing was written"),
     "finetune": "stopped before a network was written",
 }
-EXIT_CODES = (
-    "Exit codes: 0 done; 1 the machine could not do it or damage was found; 2 wrong input; 130 stopped."
-)
+EXIT_CODES = "Exit codes: 0 done; 1 the machine could not do it or damage was found; 2 wrong input; 130 stopped."
 
 # import name -> the extra that brings it
 EXTRAS = {
