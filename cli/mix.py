@@ -47,6 +47,7 @@ def mix(
     from zoo.errors import WeightzooError
     from zoo.progress import working
     from zoo.results import OURS, OURS_OF_A_SERIES, check_free, fresh_folder
+    from zoo.words import plural
 
     if from_to is not None and parts:
         raise WeightzooError(f"--from-to takes two adapters and no others; leave {parts[0]} out")
@@ -71,7 +72,7 @@ def mix(
     result: dict[str, Any] = {"out": str(out), "parts": named}
     if from_to is not None:
         folders = sorted(path.name for path in out.iterdir() if path.is_dir() and path.name.isdigit())
-        line = f"{out}: {len(folders)} adapters, from {named[0]} ({folders[0]}) to {named[1]} ({folders[-1]})"
+        line = f"{out}: {plural(len(folders), 'adapter')}, from {named[0]} ({folders[0]}) to {named[1]} ({folders[-1]})"
         emit(
             result | {"series": folders}, json, [line, f"next: weightzoo apply {out}/{folders[1]} photo.jpg -o out.jpg"]
         )

@@ -83,6 +83,16 @@ def test_the_guide_to_your_own_edit_runs(tmp_path, monkeypatch, run):
     assert {"photo-mine.jpg", "photo-warm.jpg"} <= {path.name for path in tmp_path.iterdir()}
 
 
+def test_the_guide_to_mixtures_runs(tmp_path, monkeypatch, run):
+    monkeypatch.chdir(tmp_path)
+    noise = np.random.default_rng(0).random((6, 8, 3)) * 255
+    Image.fromarray(noise.astype("uint8")).resize((96, 72), Image.Resampling.BICUBIC).save("photo.jpg")
+    for words in commands(ROOT / "docs" / "guides" / "mixing.md"):
+        result = run(*words)
+        assert result.code == 0, (words, result.err)
+    assert {"photo-both.jpg", "photo-between.jpg"} <= {path.name for path in tmp_path.iterdir()}
+
+
 def test_the_readme_is_short():
     text = (ROOT / "README.md").read_text()
     assert len(text.split()) <= 750

@@ -17,7 +17,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from weightgen.server import routes
+from weightgen.server import mixtures, routes
 from weightgen.server.engine import Engine
 from weightgen.server.finetuning import routes as finetuning
 from weightgen.server.guard import Guard
@@ -59,6 +59,7 @@ def create_app(engine: Engine, settings: ServerSettings) -> FastAPI:
     app.state.services = services
     add_handlers(app)
     app.include_router(routes.router(services.limits))
+    app.include_router(mixtures.router())
     app.include_router(finetuning.router(services.limits))
     app.mount("/static", StaticFiles(directory=PAGE), name="static")
 

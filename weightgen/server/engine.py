@@ -32,8 +32,10 @@ from weightgen.prompt_notes import notes
 from weightgen.server.members import Members
 from weightgen.server.schemas import Recipe
 from weightgen.text import MAX_LENGTH, load_text_encoder
-from zoo.adapters.lora import Adapter, load_base, merge
+from zoo.adapters.lora import Adapter, check_adapter, load_base, merge
+from zoo.adapters.mix import mix_adapters
 from zoo.adapters.peft_format import keep_base, save_peft
+from zoo.adapters.weighted_sum import Parts
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, sha256_file
 from zoo.pictures.apply import edit_visible, load_network
@@ -134,6 +136,18 @@ class Engine:
         """
         blocks = self.members.blocks(concept)
         return {name: value[0] for name, value in self.members.zoo.layout.from_blocks(blocks[None]).items()}
+
+    def mix(self, parts: Parts) -> Adapter:
+        """Return the base plus the weighted deviations of adapters from it.
+
+        Raises:
+            WeightzooError: an adapter does not fit the base, or the sum is not finite.
+        """
+        for adapter, _ in parts:
+            check_adapter(self.base, adapter)
+        mixture = mix_adapters(self.base, parts)
+        check_adapter(self.base, mixture)
+        return mixture
 
     def network(self, adapter: Mapping[str, Tensor] | Path) -> nn.Module:
         """Return a generator that is ready for photographs, from an adapter or a fine-tuned folder."""

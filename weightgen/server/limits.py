@@ -10,6 +10,8 @@ MAX_STEPS = 50
 MAX_GUIDANCE = 10.0
 MAX_STRENGTH = 2.0
 MAX_PAIRS = 64
+MAX_PARTS = 8  # of a mixture
+ID_CHARACTERS = 4000  # of an adapter's id, which is its recipe
 MIN_TOKEN = 16  # characters
 FORM_BYTES = 64_000  # everything of a form that is no file, and whole JSON bodies
 

@@ -13,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from weightgen.server import photos
 from weightgen.server.admission import in_pool
-from weightgen.server.limits import FORM_BYTES, MAX_PAIRS, PROMPT_CHARACTERS, Limits
+from weightgen.server.limits import FORM_BYTES, ID_CHARACTERS, MAX_PAIRS, PROMPT_CHARACTERS, Limits
 from weightgen.server.members import Member
 from weightgen.server.problems import Problem
 from weightgen.server.samples import FIRST, read_sample
@@ -59,7 +59,7 @@ WARNED = "X-Warnings is a JSON list of what the model does not read or understan
 WARNED_OF_BOTH = f"{WARNED} It says, too, what of the photograph is not used, such as all frames but the first."
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 FILES: dict[str, Any] = {"application/vnd.safetensors": BINARY, "application/zip": BINARY}
-AdapterId = Annotated[str, Path(max_length=4000, examples=["c-charcoal"])]
+AdapterId = Annotated[str, Path(max_length=ID_CHARACTERS, examples=["c-charcoal"])]
 
 
 def shared(request: Request) -> Services:
@@ -126,7 +126,7 @@ def router(limits: Limits) -> APIRouter:
         adapter: AdapterId,
         format: Annotated[Format, Query()] = "safetensors",  # noqa: A002
     ) -> Response:
-        """Return the file of an adapter: `g-...` generated, `c-...` of the zoo."""
+        """Return the file of an adapter: `g-...` generated, `m-...` mixed, `c-...` of the zoo."""
         return await adapter_file(services, request, adapter, format)
 
     @routes.post(
@@ -142,7 +142,7 @@ def router(limits: Limits) -> APIRouter:
         request: Request,
         photo: Annotated[UploadFile, File(description="JPEG, PNG, WebP or TIFF")],
         prompt: Annotated[Prompt | None, Form(examples=[EXAMPLE_PROMPT])] = None,
-        adapter: Annotated[str | None, Form(max_length=4000, examples=["c-charcoal"])] = None,
+        adapter: Annotated[str | None, Form(max_length=ID_CHARACTERS, examples=["c-charcoal"])] = None,
         steps: Annotated[Steps, Form()] = 1,
         seed: Annotated[Seed | None, Form()] = None,
         guidance: Annotated[Guidance, Form()] = 1.0,

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from weightgen.prompt_notes import has_words
-from weightgen.server.limits import MAX_GUIDANCE, MAX_STEPS, MAX_STRENGTH, PROMPT_CHARACTERS
+from weightgen.server.limits import ID_CHARACTERS, MAX_GUIDANCE, MAX_PARTS, MAX_STEPS, MAX_STRENGTH, PROMPT_CHARACTERS
 from weightgen.server.problems import Problem
+from zoo.adapters.weighted_sum import MOST_WEIGHT
 
 EXAMPLE_PROMPT = "a charcoal drawing"
 
@@ -33,7 +34,37 @@ Steps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Guidance = Annotated[float, Field(ge=0, le=MAX_GUIDANCE, allow_inf_nan=False)]
 Strength = Annotated[float, Field(ge=0, le=MAX_STRENGTH, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=-MOST_WEIGHT, le=MOST_WEIGHT, allow_inf_nan=False)]
 Format = Literal["safetensors", "peft"]
+
+
+Made = TypeVar("Made", bound=BaseModel)
+
+
+def encoded(made: BaseModel, kind: str, model: str) -> str:
+    """Return the id of what the model with this fingerprint makes by a description."""
+    text = made.model_dump_json(exclude_defaults=True).encode()
+    return f"{kind}-{model}-{base64.urlsafe_b64encode(text).decode().rstrip('=')}"
+
+
+def decoded(cls: type[Made], kind: str, adapter: str, model: str) -> Made:
+    """Return the inverse of `encoded`.
+
+    Raises:
+        Problem: 404 for a text that is no id, 410 for one of another model.
+    """
+    found, _, rest = adapter.partition("-")
+    made_by, _, text = rest.partition("-")
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        made = cls.model_validate_json(data)
+    except (ValidationError, ValueError, binascii.Error):
+        made = None
+    if found != kind or made is None:
+        raise Problem(404, "no such adapter; generate one with POST /v1/adapters")
+    if made_by != model:
+        raise Problem(410, "this adapter was made by another model; generate it again")
+    return made
 
 
 class Recipe(BaseModel):
@@ -57,8 +88,7 @@ class Recipe(BaseModel):
 
     def id(self, model: str) -> str:
         """Return the id of the adapter that the model with this fingerprint makes by this recipe."""
-        text = self.model_dump_json(exclude_defaults=True).encode()
-        return f"g-{model}-{base64.urlsafe_b64encode(text).decode().rstrip('=')}"
+        return encoded(self, "g", model)
 
     @classmethod
     def from_id(cls, adapter: str, model: str) -> Recipe:
@@ -67,18 +97,60 @@ class Recipe(BaseModel):
         Raises:
             Problem: 404 for a text that is no id, 410 for one of another model.
         """
-        kind, _, rest = adapter.partition("-")
-        made_by, _, text = rest.partition("-")
-        try:
-            decoded = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-            recipe = cls.model_validate_json(decoded)
-        except (ValidationError, ValueError, binascii.Error):
-            recipe = None
-        if kind != "g" or recipe is None:
-            raise Problem(404, "no such adapter; generate one with POST /v1/adapters")
-        if made_by != model:
-            raise Problem(410, "this adapter was made by another model; generate it again")
-        return recipe
+        return decoded(cls, "g", adapter, model)
+
+
+class Part(BaseModel):
+    """A part of a mixture: a prompt or an adapter, and its weight; 1 is the whole edit, below 0 takes it away."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    weight: Weight
+    prompt: Prompt | None = None
+    adapter: str | None = Field(None, max_length=ID_CHARACTERS, examples=["c-charcoal"])
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Part:
+        if (self.prompt is None) == (self.adapter is None):
+            raise ValueError("give each part either a prompt or an adapter")
+        return self
+
+
+class Mixture(BaseModel):
+    """Parts whose deviations from the base are added up with their weights."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"parts": [{"prompt": EXAMPLE_PROMPT, "weight": 0.7}, {"adapter": "c-warm", "weight": 0.5}]}]
+        },
+    )
+    parts: tuple[Part, ...] = Field(min_length=1, max_length=MAX_PARTS)
+
+    def id(self, model: str) -> str:
+        """Return the id of the mixture that the model with this fingerprint makes.
+
+        Raises:
+            Problem: 422 where it is too long for a request.
+        """
+        adapter = encoded(self, "m", model)
+        if len(adapter) > ID_CHARACTERS:
+            raise Problem(422, "the parts of the mixture are too long together; shorten the prompts, or mix fewer")
+        return adapter
+
+    @classmethod
+    def from_id(cls, adapter: str, model: str) -> Mixture:
+        """Return the inverse of `id`; raise `Problem` as `Recipe.from_id` does."""
+        return decoded(cls, "m", adapter, model)
+
+
+class MixtureRequest(Mixture):
+    """A mixture, and the file that is wanted."""
+
+    format: Format = "safetensors"
+
+    def mixture(self) -> Mixture:
+        return Mixture(parts=self.parts)
 
 
 class AdapterRequest(Recipe):

@@ -12,7 +12,7 @@ from weightgen.server.app import create_app
 
 OPERATIONS = [
     ("GET", "/healthz"), ("GET", "/v1/model"), ("POST", "/v1/adapters"), ("GET", "/v1/adapters/{adapter}"),
-    ("POST", "/v1/images"), ("GET", "/v1/nearest"), ("GET", "/v1/concepts"),
+    ("POST", "/v1/mixes"), ("POST", "/v1/images"), ("GET", "/v1/nearest"), ("GET", "/v1/concepts"),
     ("GET", "/v1/concepts/{concept}/picture"), ("POST", "/v1/finetune"), ("GET", "/v1/finetune/{job}"),
     ("GET", "/v1/finetune/{job}/events"), ("GET", "/v1/finetune/{job}/result"), ("DELETE", "/v1/finetune/{job}"),
     ("GET", "/metrics"),
