@@ -3,31 +3,41 @@
     python -m benchmarks.closed_form EDITS [--pairs 1 4 16] [--edits charcoal sepia] [--steps 400]
 
 EDITS/NAME/{train,test}/{source,target}/ hold pictures of equal names; any program can have made the targets. Each row
-has the mean over the test pictures: L1, and the energy and correlation of the fine band with the target's. Beside the
-learned prior stand copying the source and the same bank with random ReLUs, pulled to zero: the closed form without a
-network. *Trained* is the first of them once branches were trained (`weightgen.finetuning.branches`), from two pairs
-on; test pictures decide nothing. The last line is the geometric mean over edits of the ratio of the two errors; errors
-below 0.004, one grey level, count as 0.004.
+has the means over the test pictures: L1, PSNR, SSIM, and the energy and correlation of the fine band with the target's.
+Beside the layer that is pulled to the learned prior stand copying the source and two rivals without a network, whose
+penalty is chosen by folds over the pairs (`weightgen.finetuning.closed_forms`): *plain*, a ridge on the same bank with
+random ReLUs, and *colour*, a ridge on the features of a pixel's colour alone. *Trained* is the first of them once
+branches were trained (`weightgen.finetuning.branches`), from two pairs on; test pictures decide nothing. The last line
+has the geometric means over edits of the errors over those of the rivals; errors below 0.004, one grey level, count as
+0.004. `over_colour` is for edits of colour: those that the row's `colour_l1` is lowest for.
 """
 
 import argparse
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks.harness.machine import write_result
-from weightgen.finetuning.branches import Pixels, mix_branches, steps_of
-from weightgen.finetuning.solved import FEWEST_PAIRS, STEPS, load_prior, measured, pixels_of, scale_of
-from zoo.closed_form import Fit, Prior, fit_output_layer
-from zoo.gans.solved import PENALTY, SolvedConfig, SolvedGenerator
-from zoo.pictures.pairs import Pair, read_pairs
+from weightgen.finetuning.branches import mix_branches, steps_of
+from weightgen.finetuning.closed_forms import Pictures, Solution, learned, plain
+from weightgen.finetuning.solved import FEWEST_PAIRS, STEPS, picture
+from zoo.pictures.metrics import figures
+from zoo.pictures.pairs import read_pairs
 
 LEAST = 0.004
+OVER = {"over_plain": ("l1", "plain_l1"), "trained_over_plain": ("trained_l1", "plain_l1"),
+        "over_colour": ("l1", "colour_l1"), "trained_over_colour": ("trained_l1", "colour_l1")}  # fmt: skip
+SOLVES: dict[str, Callable[[Pictures], Solution]] = {
+    "": learned,
+    "plain_": plain,
+    "colour_": partial(plain, colour_only=True),
+}
 
 
 def main() -> None:
@@ -41,64 +51,49 @@ def main() -> None:
     torch.set_flush_denormal(True)
     rows: list[dict[str, Any]] = []
     for count in options.pairs:
-        ratios: dict[str, list[float]] = {"": [], "trained_": []}
+        ratios: dict[str, list[float]] = {name: [] for name in OVER}
         for edit in options.edits or sorted(path.name for path in options.folder.iterdir()):
             row = compare(options.folder / edit, count, options.steps)
-            for name, known in ratios.items():
-                if f"{name}l1" in row:
-                    known.append(math.log(max(row[f"{name}l1"], LEAST) / max(row["plain_l1"], LEAST)))
+            for name, (mine, theirs) in OVER.items():
+                if mine in row:
+                    row[name] = round(max(row[mine], LEAST) / max(row[theirs], LEAST), 3)
+                    ratios[name].append(math.log(row[name]))
             rows.append({"edit": edit, "pairs": count, **row})
             write_result("closed_form", rows, printed=len(rows) - 1)
-        means = {f"{name}over_plain": math.exp(sum(all_) / len(all_)) for name, all_ in ratios.items() if all_}
-        rows.append({"edit": "all", "pairs": count} | {name: round(mean, 3) for name, mean in means.items()})
+        means = {name: round(math.exp(sum(logs) / len(logs)), 3) for name, logs in ratios.items() if logs}
+        rows.append({"edit": "all", "pairs": count} | means)
         write_result("closed_form", rows, printed=len(rows) - 1)
 
 
 def compare(folder: Path, count: int, steps: int) -> dict[str, Any]:
     """Return the row of one edit, solved on its first `count` pairs."""
-    train, test = (read_pairs(folder / part, minimum=1, max_short_side=1024) for part in ("train", "test"))
-    learned, random = load_prior(scale_of(train)), plain(scale_of(train))
-    row: dict[str, Any] = {}
-    for name, generator in (("", learned), ("plain_", random)):
+    train, test = (pictures_of(folder / part) for part in ("train", "test"))
+    row = measured("source_", lambda photograph: photograph, test)
+    for name, solve in SOLVES.items():
         started = time.perf_counter()
-        pixels, fit = solve(generator, train[:count])
-        row |= figures(name, generator, test, time.perf_counter() - started)
+        generator, pixels, fit = solve(train[:count])
+        row |= {f"{name}seconds": round(time.perf_counter() - started, 1)} | measured(name, generator, test)
         if name or count < FEWEST_PAIRS:
             continue
         started = time.perf_counter()
         found = mix_branches(generator, pixels, fit, [partial(steps_of, steps)] * 2)
-        seconds = time.perf_counter() - started
-        row |= figures("trained_", found.generator if found else generator, test, seconds)
+        row["trained_seconds"] = round(time.perf_counter() - started, 1)
+        row |= measured("trained_", found.generator if found else generator, test)
         row |= {f"weight_{part}": weight for part, weight in (found.weights if found else {"solved": 1.0}).items()}
     return row
 
 
-def figures(name: str, generator: SolvedGenerator, test: Sequence[Pair], seconds: float) -> dict[str, Any]:
-    """Return what a generator is worth on the test pictures."""
-    result = measured(generator, test)
-    row = {f"{name}{key}": result[key] for key in ("l1", "fine_energy", "fine_correlation")}
-    return row | {f"{name}seconds": round(seconds, 1), "source_l1": result["source_l1"]}
+def pictures_of(folder: Path) -> Pictures:
+    """Return the pairs of a folder at their own size."""
+    pairs = read_pairs(folder, minimum=1, max_short_side=1024)
+    return [(picture(source), picture(target)) for _, source, target in pairs]
 
 
 @torch.no_grad()
-def solve(generator: SolvedGenerator, pairs: Sequence[Pair]) -> tuple[list[Pixels], Fit]:
-    """Set the output layer to the one solved on pairs; without a learned prior features count by their size."""
-    pixels = [pixels_of(generator, pair, 0, len(pairs)) for pair in pairs]
-    prior = generator.prior
-    if not bool(prior.mean.any()):
-        scale = sum(p.features.square().mean(0) for p in pixels) / len(pixels)
-        prior = Prior(prior.mean, (scale.clamp_min(1e-4) * PENALTY).log(), torch.zeros_like(prior.slope))
-    fit = fit_output_layer([(p.features, p.targets) for p in pixels], prior)
-    generator.output.copy_(fit.layer)
-    return pixels, fit
-
-
-def plain(image_size: int) -> SolvedGenerator:
-    """Return a generator with random ReLUs and a prior of zero: nothing is learned."""
-    torch.manual_seed(3)
-    generator = SolvedConfig(image_size=image_size).build().requires_grad_(False)
-    generator.mean.zero_()
-    return generator
+def measured(name: str, edit: Callable[[Tensor], Tensor], test: Pictures) -> dict[str, float]:
+    """Return the mean figures of what an edit makes of the test pictures, which may differ in size."""
+    found = [figures(edit(source[None]), target[None]) for source, target in test]
+    return {f"{name}{key}": round(float(torch.cat([row[key] for row in found]).mean()), 6) for key in found[0]}
 
 
 if __name__ == "__main__":

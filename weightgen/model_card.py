@@ -17,6 +17,7 @@ from typing import Any
 from weightgen.model_folder import ModelFolder, denoiser_sha256, load_model_folder
 from zoo.errors import WeightzooError
 from zoo.files import read_json, write_json
+from zoo.words import plural
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "data_cards" / "model.md"
 EVALUATION = "evaluation.json"
@@ -118,14 +119,14 @@ def _evaluation(results: dict[str, Any], model: ModelFolder) -> str:
     rows = [row for row in results["zero_step"] if row["prompts"] == 1 and row["l1"] is not None]
     splits = list(dict.fromkeys(row["split"] for row in rows))
     counts = {split: max(row["n"] for row in rows if row["split"] == split) for split in splits}
-    found = {(row["init"], row["split"]): row for row in rows}
-    methods = sorted(dict.fromkeys(row["init"] for row in rows), key=lambda name: _mean(found, name, splits))
+    found = {(_name(row), row["split"]): row for row in rows}
+    methods = sorted(dict.fromkeys(_name(row) for row in rows), key=lambda name: _mean(found, name, splits))
     head = "| method | " + " | ".join(f"{split} ({counts[split]})" for split in splits) + " |"
     lines = [
         "Mean L1 of the edited photographs (RGB in [0, 1], lower is better) before any training, with its 95 % "
         "interval. The number of concepts stands in brackets after each split. Each concept is prompted with words "
         "that describe no concept of the zoo. `copy` leaves the photograph as it is; `own` was trained for the "
-        "concept.",
+        "concept; `closed-form` reads example pairs in place of words.",
         "",
         head,
         "|---" * (1 + len(splits)) + "|",
@@ -136,6 +137,11 @@ def _evaluation(results: dict[str, Any], model: ModelFolder) -> str:
         cells = [_cell(found.get((name, split))) for split in splits]
         lines.append(f"| {mark}{name}{mark} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _name(row: dict[str, Any]) -> str:
+    pairs = row.get("pairs", 0)
+    return f"{row['init']}, {plural(pairs, 'pair')}" if pairs else row["init"]
 
 
 def _mean(found: dict[tuple[str, str], dict[str, Any]], name: str, splits: Sequence[str]) -> float:

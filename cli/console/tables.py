@@ -17,8 +17,8 @@ def show(results: Row, report: Path) -> None:
 
     zero = [row for row in results["zero_step"] if row["prompts"] == 1]
     network = results.get("feature_network", "feature network")
-    zero_step_table(zero, "l1", "L1 at 0 steps, with one prompt that was never seen in training (lower is better)")
-    zero_step_table(zero, "kid", f"KID on {network} at 0 steps (lower is better)")
+    for split in unique(row["split"] for row in zero):
+        zero_step_table(split, network, [row for row in zero if row["split"] == split])
     headline = [row for row in results["speedup"] if (row["quality_at"], row["l1_factor"]) == (100, 1.0)]
     for group in unique((row["split"], row["pairs"], row["mode"]) for row in headline):
         rows = [row for row in headline if (row["split"], row["pairs"], row["mode"]) == group]
@@ -31,18 +31,26 @@ def show(results: Row, report: Path) -> None:
     typer.echo(f"\nreport: {report}")
 
 
-def zero_step_table(rows: list[Row], key: str, title: str) -> None:
-    """Return one line for each start, with one column for each split."""
-    splits = unique(row["split"] for row in rows)
-    values = {(row["init"], row["split"]): fixed(row[key]) for row in rows}
-    counts = {split: max(row["n"] for row in rows if row["split"] == split) for split in splits}
+def zero_step_table(split: str, network: str, rows: list[Row]) -> None:
+    """Print one line for each start with all figures of its pictures; a figure that is absent is a dash."""
+    from weightgen.evaluation.zero_step import method_name
+    from zoo.words import plural
+
+    columns = {
+        "L1": "l1", "PSNR": "psnr", "SSIM": "ssim", "KID": "kid", "fine energy": "fine_energy",
+        "fine correlation": "fine_correlation",
+    }  # fmt: skip
+    count = max(row["n"] for row in rows)
+
+    def line(row: Row) -> list[Any]:
+        figures = [fixed(row.get(key)) for key in columns.values()]
+        return [method_name(row["init"], row.get("pairs", 0)), *figures, row["n"]]
+
     table(
-        title,
-        ["start", *(f"{split} ({counts[split]})" for split in splits)],
-        [
-            [init, *(values.get((init, split)) for split in splits)]
-            for init in unique(r["init"] for r in rows)
-        ],
+        f"{split}, {plural(count, 'concept')}: 0 steps, one prompt that was never seen in training, or example pairs "
+        f"(KID on {network})",
+        ["start", *columns, "n"],
+        map(line, rows),
     )
 
 

@@ -17,18 +17,23 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from weightgen.evaluation.context import EvaluationContext, load_context, own_path, write_blocks
-from weightgen.evaluation.zero_step import ZeroStepCell, features, zero_step
+from weightgen.evaluation.grid import UNTRAINED
+from weightgen.evaluation.zero_step import ZeroStepCell, edit_all, features, zero_step
 from weightgen.finetuning.best import kept_rows
+from weightgen.finetuning.closed_forms import CLOSED_FORMS
 from weightgen.finetuning.loop import FinetuneConfig, Finetuned, finetune_many
 from weightgen.finetuning.measure import PairTensors, render
 from weightgen.finetuning.starts import RANDOM, Start, random_start, start_from_adapters
 from zoo.adapters.lora import merge, save_base
 from zoo.errors import WeightzooError
 from zoo.files import finite, read_json, write_json
+from zoo.pictures.metrics import figures
 from zoo.tensors import write_tensors
 from zoo.training.train_gan import train_fleet
 
@@ -51,7 +56,7 @@ class OwnTask:
 
 @dataclass(frozen=True)
 class FinetuneTask:
-    """Fine-tuning of some concepts, each on its own pairs, all with one learning rate.
+    """Fine-tuning of some concepts, each on its own pairs, all with one learning rate; or what stands beside it.
 
     Args:
         rate_trial: the learning rate is being chosen: cells go to `rates/`.
@@ -121,7 +126,7 @@ def run_cell(task: Task) -> str:
     else:
         if task.deadline is not None and time.time() > task.deadline:
             return "skipped"
-        finetune_concepts(context, task)
+        (measure_untrained if task.init in UNTRAINED else finetune_concepts)(context, task)
     return "done"
 
 
@@ -175,38 +180,73 @@ def finetune_concepts(context: EvaluationContext, task: FinetuneTask) -> None:
     )
     config = finetune_config(context, task)
     done = finetune_many(start_of(context, task.init, config.mode, task.concepts), tensors, config)
-    if not (task.rate_trial or task.budget):
-        keep_features(context, task, done, tensors)
     curves = kept_rows(done.rows, "train_error")
     for k, concept_id in enumerate(task.concepts):
         if concept_id in task.keep:
             keep_network(task.network_path(concept_id), done, k)
-        cell = {
-            "concept": concept_id,
-            "split": task.split,
-            "init": task.init,
-            "mode": task.mode,
-            "pairs": task.pairs,
+        final = {}
+        if not (task.rate_trial or task.budget):
+            own = {name: value[k : k + 1] for name, value in done.params.items()}
+            (edited,) = render(done.start.generator, own, tensors.test_sources[k : k + 1])
+            final = measure_final(context, task, concept_id, edited, tensors.test_targets[k])
+        cell = head_of(context, task, concept_id) | {
             "learning_rate": task.learning_rate,
             "steps": [row["step"] for row in done.rows[k]],
             "l1": [row["l1"] for row in curves[k]],
             "psnr": [row["psnr"] for row in curves[k]],
+            "final": final,
             "test_images": count,
             "diverged": bool(done.result.diverged[k]),
             "fleet": len(task.concepts),
             "fleet_seconds": done.result.seconds,
-            "feature_network": context.feature_network,
         }
         write_json(task.cell_path(concept_id), finite(cell))
 
 
-def keep_features(context: EvaluationContext, task: FinetuneTask, done: Finetuned, tensors: PairTensors) -> None:
-    """Store the features of what the best networks make of test photographs, from which KID is computed in the end."""
-    sources = tensors.test_sources[:, : context.config.grid.kid_images]
-    images = render(done.start.generator, done.params, sources)
-    for concept_id, own in zip(task.concepts, features(context.feature_network, images), strict=True):
-        path = task.cell_path(concept_id).with_suffix(".safetensors")
-        write_tensors(path, {"features": torch.tensor(own)})
+def measure_untrained(context: EvaluationContext, task: FinetuneTask) -> None:
+    """Write the cells of what is no start of a fine-tuning but stands beside it, on the same pairs: one figure each."""
+    count = context.held_out.smallest(task.concepts, "test", context.config.grid.test_images)
+    for concept_id in task.concepts:
+        (sources,), (targets,) = context.held_out.stacked((concept_id,), "test", context.size, count)
+        edited = sources
+        if task.init in CLOSED_FORMS:
+            (befores,), (afters,) = context.held_out.stacked((concept_id,), "train", context.size, task.pairs)
+            generator = CLOSED_FORMS[task.init](list(zip(befores, afters, strict=True)))
+            edited = edit_all(generator, sources)
+            if concept_id in task.keep:
+                save_base(task.network_path(concept_id), generator)
+        final = measure_final(context, task, concept_id, edited, targets)
+        cell = head_of(context, task, concept_id) | {
+            "learning_rate": None,
+            "steps": [0],
+            "l1": [final["l1"]],
+            "psnr": [final["psnr"]],
+            "final": final,
+            "test_images": count,
+            "diverged": False,
+        }
+        write_json(task.cell_path(concept_id), finite(cell))
+
+
+def head_of(context: EvaluationContext, task: FinetuneTask, concept_id: str) -> dict[str, Any]:
+    """Return what tells a cell from others."""
+    return {
+        "concept": concept_id,
+        "split": task.split,
+        "init": task.init,
+        "mode": task.mode,
+        "pairs": task.pairs,
+        "feature_network": context.feature_network,
+    }
+
+
+def measure_final(
+    context: EvaluationContext, task: FinetuneTask, concept_id: str, edited: Tensor, targets: Tensor
+) -> dict[str, float]:
+    """Return the mean figures of a concept's edited test images [N, 3, S, S], and store their features, for KID."""
+    (own,) = features(context.feature_network, edited[None, : context.config.grid.kid_images])
+    write_tensors(task.cell_path(concept_id).with_suffix(".safetensors"), {"features": torch.tensor(own)})
+    return {name: float(values.mean()) for name, values in figures(edited, targets).items()}
 
 
 def keep_network(path: Path, done: Finetuned, k: int) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from weightgen.evaluation.cells import FinetuneTask
 from weightgen.evaluation.context import EvaluateConfig
 from weightgen.evaluation.evaluate import RunCells, open_evaluation, run_all, run_here, write_starts
-from weightgen.evaluation.grid import FinetuneRow
+from weightgen.evaluation.grid import UNTRAINED, FinetuneRow
 from weightgen.evaluation.plan import own_tasks, usable_rows
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, finite, read_json, write_json
@@ -70,7 +70,8 @@ def validation_rows(rows: Sequence[FinetuneRow], count: int) -> list[FinetuneRow
     chosen, rows = [], [row for row in rows if not row.budget]
     for mode in dict.fromkeys(row.mode for row in rows):
         fewest = min((row for row in rows if row.mode == mode), key=lambda row: row.pairs)
-        inits = dict.fromkeys(init for row in rows if row.mode == mode for init in row.inits)
+        of_mode = (init for row in rows if row.mode == mode for init in row.inits)
+        inits = dict.fromkeys(init for init in of_mode if init not in UNTRAINED)
         chosen.append(replace(fewest, split="validation", concepts=count, inits=tuple(inits)))
     return chosen
 

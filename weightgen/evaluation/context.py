@@ -43,6 +43,7 @@ class EvaluateConfig:
         feature_network: of KID; None takes the zoo's own.
         model_sha256: of the denoisers' weights; filled in when the config is frozen.
         finetuning: how all cells are fine-tuned, from what `weightzoo finetune` does; filled in likewise.
+        figures: what is measured of pictures; filled in likewise.
     """
 
     zoo_dir: str
@@ -56,6 +57,7 @@ class EvaluateConfig:
     seed: int = 0
     model_sha256: dict[str, str] = field(default_factory=dict)
     finetuning: dict[str, Any] = field(default_factory=dict)
+    figures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,7 @@ from weightgen.evaluation.context import (
     start_path,
     write_blocks,
 )
-from weightgen.evaluation.grid import NETWORK_INITS, FinetuneRow
+from weightgen.evaluation.grid import NETWORK_INITS, UNTRAINED, FinetuneRow
 from weightgen.evaluation.held_out_pairs import wordings
 from weightgen.evaluation.novelty import diversity, novelty
 from weightgen.evaluation.plan import PROMPT_COUNTS, finetune_tasks, own_tasks, usable_rows, zero_tasks
@@ -48,6 +48,7 @@ from zoo.concepts import Concept
 from zoo.config import config_diff, save_config, to_dict
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, finite, read_json, write_json
+from zoo.pictures.metrics import FIGURES
 from zoo.progress import say, track
 from zoo.results import EVALUATION, check_kind
 from zoo.words import plural
@@ -128,6 +129,7 @@ def evaluate(
             {"init": init, "mode": row.mode, "pairs": row.pairs, "learning_rate": rates.of(init, row.mode, row.pairs)}
             for row in rows
             for init in row.inits
+            if init not in UNTRAINED
         ],
         "finetuning": context.config.finetuning,
         "seconds": time.time() - started,
@@ -166,7 +168,7 @@ def freeze_config(config: EvaluateConfig, out_dir: Path) -> None:
     """Write `config.json` with the hashes of the models, or check that it is the same as before."""
     check_kind(out_dir, EVALUATION)
     hashes = {name: denoiser_sha256(path) for name, path in config.models.items()}
-    config = replace(config, model_sha256=hashes, finetuning=shared_training())
+    config = replace(config, model_sha256=hashes, finetuning=shared_training(), figures=FIGURES)
     path = out_dir / "config.json"
     if not path.exists():
         save_config(path, config)
@@ -176,6 +178,12 @@ def freeze_config(config: EvaluateConfig, out_dir: Path) -> None:
     except WeightzooError as error:
         hint = "if another version of weightzoo began this evaluation, choose another folder"
         raise WeightzooError(f"{error}; {hint}") from None
+    if frozen.figures != config.figures:
+        missing = ", ".join(name for name in config.figures if name not in frozen.figures)
+        raise WeightzooError(
+            f"{out_dir} was measured by an earlier version of weightzoo, which lacks figures ({missing}); "
+            "choose another folder to measure again"
+        )
     if frozen.finetuning != config.finetuning:
         raise WeightzooError(
             f"{out_dir} was fine-tuned as another version of weightzoo does it; choose another folder, or write its "

@@ -12,10 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from weightgen.evaluation.intervals import paired_ratio
+from weightgen.evaluation.grid import TEST_SPLITS
+from weightgen.evaluation.intervals import mean_interval, paired_ratio
 from weightgen.evaluation.speedup import Curve
+from weightgen.evaluation.zero_step import method_name
+from weightgen.finetuning.closed_forms import PLAIN
+from zoo.words import plural
 
-Zero = Mapping[tuple[str, str], Mapping[str, float]]  # (split, init) -> {concept: L1}, one prompt
+Zero = Mapping[tuple[str, str], Mapping[str, float]]  # (split, method) -> {concept: L1}, one prompt
 Row = dict[str, Any]
 EXTERNAL_RIVALS = ("copy", "base", "nearest", "kernel_ridge")
 TEXT_RIVALS = ("nearest", "ridge", "kernel_ridge")
@@ -23,6 +27,9 @@ TEXT_RIVALS = ("nearest", "ridge", "kernel_ridge")
 FLOORS = (("scratch", 10.0, 20.0), ("base", 2.0, 4.0))
 FINAL_FLOOR, FINAL_GOAL = 0.9, 0.8
 SHARES = (0.25, 0.5, 1.0)  # of base's seconds
+# of the L1 of the solved start over that of the closed form without a network, by the number of pairs
+SOLVED_GOALS = {1: 0.6, 4: 0.7, 16: 0.8}
+LEAST_L1 = 0.004  # one grey level; what is lower counts as that in the ratios of closed forms
 SPREADS = ("iqr", "reached", "median_seconds", "median_first_reach", "lower_bounds", "upper_bounds")
 
 
@@ -41,6 +48,7 @@ def goals(
     rows += _time_to_quality(speedup)
     rows.append(_ratio(zero, "external", "polished", EXTERNAL_RIVALS, below=0.9, whole_interval=True))
     rows.append(_equal_seconds(list(curves)))
+    rows += [_solved(zero, split, pairs) for split in TEST_SPLITS for pairs in SOLVED_GOALS]
     return [row for row in rows if row is not None]
 
 
@@ -75,6 +83,19 @@ def _ratio(
     wanted += ", the whole interval" if whole_interval else ""
     claim = f"zero steps, {split}: L1 of {init} over {_best_of(present)}"
     return _row(claim, wanted, result.ratio, holds, result.n, interval=[result.low, result.high], rival=result.rival)
+
+
+def _solved(zero: Zero, split: str, pairs: int) -> Row | None:
+    """Claim something of the L1 of the solved start over that of the closed form without a network, same pairs."""
+    mine, theirs = (zero.get((split, method_name(init, pairs)), {}) for init in ("closed-form", PLAIN))
+    ids = sorted(mine.keys() & theirs.keys())
+    if not ids:
+        return None
+    logs = np.log([max(mine[i], LEAST_L1) / max(theirs[i], LEAST_L1) for i in ids])
+    value, interval = float(np.exp(logs.mean())), [float(bound) for bound in np.exp(mean_interval(logs))]
+    claim = f"{plural(pairs, 'pair')}, {split}: L1 of closed-form over {PLAIN}, geometric mean"
+    more = {"interval": interval, "worst": float(np.exp(logs.max()))}
+    return _row(claim, f"at most {SOLVED_GOALS[pairs]:g}", value, value <= SOLVED_GOALS[pairs], len(ids), **more)
 
 
 def _best_of(rivals: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from weightgen.finetuning.baselines import BASELINES
+from weightgen.finetuning.closed_forms import CLOSED_FORMS, PLAIN, TRAINED
 from weightgen.finetuning.loop import LEARNING_RATE
 from weightgen.finetuning.starts import RANDOM
 from zoo.errors import WeightzooError
@@ -22,7 +23,10 @@ from zoo.files import read_json_object
 
 TEST_SPLITS = ("combination", "value", "family", "external")
 NETWORK_INITS = ("generated", "generated_few_steps", "generated_unet1d", "polished", "shuffled")
-INITS = ("copy", "scratch", *BASELINES, *NETWORK_INITS, "own")
+SOLVED = tuple(name for name in CLOSED_FORMS if name != TRAINED)  # nothing is trained beside the layer
+INITS = ("copy", "scratch", *SOLVED, *BASELINES, *NETWORK_INITS, "own")
+REFERENCES = ("copy", PLAIN, "closed-form", TRAINED)  # beside the starts of a fine-tuning, on the same pairs
+UNTRAINED = ("copy", *CLOSED_FORMS)  # of which a fine-tuning has one figure, and no steps
 PROMPTED = (*(name for name in BASELINES if name not in ("base", "mean")), *NETWORK_INITS)  # the prompt matters
 HEADLINE_INITS = ("scratch", "base", "nearest", "kernel_ridge", "generated", "polished")
 EXTERNAL_INITS = ("scratch", "base", "kernel_ridge", "polished")
@@ -53,6 +57,8 @@ class FinetuneRow:
     budget: bool = False
 
     def steps_of(self, init: str) -> int:
+        if init in UNTRAINED:
+            return 0
         return self.scratch_steps if init in RANDOM else self.steps
 
 
@@ -64,6 +70,8 @@ class Grid:
         inits: the zero-step methods; `extra` models are added under their own names.
         four_prompts: the methods that are also run with four paraphrases averaged.
         test_images, kid_images: per concept, the same ones for every method.
+        closed_form_pairs: numbers of pairs that the closed forms are solved on at zero steps.
+        closed_form_concepts: of each split; None takes all. A solve takes seconds.
         concepts_per_split: None takes all held-out concepts.
         own_splits, own_concepts: which concepts get an adapter trained like a zoo record; None: all of a split.
         own_fleet, finetune_fleet: so many concepts are trained at once; their curves are those of training alone.
@@ -89,6 +97,8 @@ class Grid:
     resamples: int = 2000
     picture_concepts: int = 3
     validation_concepts: int = 4
+    closed_form_pairs: tuple[int, ...] = (FEWEST_PAIRS,)
+    closed_form_concepts: int | None = None
 
     def narrowed(self, splits: Sequence[str], zero_steps_only: bool = False) -> Grid:
         """Return the grid for these splits alone, or for all of them where there is none, and without fine-tuning."""
@@ -116,15 +126,16 @@ class Grid:
 
 def full() -> Grid:
     """Return the grid of README and LOG: about four hours on two cores, resumable."""
-    inits = tuple(init for init in INITS if init not in ("copy", "scratch"))
+    inits = tuple(init for init in INITS if init not in ("scratch", *UNTRAINED))
     few_steps = SCRATCH_STEPS[16], START_STEPS[16]
     few_pairs = (
-        FinetuneRow("combination", 16, "full", ("scratch", *inits, "pix2pix_unet"), 16, *few_steps),
-        FinetuneRow("external", 16, "full", EXTERNAL_INITS, 24, *few_steps),
-        FinetuneRow("combination", 16, "adapter", inits, 16, *few_steps),
+        FinetuneRow("combination", 16, "full", ("scratch", *inits, "pix2pix_unet", *REFERENCES), 16, *few_steps),
+        FinetuneRow("external", 16, "full", (*EXTERNAL_INITS, *REFERENCES), 24, *few_steps),
+        FinetuneRow("combination", 16, "adapter", (*inits, "copy", PLAIN), 16, *few_steps),
     )
+    headline = (*HEADLINE_INITS, *REFERENCES)
     more_pairs = tuple(
-        FinetuneRow("combination", pairs, "full", HEADLINE_INITS, 8, SCRATCH_STEPS[pairs], START_STEPS[pairs])
+        FinetuneRow("combination", pairs, "full", headline, 8, SCRATCH_STEPS[pairs], START_STEPS[pairs])
         for pairs in (64, 256, 1000)
     )
     budgets = tuple(
@@ -140,12 +151,23 @@ def full() -> Grid:
         )
     )
     rows = few_pairs + more_pairs + budgets + as_long_as_scratch
-    return Grid("full", INITS, PROMPTED, rows, kid_images=32, timed_steps=30, picture_concepts=4)
+    return Grid(
+        "full",
+        INITS,
+        PROMPTED,
+        rows,
+        kid_images=32,
+        timed_steps=30,
+        picture_concepts=4,
+        closed_form_pairs=(1, 4, FEWEST_PAIRS),
+        closed_form_concepts=16,
+    )
 
 
 def reduced() -> Grid:
     """Return the demo's grid: every held-out concept at zero steps, six concepts fine-tuned with 16 pairs."""
-    row = FinetuneRow("combination", 16, "full", HEADLINE_INITS, 6, SCRATCH_STEPS[16], 120)
+    inits = (*HEADLINE_INITS, *REFERENCES)
+    row = FinetuneRow("combination", 16, "full", inits, 6, SCRATCH_STEPS[16], 120)
     return Grid(
         "reduced",
         INITS,
@@ -156,13 +178,15 @@ def reduced() -> Grid:
         own_concepts=8,
         finetune_fleet=3,
         resamples=1000,
+        closed_form_concepts=6,
     )
 
 
 def tiny() -> Grid:
     """Return a grid with everything once, in well under 90 seconds; its figures mean nothing."""
-    inits = ("copy", "scratch", "base", "mean", "nearest", "kernel_ridge", *NETWORK_INITS)
-    row = FinetuneRow("combination", 16, "full", ("scratch", "base", "generated", "polished"), 1, 40, 20)
+    inits = ("copy", "scratch", *SOLVED, "base", "mean", "nearest", "kernel_ridge", *NETWORK_INITS)
+    tuned = ("scratch", "base", "generated", "polished", "copy", PLAIN, "closed-form")
+    row = FinetuneRow("combination", 16, "full", tuned, 1, 40, 20)
     return Grid(
         "tiny",
         inits,
@@ -177,6 +201,7 @@ def tiny() -> Grid:
         resamples=200,
         picture_concepts=1,
         validation_concepts=1,
+        closed_form_concepts=1,
     )
 
 

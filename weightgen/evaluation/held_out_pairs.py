@@ -10,9 +10,9 @@ sources, targets = held_out.pairs(concepts[0], "test", size=64, count=32)     # 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -25,6 +25,8 @@ from zoo.pictures.pair_layouts import find_pairs
 from zoo.pictures.pairs import decode_pair, pairs_to_tensors
 from zoo.words import plural
 
+KEPT_BYTES = 1 << 29  # of decoded pairs in a process
+
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
@@ -32,6 +34,7 @@ class HeldOut:
 
     folders: dict[str, Path]
     all_concepts: tuple[Concept, ...]
+    kept: OrderedDict[tuple[str, str, int, int], Tensor] = field(default_factory=OrderedDict)  # of `stacked`
 
     @classmethod
     def open(cls, roots: Iterable[PathLike]) -> HeldOut:
@@ -94,10 +97,17 @@ class HeldOut:
         return min(count, *(self.count(concept_id, part) for concept_id in ids))
 
 
-@lru_cache(maxsize=256)
 def _cached_pairs(held_out: HeldOut, concept_id: str, part: str, size: int, count: int) -> Tensor:
-    """Decode the pairs of a concept once per process: uint8 [2, count, 3, size, size]."""
-    return (torch.stack(held_out.pairs(concept_id, part, size, count)) * 255).round().byte()
+    """Decode the pairs of a concept, uint8 [2, count, 3, size, size]; what is read again soon is kept."""
+    key = (concept_id, part, size, count)
+    if key in held_out.kept:
+        held_out.kept.move_to_end(key)
+        return held_out.kept[key]
+    decoded = (torch.stack(held_out.pairs(concept_id, part, size, count)) * 255).round().byte()
+    held_out.kept[key] = decoded
+    while sum(pairs.numel() for pairs in held_out.kept.values()) > KEPT_BYTES:
+        held_out.kept.popitem(last=False)
+    return decoded
 
 
 def wordings(concept: Concept, prompts: int) -> list[str]:

@@ -16,10 +16,13 @@ from weightgen.evaluation.context import EvaluationContext, own_path, write_bloc
 from weightgen.evaluation.grid import PROMPTED, FinetuneRow, LearningRates
 from weightgen.evaluation.zero_step import ZeroStepCell
 from weightgen.evaluation.zero_step_methods import is_available
+from weightgen.finetuning.closed_forms import CLOSED_FORMS
 from weightgen.finetuning.starts import RANDOM
 from zoo.concepts import Concept
 
 PROMPT_COUNTS = (1, 4)
+STORED_PIXELS = 1 << 25  # of the pairs of a fleet: 24 bytes each
+STEP_PIXELS = 1 << 16  # of a picture of each network of a fleet: 16 of 64 x 64 pixels, one of 256 x 256
 
 
 def usable_rows(context: EvaluationContext) -> list[FinetuneRow]:
@@ -46,9 +49,14 @@ def own_members(context: EvaluationContext, concepts: Sequence[Concept]) -> list
     """
     grid = context.config.grid
     concepts = [concept for concept in concepts if concept.split in (*grid.own_splits, "validation")]
-    if grid.own_concepts is None:
-        return concepts
-    return [concept for concept in concepts if concept.id not in context.near_duplicates][: grid.own_concepts]
+    return first_members(context, concepts, grid.own_concepts)
+
+
+def first_members(context: EvaluationContext, concepts: Sequence[Concept], count: int | None) -> list[Concept]:
+    """Return all concepts without a count, or the first so many of them that are no near-duplicates."""
+    if count is None:
+        return list(concepts)
+    return [concept for concept in concepts if concept.id not in context.near_duplicates][:count]
 
 
 def own_tasks(context: EvaluationContext, splits: dict[str, list[Concept]]) -> list[OwnTask]:
@@ -62,7 +70,8 @@ def own_tasks(context: EvaluationContext, splits: dict[str, list[Concept]]) -> l
             if record.concept_id in wanted and not path.exists():
                 write_blocks(path, [record.concept_id], torch.tensor(record.blocks.astype("float32"))[None])
         missing = [c.id for c in members if not own_path(context.out_dir, c.id).exists()]
-        tasks += [OwnTask(str(context.out_dir), chunk) for chunk in chunks(missing, grid.own_fleet)]
+        size = fleet_size(context, grid.own_fleet, context.own_pairs)
+        tasks += [OwnTask(str(context.out_dir), chunk) for chunk in chunks(missing, size)]
     return tasks
 
 
@@ -76,12 +85,28 @@ def zero_tasks(
     grid, tasks = context.config.grid, []
     for split, concepts in splits.items():
         for init in inits:
+            if init in CLOSED_FORMS:
+                tasks += closed_form_tasks(context, split, init, concepts)
+                continue
             members = own_members(context, concepts) if init == "own" else concepts
             ids = startable(context, init, [concept.id for concept in members])
             if not ids:
                 continue
             counts = PROMPT_COUNTS if init in PROMPTED and init in grid.four_prompts else (1,)
             tasks += [ZeroStepCell(str(context.out_dir), split, init, count, ids) for count in counts]
+    return tasks
+
+
+def closed_form_tasks(
+    context: EvaluationContext, split: str, init: str, concepts: Sequence[Concept]
+) -> list[ZeroStepCell]:
+    """Return the zero-step cells of a closed form: one for each number of pairs, on concepts that have them."""
+    tasks = []
+    for pairs in context.config.grid.closed_form_pairs:
+        members = [c for c in concepts if context.held_out.count(c.id, "train") >= pairs]
+        ids = [c.id for c in first_members(context, members, context.config.grid.closed_form_concepts)]
+        if ids:
+            tasks.append(ZeroStepCell(str(context.out_dir), split, init, 1, tuple(ids), pairs))
     return tasks
 
 
@@ -102,7 +127,7 @@ def finetune_tasks(
     for row in rows:
         ids = [concept.id for concept in row_concepts(context, row)]
         shown = tuple(ids[: context.config.grid.picture_concepts])
-        for chunk in chunks(ids, context.config.grid.finetune_fleet):
+        for chunk in chunks(ids, fleet_size(context, context.config.grid.finetune_fleet, row.pairs)):
             for init in row.inits:
                 members = startable(context, init, chunk)
                 if not members:
@@ -127,6 +152,17 @@ def finetune_tasks(
                     )
                 )
     return tasks
+
+
+def fleet_size(context: EvaluationContext, most: int, pairs: int) -> int:
+    """Return how many concepts are trained at once: `most`, fewer where their pairs or a step would fill the memory.
+
+    Args:
+        pairs: training pairs of each concept.
+    """
+    area = context.size**2
+    images = pairs + context.config.grid.test_images
+    return max(1, min(most, STORED_PIXELS // (images * area), STEP_PIXELS // area))
 
 
 def chunks(ids: Sequence[str], size: int) -> list[tuple[str, ...]]:

@@ -22,11 +22,14 @@ from weightgen.evaluation.context import EvaluationContext
 from weightgen.evaluation.goals import goals
 from weightgen.evaluation.intervals import pooled_kid
 from weightgen.evaluation.speedup import Curve, finals, mean_curves, speedups
-from weightgen.evaluation.zero_step import ZeroStepCell, summarise, target_features
+from weightgen.evaluation.zero_step import ZeroStepCell, method_name, middle_figures, summarise, target_features
 from zoo.files import read_json
+from zoo.pictures.metrics import FIGURES
 
 Finished = dict[tuple[str, str, int], list[str]]  # (split, mode, pairs) -> concepts
-FORMAT_VERSION = 2  # since then fine-tuned figures are those of the network that is handed over, the best one
+# since 2 fine-tuned figures are those of the network that is handed over, the best one; since 3 there are figures of
+# fine detail, and rows of closed forms
+FORMAT_VERSION = 3
 
 
 def summarise_cells(
@@ -40,7 +43,7 @@ def summarise_cells(
     finished, cut = finished_concepts(tasks)
     curves = finished_curves(tasks, finished, timing)
     speedup = speedups(curves)
-    single = {(c["split"], c["init"]): c for c in cells if c["prompts"] == 1}
+    single = {(c["split"], method_name(c["init"], c["pairs"])): c for c in cells if c["prompts"] == 1}
     zero_l1 = {
         key: {
             i: v
@@ -125,7 +128,7 @@ def budget_rows(tasks: Sequence[FinetuneTask], timing: dict[str, Any]) -> list[d
 def final_rows(
     context: EvaluationContext, tasks: Sequence[FinetuneTask], finished: Finished, curves: Sequence[Curve]
 ) -> list[dict[str, Any]]:
-    """Return `speedup.finals` with PSNR, the KID of all final images pooled, and how many concepts diverged."""
+    """Return `speedup.finals` with the other figures of pictures, KID of all of them pooled, and what diverged."""
     paths: dict[tuple[str, str, int, str], dict[str, Path]] = defaultdict(dict)
     for task in tasks:
         for concept_id in set(task.concepts) & set(finished[task.split, task.mode, task.pairs]):
@@ -139,9 +142,9 @@ def final_rows(
         mine = np.stack([own[:count] for own in stored])
         truth = np.stack([target_features(context, (concept_id,), count, count)[0] for concept_id, _ in members])
         kid, interval = pooled_kid(mine, truth, resamples=max(50, context.config.grid.resamples // 10))
-        psnr = [cell["psnr"][-1] for cell in cells]
-        row |= {
-            "psnr": None if None in psnr else float(np.mean(psnr)),
+        # null, a picture that was not finite, makes the mean null too
+        values = {name: np.array([cell["final"][name] for cell in cells], dtype=float) for name in FIGURES}
+        row |= middle_figures(values) | {
             "kid": kid,
             "kid_interval": list(interval),
             "feature_network": context.feature_network,

@@ -195,7 +195,7 @@ def speedups(curves: Iterable[Curve], qualities: Sequence[tuple[int, float]] = Q
     groups = group(curves)
     rows = []
     for (split, mode, pairs, init), starts in groups.items():
-        if init == "scratch":
+        if init == "scratch" or not starts[0].budget:  # without a step there is nothing to be sooner with
             continue
         scratch = by_concept(groups, split, "full", pairs, "scratch")
         unet = by_concept(groups, split, "full", pairs, "pix2pix_unet")
@@ -239,9 +239,12 @@ def finals(curves: Iterable[Curve]) -> list[dict[str, Any]]:
 
 
 def mean_curves(curves: Iterable[Curve]) -> list[dict[str, Any]]:
-    """Return the mean curve per (split, mode, pairs, init): all curves of a group share their evaluation steps."""
+    """Return the mean curve per (split, mode, pairs, init): all curves of a group share their evaluation steps.
+
+    What has no steps, a closed form, has no curve.
+    """
     rows = []
-    for key, members in group(curves).items():
+    for key, members in group(curve for curve in curves if curve.budget).items():
         steps = list(members[0].steps)
         l1 = np.array([[c.at(step) for step in steps] for c in members])
         rows.append(

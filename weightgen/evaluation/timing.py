@@ -9,6 +9,7 @@ Quality curves may come from fleets and from several processes at once; their se
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,7 +21,10 @@ from torch import Tensor, nn
 
 from weightgen.evaluation.cells import start_of
 from weightgen.evaluation.context import EvaluationContext
+from weightgen.evaluation.grid import FEWEST_PAIRS, UNTRAINED
+from weightgen.evaluation.plan import fleet_size
 from weightgen.evaluation.zero_step_methods import start_seconds
+from weightgen.finetuning.closed_forms import CLOSED_FORMS
 from weightgen.finetuning.loop import FinetuneConfig, training_of
 from zoo.adapters.lora import adapter_names, initial_adapter, load_adapter
 from zoo.concepts import Concept
@@ -80,7 +84,9 @@ def measure_timing(
         steps[key] = step_seconds(
             start.generator, start.discriminator, sources, targets, training, grid.timed_steps, start.params
         )
-    seconds = {init: start_seconds(context.origins, init, concept) for init in inits if init != "own"}
+    starts = [init for init in inits if init != "own" and init not in UNTRAINED]
+    seconds = {init: start_seconds(context.origins, init, concept) for init in starts}
+    seconds |= {init: untrained_seconds(context, init, concept) for init in inits if init in UNTRAINED}
     if "own" in inits and "adapter" in steps:
         trained = context.own_training.steps * steps["adapter"]
         seconds["own"] = {
@@ -98,10 +104,24 @@ def measure_timing(
     return {"step_seconds": steps, "init_seconds": seconds, "how": how}
 
 
+def untrained_seconds(context: EvaluationContext, init: str, concept: Concept) -> dict[str, float]:
+    """Measure what a closed form costs on one concept's pairs; the bank and its prior are loaded in that time."""
+    making = 0.0
+    if init in CLOSED_FORMS:
+        count = context.held_out.smallest((concept.id,), "train", FEWEST_PAIRS)
+        (sources,), (targets,) = context.held_out.stacked((concept.id,), "train", context.size, count)
+        started = time.perf_counter()
+        CLOSED_FORMS[init](list(zip(sources, targets, strict=True)))
+        making = time.perf_counter() - started
+    return {"load": 0.0, "text": 0.0, "generate": making, "merge": 0.0, "total": making}
+
+
 def fleet_throughput(
     context: EvaluationContext, concepts: Sequence[str], sizes: Sequence[int], steps: int
 ) -> list[dict[str, Any]]:
     """Measure concepts per minute of adapter training for each K, and of the naive loop over one network at a time.
+
+    A K whose pictures would fill the memory is left out.
 
     The rows of "fleet": `k` is None for the naive loop. All run on one thread, one after the other.
     """
@@ -110,6 +130,8 @@ def fleet_throughput(
     count = context.held_out.smallest(list(concepts), "train", 32)
     rows: list[dict[str, Any]] = []
     for k in sizes:
+        if k > fleet_size(context, k, count):
+            continue  # at this size of pictures it would fill the memory
         ids = [concepts[i % len(concepts)] for i in range(k)]
         sources, targets = context.held_out.stacked(ids, "train", context.size, count)
         seconds = step_seconds(base, discriminator, sources[0], targets, training, steps)

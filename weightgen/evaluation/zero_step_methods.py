@@ -5,7 +5,8 @@
     seconds = start_seconds(origins, "polished", concept)        # {"load", "text", "generate", "merge", "total"}
 
 A method is a baseline (`weightgen.finetuning.baselines`) or a weight generator by its role. Its weights are measured
-as they come (`weightgen.evaluation.zero_step`), and fine-tuning starts from them.
+as they come (`weightgen.evaluation.zero_step`), and fine-tuning starts from them. Beside these stand closed forms on
+example pairs (`weightgen.finetuning.closed_forms`), which read no words.
 
 With several prompts the baselines average the text embeddings and the denoisers the predicted weights; the
 words are the same for every method. `WITHOUT_WEIGHTS` have none here: see `weightgen.evaluation.cells`.
@@ -24,6 +25,7 @@ from torch import Tensor
 from weightgen.evaluation.grid import FEW_STEPS
 from weightgen.evaluation.held_out_pairs import shuffled, wordings
 from weightgen.finetuning.baselines import BASELINES
+from weightgen.finetuning.closed_forms import CLOSED_FORMS
 from weightgen.finetuning.starts import RANDOM, Origins
 from weightgen.generate import generate
 from weightgen.model_folder import load_model_folder
@@ -34,7 +36,7 @@ from zoo.errors import WeightzooError
 from zoo.files import read_json
 
 T = TypeVar("T")
-WITHOUT_WEIGHTS = ("copy", "own", *RANDOM)
+WITHOUT_WEIGHTS = ("copy", "own", *RANDOM, *CLOSED_FORMS)
 
 
 def check_models(origins: Origins) -> None:

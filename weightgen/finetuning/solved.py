@@ -165,12 +165,20 @@ def shown(display: Progress, name: str, steps: int, seconds: float | None) -> Sc
 def pixels_of(generator: SolvedGenerator, pair: Pair, seed: int, count: int) -> Pixels:
     """Return pixels of one of `count` pairs, from the top of the picture to its bottom."""
     name, source, target = pair
-    height, width = source.height, source.width
-    most = min(MAX_PIXELS_OF_A_PAIR, MAX_PIXELS // count, height * width)
     rng = np.random.default_rng([seed, *name.encode()])
+    return pixels_of_pictures(generator, picture(source), picture(target), rng, count)
+
+
+@torch.no_grad()
+def pixels_of_pictures(
+    generator: SolvedGenerator, source: Tensor, target: Tensor, rng: np.random.Generator, count: int
+) -> Pixels:
+    """Return what `pixels_of` does, of two pictures [3, H, W] in [0, 1]."""
+    height, width = source.shape[-2:]
+    most = min(MAX_PIXELS_OF_A_PAIR, max(1, MAX_PIXELS // count), height * width)
     chosen = torch.from_numpy(np.sort(rng.choice(height * width, most, replace=False)))
-    targets = picture(target).flatten(1)[:, chosen].T * 2 - 1
-    maps = generator.maps_of(picture(source), chosen)
+    targets = target.flatten(1)[:, chosen].T * 2 - 1
+    maps = generator.maps_of(source, chosen)
     return Pixels(maps, generator.bank.expand(maps), targets)
 
 

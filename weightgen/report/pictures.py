@@ -20,6 +20,7 @@ from weightgen.evaluation.cells import FinetuneTask
 from weightgen.evaluation.context import EvaluationContext, start_path
 from weightgen.evaluation.held_out_pairs import wordings
 from weightgen.evaluation.zero_step import ZeroStepCell
+from weightgen.finetuning.closed_forms import PLAIN, TRAINED
 from weightgen.report.tables import number, plural
 from zoo.adapters.lora import merge, save_base
 from zoo.concepts import Concept
@@ -30,7 +31,7 @@ from zoo.pictures.pairs import decode_pair
 from zoo.progress import track
 
 SHOWN = ("base", "nearest", "kernel_ridge", "generated", "polished")
-FINETUNED = ("scratch", *SHOWN)
+FINETUNED = ("scratch", PLAIN, TRAINED, *SHOWN)
 SMALLEST = 384  # pixels; what is smaller is enlarged before it is edited
 CONCEPTS_OF_A_SPLIT = 2  # without fine-tuning
 

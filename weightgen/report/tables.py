@@ -11,6 +11,8 @@ import math
 from collections import defaultdict
 from typing import Any
 
+from weightgen.evaluation.zero_step import method_name
+from zoo.pictures.metrics import FIGURES
 from zoo.words import plural
 
 Row = dict[str, Any]
@@ -22,13 +24,21 @@ def tables(results: Row) -> dict[str, Any]:
     speed = [with_words(row) for row in results["speedup"]]
     is_main = [(row["quality_at"], row["l1_factor"]) == (100, 1.0) for row in speed]
     return {
-        "zero": zero_tables(results["zero_step"]),
+        "zero": zero_tables([with_figures(row) for row in results["zero_step"]]),
+        "apart": [with_figures(row) for row in results["near_duplicates"] if row["prompts"] == 1],
         "speed": speed_tables([row for row, main in zip(speed, is_main, strict=True) if main]),
         "other_speed": [row for row, main in zip(speed, is_main, strict=True) if not main],
-        "final": final_tables(results["final"]),
+        "final": final_tables([with_figures(row) for row in results["final"]]),
         "budgets": budget_tables(results.get("budgets", [])),
         "seconds": [{"init": init, **parts} for init, parts in results["timing"]["init_seconds"].items()],
     }
+
+
+def with_figures(row: Row) -> Row:
+    """Return a row with its method's name, and nothing for the figures that its version did not measure."""
+    # the pairs of a fine-tuning stand above its table
+    pairs = 0 if "steps" in row else row.get("pairs", 0)
+    return {**dict.fromkeys((*FIGURES, "kid")), **row, "start": method_name(row["init"], pairs)}
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -57,9 +67,9 @@ def zero_tables(rows: list[Row]) -> Tables:
     """Return the methods of every split by their L1 with one prompt, that with four beside it."""
     found = []
     for (split,), members in grouped(rows, "split").items():
-        four = {row["init"]: row["l1"] for row in members if row["prompts"] == 4}
+        four = {row["start"]: row["l1"] for row in members if row["prompts"] == 4}
         one = sorted((row for row in members if row["prompts"] == 1), key=by_l1)
-        found.append((split, [row | {"four": four.get(row["init"])} for row in one]))
+        found.append((split, [row | {"four": four.get(row["start"])} for row in one]))
     return found
 
 

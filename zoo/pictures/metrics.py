@@ -1,9 +1,10 @@
-"""How close images are to their targets: L1, PSNR, SSIM per image; KID per set, with its bootstrap interval.
+"""How close images are to their targets: L1, PSNR, SSIM and fine detail per image; KID per set, with its interval.
 
 All images are `[N, 3, H, W]` in [0, 1]. KID is the unbiased polynomial-kernel distance of feature sets
 (x 1): it says nothing without the name of its feature network (`zoo.pictures.features`), and may be below zero.
 
     l1(images, targets).mean(), kid(network(images), network(targets))
+    figures(images, targets)               # {"l1": [N], "psnr": [N], ...}: what every table says of pictures
     low, high = kid_interval(features, target_features)
 """
 
@@ -17,6 +18,21 @@ from zoo.words import plural
 
 LEVEL = 0.95  # of intervals
 BEST_PSNR = 100.0  # dB, for images that are equal: JSON has no infinity
+FIGURES = ("l1", "psnr", "ssim", "fine_energy", "fine_correlation")
+PIXELS_AT_ONCE = 1 << 19  # that are compared at a time: SSIM needs some 300 bytes of each
+
+
+def figures(images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Return what tables say of each image, `[N]` by the names in :data:`FIGURES`.
+
+    A few images are compared at a time, so memory is bounded whatever their number and size.
+    """
+    _check(images, targets)
+    count = max(1, PIXELS_AT_ONCE // max(1, images.shape[-2] * images.shape[-1]))
+    parts = []
+    for own, wanted in zip(images.split(count), targets.split(count), strict=True):
+        parts.append((l1(own, wanted), psnr(own, wanted), ssim(own, wanted), *fine_detail(own, wanted)))
+    return {name: torch.cat(values) for name, values in zip(FIGURES, zip(*parts, strict=True), strict=True)}
 
 
 def l1(images: Tensor, targets: Tensor) -> Tensor:
@@ -69,11 +85,15 @@ def ssim(images: Tensor, targets: Tensor) -> Tensor:
 
 
 def _clamped(images: Tensor, targets: Tensor) -> Tensor:
+    _check(images, targets)
+    return images.clamp(0, 1)
+
+
+def _check(images: Tensor, targets: Tensor) -> None:
     if images.shape != targets.shape or images.ndim != 4:
         raise WeightzooError(
             f"cannot compare images {list(images.shape)} with targets {list(targets.shape)}; both must be [N, 3, H, W]"
         )
-    return images.clamp(0, 1)
 
 
 def polynomial_kernel(features: Tensor, others: Tensor) -> Tensor:

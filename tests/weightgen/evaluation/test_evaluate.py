@@ -4,13 +4,14 @@ import json
 import math
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from tests.weightgen.evaluation.toy_evaluation import config_of, make_world, thumbnails, toy_grid
-from weightgen.evaluation import cells
+from weightgen.evaluation import cells, held_out_pairs
 from weightgen.evaluation.choose_rates import TRIALS, choose, choose_learning_rates, trial_tasks
 from weightgen.evaluation.context import load_context, own_path
 from weightgen.evaluation.evaluate import evaluate
@@ -19,8 +20,9 @@ from weightgen.evaluation.grid import GRIDS, FinetuneRow, LearningRates
 from weightgen.evaluation.held_out_pairs import HeldOut, shuffled, wordings
 from weightgen.evaluation.intervals import censored_quantile, paired_ratio, pooled_kid
 from weightgen.evaluation.novelty import diversity, novelty
+from weightgen.evaluation.plan import fleet_size
 from weightgen.evaluation.speedup import Curve, mean_curves, reach, speedups
-from weightgen.evaluation.zero_step import summarise
+from weightgen.evaluation.zero_step import concepts_at_once, summarise
 from weightgen.evaluation.zero_step_methods import check_models, is_available
 from weightgen.finetuning.finetune import finetune
 from weightgen.finetuning.loop import LEARNING_RATE, FinetuneConfig, shared_training
@@ -31,6 +33,7 @@ from zoo.concepts import write_concepts
 from zoo.errors import WeightzooError
 from zoo.files import read_json, write_json
 from zoo.pictures.apply import load_network
+from zoo.pictures.metrics import FIGURES
 from zoo.training.train_gan import train_fleet
 
 STEPS = (0, 10, 20, 40)
@@ -151,9 +154,7 @@ def test_pooled_kid_of_a_perfect_method_is_zero():
     features = np.random.default_rng(0).normal(size=(4, 5, 16))
     value, (low, high) = pooled_kid(features, features, resamples=50)
     assert (
-        value == pytest.approx(0, abs=1e-9)
-        and low == pytest.approx(0, abs=1e-9)
-        and high == pytest.approx(0, abs=1e-9)
+        value == pytest.approx(0, abs=1e-9) and low == pytest.approx(0, abs=1e-9) and high == pytest.approx(0, abs=1e-9)
     )
     worse, _ = pooled_kid(features + 1, features, resamples=20)
     assert worse > 0.1
@@ -164,10 +165,7 @@ def test_novelty_knows_a_copy():
     zoo = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(0))
     statistics = BlockStatistics.from_blocks(zoo, torch.ones(3, 4, dtype=torch.bool))
     rows = {row["init"]: row for row in novelty(zoo, {"copied": zoo[:2], "new": zoo[:2] + 5}, statistics)}
-    assert (
-        rows["copied"]["nearest_min"] == pytest.approx(0, abs=1e-3)
-        and rows["copied"]["closer_than_zoo_p5"] == 1
-    )
+    assert rows["copied"]["nearest_min"] == pytest.approx(0, abs=1e-3) and rows["copied"]["closer_than_zoo_p5"] == 1
     samples = zoo[:2, None] + torch.tensor([0.0, 1e-3])[:, None, None]
     apart = diversity(samples, zoo, statistics)
     assert apart["pairwise_median"] < 0.01 < apart["zoo_pairwise_median"] and apart["networks"] == 2
@@ -191,17 +189,20 @@ def test_goals_say_what_holds_and_what_does_not():
             "own": 0.05,
         }.items()
     }
-    zero |= {
-        ("external", name): dict.fromkeys(ids, value)
-        for name, value in {"polished": 0.1, "copy": 0.2}.items()
-    }
+    zero |= {("external", name): dict.fromkeys(ids, value) for name, value in {"polished": 0.1, "copy": 0.2}.items()}
+    # an error below one grey level counts as one
+    zero[("value", "closed-form, 4 pairs")] = {"a": 0.05, "b": 0.0001}
+    zero[("value", "closed-form-plain, 4 pairs")] = {"a": 0.2, "b": 0.001, "c": 0.1}
     rows = {row["claim"]: row for row in goals(zero, {}, [], [])}
     held = {claim: row["holds"] for claim, row in rows.items()}
     assert held["zero steps, combination: L1 of generated over the best of nearest, ridge, kernel_ridge"]
     assert not held["zero steps, combination: L1 of polished over generated"]
     assert not held["zero steps, combination: L1 of polished over own"]
+    assert rows["4 pairs, value: L1 of closed-form over closed-form-plain, geometric mean"]["value"] == pytest.approx(
+        0.5
+    )
     assert held["zero steps, external: L1 of polished over copy"]
-    assert not any("value" in claim for claim in held)
+    assert not any("zero steps, value" in claim for claim in held)
 
 
 # --- grids
@@ -255,17 +256,21 @@ def test_every_zero_step_row_is_there(evaluated):
     grid = toy_grid()
     for split in ("combination", "value", "external"):
         for init in grid.inits:
-            assert (split, init, 1) in rows
+            assert (split, init, 1) in rows and set(FIGURES) <= set(rows[split, init, 1])
             assert ((split, init, 4) in rows) == (init in grid.four_prompts)
     row = rows["combination", "copy", 1]
-    assert (
-        row["n"] == 2
-        and row["feature_network"] == "efficientnet-lite0"
-        and row["l1_interval"][0] <= row["l1"]
-    )
+    assert row["n"] == 2 and row["feature_network"] == "efficientnet-lite0" and row["l1_interval"][0] <= row["l1"]
     # the source itself is off by the darkening: mean of a uniform source times 1 - 0.4 and 1 - 0.5
     assert row["l1"] == pytest.approx(0.275, abs=0.02)
     assert [r["n"] for r in results["near_duplicates"] if r["init"] == "copy"] == [1]
+    # the targets are the sources times a factor: their fine bands are alike but for the factor
+    assert row["fine_correlation"] == pytest.approx(1, abs=0.01)
+    assert row["fine_energy"] == pytest.approx((1 / 0.4 + 1 / 0.5) / 2, rel=0.05)
+    for init in ("closed-form", "closed-form-plain", "closed-form-colour"):
+        solved = rows["combination", init, 1]
+        assert solved["pairs"] == 4 and solved["n"] == 1 and solved["l1"] < 0.1 * row["l1"]
+    claims = [row["claim"] for row in results["goals"]]
+    assert "4 pairs, external: L1 of closed-form over closed-form-plain, geometric mean" in claims
 
 
 def test_evaluation_json_is_strict_json(evaluated):
@@ -284,6 +289,8 @@ def test_fine_tuning_rows(evaluated):
         ("full", "base"),
         ("full", "polished"),
         ("full", "own"),
+        ("full", "copy"),
+        ("full", "closed-form-plain"),
         ("adapter", "base"),
         ("adapter", "polished"),
     }
@@ -296,7 +303,11 @@ def test_fine_tuning_rows(evaluated):
     # merged and unmerged starts are the same network
     assert curves["full", "base"]["l1"][0] == pytest.approx(curves["adapter", "base"]["l1"][0], abs=1e-5)
     networks = sorted(path.name for path in (out / "networks").iterdir())
-    assert len(networks) == 6 and all(name.startswith("fine-") for name in networks)
+    assert len(networks) == 7 and all(name.startswith("fine-") for name in networks)
+    copied, solved = finals["full", "copy"], finals["full", "closed-form-plain"]
+    assert copied["steps"] == solved["steps"] == 0 and copied["seconds"] == 0 < solved["seconds"]
+    assert solved["l1"] < copied["l1"] and all(set(FIGURES) <= set(row) for row in finals.values())
+    assert not {"copy", "closed-form-plain"} & {r["init"] for r in (*results["speedup"], *results["curves"])}
 
 
 def test_short_trainings_stand_apart(evaluated):
@@ -340,9 +351,7 @@ def test_a_diverged_fine_tuning_is_kept_as_never_reached(evaluated, world, tmp_p
     shutil.copytree(out, tmp_path / "out")
     cell = next((tmp_path / "out" / "cells").glob("fine-full-8-polished-*.json"))
     content = read_json(cell)
-    write_json(
-        cell, {**content, "l1": [content["l1"][0], None], "psnr": [1.0, None], "diverged": True}
-    )
+    write_json(cell, {**content, "l1": [content["l1"][0], None], "psnr": [1.0, None], "diverged": True})
     short = next((tmp_path / "out" / "cells").glob("fine-in-2-full-8-polished-*.json"))
     write_json(short, {**read_json(short), "l1": [None, None], "diverged": True})
     results = evaluate(config_of(world), tmp_path / "out")
@@ -411,8 +420,8 @@ def test_last_bits_choose_no_learning_rate(tmp_path):
 
 
 def test_a_picture_that_is_not_finite_leaves_a_gap():
-    cell = {"split": "value", "init": "base", "prompts": 1, "concepts": ["a", "b"], "l1": [0.1, None]}
-    cell |= {"psnr": [20.0, None], "ssim": [0.9, None], "kid": None, "kid_interval": None}
+    cell = {"split": "value", "init": "base", "prompts": 1, "pairs": 0, "concepts": ["a", "b"]}
+    cell |= {name: [0.9, None] for name in FIGURES} | {"kid": None, "kid_interval": None}
     cell |= {"feature_network": "x", "kid_images": 4}
     ((row,), _) = summarise([cell], frozenset(), 20)
     assert math.isnan(row["l1"]) and math.isnan(row["psnr"]) and row["n"] == 2
@@ -432,15 +441,11 @@ def test_a_budget_cuts_whole_concepts_and_says_so(world):
     grid = toy_grid(finetune=toy_grid().finetune[:1], inits=("copy",), four_prompts=(), own_concepts=0)
     results = evaluate(config_of(world, grid=grid), world / "cut", seconds=0.0)
     assert results["final"] == []
-    assert results["cut"] == [
-        {"split": "combination", "mode": "full", "pairs": 8, "concepts": 0, "planned": 2}
-    ]
+    assert results["cut"] == [{"split": "combination", "mode": "full", "pairs": 8, "concepts": 0, "planned": 2}]
 
 
 def test_missing_models_are_named(world):
-    grid = toy_grid(
-        finetune=(), inits=("copy", "base", "generated", "polished"), splits=("external",), own_concepts=0
-    )
+    grid = toy_grid(finetune=(), inits=("copy", "base", "generated", "polished"), splits=("external",), own_concepts=0)
     models = {"generated": str(world / "models" / "generated"), "control": str(world / "models" / "polished")}
     results = evaluate(config_of(world, grid=grid, models=models), world / "few")
     assert results["absent"] == ["polished"]
@@ -525,6 +530,28 @@ def test_a_folder_that_an_earlier_version_began_is_read_but_not_gone_on_with(eva
     assert load_context(str(tmp_path / "out")).config.grid == toy_grid()
     with pytest.raises(WeightzooError, match="another version of weightzoo"):
         evaluate(config_of(world), tmp_path / "out")
+    del config["figures"]
+    write_json(tmp_path / "out" / "config.json", config)
+    with pytest.raises(WeightzooError, match="lacks figures .*fine_energy"):
+        evaluate(config_of(world), tmp_path / "out")
+
+
+def test_memory_is_bounded_at_any_image_size(evaluated, world):
+    _, out = evaluated
+    assert concepts_at_once(32, 64) == 8 and concepts_at_once(32, 256) == concepts_at_once(32, 4096) == 1
+    context = load_context(str(out.resolve()))
+    sizes = {side: fleet_size(SimpleNamespace(size=side, config=context.config), 8, 256) for side in (64, 256, 1024)}
+    assert sizes == {64: 8, 256: 1, 1024: 1}
+
+
+def test_decoded_pairs_are_kept_up_to_a_limit(world, monkeypatch):
+    held_out = HeldOut.open([world / "heldout"])
+    first = held_out.stacked(["combination-blue"], "test", 16, 2)
+    monkeypatch.setattr(held_out_pairs, "KEPT_BYTES", 2 * 2 * 3 * 16 * 16)
+    held_out.stacked(["combination-pink"], "test", 16, 2)
+    assert [key[0] for key in held_out.kept] == ["combination-pink"]
+    again = held_out.stacked(["combination-blue"], "test", 16, 2)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
 
 def test_own_adapters_leave_out_near_duplicates(evaluated):

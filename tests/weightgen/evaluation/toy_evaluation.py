@@ -66,7 +66,9 @@ def make_world(root):
 def toy_grid(**more):
     inits = [init for init in GRIDS["full"]().inits if init != "generated_few_steps"]
     rows = (
-        FinetuneRow("combination", 8, "full", ("scratch", "base", "polished", "own"), 2, 6, 4),
+        FinetuneRow(
+            "combination", 8, "full", ("scratch", "base", "polished", "own", "copy", "closed-form-plain"), 2, 6, 4
+        ),
         FinetuneRow("combination", 8, "adapter", ("base", "polished"), 2, 6, 4),
         FinetuneRow("combination", 8, "full", ("scratch", "polished"), 2, 2, 2, budget=True),
         FinetuneRow("combination", 8, "adapter", ("scratch", "polished"), 2, 2, 2, budget=True),
@@ -87,6 +89,8 @@ def toy_grid(**more):
         resamples=50,
         picture_concepts=1,
         validation_concepts=1,
+        closed_form_pairs=(4,),
+        closed_form_concepts=1,
     )
     return replace(grid, **more)
 

@@ -145,6 +145,17 @@ def test_what_is_missing_or_failed_is_said(results):
     assert "1 fine-tuning diverged" in text
 
 
+def test_an_evaluation_of_an_earlier_version_is_shown_without_the_figures_that_it_lacks(results):
+    for rows in (results["zero_step"], results["final"], results["near_duplicates"]):
+        for row in rows:
+            for name in ("ssim", "fine_energy", "fine_correlation"):
+                del row[name]
+    for row in results["zero_step"]:
+        del row["pairs"]
+    text = render(results | {"format_version": 2})
+    assert "fine energy" in text and "<td>–</td>" in text
+
+
 def test_a_cell_that_failed_does_not_cost_the_report(finished, tmp_path):
     lost = next((finished / "cells").glob("zero-combination-base-1.json"))
     content = lost.read_bytes()

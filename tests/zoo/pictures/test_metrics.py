@@ -9,7 +9,8 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 from torchmetrics.image.kid import poly_mmd
 
 from zoo.errors import WeightzooError
-from zoo.pictures.metrics import BEST_PSNR, kid, kid_interval, l1, psnr, ssim
+from zoo.pictures import metrics
+from zoo.pictures.metrics import BEST_PSNR, FIGURES, figures, fine_detail, kid, kid_interval, l1, psnr, ssim
 
 
 @pytest.fixture
@@ -40,6 +41,27 @@ def test_equal_images_and_values_outside(images):
     assert ssim(a[:1], b[:1]).shape == (1,)
     with pytest.raises(WeightzooError, match=r"cannot compare images \[4, 3, 24, 20\]"):
         l1(a, b[:2])
+
+
+def test_all_figures_at_once_are_those_of_each(images, monkeypatch):
+    a, b = images
+    monkeypatch.setattr(metrics, "PIXELS_AT_ONCE", 24 * 20 * 3)  # three of the four, then the last
+    expected = (l1(a, b), psnr(a, b), ssim(a, b), *fine_detail(a, b))
+    found = figures(a, b)
+    assert tuple(found) == FIGURES
+    for own, wanted in zip(found.values(), expected, strict=True):
+        torch.testing.assert_close(own, wanted)
+    with pytest.raises(WeightzooError, match="cannot compare"):
+        figures(a, b[:2])
+
+
+def test_fine_detail_sees_what_l1_does_not(images):
+    _, targets = images
+    flat = targets.mean((2, 3), keepdim=True).expand_as(targets)
+    energy, correlation = fine_detail(targets, targets)
+    torch.testing.assert_close(torch.stack([energy, correlation]), torch.ones(2, 4))
+    assert fine_detail(flat, targets)[0].max() < 1e-3
+    torch.testing.assert_close(fine_detail(flat + (targets - flat) / 2, targets)[0], torch.full((4,), 0.5))
 
 
 def test_kid_equals_torchmetrics():

@@ -1,0 +1,106 @@
+"""Generators solved on example pairs: ours, and what ours is to be compared with.
+
+    generator = CLOSED_FORMS["closed-form-plain"]([(source, target), ...])    # pictures [3, H, W] in [0, 1], any size
+    edited = generator(photographs)                                           # [N, 3, H, W]
+
+- `closed-form`: the layer that `weightzoo finetune --pairs DIR` begins with, pulled to the learned prior.
+- `closed-form-trained`: what it hands over, with the branches that are trained beside the layer.
+- `closed-form-plain`: the closed form without a network. The bank's ReLUs are random and nothing is learned before: a
+  ridge regression whose penalty is chosen by folds over pictures, or over parts of them where there are few.
+- `closed-form-colour`: the same on the features of a pixel's colour alone, the measure for edits of colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from weightgen.finetuning.branches import Pixels, mix_branches, steps_of
+from weightgen.finetuning.solved import FEWEST_PAIRS, STEPS, load_prior, pixels_of_pictures
+from zoo.closed_form import FACTORS, Fit, Prior, Pull, fit_output_layer
+from zoo.gans.feature_bank import CHANNELS, COLOURS, FeatureBank
+from zoo.gans.solved import PENALTY, SolvedConfig, SolvedGenerator
+
+Pictures = Sequence[tuple[Tensor, Tensor]]  # (source, target) of each pair
+Solution = tuple[SolvedGenerator, list[Pixels], Fit]
+SEED = 3  # of the random ReLUs
+PROBES = 256
+
+
+def learned(pictures: Pictures, seed: int = 0) -> Solution:
+    """Return the generator whose layer is pulled to the learned prior, as `weightzoo finetune` solves it."""
+    generator = load_prior(scale_of(pictures))
+    pixels = sampled(generator, pictures, seed)
+    fit = fit_output_layer([(p.features, p.targets) for p in pixels], generator.prior)
+    return with_layer(generator, fit.layer), pixels, fit
+
+
+def trained(pictures: Pictures, seed: int = 0, steps: int = STEPS) -> SolvedGenerator:
+    """Return what `weightzoo finetune` hands over after so many steps of each training of branches."""
+    generator, pixels, fit = learned(pictures, seed)
+    if len(pictures) < FEWEST_PAIRS:
+        return generator
+    found = mix_branches(generator, pixels, fit, [partial(steps_of, steps)] * 2, seed)
+    return generator if found is None else found.generator
+
+
+@torch.no_grad()
+def plain(pictures: Pictures, seed: int = 0, colour_only: bool = False) -> Solution:
+    """Return the generator of a ridge regression on fixed features; each is penalised by its mean square."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        generator = SolvedConfig(image_size=scale_of(pictures)).build().requires_grad_(False).eval()
+    generator.mean.zero_()
+    pixels = sampled(generator, pictures, seed)
+    width = generator.bank.num_features
+    columns = colour_columns(generator.bank) if colour_only else torch.arange(width)
+    rows = [(p.features[:, columns], p.targets) for p in pixels]
+    scale = torch.stack([features.square().mean(0) for features, _ in rows]).mean(0).clamp_min(1e-4)
+    zero = torch.zeros(len(columns), 3)
+    prior = Prior(zero, (scale * PENALTY).log(), torch.zeros(len(columns)))
+    fit = fit_output_layer(rows, prior, [Pull(zero, factor) for factor in FACTORS])
+    layer = torch.zeros(width, 3)
+    layer[columns] = fit.layer
+    return with_layer(generator, layer), pixels, fit
+
+
+def colour_columns(bank: FeatureBank) -> Tensor:
+    """Return which features of a pixel hang on nothing but its colour, [n]."""
+    generator = torch.Generator().manual_seed(0)
+    rows, others = (torch.rand(PROBES, CHANNELS, generator=generator) * 2 - 1 for _ in range(2))
+    others[:, :COLOURS] = rows[:, :COLOURS]
+    return (bank.expand(rows) == bank.expand(others)).all(0).nonzero()[:, 0]
+
+
+def scale_of(pictures: Pictures) -> int:
+    """Return the median short side of the pairs, pixels."""
+    sides = sorted(min(source.shape[-2:]) for source, _ in pictures)
+    return sides[len(sides) // 2]
+
+
+def sampled(generator: SolvedGenerator, pictures: Pictures, seed: int) -> list[Pixels]:
+    """Return pixels of each pair."""
+    return [
+        pixels_of_pictures(generator, source, target, np.random.default_rng([seed, k]), len(pictures))
+        for k, (source, target) in enumerate(pictures)
+    ]
+
+
+@torch.no_grad()
+def with_layer(generator: SolvedGenerator, layer: Tensor) -> SolvedGenerator:
+    """Return the generator with an output layer [F, 3]."""
+    generator.output.copy_(layer)
+    return generator
+
+
+CLOSED_FORMS: dict[str, Callable[[Pictures], SolvedGenerator]] = {
+    "closed-form-colour": lambda pictures: plain(pictures, colour_only=True)[0],
+    "closed-form-plain": lambda pictures: plain(pictures)[0],
+    "closed-form": lambda pictures: learned(pictures)[0],
+    "closed-form-trained": trained,
+}
+PLAIN, TRAINED = "closed-form-plain", "closed-form-trained"
