@@ -108,7 +108,10 @@ def run_evaluation(
     from weightgen.evaluation.context import EvaluateConfig
     from weightgen.evaluation.evaluate import evaluate as run
     from weightgen.evaluation.grid import LearningRates
+    from zoo.adapters.lora import load_base
+    from zoo.run import open_zoo
 
+    grid = grid.for_pictures_of(load_base(open_zoo(zoo).base_path).config.image_size)
     request = HeldOutRequest(grid.concept_limits(), grid.pairs_needed, grid.test_images, grid.picture_concepts)
     made = HeldOutPairs(tuple(pairs)) if pairs else held_out_pairs(out / "pairs", zoo, request)
     config = EvaluateConfig(

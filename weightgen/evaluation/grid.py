@@ -33,6 +33,7 @@ EXTERNAL_INITS = ("scratch", "base", "kernel_ridge", "polished")
 SCRATCH_STEPS = {16: 600, 64: 1000, 256: 1500, 1000: 1500}
 BUDGETS = (25, 50, 100)
 START_STEPS = {16: 300, 64: 300, 256: 400, 1000: 400}
+FEWEST_IMAGES, SMALL_SIDE = 8, 64  # test images of a concept; the side up to which there are all that a grid has
 FEWEST_PAIRS = 16  # that any concept of an evaluation takes part with
 FEW_STEPS = 20  # DDIM steps of `generated_few_steps`
 
@@ -104,6 +105,16 @@ class Grid:
         """Return the grid for these splits alone, or for all of them where there is none, and without fine-tuning."""
         rows = tuple(row for row in self.finetune if not zero_steps_only and (not splits or row.split in splits))
         return replace(self, splits=tuple(splits) or self.splits, finetune=rows)
+
+    def for_pictures_of(self, side: int) -> Grid:
+        """Return the grid with fewer test images of each concept where they have a larger side (pixels).
+
+        There are as many as have the pixels of the grid's own number at 64 x 64, and eight at least: the time of a cell
+        grows with them.
+        """
+        fewer = max(FEWEST_IMAGES, self.test_images * SMALL_SIDE**2 // max(side, SMALL_SIDE) ** 2)
+        count = min(self.test_images, fewer)
+        return replace(self, test_images=count, kid_images=min(self.kid_images, count))
 
     def concept_limits(self) -> dict[str, int | None]:
         """Return how many concepts of each split are measured, the validation split's included; None: all of them."""

@@ -224,6 +224,14 @@ def test_a_grid_is_narrowed_to_what_is_asked_of_it():
     assert grid.narrowed((), zero_steps_only=True).finetune == ()
 
 
+def test_larger_pictures_are_fewer():
+    grid = GRIDS["full"]()
+    assert grid.for_pictures_of(64) == grid == grid.for_pictures_of(16)
+    larger = grid.for_pictures_of(256)
+    assert larger.test_images == larger.kid_images == 8 and grid.for_pictures_of(96).test_images == 14
+    assert GRIDS["tiny"]().for_pictures_of(1024).test_images == 4
+
+
 def test_learning_rates(tmp_path):
     rates = LearningRates({"base/full/16": 3e-3})
     assert rates.of("base", "full", 64) == 3e-3 and rates.of("scratch", "full", 16) == LEARNING_RATE
