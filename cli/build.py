@@ -14,22 +14,40 @@ IN_A_PLAN = {"dry_run": ("it runs on this machine and keeps nothing", "run_dir",
 
 def build(
     ctx: typer.Context,
+    works_with: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FUNCTION|DIR]",
+            help="What the teacher works with: package.module:function of callable, the folder of .cube files of cube.",
+        ),
+    ] = None,
     preset: Annotated[Preset, typer.Option(help="Config to start from.")] = "small",
     run_dir: Annotated[
         str | None,
         typer.Option(help="Run folder: a local one, or s3://..., gs://..., hf://...  [default: runs/PRESET]"),
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="JSON file with the keys that differ from the preset.")
-    ] = None,
+    config: Annotated[Path | None, typer.Option(help="JSON file with the keys that differ from the preset.")] = None,
     concepts: Annotated[Path | None, typer.Option(help="Your own concepts, as a JSONL file.")] = None,
     photos: Annotated[
         Path | None,
         typer.Option(help="Your own photographs: a folder of pictures, or one with train/ and test/ in it."),
     ] = None,
     teacher: Annotated[
-        Literal["filters", "instruct_pix2pix", "pairs"] | None,
-        typer.Option(help="What edits the photographs; pairs are your own (PHOTOS/CONCEPT_ID/{source,target})."),
+        Literal["filters", "instruct_pix2pix", "pairs", "command", "callable", "cube"] | None,
+        typer.Option(
+            help="What edits the photographs; pairs are your own (PHOTOS/CONCEPT_ID/{source,target}), command is a "
+            "program (--run), callable a Python function, cube a folder of look-up tables."
+        ),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            help="The program of --teacher command, with {source}, {target} and attributes of the concepts in it."
+        ),
+    ] = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Seconds that a launch of the program may take.  [default: 60]"),
     ] = None,
     base_from: Annotated[
         Path | None,
@@ -42,9 +60,7 @@ def build(
     device: fleets.DeviceOption = None,
     dry_run: Annotated[
         bool,
-        typer.Option(
-            "--dry-run", help="Train one fleet to measure its speed, and print what the build would cost."
-        ),
+        typer.Option("--dry-run", help="Train one fleet to measure its speed, and print what the build would cost."),
     ] = False,
     json: JsonOption = False,
 ) -> None:
@@ -62,6 +78,9 @@ def build(
       weightzoo build --preset small --dry-run
       weightzoo build --preset small --executor ray --address auto --gpus-per-fleet 0.25
       weightzoo build --run-dir runs/ours --concepts ours.jsonl --photos photos/ --teacher instruct_pix2pix
+      weightzoo build --concepts ours.jsonl --teacher command --run "magick {source} -modulate {light} {target}"
+      weightzoo build --concepts ours.jsonl --teacher callable edits:film
+      weightzoo build --teacher cube looks/
     """
     quiet_progress(json)
     check_combination(ctx, takes_no=IN_A_PLAN)
@@ -72,16 +91,15 @@ def build(
             "--dry-run does not see the cluster; give --workers, the number of fleets that it trains at a time"
         )
     options = fleets.executor_options(ctx, dry_run)
-    from pipeline.build_config import with_own_pictures
     from pipeline.fleets.shared import source_notes
+    from pipeline.own_build import own_concepts, with_own_photographs, with_own_teacher
     from pipeline.presets import PRESETS
-    from zoo.concepts import read_concepts
     from zoo.config import changed_by
 
     chosen = PRESETS[preset]() if config is None else changed_by(PRESETS[preset](), config)
-    chosen = with_own_pictures(chosen, photos, teacher)
-    own = None if concepts is None else read_concepts(concepts)
-    for line in source_notes(chosen, own or ()):
+    chosen = with_own_photographs(with_own_teacher(chosen, teacher, works_with, run, time_limit), photos)
+    own, notes = own_concepts(chosen, concepts)
+    for line in (*notes, *source_notes(chosen, own or ())):
         note(line)
     if dry_run:
         from pipeline.upkeep.calibrate import calibrate
@@ -90,10 +108,10 @@ def build(
         plan = calibrate(chosen, own, options["workers"], options["device"], has_base, gpus_per_fleet)
         return emit(plan, json, [f"{key}: {value}" for key, value in plan.items()])
 
-    from pipeline.build import build as run
+    from pipeline.build import build as build_zoo
 
     folder = run_dir or f"runs/{preset}"
-    return report(run(folder, chosen, own, base_from=base_from, **options), folder, json)
+    return report(build_zoo(folder, chosen, own, base_from=base_from, **options), folder, json)
 
 
 def report(manifest: Any, folder: str, json: bool) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from pipeline.fleets.base_gan import BaseConfig
@@ -13,6 +12,8 @@ from zoo.gans.patchgan import PatchGanConfig
 from zoo.layout import GROUPINGS
 from zoo.shards import FORMATS
 from zoo.training.train_gan import GanTrainConfig
+
+OWN_CODE = ("command", "callable")  # teachers that run a person's own programs
 
 
 @dataclass(frozen=True)
@@ -86,24 +87,3 @@ class BuildConfig:
     def retry_training(self) -> GanTrainConfig:
         """Return the second attempt: the same initialisation and batch order, half the learning rate."""
         return replace(self.training, learning_rate=self.training.learning_rate / 2)
-
-
-def with_own_pictures(config: BuildConfig, photos: Path | None, teacher: str | None) -> BuildConfig:
-    """Return `config` with a team's own teacher and photographs; for the teacher `pairs`, `photos` holds the pairs.
-
-    Raises:
-        WeightzooError: pairs without a folder.
-    """
-    config = replace(config, teacher=teacher or config.teacher)
-    if config.teacher == "pairs" and photos is None and "folder" not in config.teacher_options:
-        raise WeightzooError(
-            "--teacher pairs needs pairs; name their folder, with CONCEPT_ID/{source,target} in it, with --photos"
-        )
-    if photos is None:
-        return config
-    folder = photos.resolve()
-    if config.teacher == "pairs":
-        return replace(config, teacher_options=config.teacher_options | {"folder": str(folder)})
-    halves = [folder / "train", folder / "test"]
-    train, test = halves if all(half.is_dir() for half in halves) else (folder, folder)
-    return replace(config, train_photos=str(train), test_photos=str(test))

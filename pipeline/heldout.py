@@ -25,7 +25,7 @@ from pipeline.external.pairs import write_external_pairs, write_external_picture
 from pipeline.fleets.shared import make_teacher, photographs, source_crops
 from pipeline.run_folder.private_paths import read_config
 from pipeline.sources import crops, cut, draw_cuts, photo_sizes
-from pipeline.teachers import OwnPairs, Teacher
+from pipeline.teachers import OwnFiles, Teacher
 from zoo.concepts import Concept, concepts_text, evaluation_order, read_concepts, write_concepts
 from zoo.config import config_diff
 from zoo.errors import WeightzooError
@@ -80,8 +80,10 @@ def held_out_pairs(folder: PathLike, zoo: PathLike, request: HeldOutRequest) -> 
         WeightzooError: the zoo's teacher edits no other photographs, or the pairs could not be made.
     """
     folder, config = Path(folder), read_config(zoo)
-    if isinstance(make_teacher(config.teacher, config.teacher_options), OwnPairs):
-        raise WeightzooError(f"{zoo} was made from pairs, which its teacher makes no more of; give --pairs DIR")
+    if isinstance(make_teacher(config.teacher, config.teacher_options), OwnFiles):
+        raise WeightzooError(
+            f"the teacher {config.teacher!r} of {zoo} makes no pairs of other concepts than its own; give --pairs DIR"
+        )
     opened = open_zoo(zoo)
     chosen = {
         split: _first(opened.concepts(split) if split == "validation" else test_concepts(split), limit)

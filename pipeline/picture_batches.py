@@ -1,8 +1,8 @@
 """Batches of pictures for polishing: concepts of the catalogue, edited by a zoo's teacher as they are needed.
 
-    edits = open_catalogue_edits(Path("runs/small"), more_concepts=8000)
-    for batch in edits.batches(start_step=0):
-        batch.prompts, batch.sources, batch.targets          # a `zoo.pictures.picture_batches.PictureBatch`
+edits = open_catalogue_edits(Path("runs/small"), more_concepts=8000)
+for batch in edits.batches(start_step=0):
+    batch.prompts, batch.sources, batch.targets          # a `zoo.pictures.picture_batches.PictureBatch`
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from pipeline.concepts import catalogue
 from pipeline.fleets.shared import make_teacher, photographs
 from pipeline.run_folder.private_paths import read_config
 from pipeline.sources import crops
-from pipeline.teachers import OwnPairs, Teacher
+from pipeline.teachers import OwnFiles, OwnPairs, Teacher
 from zoo.concepts import Concept, concepts_text
 from zoo.errors import WeightzooError
 from zoo.pictures.picture_batches import PictureBatch
@@ -108,9 +108,15 @@ def open_catalogue_edits(zoo: Path, seed: int = 0, more_concepts: int = 0) -> Ca
             f"the teacher {config.teacher!r} of {zoo} cannot edit other photographs, as polishing and --pseudo-labels "
             "need; leave them out, or use a zoo of another teacher"
         )
+    is_own = isinstance(teacher, OwnFiles)
+    if is_own and more_concepts:
+        raise WeightzooError(
+            f"the teacher {config.teacher!r} of {zoo} does the zoo's own concepts only; leave --more-concepts out"
+        )
     opened = open_zoo(zoo)
     validation = [c for c in opened.concepts("validation") if teacher.refusal(c) is None]
-    train = train_concepts(opened.concepts("train"), validation, more_concepts)
+    members = opened.concepts("train")
+    train = members if is_own else train_concepts(members, validation, more_concepts)
     concepts = [concept for concept in train if teacher.refusal(concept) is None]
     if not concepts:
         raise WeightzooError(

@@ -22,6 +22,7 @@ from zoo.shards import FORMATS, read_shard
 MANIFEST_FILE = "manifest.json"
 BASE_FILE = "base/generator.safetensors"
 COMMON_KEYS = ("layout_id", "base_sha256", "gan", "teacher", "licence", "feature_network")
+PLACES_FILE = "places.json"  # of the machine that built a zoo; says whose programs may be run
 MAX_MANIFEST_BYTES = 1 << 26  # the Hub's 100,000 files of a repository take half of it
 
 
@@ -161,7 +162,7 @@ def read_manifest(path: PathLike) -> ZooManifest:
 
 def is_plain_path(name: str) -> bool:
     """Return whether `name` is a relative path of plain names with `/` between them, such that it stays inside."""
-    if not name.isprintable() or set(name) & set("\\:"):
+    if not name.isprintable() or set(name) & set("\\:") or name.lower() == PLACES_FILE:
         return False
     return all(part and not part.startswith(".") and len(part.encode()) <= 200 for part in name.split("/"))
 

@@ -4,6 +4,7 @@ import functools
 import math
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from pipeline.build_config import BuildConfig
 from pipeline.executors.process import prepare_process
 from pipeline.fleets.rendering import FleetImages, fleet_images, render_concept
-from pipeline.fleets.shared import TrainingContext, load_render_context, load_training_context
+from pipeline.fleets.shared import TrainingContext, check_own_files, load_render_context, load_training_context
 from pipeline.run_folder.fleet_files import FleetSummary, row, write_fleet
 from pipeline.run_folder.pair_shards import Targets, targets_path, write_targets
 from pipeline.run_folder.shard_plan import FleetTask
@@ -62,6 +63,7 @@ def run_teacher(task: FleetTask) -> float:
     started = time.perf_counter()
     context = _render_context(task.run_dir, task.device)
     context.teacher.prepare(task.device)
+    check_own_files(Path(task.run_dir), context.teacher, task.concepts)
     prepare_process(context.config.threads)
     targets: dict[str, Targets | str] = {}
     for concept in task.concepts:

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from pipeline.executors.attempts import is_machines_fault
-from pipeline.fleets.shared import RenderContext, check_pairs
+from pipeline.fleets.shared import RenderContext, check_own_files
 from pipeline.run_folder.fleet_files import row
 from pipeline.run_folder.pair_shards import read_targets
 from pipeline.run_folder.shard_plan import FleetTask
 from pipeline.teachers import OwnPairs
 from zoo.concepts import Concept
+from zoo.errors import WeightzooError
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class FleetImages:
 def fleet_images(context: RenderContext, task: FleetTask) -> FleetImages:
     """Return the pairs of a fleet; stored ones where the teacher is expensive."""
     if not context.teacher.expensive:
-        check_pairs(Path(task.run_dir), context.teacher, task.concepts)
+        check_own_files(Path(task.run_dir), context.teacher, task.concepts)
         return render(context, task.concepts)
     stored = read_targets(task)
     known = {name: value for name, value in stored.items() if not isinstance(value, str)}
@@ -100,6 +101,10 @@ def render_concept(context: RenderContext, concept: Concept) -> tuple[Tensor, Te
             teacher.edit(concept, sources) for sources in (context.train_sources, context.test_sources)
         )
         return context.train_sources, train_targets, context.test_sources, test_targets
+    except WeightzooError as error:
+        if is_machines_fault(error.__cause__):
+            raise
+        return f"the teacher failed: {error}"
     except Exception as error:
         if is_machines_fault(error):
             raise  # the fleet is tried again

@@ -6,6 +6,7 @@ A :class:`RenderContext` renders pairs; a :class:`TrainingContext` trains on the
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from pipeline.build_config import BuildConfig
 from pipeline.run_folder.private_paths import read_config
 from pipeline.sources import crops, photo_sets, photos_left_out
-from pipeline.teachers import TEACHERS, OwnPairs, Teacher
+from pipeline.teachers import TEACHERS, OwnFiles, OwnPairs, Teacher
 from zoo.adapters.lora import load_base
 from zoo.concepts import Concept
 from zoo.config import config_diff
@@ -111,13 +112,16 @@ def photograph_hashes(config: BuildConfig) -> dict[str, dict[str, str]]:
     }
 
 
-def pair_hashes(teacher: Teacher, concepts: Iterable[Concept]) -> dict[str, dict[str, str]]:
-    """Return the sha256 of every file of a team's own pairs, by concept; nothing for other teachers."""
-    if not isinstance(teacher, OwnPairs):
+def own_hashes(teacher: Teacher, concepts: Iterable[Concept]) -> dict[str, dict[str, dict[str, str]]]:
+    """Return the sha256 of every file of a team's own that its teacher works with, by concept.
+
+    They stand under "pairs" where they are pairs, under "teacher" otherwise; nothing for teachers without such files.
+    """
+    if not isinstance(teacher, OwnFiles):
         return {}
-    return {
-        concept.id: {name: sha256_file(path) for name, path in teacher.files(concept).items()} for concept in concepts
-    }
+    hashed = cache(sha256_file)  # a program is that of many concepts
+    files = {concept.id: {name: hashed(path) for name, path in teacher.files(concept).items()} for concept in concepts}
+    return {"pairs" if isinstance(teacher, OwnPairs) else "teacher": files}
 
 
 def check_photographs(run_dir: Path, config: BuildConfig) -> None:
@@ -126,19 +130,18 @@ def check_photographs(run_dir: Path, config: BuildConfig) -> None:
     _check_same(run_dir, {key: frozen.get(key, {}) for key in ("train", "test")}, photograph_hashes(config))
 
 
-def check_pairs(run_dir: Path, teacher: Teacher, concepts: Iterable[Concept]) -> None:
-    """Raise `WeightzooError` when a team's own pairs of `concepts` are not those that the run was started with."""
-    now = pair_hashes(teacher, concepts)
-    if not now:
-        return
-    frozen = read_json(run_dir / PHOTOGRAPHS_FILE).get("pairs", {})
-    _check_same(run_dir, {"pairs": {name: frozen.get(name, {}) for name in now}}, {"pairs": now})
+def check_own_files(run_dir: Path, teacher: Teacher, concepts: Iterable[Concept]) -> None:
+    """Raise `WeightzooError` when a team's own files of `concepts` are not those that the run was started with."""
+    for key, now in own_hashes(teacher, concepts).items():
+        frozen = read_json(run_dir / PHOTOGRAPHS_FILE).get(key, {})
+        what = "photographs" if key == "pairs" else "files that the teacher works with"
+        _check_same(run_dir, {key: {name: frozen.get(name, {}) for name in now}}, {key: now}, what)
 
 
-def _check_same(run_dir: Path, frozen: Any, now: Any) -> None:
+def _check_same(run_dir: Path, frozen: Any, now: Any, what: str = "photographs") -> None:
     if difference := config_diff(frozen, now):
         raise WeightzooError(
-            f"the photographs differ from those that {run_dir} was started with: "
+            f"the {what} differ from those that {run_dir} was started with: "
             f"{difference.splitlines()[0].partition(':')[0]}; restore them or build into another folder"
         )
 

@@ -13,10 +13,10 @@ from pipeline.concepts.catalogue import zoo_concepts
 from pipeline.executors.attempts import first_line
 from pipeline.fleets.shared import (
     PHOTOGRAPHS_FILE,
-    check_pairs,
+    check_own_files,
     check_photographs,
     make_teacher,
-    pair_hashes,
+    own_hashes,
     photograph_hashes,
     photographs,
     warn_of_pairs,
@@ -32,7 +32,7 @@ from pipeline.run_folder.shard_plan import (
     record_size,
 )
 from pipeline.sources import photo_sizes
-from pipeline.teachers import OwnPairs
+from pipeline.teachers import OwnFiles
 from zoo.concepts import Concept, check_concepts, concepts_text, read_concepts, write_concepts
 from zoo.config import config_diff, load_config, save_config
 from zoo.errors import WeightzooError
@@ -104,10 +104,10 @@ def _check_sources(run_dir: Path, config: BuildConfig, concepts: Sequence[Concep
     teacher = make_teacher(config.teacher, config.teacher_options)
     if are_frozen:
         check_photographs(run_dir, config)
-        check_pairs(run_dir, teacher, concepts)
+        check_own_files(run_dir, teacher, concepts)
         return {}
-    if isinstance(teacher, OwnPairs):
-        teacher.prepare("cpu")  # their folder is there
+    if isinstance(teacher, OwnFiles):
+        teacher.prepare("cpu")  # they are there
     reasons = (teacher.refusal(concept) for concept in concepts)
     if (first := next(reasons)) and all(reasons):
         raise WeightzooError(
@@ -116,8 +116,7 @@ def _check_sources(run_dir: Path, config: BuildConfig, concepts: Sequence[Concep
     for part in ("train", "test"):
         photo_sizes(photographs(config, part))  # what is no picture is named while it can still be removed
     warn_of_pairs(teacher, concepts)
-    pairs = pair_hashes(teacher, concepts)
-    return photograph_hashes(config) | ({"pairs": pairs} if pairs else {})
+    return photograph_hashes(config) | own_hashes(teacher, concepts)
 
 
 def _check_generator(config: BuildConfig) -> WeightLayout:
@@ -154,7 +153,7 @@ def freeze_extension(run_dir: Path, more: Sequence[Concept]) -> None:
     config = read_config(run_dir)
     check_photographs(run_dir, config)
     frozen, more = read_concepts(run_dir / "concepts.jsonl"), list(more)
-    check_pairs(run_dir, make_teacher(config.teacher, config.teacher_options), frozen)
+    check_own_files(run_dir, make_teacher(config.teacher, config.teacher_options), frozen)
     if not more:
         raise WeightzooError("no concepts to add; give at least one")
     sizes = read_generation_sizes(run_dir, len(frozen))
@@ -180,8 +179,11 @@ def _write_generation(run_dir: Path, sizes: list[int], concepts: list[Concept]) 
     (run_dir / MANIFEST_FILE).unlink(missing_ok=True)
     config = read_config(run_dir)
     hashes = read_json(run_dir / PHOTOGRAPHS_FILE)
-    if more := pair_hashes(make_teacher(config.teacher, config.teacher_options), concepts[-sizes[-1] :]):
-        write_json(run_dir / PHOTOGRAPHS_FILE, hashes | {"pairs": hashes.get("pairs", {}) | more})
+    added = own_hashes(make_teacher(config.teacher, config.teacher_options), concepts[-sizes[-1] :])
+    for key, more in added.items():
+        hashes[key] = hashes.get(key, {}) | more
+    if added:
+        write_json(run_dir / PHOTOGRAPHS_FILE, hashes)
     write_concepts(run_dir / "concepts.jsonl", concepts)
 
 

@@ -12,15 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.build_config import BuildConfig
+from pipeline.build_config import OWN_CODE, BuildConfig
 from pipeline.sources import EMBEDDED
 from zoo.config import load_config
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json
-from zoo.manifest import load_manifest
+from zoo.manifest import PLACES_FILE, load_manifest
 
-PLACES_FILE = "places.json"
 OWN = "own:"
+COMMANDS = {"run"}  # teachers' options that are command lines: told as they are, without the folders in them
 TEXTS = (".json", ".jsonl", ".md")
 # an absolute path, or one in somebody's home; its last part is kept
 _PATH = re.compile(r"(?<![\w/.:~])(?:~?/(?:[^\s/:;,'\"()]+/)+|[A-Za-z]:\\(?:[^\s\\:;,'\"()]+\\)*)")
@@ -35,10 +35,16 @@ def split_places(config: BuildConfig) -> tuple[BuildConfig, dict[str, Any]]:
         if where not in EMBEDDED and not where.startswith(OWN):
             labels[key] = OWN + ("photographs" if train == test else label)
             places[key] = str(Path(where).expanduser().resolve())
-    local = {key: value for key, value in config.teacher_options.items() if _is_local(value)}
-    if local:
-        labels["teacher_options"] = config.teacher_options | {key: OWN + key for key in local}
-        places["teacher_options"] = {key: str(Path(where).expanduser().resolve()) for key, where in local.items()}
+    options = config.teacher_options
+    local = {key: value for key, value in options.items() if _is_local(value) and key not in COMMANDS}
+    kept = {key: str(Path(where).expanduser().resolve()) for key, where in local.items()}
+    told = {key: OWN + key for key in local}
+    for key in COMMANDS & options.keys():
+        if (text := without_places(options[key])) != options[key]:
+            told[key], kept[key] = text, options[key]
+    if kept:
+        labels["teacher_options"] = options | told
+        places["teacher_options"] = kept
     return replace(config, **labels), places
 
 
@@ -46,6 +52,8 @@ def read_config(run_dir: PathLike) -> BuildConfig:
     """Return the config of a frozen run folder; what is not on this machine keeps its label."""
     run_dir = Path(run_dir)
     config = load_config(BuildConfig, run_dir / "config.json")
+    if config.teacher in OWN_CODE:  # only where it was built is anything there to be run
+        config = replace(config, teacher_options=config.teacher_options | {"folder": OWN + "folder"})
     if not (run_dir / PLACES_FILE).exists():
         return config
     return with_places(config, read_json(run_dir / PLACES_FILE))

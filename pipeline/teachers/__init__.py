@@ -11,6 +11,9 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from pipeline.teachers.callable import CallableTeacher
+from pipeline.teachers.command import CommandTeacher
+from pipeline.teachers.cube import CubeTeacher
 from pipeline.teachers.filters import FiltersTeacher
 from pipeline.teachers.instruct_pix2pix import InstructPix2PixTeacher
 from pipeline.teachers.pairs import PairsTeacher
@@ -40,11 +43,19 @@ class Teacher(Protocol):
 
 
 @runtime_checkable
-class OwnPairs(Protocol):
-    """A teacher that has source photographs of its own for every concept."""
+class OwnFiles(Protocol):
+    """A teacher that works with files of a person's own, and so does no edits but theirs."""
+
+    def prepare(self, device: str) -> None:
+        """As that of every teacher: whether there are such files is known before anything is frozen."""
 
     def files(self, concept: Concept) -> dict[str, Path]:
-        """Return the files that its pairs are read from, by a name that tells nothing of where they lie."""
+        """Return the files that decide a concept's pairs, by a name that tells nothing of where they lie."""
+
+
+@runtime_checkable
+class OwnPairs(OwnFiles, Protocol):
+    """A teacher that has source photographs of its own for every concept: its files are pairs."""
 
     def notes(self, concepts: Iterable[Concept]) -> list[str]:
         """Return lines that say what the pairs of concepts are taken for, and what is left out of them."""
@@ -60,4 +71,7 @@ TEACHERS: dict[str, Callable[..., Teacher]] = {
     "filters": FiltersTeacher,
     "instruct_pix2pix": InstructPix2PixTeacher,
     "pairs": PairsTeacher,
+    "command": CommandTeacher,
+    "callable": CallableTeacher,
+    "cube": CubeTeacher,
 }

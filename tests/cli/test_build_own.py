@@ -69,6 +69,11 @@ def test_extend_and_repair(build, run, tmp_path):
         (("--address", "auto"), "--address is an option of --executor ray"),
         (("--gpus-per-fleet", "0.25"), "--gpus-per-fleet is an option of --executor ray"),
         (("--teacher", "pairs"), "in it, with --photos"),
+        (("--teacher", "cube"), "write --teacher cube DIR"),
+        (("--teacher", "callable"), "write --teacher callable package.module:function"),
+        (("--teacher", "command", "--run", "x {source} {target} {id}"), "needs --concepts, a JSONL file"),
+        (("looks",), "the teacher 'filters' takes no 'looks'"),
+        (("--run", "x"), "--run is an option of --teacher command"),
     ],
 )
 def test_options_that_do_not_go_together(run, options, text):

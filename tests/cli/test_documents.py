@@ -1,7 +1,10 @@
 """The README and the guides are true: files that they name exist, commands parse, and the first guide runs."""
 
+import os
 import re
 import shlex
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,13 @@ import pytest
 import typer.main
 from PIL import Image
 
+import pipeline.build
 from cli.main import app
+from pipeline.executors.ray import EXECUTORS
+from pipeline.fleets.fleet import run_fleet
+from pipeline.presets import PRESETS
+from tests.pipeline.conftest import micro_config, run_inline
+from tests.pipeline.fake_fleet import fake_fleet
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [
@@ -91,6 +100,48 @@ def test_the_guide_to_mixtures_runs(tmp_path, monkeypatch, run):
         result = run(*words)
         assert result.code == 0, (words, result.err)
     assert {"photo-both.jpg", "photo-between.jpg"} <= {path.name for path in tmp_path.iterdir()}
+
+
+MAGICK = """#!/bin/sh
+test "$2 $3 $#" = "-modulate 130,100 4" -o "$2 $3 $#" = "-modulate 110,40 4" || exit 1
+cp "$1" "$4"
+"""
+EDIT_ALL = "import shutil, sys; shutil.copytree(*sys.argv[1:3], dirs_exist_ok=True)"
+LOOK = "LUT_1D_SIZE 2\n0 0 0\n1 0.5 0.5\n"
+
+
+def test_the_guide_to_your_own_zoo_runs(tmp_path, monkeypatch, run):
+    guide = ROOT / "docs" / "guides" / "your-own-zoo.md"
+    concepts, function = (
+        re.findall(rf"```{kind}\n(.*?)```", guide.read_text(), re.S)[0] for kind in ("json", "python")
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("looks").mkdir()
+    for name, text in (
+        ("edits.jsonl", concepts),
+        ("edits.py", function),
+        ("edit_all.py", EDIT_ALL),
+        ("magick", MAGICK),
+        ("looks/Old_Film-2.cube", LOOK),
+    ):
+        Path(name).write_text(text)
+    Path("magick").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    # the pairs are rendered; weights are made up
+    fleets = lambda tasks, fn, workers, **_: run_inline(tasks, fake_fleet if fn is run_fleet else fn)  # noqa: E731
+    monkeypatch.setitem(EXECUTORS, "local", fleets)
+    monkeypatch.setattr(pipeline.build, "run_local", run_inline)
+    monkeypatch.setitem(PRESETS, "tiny", lambda: replace(micro_config(), num_train_crops=2, num_test_crops=2))
+    try:
+        for words in commands(guide):
+            result = run(*words, "--json")
+            assert result.code == 0, (words, result.err)
+            counts = result.json["counts"]
+            assert counts["ok"] == counts["concepts"] == (1 if "cube" in words else 2), words
+            assert not [path for path in Path(words[-1]).glob("pairs/*") if b"__failed__" in path.read_bytes()]
+    finally:
+        sys.modules.pop("edits", None)
 
 
 def test_the_readme_is_short():
