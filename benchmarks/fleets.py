@@ -42,6 +42,7 @@ from pipeline.presets import PRESETS
 from weightgen.evaluation.timing import naive_step_seconds, step_seconds
 from zoo.adapters.lora import initial_adapter, plain
 from zoo.adapters.peft_format import lora_layers, modules_to_save, peft_config
+from zoo.training.batches import material_of
 from zoo.training.train_gan import GanTrainConfig
 
 PHOTOGRAPHS, STEPS, PROCESS_FLEET = 16, 5, 8
@@ -100,23 +101,17 @@ def naive_generator(setting: Setting) -> nn.Module:
 
 def naive_rate(setting: Setting, steps: int = STEPS, on_warm: Callable[[], None] = lambda: None) -> float:
     """Return the concepts per minute of training one after the other."""
-    _, discriminator, sources, targets = networks(setting)
-    generator = naive_generator(setting)
-    seconds = naive_step_seconds(
-        generator, discriminator, sources, targets, setting.training, steps, on_warm=on_warm
-    )
+    shared, discriminator, sources, targets = networks(setting)
+    material, generator = material_of(shared, sources, targets[None]), naive_generator(setting)
+    seconds = naive_step_seconds(generator, discriminator, material, setting.training, steps, on_warm=on_warm)
     return 60 / (seconds * setting.training.steps)
 
 
-def fleet_rate(
-    setting: Setting, k: int, steps: int = STEPS, on_warm: Callable[[], None] = lambda: None
-) -> float:
+def fleet_rate(setting: Setting, k: int, steps: int = STEPS, on_warm: Callable[[], None] = lambda: None) -> float:
     """Return the concepts per minute of a fleet of K."""
     generator, discriminator, sources, targets = networks(setting)
     repeated = targets.expand(k, *targets.shape)
-    seconds = step_seconds(
-        generator, discriminator, sources, repeated, setting.training, steps, on_warm=on_warm
-    )
+    seconds = step_seconds(generator, discriminator, sources, repeated, setting.training, steps, on_warm=on_warm)
     return 60 * k / (seconds * setting.training.steps)
 
 
@@ -136,11 +131,9 @@ def free_memory() -> None:
 
 def operations(setting: Setting) -> int:
     """Return the floating-point operations of one naive training step: forward and backward, both networks."""
-    _, discriminator, sources, targets = networks(setting)
-    generator, training = naive_generator(setting), setting.training
-    return operations_of(
-        lambda: naive_step_seconds(generator, discriminator, sources, targets, training, 1, warm_up=0)
-    )
+    shared, discriminator, sources, targets = networks(setting)
+    material, generator = material_of(shared, sources, targets[None]), naive_generator(setting)
+    return operations_of(lambda: naive_step_seconds(generator, discriminator, material, setting.training, 1, warm_up=0))
 
 
 def by_size(setting: Setting, sizes: list[int]) -> Rows:
@@ -286,9 +279,7 @@ def main(arguments: list[str] | None = None) -> None:
     ]
     tables = {f"{s.mode}, {s.precision}, by K": partial(by_size, s, options.sizes) for s in settings}
     if options.processes:
-        tables |= {
-            f"{s.mode}, {s.precision}, by layout": partial(by_layout, s, options.processes) for s in settings
-        }
+        tables |= {f"{s.mode}, {s.precision}, by layout": partial(by_layout, s, options.processes) for s in settings}
     write_tables(options.name, tables)
 
 

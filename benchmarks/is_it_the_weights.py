@@ -41,14 +41,16 @@ from weightgen.text import TextEncoder, TextStates, load_text_encoder
 from weightgen.training.checkpoint import load_tensors
 from weightgen.training.config import PolishConfig
 from weightgen.training.loop import Stage, TrainingRun
-from weightgen.training.pictures import picture_validation, read_ahead
+from weightgen.training.pictures import concept_errors, picture_validation, read_ahead
 from weightgen.training.run_folder import BEST
-from zoo.adapters.lora import load_base, merge
+from weightgen.training.seen_pictures import SeenPictures
+from zoo.adapters.lora import free_parameters, load_base, merge
 from zoo.errors import WeightzooWarning
 from zoo.hub import find_zoo
 from zoo.pictures.picture_batches import PictureBatch, picture_loss
 from zoo.run import open_zoo
-from zoo.training.train_gan import Params, run_generators
+from zoo.training.batches import Batch
+from zoo.training.gan_objective import Params, run_generators, run_on_batch
 
 TEST_CROPS, CONCEPTS_PER_SPLIT, FLEET = 8, 48, 8
 Edit = Callable[[list[str], Tensor], Tensor]  # prompts, photographs -> [prompts, photographs, 3, S, S]
@@ -60,7 +62,7 @@ class TextConditionedGenerator(nn.Module):
     def __init__(self, generator: nn.Module, text_width: int, width: int = 160, layers: int = 2) -> None:
         super().__init__()
         self.generator = generator.requires_grad_(True)
-        named = dict(generator.named_parameters())
+        named = free_parameters(generator)
         self.shapes = {name: value.shape for name, value in named.items() if value.dim() == 1}
         self.text = TextConditioning(text_width, width)
         self.reader = TextReader(width, heads=5, num_layers=layers, queries=8, dropout=0.1)
@@ -68,13 +70,13 @@ class TextConditionedGenerator(nn.Module):
         # no nn.Linear: AdamW's, as the weight generator's own output is
         self.head, self.head_bias = nn.Parameter(torch.zeros(len(initial), 8 * width)), nn.Parameter(initial)
 
-    def forward(self, text: TextStates, images: Tensor) -> Tensor:
-        """Turn the text of K prompts and images [N, 3, S, S] or [K, N, 3, S, S] into images [K, N, 3, S, S]."""
+    def forward(self, text: TextStates, batch: Tensor | Batch) -> Tensor:
+        """Turn the text of K prompts and images [N, 3, S, S] into images [K, N, 3, S, S], or edit a batch's inputs."""
         read = self.reader(*self.text(text.tokens, text.mask, text.pooled))
         flat = F.linear(read.flatten(1), self.head, self.head_bias)
         parts = flat.split([shape.numel() for shape in self.shapes.values()], 1)
         own: Params = dict(zip(self.shapes, parts, strict=True))
-        return run_generators(self.generator, own, images)
+        return (run_on_batch if isinstance(batch, Batch) else run_generators)(self.generator, own, batch)
 
 
 def train_text_conditioned(
@@ -82,20 +84,22 @@ def train_text_conditioned(
 ) -> Edit:
     """Train for `seconds` on batches of `pictures` as a weight generator is polished; return what was learned."""
 
-    def outputs(network: nn.Module, batch: PictureBatch) -> Tensor:
-        return network(encoder.encode(batch.prompts).trim(), batch.sources)
+    def outputs(network: nn.Module, batch: PictureBatch) -> tuple[Tensor, Tensor]:
+        shown = seen.batch(batch)
+        return network(encoder.encode(batch.prompts).trim(), shown), shown.targets
 
     def gradients(run: TrainingRun, batch: PictureBatch) -> float:
-        loss = picture_loss(outputs(run.network, batch), batch.targets)
+        loss = picture_loss(*outputs(run.network, batch))
         loss.backward()
         return float(loss.detach())
 
     torch.manual_seed(0)
     network = TextConditionedGenerator(merge(load_base(base)), encoder.width)
-    validation = picture_validation(outputs, pictures.validation_batches())
+    seen = SeenPictures(network.generator)
+    validation = picture_validation(lambda *given: concept_errors(*outputs(*given)), pictures.validation_batches())
     config = PolishConfig(learning_rate=learning_rate)
     stage = Stage(
-        lambda step: read_ahead(pictures.batches, step, encoder), gradients, validation, config.max_skipped
+        lambda step: read_ahead(pictures.batches, step, encoder, seen), gradients, validation, config.max_skipped
     )
     with tempfile.TemporaryDirectory() as folder:
         run = TrainingRun(config, stage, network, Path(folder), seconds)
@@ -150,9 +154,7 @@ def main() -> None:
     edits: dict[str, Edit] = {"copy": lambda prompts, images: images.expand(len(prompts), *images.shape)}
     if args.seconds:
         base = open_zoo(zoo).base_path
-        edits["text_conditioned"] = train_text_conditioned(
-            base, pictures, args.seconds, args.learning_rate, encoder
-        )
+        edits["text_conditioned"] = train_text_conditioned(base, pictures, args.seconds, args.learning_rate, encoder)
     edits |= {model.name: edit_with(model) for model in args.model}
     found = {name: held_out_l1(edit, pictures) for name, edit in edits.items()}
     first, rows = args.model[0].name, []

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmarks.harness.machine import arguments_of
 from pipeline.concepts.catalogue import zoo_concepts
-from pipeline.fleets.base_gan import BaseConfig, train_base
+from pipeline.fleets.base_gan import BaseConfig, start_base, train_base
 from pipeline.sources import crops, load_photos
 from pipeline.teachers import TEACHERS
 from zoo.adapters.lora import load_base, plain_config, save_base
@@ -27,12 +27,11 @@ from zoo.gans.e2gan import E2ganConfig
 from zoo.gans.patchgan import PatchGanConfig
 from zoo.pictures.metrics import l1
 from zoo.tensors import load_discriminator, save_discriminator
+from zoo.training.batches import material_of
 from zoo.training.train_gan import GanTrainConfig, run_generators, train_fleet
 
 
-def held_out_l1(
-    generator: torch.nn.Module, params: dict[str, Tensor], sources: Tensor, targets: Tensor
-) -> list[float]:
+def held_out_l1(generator: torch.nn.Module, params: dict[str, Tensor], sources: Tensor, targets: Tensor) -> list[float]:
     """Return the mean L1 on the held-out photographs."""
     with torch.no_grad():
         images = run_generators(generator, params, sources).clamp(0, 1)
@@ -44,9 +43,7 @@ def main() -> None:
     parser = arguments_of(__doc__)
     parser.add_argument("--rank", type=int, default=15)
     parser.add_argument("--attention-rank", type=int, default=3)
-    parser.add_argument(
-        "--frozen-output", action="store_true", help="leave the output head out of the adapter"
-    )
+    parser.add_argument("--frozen-output", action="store_true", help="leave the output head out of the adapter")
     parser.add_argument("--base-concepts", type=int, default=48)
     parser.add_argument("--base-steps", type=int, default=900)
     parser.add_argument("--steps", type=int, nargs="*", default=[80, 150, 250])
@@ -59,9 +56,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    gan = E2ganConfig(
-        lora_rank=args.rank, attention_rank=args.attention_rank, train_output=not args.frozen_output
-    )
+    gan = E2ganConfig(lora_rank=args.rank, attention_rank=args.attention_rank, train_output=not args.frozen_output)
     teacher = TEACHERS["filters"]()
     sources, tests = crops(load_photos("train"), 256, 64, 0), crops(load_photos("test"), 32, 64, 1)
     zoo = [c for c in zoo_concepts(560) if c.split == "train"]
@@ -78,7 +73,7 @@ def main() -> None:
     for steps in args.steps:
         for rate in args.learning_rates:
             config = GanTrainConfig(steps=steps, learning_rate=rate, ema=args.ema)
-            result = train_fleet(generator, discriminator, sources, targets, config)
+            result = train_fleet(generator, discriminator, material_of(generator, sources, targets), config)
             own = held_out_l1(generator, result.params, tests, truths)
             rows.append({"method": f"adapter {steps} steps lr {rate}", "l1": own, "seconds": result.seconds})
             print_row(rows[-1])
@@ -86,7 +81,7 @@ def main() -> None:
         torch.manual_seed(1)
         scratch = plain_config(gan).build()
         config = GanTrainConfig(steps=args.scratch_steps, learning_rate=2e-3, mode="full")
-        result = train_fleet(scratch, PatchGanConfig().build(), sources, targets, config)
+        result = train_fleet(scratch, PatchGanConfig().build(), material_of(scratch, sources, targets), config)
         rows.append(
             {
                 "method": f"scratch {args.scratch_steps} steps",
@@ -102,7 +97,10 @@ def main() -> None:
 def make_base(folder: Path, gan: E2ganConfig, sources: Tensor, targets: list[Tensor], steps: int) -> None:
     """Train a base on the first concepts and store it in `folder`."""
     started = time.perf_counter()
-    generator, discriminator = train_base(gan, PatchGanConfig(), sources, targets, BaseConfig(steps=steps))
+    config = BaseConfig(steps=steps)
+    networks = start_base(gan, PatchGanConfig(), config.seed)
+    material = material_of(networks[0], sources, torch.stack(targets))
+    generator, discriminator = train_base(*networks, material, config)
     print(f"base: {steps} steps in {time.perf_counter() - started:.0f} s", flush=True)
     save_base(folder / "generator.safetensors", generator)
     save_discriminator(folder / "discriminator.safetensors", discriminator)

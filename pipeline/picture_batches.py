@@ -26,7 +26,7 @@ from zoo.run import open_zoo
 
 CONCEPTS_PER_BATCH, CROPS_PER_CONCEPT = 32, 1  # 8 x 4 costs as much and shows a quarter of the concepts
 VALIDATION_CONCEPTS, VALIDATION_CROPS = 8, 4
-NUM_CROPS = 1024
+NUM_CROPS = 512
 
 
 @dataclass(frozen=True, eq=False)

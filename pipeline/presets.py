@@ -12,13 +12,19 @@ BETA1 = 0.9  # of Adam in fleets; the embedded zoo has 0.5 and half of `small`'s
 
 
 def small() -> BuildConfig:
-    """Return a zoo of the embedded one's size: 64 px, about two hours on two cores."""
+    """Return a zoo of the embedded one's size: 528 concepts at 256 px, about an hour on two cores."""
     return BuildConfig(
         name="weightzoo-small",
         num_concepts=528,
-        base=BaseConfig(num_concepts=48, steps=1200),
-        training=GanTrainConfig(steps=150, learning_rate=2e-2, beta1=BETA1),
-        median_l1=0.04,
+        train_photos="learning",
+        num_train_crops=128,
+        num_test_crops=24,
+        image_size=256,
+        gan="solved",
+        generator={"branches": ["whole"], "hidden": 64, "lora_rank": 15},
+        base=BaseConfig(num_concepts=48, steps=2000, output_rate=0.2),
+        training=GanTrainConfig(steps=300, learning_rate=1e-2, beta1=BETA1, ema=0.98, output_rate=0.2),
+        median_l1=0.03,
     )
 
 
@@ -30,22 +36,21 @@ def tiny() -> BuildConfig:
         num_concepts=16,
         num_train_crops=32,
         num_test_crops=16,
-        image_size=32,
-        generator={"channels": [8, 16, 24, 32], "lora_rank": 4, "attention_rank": 2, "head_width": 8},
+        image_size=64,
+        generator={"branches": ["whole"], "hidden": 16, "lora_rank": 3},
         discriminator=PatchGanConfig(channels=(8, 16)),
-        base=BaseConfig(num_concepts=8, steps=60),
-        training=GanTrainConfig(steps=60, learning_rate=1e-2, beta1=BETA1),
+        base=BaseConfig(num_concepts=8, steps=60, output_rate=0.2),
+        training=GanTrainConfig(steps=60, learning_rate=1e-2, beta1=BETA1, ema=0.98, output_rate=0.2),
         median_l1=0.15,
     )
 
 
 def paper() -> BuildConfig:
-    """Return the paper's scale, for GPUs: 256 px, 3,900 concepts, adapters of 0.11 M on 7.0 M parameters.
+    """Return the paper's scale and architecture (`zoo.gans.e2gan`), for GPUs: adapters of 0.11 M on 7.0 M parameters.
 
     `filters` stands in for the paper's diffusion editor; `--teacher instruct_pix2pix` names the real one.
     """
-    return replace(
-        small(),
+    return BuildConfig(
         name="weightzoo-paper",
         num_concepts=3900,
         num_train_crops=1000,
@@ -56,6 +61,7 @@ def paper() -> BuildConfig:
         base=BaseConfig(num_concepts=64, steps=10_000, concepts_per_step=16),
         training=GanTrainConfig(steps=1000, learning_rate=1e-2, beta1=BETA1),
         fleet_size=16,
+        median_l1=0.04,
     )
 
 

@@ -1,9 +1,10 @@
 """Source photographs: the embedded ones or any folder, and the square crops taken from them.
 
-    photos = load_photos("train")                # or "edits", "test", or the path of a folder
+    photos = load_photos("learning")             # or "train", "edits", "test", or the path of a folder
     images = crops(photos, 256, 64, seed=0)      # float32 [256, 3, 64, 64], RGB in [0, 1]
 
-Train and test crops come from different photographs; "edits" has more kinds of them, for learning from random edits.
+Train and test crops come from different photographs. "learning" is all that may be learned from: "train", and "edits",
+which has more kinds of photographs.
 `photos/ATTRIBUTION.md` names their authors.
 """
 
@@ -27,7 +28,7 @@ from zoo.pictures.picture_files import left_out_lines, list_files, sort_files
 from zoo.words import plural
 
 PHOTOS = Path(__file__).parent / "photos"
-EMBEDDED = ("train", "edits", "test")  # its folders
+EMBEDDED = {"train": ("train",), "edits": ("edits",), "learning": ("train", "edits"), "test": ("test",)}  # its folders
 MAX_ENLARGEMENT = 2.0
 LYING = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 Photo = Image.Image | Path  # decoded, or to be decoded when its crops are cut
@@ -51,21 +52,27 @@ def attribution() -> list[dict[str, str | int | None]]:
 
 
 def photo_paths(where: str | Path) -> list[Path]:
-    """Return the image files of an embedded split ("train", "edits", "test") or of a folder, sorted by name.
+    """Return the image files of an embedded split (in EMBEDDED) or of a folder, sorted by name.
 
     Raises:
         WeightzooError: the folder is missing or has no image files.
     """
-    folder = PHOTOS / where if where in EMBEDDED else Path(where)
+    if where in EMBEDDED:
+        found = [path for part in EMBEDDED[str(where)] for path in pictures_in(PHOTOS / part)]
+        return sorted(found, key=lambda path: path.name)
     if str(where).startswith("own:"):
         raise WeightzooError(
             f"the photographs of this zoo ({where}) belong to its makers and were not published; "
             "use a zoo of the embedded photographs, or one that was built here"
         )
+    return pictures_in(Path(where))
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Return the image files of a folder, sorted by name; see :func:`photo_paths`."""
     if not folder.is_dir():
-        raise WeightzooError(
-            f"no folder of photographs at {folder}; give 'train', 'edits', 'test' or an existing folder"
-        )
+        known = ", ".join(map(repr, EMBEDDED))
+        raise WeightzooError(f"no folder of photographs at {folder}; give {known} or an existing folder")
     listed = sort_files(list_files(folder))
     paths = sorted(file.data for file in listed.pictures if isinstance(file.data, Path))
     if not paths:

@@ -34,7 +34,7 @@ from zoo.files import EMBEDDED_DIR
 from zoo.layout import GROUPINGS, WeightLayout
 from zoo.pictures.pairs import pairs_to_tensors, split_pairs
 from zoo.run import open_zoo
-from zoo.training.train_gan import batch_indices
+from zoo.training.batches import batch_indices
 
 NAMES = [f"pair {i}" for i in range(50)]
 

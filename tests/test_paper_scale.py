@@ -11,6 +11,7 @@ from weightgen.text import TextStates
 from weightgen.training.config import PRESETS
 from zoo.adapters.lora import adapter_names, initial_adapter, plain_config
 from zoo.layout import WeightLayout
+from zoo.training.batches import material_of
 from zoo.training.train_gan import GanTrainConfig, run_generators, train_fleet
 
 CLIP_WIDTH = 768
@@ -55,9 +56,8 @@ def test_sizes(config, generator, layout):
 def test_a_fleet_step(config, generator):
     images = torch.rand(1, 3, 256, 256)
     training = GanTrainConfig(steps=1, batch_size=1, mode="adapter")
-    result = train_fleet(
-        generator, config.discriminator.build(), images, images.flip(1).expand(2, -1, -1, -1, -1), training
-    )
+    material = material_of(generator, images, images.flip(1).expand(2, -1, -1, -1, -1))
+    result = train_fleet(generator, config.discriminator.build(), material, training)
     assert not result.diverged.any()
     moved = [not torch.equal(result.params[n][0], v) for n, v in initial_adapter(generator).items()]
     assert sum(moved) > len(moved) / 2

@@ -19,7 +19,9 @@ from pipeline.run_folder.shard_plan import FleetTask
 from zoo.concepts import Concept
 from zoo.pictures.metrics import decisive, kid, l1, psnr
 from zoo.records import WeightRecord
-from zoo.training.train_gan import FleetResult, GanTrainConfig, run_generators, train_fleet
+from zoo.training.batches import material_of
+from zoo.training.solved_outputs import with_solved_outputs
+from zoo.training.train_gan import FleetResult, GanTrainConfig, initial_params, run_generators, train_fleet
 from zoo.verify import MAX_ABSOLUTE_WEIGHT
 
 PIXELS_AT_ONCE = 2**22  # one tensor of 64 channels takes a gigabyte
@@ -128,7 +130,11 @@ _render_context = functools.lru_cache(maxsize=1)(load_render_context)
 
 
 def _attempt(context: TrainingContext, images: FleetImages, training: GanTrainConfig, attempt: int) -> list[Trained]:
-    result = train_fleet(context.generator, context.discriminator, images.train_sources, images.train_targets, training)
+    sources = images.train_sources if images.train_sources.dim() == 5 else context.seen
+    material = material_of(context.generator, sources, images.train_targets, training.seed)
+    start = initial_params(context.generator, training.mode, len(images.concepts))
+    initial = with_solved_outputs(context.generator, start, material, training.seed)
+    result = train_fleet(context.generator, context.discriminator, material, training, initial)
     blocks = context.layout.to_blocks(result.params).half().cpu()
     metrics = measure(context, blocks.to(images.test_targets.device), images.test_sources, images.test_targets)
     reasons = [_gate(context.config, result, blocks[k], metrics[k], k) for k in range(len(images.concepts))]

@@ -24,6 +24,7 @@ from zoo.files import read_json, sha256_file
 from zoo.layout import WeightLayout
 from zoo.pictures.features import load_features
 from zoo.tensors import load_discriminator
+from zoo.training.batches import Looked, seen_by
 
 PHOTOGRAPHS_FILE = "photographs.json"
 
@@ -40,8 +41,9 @@ class RenderContext:
 
 @dataclass(frozen=True)
 class TrainingContext(RenderContext):
-    """What all fleets of a run share."""
+    """What all fleets of a run share; `seen` is what the generator is trained on of the train photographs."""
 
+    seen: Tensor | Looked
     layout: WeightLayout
     generator: nn.Module
     discriminator: nn.Module
@@ -62,10 +64,13 @@ def load_render_context(run_dir: str, device: str = "cpu") -> RenderContext:
 def load_training_context(run_dir: str, device: str = "cpu") -> TrainingContext:
     """Load what all fleets of a frozen run folder with a base share."""
     context, folder = load_render_context(run_dir, device), Path(run_dir)
+    generator = load_base(folder / "base" / "generator.safetensors").to(device)
+    own = isinstance(context.teacher, OwnPairs)  # it brings other photographs with every concept
     return TrainingContext(
         **vars(context),
+        seen=context.train_sources if own else seen_by(generator, context.train_sources, context.config.training.seed),
         layout=WeightLayout.load(folder / "layout.json"),
-        generator=load_base(folder / "base" / "generator.safetensors").to(device),
+        generator=generator,
         discriminator=load_discriminator(folder / "base" / "discriminator.safetensors").to(device),
         features=load_features(context.config.feature_network).to(device),
     )

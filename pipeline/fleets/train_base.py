@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from pipeline.executors.process import prepare_process
-from pipeline.fleets.base_gan import train_base
+from pipeline.fleets.base_gan import start_base, train_base
 from pipeline.fleets.rendering import fleet_images
 from pipeline.fleets.shared import load_render_context
 from pipeline.run_folder.shard_plan import plan_run
 from zoo.adapters.lora import save_base
 from zoo.errors import WeightzooError
 from zoo.tensors import save_discriminator
+from zoo.training.batches import Looked, Pictures, Pixels, joined, material_of, seen_by
 
 
 def train_base_of(job: tuple[str, str]) -> float:
@@ -32,26 +33,25 @@ def train_base_of(job: tuple[str, str]) -> float:
     context, folder = load_render_context(run_dir, device), Path(run_dir)
     config = context.config
     prepare_process(config.threads)
-    targets: list[Tensor] = []  # on the CPU: those of a large base are more than a GPU holds
-    sources: Tensor | list[Tensor] = []
+    generator, discriminator = start_base(config.generator_config(), config.discriminator, config.base.seed)
+    materials: list[Pictures | Pixels] = []  # on the CPU: those of a large base are more than a GPU holds
+    sources: Tensor | Looked | None = None
     for task in plan_run(folder, device):
         if task.split == "train" and task.generation == 0:
             images = fleet_images(context, task)
-            targets += images.train_targets.cpu()
-            if images.train_sources.dim() == 4:
-                sources = images.train_sources.cpu()
-            elif isinstance(sources, list):
-                sources += images.train_sources.cpu()
-        if len(targets) >= config.base.num_concepts:
+            if not images.concepts:
+                continue
+            if sources is None or images.train_sources.dim() == 5:
+                sources = seen_by(generator, images.train_sources.cpu(), config.base.seed)
+            materials.append(material_of(generator, sources, images.train_targets.cpu()))
+        if sum(len(material.targets) for material in materials) >= config.base.num_concepts:
             break
-    if not targets:
+    if not materials:
         raise WeightzooError(
             "the teacher can edit no train concept, and the base generator needs some; choose another teacher"
         )
-    chosen = targets[: config.base.num_concepts]
-    generator, discriminator = train_base(
-        config.generator_config(), config.discriminator, sources, chosen, config.base, device
-    )
+    material = joined(materials, config.base.num_concepts)
+    generator, discriminator = train_base(generator, discriminator, material, config.base, device)
     save_discriminator(folder / "base" / "discriminator.safetensors", discriminator)
     save_base(folder / "base" / "generator.safetensors", generator)
     return round(time.perf_counter() - started, 1)

@@ -172,7 +172,7 @@ def train_prior(out_dir: Path, steps: int, config: SolvedConfig | None = None) -
                 log.flush()
                 checkpoint(out_dir, generator, optimizer, step + 1)
     with torch.no_grad():
-        generator.output.copy_(generator.mean)
+        generator.layer.copy_(generator.mean)
     save_base(out_dir / "prior.safetensors", generator, {"steps": str(steps)})
     return generator
 

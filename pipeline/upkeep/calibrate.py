@@ -21,6 +21,7 @@ from pipeline.run_folder.shard_plan import FleetTask, plan_run, record_bytes
 from zoo.adapters.lora import save_base
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
+from zoo.gans.solved import SolvedConfig
 from zoo.tensors import save_discriminator
 
 CALIBRATION_STEPS = 6
@@ -116,7 +117,7 @@ def three(value: float) -> float:
 
 def most_concepts(config: BuildConfig, device: str) -> int:
     """Return how many concepts of a fleet are measured."""
-    if device != "cpu":
+    if device != "cpu" or isinstance(config.generator_config(), SolvedConfig):  # whose steps are as short at any size
         return config.fleet_size
     return max(1, min(config.fleet_size, PIXELS_ON_A_CPU // config.image_size**2))
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from benchmarks import fleets
 from weightgen.evaluation.timing import WARM_UP, naive_step_seconds, step_seconds
+from zoo.training.batches import Pictures
 from zoo.training.train_gan import GanTrainConfig
 
 matplotlib.use("agg")
@@ -43,15 +44,17 @@ def test_the_naive_loop_rounds_its_weights_anew_at_every_step():
     torch.manual_seed(0)
     generator, images = Watched(), torch.rand(4, 3, 8, 8)
     training = GanTrainConfig(learning_rate=0.1, precision="bfloat16")
-    naive_step_seconds(generator, Discriminator(6, 1, 3), images, images.flip(1), training, 3, warm_up=0)
+    material = Pictures(images, images.flip(1)[None])
+    naive_step_seconds(generator, Discriminator(6, 1, 3), material, training, 3, warm_up=0)
     assert generator.present == [True] * 3 and generator.outside == [True] * 3
 
 
 def test_the_call_after_the_warm_up_comes_once_and_before_the_first_step_that_counts():
     done, images, training = [], torch.rand(4, 3, 8, 8), GanTrainConfig()
     generator = Watched()
+    material = Pictures(images, images[None])
     naive_step_seconds(
-        generator, Discriminator(6, 1, 3), images, images, training, 2, on_warm=lambda: done.append(generator.calls)
+        generator, Discriminator(6, 1, 3), material, training, 2, on_warm=lambda: done.append(generator.calls)
     )
     assert done == [WARM_UP] and generator.calls == WARM_UP + 2
     networks, called = fleets.networks(TINY), []

@@ -15,7 +15,7 @@ from pipeline.build import build, make_base
 from pipeline.executors.attempts import Outcome
 from pipeline.executors.process import prepare_process
 from pipeline.executors.ray import EXECUTORS
-from pipeline.fleets.base_gan import train_base
+from pipeline.fleets.base_gan import start_base, train_base
 from pipeline.fleets.fleet import _gate
 from pipeline.run_folder.freeze import freeze
 from pipeline.run_folder.shard_plan import plan_fleets
@@ -25,6 +25,7 @@ from zoo.concepts import Concept, write_concepts
 from zoo.errors import Interrupted, WeightzooError
 from zoo.manifest import MANIFEST_FILE, read_rejected
 from zoo.run import open_zoo
+from zoo.training.batches import material_of
 from zoo.verify import verify_run
 
 
@@ -99,8 +100,8 @@ def test_the_base_is_trained_on_the_device_of_the_fleets(micro, tmp_path):
 @pytest.mark.gpu
 def test_a_base_from_a_gpu_comes_back_to_the_cpu(micro):
     targets = torch.rand(2, 4, 3, 16, 16)
-    gan, patchgan = micro.generator_config(), micro.discriminator
-    networks = train_base(gan, patchgan, targets[0], targets, micro.base, "cuda")
+    start = start_base(micro.generator_config(), micro.discriminator, seed=0)
+    networks = train_base(*start, material_of(start[0], targets[0], targets), micro.base, "cuda")
     assert {str(value.device) for part in networks for value in part.state_dict().values()} == {"cpu"}
 
 
@@ -130,7 +131,8 @@ def test_a_frozen_folder_refuses_another_build(micro_zoo, micro):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"generator": {"channels": [16, 32, 50, 64]}}, "no networks of this config can be made"),
+        ({"gan": "e2gan", "generator": {"channels": [16, 32, 50, 64]}}, "no networks of this config can be made"),
+        ({"generator": {"branches": ["brush"]}}, "a generator with a branch 'brush'"),
         ({"feature_network": "resnet"}, "feature_network 'resnet' is unknown"),
         ({"teacher": "painter"}, "teacher 'painter' is unknown"),
         ({"train_photos": "absent"}, "no folder of photographs"),
@@ -252,7 +254,7 @@ def test_a_fresh_fleet_on_the_same_base(micro, micro_zoo, inline, tmp_path):
     assert manifest.base_sha256 == open_zoo(micro_zoo).manifest.base_sha256
     assert manifest.layout_id == open_zoo(micro_zoo).manifest.layout_id
     wide = dataclasses.replace(config, generator=micro.generator | {"lora_rank": 8})
-    with pytest.raises(WeightzooError, match="another architecture .*lora_rank: 8 -> 4"):
+    with pytest.raises(WeightzooError, match="another architecture .*lora_rank: 8 -> 3"):
         build(tmp_path / "wide", wide, fresh, base_from=micro_zoo / "base")
 
 

@@ -26,6 +26,7 @@ from zoo.files import read_json, sha256_file
 from zoo.pictures.photo_file import open_image
 
 EXTERNAL = PHOTOS.parent / "external" / "photos"
+SPLITS = [name for name, folders in EMBEDDED.items() if folders == (name,)]
 EMBEDDED_ZOO = PHOTOS.parents[1] / "zoo" / "embedded" / "weightzoo-small"
 LICENCES = {"CC0-1.0", "Public domain", "Middlebury permission"}
 LICENCES |= {f"CC-{kind}-{version}" for kind in ("BY", "BY-SA") for version in ("2.0", "3.0", "4.0")}
@@ -33,7 +34,7 @@ LICENCES |= {f"CC-{kind}-{version}" for kind in ("BY", "BY-SA") for version in (
 
 def test_every_embedded_photograph_has_an_attribution_and_its_own_split() -> None:
     rows = attribution()
-    files = [path for split in EMBEDDED for path in photo_paths(split)]
+    files = [path for split in SPLITS for path in photo_paths(split)]
     assert {path.relative_to(PHOTOS).as_posix() for path in files} == {row["file"] for row in rows}
     assert {path.as_posix() for path in files} == {path.as_posix() for path in PHOTOS.rglob("*.jpg")}
     assert Counter(row["split"] for row in rows) == {"train": 12, "edits": 58, "test": 6} and len(files) == len(rows)
@@ -44,8 +45,14 @@ def test_every_embedded_photograph_has_an_attribution_and_its_own_split() -> Non
     assert all(f"| `{row['file']}` |" in text for row in rows)
 
 
+def test_all_that_may_be_learned_from_is_all_but_the_test_photographs() -> None:
+    learning = photo_paths("learning")
+    assert sorted(learning) == sorted([*photo_paths("train"), *photo_paths("edits")])
+    assert [path.name for path in learning] == sorted({path.name for path in learning})
+
+
 def test_embedded_photographs_are_small_and_those_of_edits_all_512_px() -> None:
-    sizes = {split: sum(path.stat().st_size for path in photo_paths(split)) for split in EMBEDDED}
+    sizes = {split: sum(path.stat().st_size for path in photo_paths(split)) for split in SPLITS}
     assert sizes["train"] + sizes["test"] < 3_500_000 and sizes["edits"] < 5_000_000
     assert all(min(photo.size) <= 768 for split in ("train", "test") for photo in load_photos(split))
     for path in photo_paths("edits"):
@@ -62,7 +69,7 @@ def test_no_photograph_stands_in_two_splits_nor_in_the_external_edits() -> None:
             grey = np.asarray(photo.convert("L").resize((9, 8), Image.Resampling.BICUBIC))
         return grey[:, 1:] > grey[:, :-1]
 
-    files = [path for split in EMBEDDED for path in photo_paths(split)] + photo_paths(EXTERNAL)
+    files = [path for split in SPLITS for path in photo_paths(split)] + photo_paths(EXTERNAL)
     hashes = np.stack([dhash(path).ravel() for path in files])
     apart = (hashes[:, None] != hashes).sum(-1)
     near = np.argwhere(np.triu(apart <= 10, 1))

@@ -319,7 +319,7 @@ def memory_bound(num_bytes: int) -> Iterator[None]:
 WIDE = {
     "e2gan": {"channels": [10**6] * 4, "groups": 8},
     "pix2pix": {"filters": 10**6},
-    "solved": {"colour": 10**6},
+    "solved": {"colour": 10**6, "branches": ["whole"], "hidden": 10**6},
 }
 
 

@@ -35,7 +35,9 @@ from zoo.errors import WeightzooError
 from zoo.files import finite, read_json, write_json
 from zoo.pictures.metrics import figures
 from zoo.tensors import write_tensors
-from zoo.training.train_gan import train_fleet
+from zoo.training.batches import material_of
+from zoo.training.solved_outputs import with_solved_outputs
+from zoo.training.train_gan import initial_params, train_fleet
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,11 @@ def train_own(context: EvaluationContext, task: OwnTask) -> None:
     count = context.held_out.smallest(task.concepts, "train", context.own_pairs)
     sources, targets = context.held_out.stacked(task.concepts, "train", context.size, count)
     origins = context.origins
-    result = train_fleet(origins.base, origins.discriminator, sources, targets, context.own_training)
+    training = context.own_training
+    material = material_of(origins.base, sources, targets, training.seed)
+    start = initial_params(origins.base, training.mode, len(task.concepts))
+    initial = with_solved_outputs(origins.base, start, material, training.seed)
+    result = train_fleet(origins.base, origins.discriminator, material, training, initial)
     blocks = origins.zoo.layout.to_blocks(result.params).half().float()
     for k, concept_id in enumerate(task.concepts):
         if not bool(result.diverged[k]):

@@ -19,10 +19,12 @@ from weightgen.evaluation.zero_step_methods import is_available
 from weightgen.finetuning.closed_forms import CLOSED_FORMS
 from weightgen.finetuning.starts import RANDOM
 from zoo.concepts import Concept
+from zoo.gans.solved import SolvedGenerator
+from zoo.training.batches import PIXELS_OF_A_STEP
 
 PROMPT_COUNTS = (1, 4)
 STORED_PIXELS = 1 << 25  # of the pairs of a fleet: 24 bytes each
-STEP_PIXELS = 1 << 16  # of a picture of each network of a fleet: 16 of 64 x 64 pixels, one of 256 x 256
+STEP_PIXELS = 1 << 16  # of all networks of a fleet: of 16 for pictures of 64 x 64 pixels, of one for 256 x 256
 
 
 def usable_rows(context: EvaluationContext) -> list[FinetuneRow]:
@@ -162,7 +164,8 @@ def fleet_size(context: EvaluationContext, most: int, pairs: int) -> int:
     """
     area = context.size**2
     images = pairs + context.config.grid.test_images
-    return max(1, min(most, STORED_PIXELS // (images * area), STEP_PIXELS // area))
+    step = PIXELS_OF_A_STEP if isinstance(context.origins.base, SolvedGenerator) else area
+    return max(1, min(most, STORED_PIXELS // (images * area), STEP_PIXELS // step))
 
 
 def chunks(ids: Sequence[str], size: int) -> list[tuple[str, ...]]:

@@ -28,7 +28,9 @@ from weightgen.finetuning.closed_forms import CLOSED_FORMS
 from weightgen.finetuning.loop import FinetuneConfig, training_of
 from zoo.adapters.lora import adapter_names, initial_adapter, load_adapter
 from zoo.concepts import Concept
+from zoo.training.batches import Pictures, Pixels, material_of
 from zoo.training.gan_fleet import BETA2
+from zoo.training.gan_objective import run_alone
 from zoo.training.train_gan import GanTrainConfig, Params, clock, train_fleet
 from zoo.words import plural
 
@@ -58,7 +60,8 @@ def step_seconds(
             on_warm()
         marks.append(spent)
 
-    train_fleet(generator, discriminator, sources, targets, config, initial, on_step=on_step)
+    material = material_of(generator, sources, targets, config.seed)
+    train_fleet(generator, discriminator, material, config, initial, on_step=on_step)
     return statistics.median(b - a for a, b in zip(marks[WARM_UP:], marks[WARM_UP + 1 :], strict=False))
 
 
@@ -141,7 +144,8 @@ def fleet_throughput(
     names = set(adapter_names(generator))
     for name, parameter in generator.named_parameters():
         parameter.requires_grad_(name in names)
-    seconds = naive_step_seconds(generator, discriminator.config.build(), sources[0], targets[0], training, steps)
+    material = material_of(generator, sources[0], targets, training.seed)
+    seconds = naive_step_seconds(generator, discriminator.config.build(), material, training, steps)
     rows.append({"k": None, "concepts_per_minute": 60 / (seconds * training.steps), "step_seconds": seconds})
     return [{**row, "steps_per_concept": training.steps} for row in rows]
 
@@ -149,8 +153,7 @@ def fleet_throughput(
 def naive_step_seconds(
     generator: nn.Module,
     discriminator: nn.Module,
-    sources: Tensor,
-    targets: Tensor,
+    material: Pictures | Pixels,
     training: GanTrainConfig,
     steps: int,
     warm_up: int = WARM_UP,
@@ -160,7 +163,7 @@ def naive_step_seconds(
 
     Args:
         generator: what of it requires gradients is trained.
-        sources, targets: [N, 3, S, S].
+        material: pairs of one concept.
         training: with `precision` bfloat16 forward passes and losses are under autocast, as in a fleet.
         on_warm: called once, before the first step that counts.
     """
@@ -170,17 +173,20 @@ def naive_step_seconds(
     discriminator_rate = training.discriminator_learning_rate
     discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), discriminator_rate, betas)
     # one context for each pass: autocast keeps its copies of the weights until it is left
-    autocast = partial(torch.autocast, sources.device.type, torch.bfloat16, enabled=training.precision == "bfloat16")
+    device = material.targets.device
+    autocast = partial(torch.autocast, device.type, torch.bfloat16, enabled=training.precision == "bfloat16")
     marks = []
+    indices = material.indices(training.batch_size, training.seed)
     for step in range(steps + warm_up):
         if step == warm_up:
             on_warm()
-        index = torch.arange(step * training.batch_size, (step + 1) * training.batch_size) % len(sources)
-        source, target = sources[index], targets[index]
-        started = clock(sources.device)
+        index = next(indices).to(device)
+        started = clock(device)
+        batch = material.batch(index)
         with autocast():
-            fake = generator(source)
-            loss = F.l1_loss(fake, target)
+            outputs = run_alone(generator, batch)
+            source, fake, target = batch.sources, batch.pictures(outputs)[0], batch.pictures(batch.targets)[0]
+            loss = F.l1_loss(outputs, batch.targets)
             loss = loss + training.adversarial_weight * (discriminator(source, fake) - 1).square().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -192,5 +198,5 @@ def naive_step_seconds(
         discriminator_optimizer.zero_grad()
         discriminator_loss.backward()
         discriminator_optimizer.step()
-        marks.append(clock(sources.device) - started)
+        marks.append(clock(device) - started)
     return statistics.median(marks[warm_up:])

@@ -227,5 +227,5 @@ def assembled(
     for part, head in zip(weights, heads, strict=True):
         bank[-1] += part * head.bias  # the bank's last feature is 1
     columns = [bank, *(part * head.weight.T for part, head in zip(weights, heads, strict=True))]
-    result.output.copy_(torch.cat(columns))
+    result.layer.copy_(torch.cat(columns))
     return result

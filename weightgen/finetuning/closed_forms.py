@@ -93,7 +93,7 @@ def sampled(generator: SolvedGenerator, pictures: Pictures, seed: int) -> list[P
 @torch.no_grad()
 def with_layer(generator: SolvedGenerator, layer: Tensor) -> SolvedGenerator:
     """Return the generator with an output layer [F, 3]."""
-    generator.output.copy_(layer)
+    generator.layer.copy_(layer)
     return generator
 
 

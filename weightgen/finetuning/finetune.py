@@ -288,5 +288,5 @@ def save_network(out_dir: Path, done: Finetuned, mode: str, summary: Mapping[str
         keep_base(out_dir, base)
         return
     gan = gan_name(generator.config)
-    write_tensors(out_dir / "generator.safetensors", params, {"gan": gan})
+    write_tensors(out_dir / "generator.safetensors", generator.state_dict() | params, {"gan": gan})
     write_json(out_dir / "config.json", {"gan": gan, "config": to_dict(generator.config), **about})

@@ -23,7 +23,8 @@ from weightgen.finetuning.state import Progress
 from weightgen.training.optim import pick_device
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
-from zoo.training.train_gan import Fleet, FleetResult, GanTrainConfig, Params, run_fleet
+from zoo.training.batches import material_of
+from zoo.training.train_gan import Fleet, FleetResult, GanTrainConfig, Params, clock, run_fleet
 
 KERNEL_RATE = 0.1  # in full mode, of convolution and projection weights; see `GanTrainConfig`
 LEARNING_RATE = 2e-2
@@ -189,7 +190,10 @@ def advance(
         if ends and not due and not measured:  # after the state: a resumed training is measured where any other is
             evaluate(params)
 
-    result = run_fleet(fleet, tensors.sources, tensors.targets, budget, on_step, stop)
+    started = clock(fleet.losses.device)
+    material = material_of(fleet.generator, tensors.sources, tensors.targets, config.seed)
+    fleet.seconds += clock(fleet.losses.device) - started
+    result = run_fleet(fleet, material, budget, on_step, stop)
     return Finetuned(
         start, progress.best.params, progress.best.rows, result, rows, fleet.config.learning_rate, progress.init_seconds
     )

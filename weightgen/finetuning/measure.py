@@ -20,8 +20,10 @@ from torch.func import functional_call
 
 from zoo.adapters.lora import merge_tensors, plain, plain_config
 from zoo.files import rounded
+from zoo.gans.solved import SolvedGenerator
 from zoo.pictures.features import load_features
 from zoo.pictures.metrics import kid, l1, psnr
+from zoo.training.train_gan import run_generators
 
 # small batches stay in the processor's cache; the U-Net's batch norm depends on the number, so it is not to vary
 IMAGES_AT_ONCE = 8
@@ -48,7 +50,7 @@ class PairTensors:
 def render(generator: nn.Module, params: Mapping[str, Tensor], images: Tensor) -> Tensor:
     """Return what `zoo.training.train_gan.run_generators` computes, one network after the other.
 
-    Without gradients that is faster: the convolutions are not grouped, and LoRA factors are merged first.
+    Without gradients that is faster for convolutions: they are not grouped, and LoRA factors are merged first.
 
     Args:
         params: {name: [K, ...]}, whole networks or adapters of `generator`.
@@ -57,6 +59,8 @@ def render(generator: nn.Module, params: Mapping[str, Tensor], images: Tensor) -
     Returns:
         [K, N, 3, H, W], clamped to [0, 1].
     """
+    if isinstance(generator, SolvedGenerator):
+        return run_generators(generator, params, images).clamp(0, 1)
     network, shared = generator, generator.state_dict()
     if plain_config(generator.config) != generator.config:
         network = plain(generator).train(generator.training)

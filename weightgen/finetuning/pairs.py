@@ -1,7 +1,7 @@
 """A user's pairs as a fine-tuning takes them: read, divided into training and test pairs, cut into squares.
 
-    loaded = load_pairs("my-pairs", test_pairs=None)
-    tensors = pair_tensors(loaded, size=64, crops=None, seed=0)
+loaded = load_pairs("my-pairs", test_pairs=None)
+tensors = pair_tensors(loaded, size=64, crops=None, seed=0)
 """
 
 from __future__ import annotations

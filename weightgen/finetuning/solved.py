@@ -8,7 +8,8 @@
 The output layer is solved (`zoo.closed_form`) over a bank of features of the photograph (`zoo.gans.solved`), pulled to
 a prior that was learned over many edits. Where no layer is better than the prior on pairs, or parts of pairs, that are
 left out of the solve, the prior itself is the result. Then branches learn what is not linear in the bank
-(`weightgen.finetuning.branches`).
+(`weightgen.finetuning.branches`), and what is fainter in its fine detail than the targets is trained on for that
+(`weightgen.finetuning.texture`).
 """
 
 from __future__ import annotations
@@ -31,14 +32,15 @@ from weightgen.finetuning.branches import Pixels, Schedule, mix_branches, second
 from weightgen.finetuning.loop import check_length
 from weightgen.finetuning.measure import Row, errors
 from weightgen.finetuning.pairs import LoadedPairs, load_pairs
+from weightgen.finetuning.texture import CROP, with_texture
 from weightgen.training.stopping import stop_between_steps
 from zoo.adapters.lora import load_base
 from zoo.closed_form import Fit, fit_output_layer
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
-from zoo.files import EMBEDDED_DIR, rounded, write_json, write_text
+from zoo.files import rounded, write_json, write_text
 from zoo.gans import gan_name
-from zoo.gans.solved import SolvedConfig, SolvedGenerator
+from zoo.gans.solved import PRIOR, SolvedConfig, SolvedGenerator
 from zoo.pictures.apply import to_tensor
 from zoo.pictures.metrics import fine_detail, psnr
 from zoo.pictures.pair_layouts import DIRECTIONS
@@ -50,9 +52,14 @@ from zoo.tensors import write_tensors
 SOLVED = "closed-form"  # the name of this way among the starts of fine-tuning
 STEPS = 400  # of each training of branches
 FEWEST_PAIRS = 2  # that branches are trained on: of one, no other can be left out
-TRAININGS = ("training on all but a quarter of the pairs", "training on all pairs")
-KEPT = "holds the solved layer"
-PRIOR = EMBEDDED_DIR / "prior.safetensors"  # the bank, and what its output layers are pulled to
+FEWEST_FOR_TEXTURE, FAINT, MOST_L1 = 4, 0.75, 1.06  # pairs; fine energy below which it is trained; times the L1
+# the steps of each in those of the first, and its share of a time budget
+TRAININGS = {
+    "training on all but a quarter of the pairs": (1.0, 0.4),
+    "training on all pairs": (1.0, 0.4),
+    "training fine detail": (0.5, 0.2),
+}
+KEPT = "holds the best network so far"
 MAX_PIXELS, MAX_PIXELS_OF_A_PAIR = 1 << 16, 1 << 16  # that a layer is solved on: 0.1 GB of features
 
 
@@ -75,7 +82,7 @@ def solve_pairs(
         prompts: the edit in words, for the record.
         test_pairs: another folder to measure on; without it 20 % of `pairs`, chosen by name, are held out.
         seed: of the pixels that the layer is solved on, and of the branches.
-        steps: of each of the two trainings of branches; 0: the solved layer alone.
+        steps: of each of the two trainings of branches; half as many of fine detail; 0: the solved layer alone.
         seconds: for all of it, in place of `steps`; reading and measuring the pairs does not count.
         on_row: called with the prior's row, then with each one that what is in `out_dir` has.
         tell: called with each line that says what the pairs were taken for, and what the solve is worth.
@@ -87,7 +94,7 @@ def solve_pairs(
 
     Raises:
         WeightzooError: unusable pairs, an earlier result, or a length that no training can have.
-        Interrupted: Ctrl-C while branches were trained; `out_dir` holds the solved layer.
+        Interrupted: Ctrl-C while it was trained; `out_dir` holds the best that was complete.
     """
     check_length(steps, seconds)
     check_free(out_dir, overwrite)
@@ -103,33 +110,66 @@ def solve_pairs(
     first = measured(generator, loaded.test) | {"step": 0, "seconds": 0.0}
     on_row(first)
     with torch.no_grad():
-        generator.output.copy_(fit.layer)
+        generator.layer.copy_(fit.layer)
     solved = measured(generator, loaded.test) | {"step": 0, "seconds": round(seconds_solved, 3)}
     summary = account(loaded, prompts, direction, fit) | {"seconds": solved["seconds"], "first": first}
     summary |= {"solved": solved, "best": solved}
     with fresh_folder(out_dir) as folder:
         save(folder, generator, summary)
     on_row(solved)
-    share = None if seconds is None else (seconds - seconds_solved) / len(TRAININGS)
-    if len(loaded.train) < FEWEST_PAIRS or steps == 0 or (share is not None and share <= 0):
+    left = None if seconds is None else seconds - seconds_solved
+    if len(loaded.train) < FEWEST_PAIRS or steps == 0 or (left is not None and left <= 0):
         return summary
     tell(f"{out_dir} is usable: solved in {seconds_solved:.1f} s, test L1 {solved['l1']:.3f}; training goes on")
     started = time.perf_counter()
     with stop_between_steps(Path(out_dir), KEPT) as stop, bar() as display:
-        schedules = [partial(shown, display, name, steps, share) for name in TRAININGS]
-        found = mix_branches(generator, pixels, fit, schedules, seed, stop)
+        schedules = [
+            partial(shown, display, name, int(steps * more), None if left is None else left * share)
+            for name, (more, share) in TRAININGS.items()
+        ]
+        found = mix_branches(generator, pixels, fit, schedules[:2], seed, stop)
+        best = solved if found is None else measured(found.generator, loaded.test)
+        if found is not None and best["l1"] is not None and best["l1"] <= solved["l1"]:
+            generator = found.generator
+            summary |= {"steps": found.steps, "weights": found.weights}
+            summary |= {"left_out_l1": rounded(found.error), "solved_left_out_l1": rounded(found.solved_error)}
+            keep(out_dir, generator, summary, best, seconds_solved + time.perf_counter() - started, on_row)
+        best = summary["best"]
+        large = [pair for pair in loaded.train if min(pair[1].size) >= CROP]
+        if len(large) >= FEWEST_FOR_TEXTURE and (best["fine_energy"] or 1.0) < FAINT and not stop():
+            pictures = [(picture(source), picture(target)) for _, source, target in large]
+            detailed = with_texture(generator, pictures, pixels, schedules[2](), seed, stop)
+            row = measured(detailed, loaded.test)
+            if not stop() and pays(row, best):
+                tell(f"fine detail {best['fine_energy']:.2f} -> {row['fine_energy']:.2f} of the targets'")
+                summary |= {"before_texture": best}
+                keep(out_dir, detailed, summary, row, seconds_solved + time.perf_counter() - started, on_row)
     summary["seconds"] = round(seconds_solved + time.perf_counter() - started, 3)
-    best = solved if found is None else measured(found.generator, loaded.test)
-    if found is None or best["l1"] is None or best["l1"] > solved["l1"]:
-        write_json(Path(out_dir) / "finetune.json", summary)
-        return summary
-    best |= {"step": found.steps, "seconds": summary["seconds"]}
-    summary |= {"steps": found.steps, "best": best, "weights": found.weights}
-    summary |= {"left_out_l1": rounded(found.error), "solved_left_out_l1": rounded(found.solved_error)}
-    with fresh_folder(out_dir) as folder:
-        save(folder, found.generator, summary)
-    on_row(best)
+    write_json(Path(out_dir) / "finetune.json", summary)
     return summary
+
+
+def keep(
+    out_dir: str | Path,
+    generator: SolvedGenerator,
+    summary: Row,
+    row: Row,
+    seconds: float,
+    on_row: Callable[[Row], None],
+) -> None:
+    """Put a better generator in the place of the one in `out_dir`, and its row into the summary."""
+    row |= {"step": summary["steps"], "seconds": round(seconds, 3)}
+    summary |= {"best": row, "seconds": row["seconds"]}
+    with fresh_folder(out_dir) as folder:
+        save(folder, generator, summary)
+    on_row(row)
+
+
+def pays(row: Row, best: Row) -> bool:
+    """Return whether a generator with more fine detail is worth its error."""
+    if row["l1"] is None or row["fine_energy"] is None or row["l1"] > min(MOST_L1 * best["l1"], row["source_l1"]):
+        return False
+    return abs(math.log(max(row["fine_energy"], 1e-6))) < abs(math.log(max(best["fine_energy"], 1e-6)))
 
 
 def load_prior(image_size: int, path: str | Path = PRIOR) -> SolvedGenerator:

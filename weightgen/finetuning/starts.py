@@ -30,7 +30,7 @@ from weightgen.ood import OOD_FILE, load_ood_score
 from weightgen.prompt_notes import notes
 from weightgen.text import TextEncoder, load_text_encoder
 from weightgen.training.data import WeightDataset, load_zoo
-from zoo.adapters.lora import initial_adapter, load_base, load_generator, merge, plain_config
+from zoo.adapters.lora import free_parameters, initial_adapter, load_base, load_generator, merge, plain_config
 from zoo.adapters.peft_format import find_base, is_peft, load_peft, merge_peft, read_metadata
 from zoo.errors import WeightzooError, WeightzooWarning
 from zoo.files import read_json_object, sha256_file
@@ -258,7 +258,7 @@ def start_from_adapters(adapters: Params, origins: Origins, mode: str) -> Start:
 
 def full_start(networks: Sequence[nn.Module], discriminator: nn.Module) -> Start:
     """Return whole plain networks of one architecture, all weights free."""
-    tensors = [dict(network.named_parameters()) for network in networks]
+    tensors = [free_parameters(network) for network in networks]
     params = {name: torch.stack([own[name].detach() for own in tensors]) for name in tensors[0]}
     return Start(networks[0], params, discriminator)
 

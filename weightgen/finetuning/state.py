@@ -73,6 +73,9 @@ def save_progress(out_dir: Path, progress: Progress, about: Mapping[str, Any]) -
         "best": {"by": best.by, "starts": best.starts, "rows": best.rows},
     }
     tensors = with_prefix("fleet", fleet.state()) | with_prefix("best", best.params)
+    if start.base is None:
+        fixed = start.generator.state_dict()
+        tensors |= with_prefix("fixed", {name: fixed[name] for name in fixed.keys() - fleet.params.keys()})
     save_checkpoint(out_dir / TRAINING, fleet.steps, tensors, state, keep=1)
 
 
@@ -87,7 +90,9 @@ def load_progress(out_dir: Path, device: torch.device) -> tuple[Progress, dict[s
         raise WeightzooError(f"{out_dir} holds no training to go on with; name a folder that finetune has written")
     tensors, state = found
     try:
-        start = restored_start(out_dir, state).to(device)
+        start = restored_start(out_dir, state)
+        start.generator.load_state_dict(under("fixed", tensors), strict=False)
+        start = start.to(device)
         fleet = Fleet.start(
             start.generator,
             start.discriminator,

@@ -1,7 +1,7 @@
 """How a weight generator is trained: the configs of both stages, presets of the first, and its denoiser.
 
-    config = replace(PRESETS["small"]("transformer"), steps=2000)
-    second = PolishConfig(learning_rate=2e-4)
+config = replace(PRESETS["small"]("transformer"), steps=2000)
+second = PolishConfig(learning_rate=2e-4)
 """
 
 from __future__ import annotations

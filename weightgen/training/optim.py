@@ -1,8 +1,8 @@
 """Optimisers of both training stages, their learning rate, averaged weights, and the device.
 
-    optimizers = make_optimizers(denoiser, "muon", learning_rate=1e-3, weight_decay=0.05)
-    update(optimizers.values(), 1e-3 * learning_rate_factor(progress, warmup=0.05))
-    update_ema(averaged, denoiser, decay=0.99)
+optimizers = make_optimizers(denoiser, "muon", learning_rate=1e-3, weight_decay=0.05)
+update(optimizers.values(), 1e-3 * learning_rate_factor(progress, warmup=0.05))
+update_ema(averaged, denoiser, decay=0.99)
 """
 
 from __future__ import annotations

@@ -35,14 +35,16 @@ from weightgen.training.loop import Log, Stage, TrainingRun, Validation
 from weightgen.training.optim import pick_device, step_seed
 from weightgen.training.progress import training_progress
 from weightgen.training.run_folder import BEST, begin, clear
+from weightgen.training.seen_pictures import SeenPictures
 from weightgen.training.stopping import stop_between_steps
 from zoo.adapters.lora import load_base
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
 from zoo.files import rounded
 from zoo.memory import keep_freed_memory
-from zoo.pictures.picture_batches import Batches, PictureBatch, batches_from, check_batch, picture_loss
-from zoo.training.train_gan import run_generators
+from zoo.pictures.picture_batches import Batches, PictureBatch, batches_from, picture_loss
+from zoo.training.batches import Batch
+from zoo.training.gan_objective import run_on_batch
 
 NOISE_FRACTION = 0.25  # of a step's networks: a model that only ever saw zeros could not be sampled from noise
 SMOOTHED = 5  # validations whose mean decides: a single one, of a few concepts, is low by chance
@@ -113,11 +115,11 @@ def prepare(
         config,
         batches,
         encoder=load_text_encoder(model.text_encoder_name),
-        base=load_base(model.base_generator_path).to(device),
+        seen=SeenPictures(load_base(model.base_generator_path).to(device)),
         statistics=model.statistics.to(device),
     )
     stage = Stage(
-        pictures.read_ahead, pictures.gradients, picture_validation(pictures.outputs, validation), config.max_skipped
+        pictures.read_ahead, pictures.gradients, picture_validation(pictures.errors, validation), config.max_skipped
     )
     denoiser = denoiser.to(device).eval().requires_grad_(True)  # without dropout
     return TrainingRun(config, stage, denoiser, out_dir, seconds)
@@ -125,33 +127,37 @@ def prepare(
 
 @dataclass(frozen=True, eq=False)
 class PictureStage:
-    """What the second stage gives to the loop; `base` and `statistics` are on the device of training."""
+    """What the second stage gives to the loop; the base that `seen` has, and `statistics`, are on the device."""
 
     model: ModelFolder
     config: PolishConfig
     batches: Batches
     encoder: TextEncoder
-    base: nn.Module
+    seen: SeenPictures
     statistics: BlockStatistics
 
     def read_ahead(self, step: int) -> Generator[PictureBatch]:
         """Return the batches from `step` on, rendered and their prompts encoded ahead."""
-        return read_ahead(self.batches, step, self.encoder)
+        return read_ahead(self.batches, step, self.encoder, self.seen)
 
     def gradients(self, run: TrainingRun, batch: PictureBatch) -> float:
         """Add the gradients of a batch; return its loss."""
-        check_batch(batch)
-        images = self.outputs(run.network, batch, self.noise(run.step, len(batch.prompts)))
-        loss = picture_loss(images, batch.targets.to(images.device))
+        shown = self.seen.batch(batch).to(self.statistics.mask.device)
+        noise = self.noise(run.step, len(batch.prompts))
+        loss = picture_loss(self.outputs(run.network, batch.prompts, shown, noise), shown.targets)
         loss.backward()
         return float(loss.detach())
 
-    def outputs(self, denoiser: nn.Module, batch: PictureBatch, noise: Tensor | None = None) -> Tensor:
-        """Return a batch's photographs [P, n, 3, S, S], edited by the networks that `denoiser` makes of the prompts."""
-        device = self.statistics.mask.device
-        text = self.encoder.encode(batch.prompts).trim().to(device)
+    def errors(self, denoiser: nn.Module, batch: PictureBatch) -> Tensor:
+        """Return the mean L1 of each concept of a batch, [P]."""
+        shown = self.seen.batch(batch).to(self.statistics.mask.device)
+        return concept_errors(self.outputs(denoiser, batch.prompts, shown), shown.targets)
+
+    def outputs(self, denoiser: nn.Module, prompts: list[str], shown: Batch, noise: Tensor | None = None) -> Tensor:
+        """Return what the networks that `denoiser` makes of the prompts give, of the shape of the batch's targets."""
+        text = self.encoder.encode(prompts).trim().to(self.statistics.mask.device)
         blocks = self.statistics.denormalize(one_step(denoiser, text, noise, self.model.target))
-        return run_generators(self.base, self.model.layout.from_blocks(blocks), batch.sources.to(device))
+        return run_on_batch(self.seen.generator, self.model.layout.from_blocks(blocks), shown)
 
     def noise(self, step: int, count: int) -> Tensor:
         """Return what a step's networks start from: zeros, and noise for some of them."""
@@ -162,25 +168,36 @@ class PictureStage:
         return noise.to(self.statistics.mask.device) * self.statistics.mask
 
 
-def read_ahead(batches: Batches, step: int, encoder: TextEncoder) -> Generator[PictureBatch]:
-    """Return the batches from `step` on, made by another thread, which puts their texts into the encoder's cache."""
-    return prefetch(batches_from(batches, step), lambda batch: encoder.prepare(batch.prompts))
+def read_ahead(batches: Batches, step: int, encoder: TextEncoder, seen: SeenPictures) -> Generator[PictureBatch]:
+    """Return the batches from `step` on, made by another thread, which encodes their texts and looks at their pictures.
+
+    What it finds stays in the caches of `encoder` and `seen`.
+    """
+
+    def prepare(batch: PictureBatch) -> None:
+        encoder.prepare(batch.prompts)
+        seen.batch(batch)
+
+    return prefetch(batches_from(batches, step), prepare)
+
+
+def concept_errors(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean L1 of each concept, [P], of what its network gives, clamped as a picture is."""
+    return (outputs.clamp(0, 1) - targets).abs().flatten(1).mean(1)
 
 
 def picture_validation(
-    outputs: Callable[[nn.Module, PictureBatch], Tensor], batches: Sequence[PictureBatch]
+    errors_of: Callable[[nn.Module, PictureBatch], Tensor], batches: Sequence[PictureBatch]
 ) -> Validation:
     """Return a validation by the mean L1 over the concepts of `batches`; without any, the last weights are kept.
 
     Args:
-        outputs: a network and a batch to the batch's photographs as the network edits them, [P, n, 3, S, S].
+        errors_of: a network and a batch to the mean L1 of each of its concepts, [P].
     """
 
     @torch.no_grad()
     def measure(run: TrainingRun) -> dict[str, float | None]:
-        errors = [
-            (outputs(run.ema, batch).clamp(0, 1).cpu() - batch.targets).abs().mean((1, 2, 3, 4)) for batch in batches
-        ]
+        errors = [errors_of(run.ema, batch).cpu() for batch in batches]
         return {"l1": rounded(float(torch.cat(errors).mean()) if errors else math.nan)}
 
     return Validation("l1", measure, higher_is_better=False, smoothed=SMOOTHED, keep_last=not batches, at_start=True)

@@ -1,8 +1,8 @@
 """What a training run shows while it runs: a live line on stderr, and curves for TensorBoard.
 
-    with curves("model") as log, training_progress("training transformer", "records", 32) as show:
-        show(0.25, step=275, loss=0.8, r2=0.41)              # once a step, or now and then
-        log({"step": 50, "loss": 0.8, "r2": 0.1})            # tensorboard --logdir model/tensorboard
+with curves("model") as log, training_progress("training transformer", "records", 32) as show:
+    show(0.25, step=275, loss=0.8, r2=0.41)              # once a step, or now and then
+    log({"step": 50, "loss": 0.8, "r2": 0.1})            # tensorboard --logdir model/tensorboard
 """
 
 import math

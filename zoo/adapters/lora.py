@@ -42,9 +42,15 @@ def adapter_names(generator: nn.Module) -> list[str]:
     whole = ("output.weight", "refine.weight") if getattr(generator.config, "train_output", False) else ()
     return [
         name
-        for name, _ in generator.named_parameters()
+        for name in free_parameters(generator)
         if name.endswith((".lora_B", ".bias")) or name in norms or name in whole
     ]
+
+
+def free_parameters(generator: nn.Module) -> dict[str, Tensor]:
+    """Return the parameters that training may change: all but those that the generator names as frozen."""
+    frozen = getattr(generator, "frozen", ())
+    return {name: value for name, value in generator.named_parameters() if not name.startswith(tuple(frozen))}
 
 
 def initial_adapter(generator: nn.Module) -> Adapter:

@@ -69,7 +69,7 @@ def mix_solved(parts: Sequence[tuple[SolvedGenerator, Fraction]]) -> SolvedGener
     first = parts[0][0]
     features = first.bank.num_features
     copies = torch.eye(features, 3)
-    bank: Parts = [({"layer": generator.output[:features]}, weight) for generator, weight in parts]
+    bank: Parts = [({"layer": generator.layer[:features]}, weight) for generator, weight in parts]
     layer = weighted([*bank, ({"layer": copies}, Fraction(1) - sum((weight for _, weight in parts), Fraction(0)))])[
         "layer"
     ]
@@ -78,7 +78,7 @@ def mix_solved(parts: Sequence[tuple[SolvedGenerator, Fraction]]) -> SolvedGener
     config = replace(first.config, branches=tuple(branch.name for branch in branches), hidden=hidden)
     result = config.build().requires_grad_(False).eval()
     own = {f"branches.{k}.{key}": value for k, b in enumerate(branches) for key, value in b.state_dict().items()}
-    result.load_state_dict(_shared(first) | own | {"output": torch.cat([layer, *rows])})
+    result.load_state_dict(_shared(first) | own | {"output.weight": torch.cat([layer, *rows]).T})
     return result
 
 
@@ -87,7 +87,7 @@ def _branches(parts: Sequence[tuple[SolvedGenerator, Fraction]]) -> tuple[list[B
     found: dict[tuple[int, str], tuple[Branch, list[tuple[dict[str, Tensor], Fraction]]]] = {}
     for generator, weight in parts:
         widths = [generator.config.hidden] * len(generator.branches)
-        _, *shares = generator.output.split([generator.bank.num_features, *widths])
+        _, *shares = generator.layer.split([generator.bank.num_features, *widths])
         for branch, share in zip(generator.branches, shares, strict=True):
             assert isinstance(branch, Branch)
             key = (list(READS).index(branch.name), hash_of(branch.state_dict()))

@@ -26,7 +26,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from zoo.adapters.lora import Adapter, check_adapter, plain
+from zoo.adapters.lora import Adapter, check_adapter, free_parameters, plain
 from zoo.adapters.peft_config import check_config, peft_config, scaling
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
@@ -199,6 +199,9 @@ def load_peft(folder: PathLike, generator: nn.Module | None = None) -> tuple[Ada
         own = base.get(f"{layer}.lora_A")
         if own is None or own.shape != down.shape or not torch.equal(own.float().cpu(), down):
             raise WeightzooError(f"{folder} has another {layer}.lora_A than the base; use its own base, or merge it")
+    free = free_parameters(generator)  # PEFT writes the biases of the other layers as well, as they are
+    unchanged = [n for n in adapter if n in base and n not in free and torch.equal(base[n].float().cpu(), adapter[n])]
+    adapter = {name: value for name, value in adapter.items() if name not in unchanged}
     check_adapter(generator, adapter)
     return adapter, content.metadata
 

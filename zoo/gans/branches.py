@@ -9,12 +9,12 @@ by a branch that sees nothing else: whatever tells photographs apart is overfitt
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.errors import WeightzooError
-from zoo.gans.feature_bank import PARTS
+from zoo.gans.feature_bank import CHANNELS, PARTS
+from zoo.gans.layers import linear
 
 LOCAL = ("colour", "bands", "slopes", "extremes", "spread", "patch")
 # the maps that branches of each name read
@@ -34,15 +34,13 @@ class Branch(nn.Module):
     Args:
         name: in READS.
         hidden: ReLUs of each layer.
+        rank: of the adapters in both layers; 0 gives plain ones.
 
     Raises:
         WeightzooError: an unknown name.
     """
 
-    columns: Tensor
-    gains: Tensor
-
-    def __init__(self, name: str, hidden: int) -> None:
+    def __init__(self, name: str, hidden: int, rank: int = 0) -> None:
         super().__init__()
         if name not in READS:
             raise WeightzooError(f"a generator with a branch {name!r}; this version knows {', '.join(READS)}")
@@ -55,13 +53,14 @@ class Branch(nn.Module):
                 columns += range(start, start + width)
                 gains += [GAINS.get(part, 1.0)] * width
             start += width
-        self.register_buffer("columns", torch.tensor(columns), persistent=False)
-        self.register_buffer("gains", torch.tensor(gains), persistent=False)
-        self.first, self.second = nn.Linear(len(columns), hidden), nn.Linear(hidden, hidden)
+        self.reads_all = len(columns) == CHANNELS
+        self.columns, self.gains = columns, gains
+        self.first, self.second = linear(len(columns), hidden, rank), linear(hidden, hidden, rank)
         for layer in (self.first, self.second):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.normal_(layer.bias, 0, BIAS)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Return the ReLUs of pixels, [N, hidden], from their maps [N, CHANNELS]."""
-        return F.relu(self.second(F.relu(self.first(rows[:, self.columns] * self.gains))))
+        """Return the ReLUs of pixels, [..., hidden], from their maps [..., CHANNELS]."""
+        own = rows if self.reads_all else rows[..., self.columns]
+        return F.relu(self.second(F.relu(self.first(own * rows.new_tensor(self.gains)))))

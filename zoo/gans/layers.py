@@ -66,7 +66,7 @@ class AdapterLinear(nn.Module):
         self.lora_B = nn.Parameter(torch.zeros(outputs, rank))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight) + self.bias + (x @ self.lora_A.T) @ self.lora_B.T
+        return F.linear(x, self.weight + self.lora_B @ self.lora_A, self.bias)
 
 
 def leaky_clamp(x: Tensor, slope: float = 0.1) -> Tensor:

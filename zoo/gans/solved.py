@@ -1,27 +1,37 @@
 """A generator whose output layer is linear in a bank of features of the photograph, and is solved on pairs.
 
     generator = SolvedConfig(image_size=512).build()
-    edited = generator(photographs)          # whole photographs [N, 3, H, W] in [0, 1], any size
+    edited = generator(photographs)                     # whole photographs [N, 3, H, W] in [0, 1], any size
+    edited = generator(generator.see(maps))             # some pixels only, [..., P, 3]
 
 `zoo.closed_form` solves the layer on pairs. The generator carries the prior that it was solved with, so it can be
 solved again, and the scale that its pairs had: widths are in pixels of a photograph with that short side. Branches,
 small trained networks of the same pixels, may stand beside the bank.
+
+The bank looks at the neighbourhood of a pixel at the photograph's own size and at a small copy of the whole photograph;
+nothing after it looks further than the pixel. So networks are trained on pixels that are scattered over many
+photographs (`zoo.training.pixels`), and the generators of a zoo are adapters: a LoRA in the branch, and the output
+layer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.closed_form import Prior
+from zoo.files import EMBEDDED_DIR
 from zoo.gans.branches import Branch
 from zoo.gans.feature_bank import CONTEXT_SIDE, RIM, Context, FeatureBank, FeatureBankConfig, Place
 
-STRIP_PIXELS = 1 << 16  # pixels whose features are held at a time
+STRIP_PIXELS = 1 << 16  # pixels whose maps are held at a time
+ROWS_AT_ONCE = 1 << 12  # pixels whose features and ReLUs are: they stay in the processor's cache
+PRIOR = EMBEDDED_DIR / "prior.safetensors"  # a bank and a prior that are learned (`pipeline.fleets.train_prior`)
 PENALTY = 3e-3  # of every feature, before penalties are learned
 
 
@@ -33,68 +43,103 @@ class SolvedConfig(FeatureBankConfig):
         image_size: short side of the photographs that the layer was solved on, pixels.
         branches: names in `zoo.gans.branches.READS`.
         hidden: ReLUs of each layer of a branch.
+        lora_rank: rank of the adapters in the branches' layers; 0 builds plain ones.
     """
 
     image_size: int = 256
     branches: tuple[str, ...] = ()
     hidden: int = 64
+    lora_rank: int = 0
+    train_output: ClassVar[bool] = True  # the output layer belongs to adapters as a whole
 
     def build(self) -> SolvedGenerator:
         """Return a generator that copies its source, with a random bank and equal penalties."""
         return SolvedGenerator(self)
 
 
+class Seen(NamedTuple):
+    """What a generator sees of pixels, which no adapter changes.
+
+    Attributes:
+        maps: the bank's, [..., P, CHANNELS].
+        features: the bank's, [..., P, num_features].
+    """
+
+    maps: Tensor
+    features: Tensor
+
+
 class SolvedGenerator(nn.Module):
     """See the module's docstring."""
 
     whole_photograph = True  # `forward` takes photographs of any size, and needs all of each
+    frozen = ("bank.",)  # how the names begin of parameters that neither adapters nor fine-tunings change
 
     def __init__(self, config: SolvedConfig) -> None:
         super().__init__()
         self.config = config
         self.bank = FeatureBank(config)
-        self.branches = nn.ModuleList([Branch(name, config.hidden) for name in config.branches])
+        self.branches = nn.ModuleList([Branch(name, config.hidden, config.lora_rank) for name in config.branches])
         features = self.bank.num_features
-        # the first three features are the colour
-        self.output = nn.Parameter(torch.eye(features + config.hidden * len(self.branches), 3))
+        self.output = nn.Linear(features + config.hidden * len(self.branches), 3, bias=False)
+        with torch.no_grad():
+            self.layer.copy_(torch.eye(*self.layer.shape))  # the first three features are the colour
         self.register_buffer("mean", torch.eye(features, 3))
         self.register_buffer("log_penalty", torch.full((features,), PENALTY).log())
         self.register_buffer("slope", torch.full((features,), -0.5))
+
+    @property
+    def layer(self) -> Tensor:
+        """Return the output layer, [features, 3]."""
+        return self.output.weight.T
 
     @property
     def prior(self) -> Prior:
         """Return what the bank's output layers are pulled to."""
         return Prior(*(cast(Tensor, getattr(self, name)) for name in Prior._fields))
 
-    def forward(self, photographs: Tensor) -> Tensor:
-        """Return whole photographs [N, 3, H, W] in [0, 1] edited, not clamped."""
-        return torch.stack([self.edit(photograph) for photograph in photographs])
+    def forward(self, inputs: Tensor | Seen) -> Tensor:
+        """Return whole photographs [N, 3, H, W] edited, or pixels [..., P, 3]; not clamped."""
+        if isinstance(inputs, Seen):
+            return self.pixels(inputs)
+        return torch.stack([self.edit(photograph) for photograph in inputs])
 
     def edit(self, photograph: Tensor) -> Tensor:
         """Return one photograph [3, H, W] edited strip by strip, which changes nothing."""
+        edited = [self.pixels(self.see(maps)) for maps in self.strips(photograph)]
+        return torch.cat(edited).T.unflatten(1, photograph.shape[1:])
+
+    def pixels(self, seen: Seen) -> Tensor:
+        """Return pixels edited, [..., P, 3]."""
+        parts = self.parts(seen)
+        # a product for each part, added up: to join the parts would cost as much as all of their products
+        shares = self.output.weight.split([part.shape[-1] for part in parts], 1)
+        edited = [part @ share.T for part, share in zip(parts, shares, strict=True)]
+        return torch.stack(edited).sum(0) / 2 + 0.5
+
+    def parts(self, seen: Seen) -> list[Tensor]:
+        """Return what the output layer is linear in: the bank's features of pixels, then those of each branch."""
+        return [seen.features, *(branch(seen.maps) for branch in self.branches)]
+
+    @torch.no_grad()
+    def see(self, maps: Tensor) -> Seen:
+        """Return what is seen of pixels, from their maps [..., P, CHANNELS]."""
+        rows = maps.flatten(0, -2)
+        features = [self.bank.expand(part) for part in rows.split(ROWS_AT_ONCE)]
+        return Seen(maps, torch.cat(features).unflatten(0, maps.shape[:-1]))
+
+    @torch.no_grad()
+    def strips(self, photograph: Tensor) -> Iterator[Tensor]:
+        """Return the bank's maps of all pixels of a photograph [3, H, W], row by row in parts, [P, CHANNELS] each."""
         context, padded = self.whole(photograph)
         height, width = photograph.shape[-2:]
         rows = max(1, STRIP_PIXELS // width)
-        strips = []
         for top in range(0, height, rows):
             bottom = min(top + rows, height)
-            strip = padded[:, top : bottom + 2 * RIM]
-            strips.append(self.render(strip, context, Place(top, 0, height, width)))
-        return torch.cat(strips, 1)
+            maps = self.bank.maps(padded[:, top : bottom + 2 * RIM], context, Place(top, 0, height, width))
+            yield from maps.flatten(1).T.split(ROWS_AT_ONCE)
 
-    def render(self, padded: Tensor, context: Context, place: Place) -> Tensor:
-        """Return a crop edited, [3, h, w], from the crop with `RIM` pixels of its surroundings."""
-        maps = self.bank.maps(padded, context, place)
-        parts = self.parts(maps.flatten(1).T)
-        # a product for each part, added up: to join the parts would cost as much as all of their products
-        shares = self.output.split([part.shape[1] for part in parts])
-        edited = torch.stack([part @ share for part, share in zip(parts, shares, strict=True)]).sum(0)
-        return edited.T.unflatten(1, maps.shape[1:]) / 2 + 0.5
-
-    def parts(self, rows: Tensor) -> list[Tensor]:
-        """Return the bank's features of pixels, then those of each branch, from maps [N, CHANNELS]."""
-        return [self.bank.expand(rows), *(branch(rows) for branch in self.branches)]
-
+    @torch.no_grad()
     def maps_of(self, photograph: Tensor, chosen: Tensor) -> Tensor:
         """Return the bank's maps at some pixels of a photograph [3, H, W], [len(chosen), channels].
 

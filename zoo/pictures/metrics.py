@@ -54,13 +54,14 @@ def fine_detail(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         energy [N], the root of the mean square over the target's, and correlation [N]; both are 1 for equal images.
     """
-    own, wanted = (_fine_band(x) for x in (_clamped(images, targets), targets))
+    own, wanted = (fine_band(x) for x in (_clamped(images, targets), targets))
     squares, wanted_squares = (x.square().sum((1, 2, 3)).clamp_min(1e-9) for x in (own, wanted))
     correlation = (own * wanted).sum((1, 2, 3)) / (squares * wanted_squares).sqrt()
     return (squares / wanted_squares).sqrt(), correlation
 
 
-def _fine_band(images: Tensor) -> Tensor:
+def fine_band(images: Tensor) -> Tensor:
+    """Return the luminance of images minus its 5x5 mean, `[N, 1, H, W]`."""
     grey = images.mean(1, keepdim=True)
     return grey - avg_pool2d(pad(grey, (2, 2, 2, 2), mode="replicate"), 5, 1)
 

@@ -1,7 +1,7 @@
 """K GANs in training: their tensors, their optimisers, one step of all, and their state for a checkpoint.
 
     fleet = Fleet.start(base, discriminator, config, count=8)
-    fleet.step(source, target, factor=1.0)
+    fleet.step(batch, factor=1.0)
     tensors = fleet.state()
     fleet.restore(tensors)             # what follows is bit for bit what followed the first time
 
@@ -19,12 +19,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.adapters.lora import adapter_names, initial_adapter
+from zoo.adapters.lora import adapter_names, free_parameters, initial_adapter
 from zoo.errors import WeightzooError
-from zoo.training.gan_objective import Params, discriminator_losses, generator_losses, run_generators, stack
+from zoo.training.batches import Batch
+from zoo.training.gan_objective import Params, discriminator_losses, generator_losses, run_on_batch, stack
 from zoo.training.optimizer_state import load_optimizer, optimizer_tensors, under, with_prefix
 
 BETA2 = 0.99  # of Adam
+OUTPUT = "output.weight"
 DISCRIMINATORS, DISCRIMINATOR_OPTIMIZER = "judges", "judge_optimizer"  # their names in checkpoints
 
 
@@ -33,6 +35,7 @@ class GanTrainConfig:
     """How one GAN (or each of a fleet) is trained.
 
     Args:
+        batch_size: pictures in a step; networks of single pixels take as many pixels as `zoo.training.batches` says.
         mode: "adapter" trains the tensors of `zoo.adapters.lora.adapter_names`, "full" every weight of the generator.
         schedule: "cosine" (after a warm-up over the first 3 %) or "constant".
         clip_norm: the gradient of each concept is clipped to this norm on its own.
@@ -47,6 +50,8 @@ class GanTrainConfig:
             (1 - beta1) / sqrt(1 - .99) times the learning rate: 5 times with .5, once with .9. ReLUs that are seldom on
             have such gradients, and at high rates steps of 5 times turn whole layers off for good. Zoos that were built
             before this option have .5.
+        output_rate: learning rate of the output layer, as a share of `learning_rate`. A layer that was solved is near
+            its best, and 0.2 leaves it there while the rest learns.
         precision: of the forward passes (autocast); weights and optimisers stay float32.
     """
 
@@ -62,6 +67,7 @@ class GanTrainConfig:
     ema: float = 0.0
     kernel_rate: float = 1.0
     beta1: float = 0.5
+    output_rate: float = 1.0
     precision: Literal["float32", "bfloat16"] = "float32"
 
 
@@ -70,7 +76,7 @@ def initial_params(generator: nn.Module, mode: str, count: int) -> Params:
     if mode == "adapter":
         return stack(initial_adapter(generator), count)
     if mode == "full":
-        return stack(dict(generator.named_parameters()), count)
+        return stack(free_parameters(generator), count)
     raise WeightzooError(f"unknown training mode {mode!r}; known: adapter, full")
 
 
@@ -116,7 +122,7 @@ class Fleet:
             tensor.requires_grad_(True)
         averaged = {name: value.detach().clone() for name, value in params.items()} if config.ema else params
         betas = (config.beta1, BETA2)
-        optimizer = torch.optim.Adam(rate_groups(generator, params, config.kernel_rate), betas=betas)
+        optimizer = torch.optim.Adam(rate_groups(generator, params, config), betas=betas)
         discriminator_optimizer = torch.optim.Adam(
             list(discriminators.values()), lr=config.discriminator_learning_rate, betas=betas
         )
@@ -128,25 +134,22 @@ class Fleet:
             optimizer, discriminator_optimizer, diverged_at, losses,
         )  # fmt: skip
 
-    def step(self, source: Tensor, target: Tensor, factor: float) -> None:
-        """Train generators, then discriminators, on one batch at `factor` of the learning rates.
-
-        Args:
-            source: [B, 3, S, S] for all concepts, or [K, B, 3, S, S].
-            target: [K, B, 3, S, S].
-        """
+    def step(self, batch: Batch, factor: float) -> None:
+        """Train generators, then discriminators, on one batch at `factor` of the learning rates."""
         config = self.config
-        autocast = partial(torch.autocast, target.device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
+        autocast = partial(
+            torch.autocast, batch.targets.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"
+        )
         set_learning_rate(self.optimizer, config.learning_rate * factor)
         set_learning_rate(self.discriminator_optimizer, config.discriminator_learning_rate * factor)
         frozen = {name: value.detach() for name, value in self.discriminators.items()}
         with autocast():
-            fakes = run_generators(self.generator, self.params, source)
-            losses = generator_losses(self.discriminator, frozen, source, target, fakes, config.adversarial_weight)
+            outputs = run_on_batch(self.generator, self.params, batch)
+            losses = generator_losses(self.discriminator, frozen, batch, outputs, config.adversarial_weight)
         finite = apply_gradients(self.optimizer, losses, list(self.params.values()), config.clip_norm)
         if config.adversarial_weight > 0:
             with autocast():
-                own = discriminator_losses(self.discriminator, self.discriminators, source, target, fakes)
+                own = discriminator_losses(self.discriminator, self.discriminators, batch, outputs)
             tensors = list(self.discriminators.values())
             apply_gradients(self.discriminator_optimizer, own, tensors, config.clip_norm)
         self.losses = losses.detach().float()
@@ -218,12 +221,13 @@ def update_average(averaged: Params, params: Params, decay: float) -> None:
     torch._foreach_lerp_(list(averaged.values()), list(params.values()), 1 - decay)
 
 
-def rate_groups(generator: nn.Module, params: Params, kernel_rate: float) -> list[dict[str, Any]]:
-    """Return the tensors that adapters consist of, and all others with their share of the learning rate."""
+def rate_groups(generator: nn.Module, params: Params, config: GanTrainConfig) -> list[dict[str, Any]]:
+    """Return groups of tensors with their shares of the learning rate."""
     quick = set(adapter_names(generator))
-    kernels = [value for name, value in params.items() if name not in quick]
-    groups = [{"params": [value for name, value in params.items() if name in quick], "share": 1.0}]
-    return [*groups, {"params": kernels, "share": kernel_rate}] if kernels else groups
+    shares = {name: 1.0 if name in quick else config.kernel_rate for name in params}
+    shares |= {name: share * config.output_rate for name, share in shares.items() if name == OUTPUT}
+    groups = {share: [params[name] for name in params if shares[name] == share] for share in (1.0, *shares.values())}
+    return [{"params": tensors, "share": share} for share, tensors in groups.items() if tensors]
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

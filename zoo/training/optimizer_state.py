@@ -1,7 +1,7 @@
 """An optimiser's state as flat tensors and back, for checkpoints in safetensors files.
 
-    tensors = with_prefix("adam", optimizer_tensors(optimizer))       # {"adam.0.exp_avg": ..., "adam.0.step": ...}
-    load_optimizer(optimizer, under("adam", tensors))
+tensors = with_prefix("adam", optimizer_tensors(optimizer))       # {"adam.0.exp_avg": ..., "adam.0.step": ...}
+load_optimizer(optimizer, under("adam", tensors))
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 """Training of a fleet: K GANs at once, independent of each other (see `zoo.training.gan_fleet` for one step).
 
-    result = train_fleet(base, discriminator, sources, targets, GanTrainConfig(steps=250))
-    edited = run_generators(base, result.params, photos)      # [K, N, 3, H, W]
+material = material_of(base, sources, targets)
+result = train_fleet(base, discriminator, material, GanTrainConfig(steps=250))
+edited = run_generators(base, result.params, photos)      # [K, N, 3, H, W]
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -16,14 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import WeightzooError
+from zoo.training.batches import Pictures, Pixels
 from zoo.training.gan_fleet import Fleet, GanTrainConfig, initial_params
-from zoo.training.gan_objective import Params, discriminator_losses, generator_losses, run_generators, stack
+from zoo.training.gan_objective import Params, run_generators, stack
 
 OnStep = Callable[[int, float, Params], None]
 
 __all__ = [
-    "Fleet", "FleetResult", "GanTrainConfig", "Params", "batch_indices", "clock", "discriminator_losses",
-    "generator_losses", "initial_params", "learning_rate_factor", "run_fleet", "run_generators", "stack", "train_fleet",
+    "Fleet", "FleetResult", "GanTrainConfig", "Params", "clock", "initial_params",
+    "learning_rate_factor", "run_fleet", "run_generators", "stack", "train_fleet",
 ]  # fmt: skip
 
 
@@ -52,8 +54,7 @@ class FleetResult:
 def train_fleet(
     generator: nn.Module,
     discriminator: nn.Module,
-    sources: Tensor,
-    targets: Tensor,
+    material: Pictures | Pixels,
     config: GanTrainConfig,
     initial: Mapping[str, Tensor] | None = None,
     seconds: float | None = None,
@@ -65,22 +66,20 @@ def train_fleet(
     Args:
         generator: the shared base; not changed.
         discriminator: every concept starts from a copy of its weights; not changed.
-        sources: [N, 3, S, S] for all concepts, or [K, N, 3, S, S]; RGB in [0, 1].
-        targets: [K, N, 3, S, S].
+        material: pairs of K concepts, see `zoo.training.batches.material_of`.
         initial: where to start, {name: [K, ...]}; default: the base's own values.
         seconds: with a wall-clock budget the schedule follows elapsed time instead of `config.steps`.
         on_step: called as (step, training seconds, params) before each step and after the last; not on the clock.
             With `config.ema` it gets the averages.
         stop: asked before each step; training ends where it says True.
     """
-    fleet = Fleet.start(generator, discriminator, config, targets.shape[0], initial)
-    return run_fleet(fleet, sources, targets, seconds, on_step, stop)
+    fleet = Fleet.start(generator, discriminator, config, len(material.targets), initial)
+    return run_fleet(fleet, material, seconds, on_step, stop)
 
 
 def run_fleet(
     fleet: Fleet,
-    sources: Tensor,
-    targets: Tensor,
+    material: Pictures | Pixels,
     seconds: float | None = None,
     on_step: OnStep | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -90,15 +89,15 @@ def run_fleet(
     A fleet that was restored meets the batches that it would have met. Training ends at once when no concept is
     finite any more.
     """
-    config, device = fleet.config, targets.device
-    batches = islice(batch_indices(targets.shape[1], config.batch_size, config.seed), fleet.steps, None)
+    config, device = fleet.config, material.targets.device
+    batches = islice(material.indices(config.batch_size, config.seed), fleet.steps, None)
     while not stop() and (fleet.steps < config.steps if seconds is None else fleet.seconds < seconds):
         if on_step is not None:
             on_step(fleet.steps, fleet.seconds, fleet.averaged)
         started = clock(device)
         progress = fleet.seconds / seconds if seconds is not None else fleet.steps / config.steps
         index = next(batches).to(device)
-        fleet.step(sources[..., index, :, :, :], targets[:, index], learning_rate_factor(config, progress))
+        fleet.step(material.batch(index), learning_rate_factor(config, progress))
         fleet.seconds += clock(device) - started
         if bool((fleet.diverged_at >= 0).all()):
             break
@@ -107,17 +106,6 @@ def run_fleet(
         on_step(fleet.steps, fleet.seconds, final)
     reasons = [None if at < 0 else f"loss or gradient not finite at step {at}" for at in fleet.diverged_at.tolist()]
     return FleetResult(final, fleet.diverged_at >= 0, reasons, fleet.steps, fleet.seconds, fleet.losses)
-
-
-def batch_indices(count: int, batch_size: int, seed: int) -> Iterator[Tensor]:
-    """Yield endless batches of indices below `count`, by shuffled epochs, the same for the same seed."""
-    generator = torch.Generator().manual_seed(seed)
-    queue = torch.empty(0, dtype=torch.long)
-    while True:
-        while len(queue) < batch_size:
-            queue = torch.cat([queue, torch.randperm(count, generator=generator)])
-        yield queue[:batch_size]
-        queue = queue[batch_size:]
 
 
 def learning_rate_factor(config: GanTrainConfig, progress: float) -> float:

@@ -40,7 +40,7 @@ def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path, monkeypatch)
     whole, parts = ((tmp_path / name / "prior.safetensors").read_bytes() for name in ("whole", "parts"))
     assert whole == parts
     generator = load_base(tmp_path / "whole" / "prior.safetensors")
-    assert torch.equal(generator.output, generator.mean)
+    assert torch.equal(generator.layer, generator.mean)
 
 
 def test_everything_that_is_learned_has_a_gradient(tmp_path):

@@ -42,14 +42,13 @@ def test_parts_change_no_metric(micro_zoo, monkeypatch, own_sources):
 
 
 def test_only_large_fleets_are_measured_in_parts():
-    for name in ("tiny", "small"):
-        assert crops_at_once(PRESETS[name]()) >= PRESETS[name]().num_test_crops  # the embedded zoo's arithmetic
+    assert crops_at_once(PRESETS["tiny"]()) >= PRESETS["tiny"]().num_test_crops
     paper = PRESETS["paper"]()
     assert 1 <= crops_at_once(paper) * paper.fleet_size * paper.image_size**2 <= 2**22
 
 
 def test_a_part_of_a_fleet_measures_as_many_crops_at_once_as_a_whole_one():
-    for config in (PRESETS["paper"](), dataclasses.replace(PRESETS["small"](), fleet_size=17, num_test_crops=64)):
+    for config in (PRESETS["paper"](), dataclasses.replace(PRESETS["paper"](), image_size=64, fleet_size=17)):
         assert most_concepts(config, "cpu") < config.fleet_size
         few = fewer_crops(config, "cpu")
         assert few.num_test_crops >= crops_at_once(few) == crops_at_once(config)

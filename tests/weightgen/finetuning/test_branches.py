@@ -42,7 +42,7 @@ def test_the_generator_is_the_mean_of_its_parts(poster):
     photo = picture(module.load_pairs(folder / "pairs", None, "source-to-target").test[0][1])
     rows = network.maps_of(photo, torch.arange(500))
     edited = (network(photo[None])[0].flatten(1)[:, :500].T - 0.5) * 2
-    assert torch.allclose(torch.cat(network.parts(rows), 1) @ network.output, edited, atol=1e-4)
+    assert torch.allclose(torch.cat(network.parts(network.see(rows)), 1) @ network.layer, edited, atol=1e-4)
     assert set(network.config.branches) == set(summary["weights"]) - {"solved"}
 
 

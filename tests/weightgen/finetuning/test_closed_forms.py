@@ -67,11 +67,11 @@ def test_the_plain_penalty_is_chosen_by_folds_and_pulls_to_nothing_learned(count
 def test_training_starts_at_the_solved_layer_and_needs_two_pairs():
     one = pictures(1, warmer)
     solved = CLOSED_FORMS["closed-form"](one)
-    assert torch.equal(trained(one, steps=2).output, solved.output)
+    assert torch.equal(trained(one, steps=2).layer, solved.layer)
     assert error_of(trained(pictures(4, warmer), steps=2), pictures(2, warmer, seed=1)) < 0.05
 
 
 def test_the_random_state_is_left_alone_and_the_result_is_the_same():
     state = torch.random.get_rng_state()
-    first, second = (CLOSED_FORMS[PLAIN](pictures(2, warmer)).output for _ in range(2))
+    first, second = (CLOSED_FORMS[PLAIN](pictures(2, warmer)).layer for _ in range(2))
     assert torch.equal(first, second) and torch.equal(torch.random.get_rng_state(), state)

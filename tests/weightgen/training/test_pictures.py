@@ -67,7 +67,7 @@ def test_one_lucky_validation_does_not_decide(model_dir, tmp_path):
     held = replace(batch(-1), targets=torch.zeros_like(batch(-1).targets))
     run = prepare(load_model_folder(model_dir), batches, CONFIG, tmp_path, validation=[held])
     measured, best = [], []
-    validation = picture_validation(lambda *_: torch.full_like(held.targets, measured[-1]), [held])
+    validation = picture_validation(lambda *_: torch.full((len(held.prompts),), measured[-1]), [held])
     run.stage = replace(run.stage, validation=validation)
     for step, l1 in enumerate((0.6, 0.5, 0.1, 0.5, 0.5, 0.6, 0.34, 0.3, 0.3, 0.3, 0.3, 0.5)):
         run.step = step

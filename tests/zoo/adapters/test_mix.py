@@ -38,7 +38,7 @@ def solved(seed: int, branches: tuple[str, ...] = (), config: SolvedConfig = SMA
     torch.manual_seed(seed)
     generator = replace(config, branches=branches).build().requires_grad_(False).eval()
     generator.bank.load_state_dict(shared.bank.state_dict())
-    generator.output.normal_(std=0.1)
+    generator.layer.normal_(std=0.1)
     return generator
 
 

@@ -22,11 +22,12 @@ from zoo.adapters.peft_format import find_base, load_peft, merge_peft, read_peft
 from zoo.errors import WeightzooError
 from zoo.files import sha256_file
 from zoo.gans.e2gan import E2ganConfig
+from zoo.gans.solved import SolvedConfig
 from zoo.layout import WeightLayout
 
-SMALL = E2ganConfig(
-    channels=(8, 8, 16, 16), lora_rank=4, attention_rank=2, heads=2, context_tokens=2, groups=4
-)
+SMALL = E2ganConfig(channels=(8, 8, 16, 16), lora_rank=4, attention_rank=2, heads=2, context_tokens=2, groups=4)
+
+SOLVED = SolvedConfig(8, 8, 8, 8, branches=("whole",), hidden=8, lora_rank=3)
 
 
 def base_and_adapter(config=SMALL):
@@ -37,10 +38,10 @@ def base_and_adapter(config=SMALL):
     return base, adapter
 
 
-@pytest.mark.parametrize("train_output", [True, False])
-def test_peft_alone_gives_the_same_image(tmp_path, train_output):
+@pytest.mark.parametrize("config", [SMALL, dataclasses.replace(SMALL, train_output=False), SOLVED])
+def test_peft_alone_gives_the_same_image(tmp_path, config):
     peft = pytest.importorskip("peft")
-    base, adapter = base_and_adapter(dataclasses.replace(SMALL, train_output=train_output))
+    base, adapter = base_and_adapter(config)
     save_peft(tmp_path, base, adapter)
     images = torch.rand(2, 3, 40, 48)
     expected = load_adapter(base, adapter)(images)

@@ -27,7 +27,7 @@ def test_a_crop_has_the_maps_of_the_whole_photograph(top, left, height, width):
 def test_strips_change_nothing(monkeypatch):
     torch.manual_seed(0)
     generator = SolvedConfig(4, 5, 6, 3).build()
-    generator.output.data.normal_(std=0.1)
+    generator.layer.data.normal_(std=0.1)
     photograph = torch.rand(3, 90, 70)
     whole = generator.edit(photograph)
     monkeypatch.setattr(solved, "STRIP_PIXELS", 7 * 70)
@@ -65,7 +65,7 @@ def test_brightness_that_the_photograph_as_a_whole_has_lost_is_stretched_away():
 def test_a_file_gives_the_same_generator(tmp_path):
     torch.manual_seed(0)
     generator = SolvedConfig(4, 5, 6, 3, image_size=128).build()
-    generator.output.data.normal_(std=0.1)
+    generator.layer.data.normal_(std=0.1)
     save_base(tmp_path / "g.safetensors", generator)
     loaded = load_base(tmp_path / "g.safetensors")
     assert loaded.config == generator.config
