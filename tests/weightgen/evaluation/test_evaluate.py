@@ -32,6 +32,8 @@ from weightgen.report.report import render
 from zoo.concepts import write_concepts
 from zoo.errors import WeightzooError
 from zoo.files import read_json, write_json
+from zoo.gans.e2gan import E2ganConfig
+from zoo.gans.solved import SolvedConfig
 from zoo.pictures.apply import load_network
 from zoo.pictures.metrics import FIGURES
 from zoo.training.train_gan import train_fleet
@@ -548,8 +550,13 @@ def test_memory_is_bounded_at_any_image_size(evaluated, world):
     _, out = evaluated
     assert concepts_at_once(32, 64) == 8 and concepts_at_once(32, 256) == concepts_at_once(32, 4096) == 1
     context = load_context(str(out.resolve()))
-    sizes = {side: fleet_size(SimpleNamespace(size=side, config=context.config), 8, 256) for side in (64, 256, 1024)}
-    assert sizes == {64: 8, 256: 1, 1024: 1}
+
+    def sizes(base):  # of fleets with 16 pairs of each concept
+        given = {"config": context.config, "origins": SimpleNamespace(base=base)}
+        return [fleet_size(SimpleNamespace(size=side, **given), 8, 16) for side in (64, 256, 1024)]
+
+    assert sizes(E2ganConfig().build()) == [8, 1, 1]
+    assert sizes(SolvedConfig(4, 4, 4, 4).build()) == [8, 8, 1]  # of whose pictures a step takes pixels only
 
 
 def test_decoded_pairs_are_kept_up_to_a_limit(world, monkeypatch):
