@@ -16,10 +16,7 @@ def photo(tmp_path):
 
 
 def test_edits_at_its_own_size(run, world, photo, tmp_path):
-    assert (
-        run("generate", "a warm look", "--model", world / "models" / "polished", "-o", tmp_path / "c").code
-        == 0
-    )
+    assert run("generate", "a warm look", "--model", world / "models" / "polished", "-o", tmp_path / "c").code == 0
     for weights in (tmp_path / "c", world / "zoo" / "base" / "generator.safetensors"):
         result = run("apply", weights, photo, "-o", tmp_path / "out.png", "--overwrite", "--json")
         assert result.code == 0 and result.json["seconds"] > 0
@@ -91,3 +88,30 @@ def test_generated_evening_light_keeps_grain(run, tmp_path):
     assert run("apply", tmp_path / "warm", tmp_path / "grain.png", "-o", tmp_path / "edited.png").code == 0
     pixels = [np.asarray(Image.open(tmp_path / name))[..., 1:2] for name in ("edited.png", "grain.png")]
     assert 0.8 * 1.4 < fine_deviation(pixels[0]) / fine_deviation(pixels[1]) < 1.25 * 1.4
+
+
+def test_a_folder_into_a_folder(run, world, photo, tmp_path):
+    base, out = world / "zoo" / "base" / "generator.safetensors", tmp_path / "out"
+    (tmp_path / "album").mkdir()
+    shutil.copy(photo, tmp_path / "album" / "a.jpg")
+    assert run("apply", base, tmp_path / "album", "-o", out, "--workers", 1).code == 0
+    (tmp_path / "album" / "bad.jpg").write_text("no picture")
+    again = run("apply", base, tmp_path / "album", photo, "-o", out, "--workers", 1, "--json")
+    assert again.code == 1 and "bad.jpg is not a readable image" in again.error
+    assert again.json["skipped"] == 1 and again.json["pictures"] == [str(out / "photo.jpg")]
+    [failed] = again.json["failed"]
+    assert failed["photo"].endswith("bad.jpg") and "not a readable image" in failed["reason"]
+    with Image.open(out / "a.jpg") as image:
+        assert image.size == (90, 50)
+
+
+def test_wrong_input_of_many(run, world, photo, tmp_path):
+    base = world / "zoo" / "base" / "generator.safetensors"
+    (tmp_path / "empty").mkdir()
+    for arguments, text in (
+        ((photo, photo, "-o", tmp_path / "out.png"), "several photographs need a folder"),
+        ((tmp_path / "empty", "-o", tmp_path / "out"), "holds no photograph"),
+        ((photo, "-o", tmp_path / "out.png", "--workers", 2), "takes no --workers"),
+    ):
+        result = run("apply", base, *arguments)
+        assert result.code == 2 and text in result.error and not (tmp_path / "out").exists()

@@ -144,6 +144,19 @@ def test_the_guide_to_your_own_zoo_runs(tmp_path, monkeypatch, run):
         sys.modules.pop("edits", None)
 
 
+def test_the_guide_to_applying_runs(tmp_path, monkeypatch, run):
+    monkeypatch.chdir(tmp_path)
+    Path("holiday").mkdir()
+    for number, place in enumerate(("photo.jpg", "holiday/a.jpg")):
+        noise = np.random.default_rng(number).random((6, 8, 3)) * 255
+        Image.fromarray(noise.astype("uint8")).resize((96, 72), Image.Resampling.BICUBIC).save(place)
+    for words in commands(ROOT / "docs" / "guides" / "applying.md"):
+        result = run(*words)
+        assert result.code == 0, (words, result.err)
+    assert {"photo-warm.jpg", "holiday-warm"} <= {path.name for path in tmp_path.iterdir()}
+    assert Path("holiday-warm/a.jpg").is_file()
+
+
 def test_the_readme_is_short():
     text = (ROOT / "README.md").read_text()
     assert len(text.split()) <= 750

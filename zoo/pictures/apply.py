@@ -30,18 +30,12 @@ from zoo.adapters.peft_format import find_base, is_peft, merge_peft, read_peft
 from zoo.errors import WeightzooError, WeightzooWarning
 from zoo.files import PathLike, sha256_file
 from zoo.pictures.local_affine import DetailGain, detail_gain, fit_local_affine
-from zoo.pictures.photo_file import (
-    MAX_SIDE,
-    Photo,
-    check_side,
-    check_writable,
-    off_white,
-    output_format,
-    read_photo,
-    write_photo,
-)
+from zoo.pictures.photo_file import MAX_SIDE, Photo, check_side, read_photo
+from zoo.pictures.photo_output import check_writable, output_format, write_photo
+from zoo.pictures.transparency import off_white, on_white
 
 DETAIL_SIDE = 512  # short side of the finest picture that the network sees; its long side has 4 times that at most
+STRENGTHS = (-1.0, 2.0)  # the least and the largest share of an edit in its mixture with the photograph
 LEAST_SCALE = 16  # of `edit_photo`, pixels
 MARGIN = 8  # pixels outside the frame, see `render`
 LONGEST = 16  # the first pass squeezes panoramas that are longer than this times their height
@@ -49,7 +43,12 @@ STRIP_ROWS = 251  # off the 8-pixel blocks of JPEG, whose own borders would look
 
 
 def apply_to_photo(
-    weights: PathLike, photo: PathLike, out: PathLike, base: PathLike | None = None, scale: int | None = None
+    weights: PathLike,
+    photo: PathLike,
+    out: PathLike,
+    base: PathLike | None = None,
+    scale: int | None = None,
+    strength: float = 1.0,
 ) -> None:
     """Edit the photograph in file `photo` and writes it to `out`, at the same size.
 
@@ -57,20 +56,38 @@ def apply_to_photo(
         weights: PEFT adapter folder, full fine-tune folder or base `.safetensors`.
         out: the suffix decides the format.
         base: the base generator of an adapter, when it is not found by its hash.
-        scale: see `edit_photo`.
+        scale, strength: see `edit_photo`.
 
     Raises:
         WeightzooError: a file is absent, broken, of the wrong kind or cannot be written.
     """
     output_format(out)
+    check_strength(strength)
+    check_other_file(photo, out)
+    for line in edit_file(load_network(weights, base), photo, out, scale, strength):
+        warnings.warn(line, WeightzooWarning, stacklevel=2)
+
+
+def check_other_file(photo: PathLike, out: PathLike) -> None:
+    """Raise WeightzooError where a result would take the place of its own photograph."""
     if Path(out).exists() and Path(photo).exists() and Path(out).samefile(photo):
         raise WeightzooError(f"{out} is the photograph itself; choose another name for the result")
-    network = load_network(weights, base)
-    source = read_photo(photo)
-    for line in source.notes:
-        warnings.warn(f"{photo}: {line}", WeightzooWarning, stacklevel=2)
+
+
+def edit_file(
+    network: nn.Module, photo: PathLike, out: PathLike, scale: int | None = None, strength: float = 1.0
+) -> list[str]:
+    """Edit the photograph in file `photo`, write it to `out` and return what a person should know of it.
+
+    The result has the photograph's date, place and resolution, and 16 bits where both files can have them.
+
+    Raises:
+        WeightzooError: see `apply_to_photo`.
+    """
+    source = read_photo(photo, complete=True)
     check_writable(out, (source.pixels.shape[1], source.pixels.shape[0]))  # before the work, not after it
-    write_photo(out, edit_visible(network, source, scale), source.alpha)
+    write_photo(out, edit_visible(network, source, scale, strength), source.alpha, source.metadata)
+    return [f"{photo}: {line}" for line in source.notes]
 
 
 def load_network(path: PathLike, base: PathLike | None = None) -> nn.Module:
@@ -96,49 +113,62 @@ def load_network(path: PathLike, base: PathLike | None = None) -> nn.Module:
     return merge_peft(path, load_base(file))
 
 
-def edit_visible(network: nn.Module, photo: Photo, scale: int | None = None) -> np.ndarray:
+def edit_visible(network: nn.Module, photo: Photo, scale: int | None = None, strength: float = 1.0) -> np.ndarray:
     """Edit what a photograph shows on a white page, so that colours that its alpha hides reach nothing.
 
     Returns:
-        uint8 [H, W, 3]; under the photograph's alpha it looks on a white page like the edit of what was seen there.
+        [H, W, 3] of the type of the photograph's pixels; under its alpha it looks on a white page like the edit of
+        what was seen there.
     """
-    return off_white(edit_photo(network, np.asarray(photo.on_white()), scale=scale), photo.alpha)
+    if strength == 0:  # with the colours that its alpha hides
+        return photo.pixels
+    seen = on_white(photo.pixels, photo.alpha)
+    return off_white(edit_photo(network, seen, scale=scale, strength=strength), photo.alpha)
 
 
 @torch.no_grad()
 def edit_photo(
-    network: nn.Module, pixels: np.ndarray, strip_rows: int = STRIP_ROWS, scale: int | None = None
+    network: nn.Module,
+    pixels: np.ndarray,
+    strip_rows: int = STRIP_ROWS,
+    scale: int | None = None,
+    strength: float = 1.0,
 ) -> np.ndarray:
     """Edit a photograph of any size.
 
     Args:
         network: a generator of images [1, 3, h, w] in [0, 1]; one with `global_context` and `render` gives detail
             beyond its training size.
-        pixels: uint8 [H, W, 3].
+        pixels: uint8 or uint16 [H, W, 3].
         strip_rows: rows that are held as floating-point numbers at a time; does not change the result.
         scale: short side, pixels, at which the network looks at the photograph, at most its own; default: the one that
             it was trained at. Lines and blurs are in pixels of that size, so a larger one makes them finer.
+        strength: share of the edit in its mixture with the photograph: 0 is the photograph itself, 1 the edit, a larger
+            one exaggerates the edit, a negative one turns it round; see `STRENGTHS`.
 
     Returns:
-        uint8 [H, W, 3]
+        [H, W, 3] of the type of `pixels`.
 
     Raises:
-        WeightzooError: a side is longer than `zoo.pictures.photo_file.MAX_SIDE`, or a scale is out of range.
+        WeightzooError: a side is longer than `zoo.pictures.photo_file.MAX_SIDE`, or a scale or a strength is out of
+            range.
     """
     check_side("the photograph", (pixels.shape[1], pixels.shape[0]))
+    check_strength(strength)
     if scale is not None:
         check_scale(network, scale)
-    image = Image.fromarray(pixels)
-    small, edited, gain = edit_small(network, image, scale)
-    if getattr(network, "whole_photograph", False) and gain is None:  # at its own size: nothing to carry
-        return to_pixels(edited)
+    if strength == 0:
+        return pixels.copy()
+    size = pixels.shape[:2]
+    small, edited, gain = edit_small(network, pixels, scale)
+    if getattr(network, "whole_photograph", False) and edited.shape[-2:] == size:  # nothing to carry
+        return to_pixels(mixed(small, edited, strength), pixels.dtype)
     fit = fit_local_affine(small, edited, gain)
-    size = (image.height, image.width)
     result = np.empty_like(pixels)
     for top in range(0, size[0], strip_rows):
         rows = (top, min(top + strip_rows, size[0]))
         strip = to_tensor(pixels[rows[0] : rows[1]])
-        result[rows[0] : rows[1]] = to_pixels(fit.apply(strip, rows, size))
+        result[rows[0] : rows[1]] = to_pixels(mixed(strip, fit.apply(strip, rows, size), strength), pixels.dtype)
     return result
 
 
@@ -149,29 +179,44 @@ def check_scale(network: nn.Module, scale: int) -> None:
         raise WeightzooError(f"a scale of {scale} pixels is out of range; this network takes {LEAST_SCALE} to {most}")
 
 
+def check_strength(strength: float) -> None:
+    """Raise `WeightzooError` for a strength that is not within `STRENGTHS`."""
+    least, most = STRENGTHS
+    if not least <= strength <= most:
+        raise WeightzooError(
+            f"a strength of {strength:g} is out of range; give {least:g} to {most:g}, where 1 is the edit"
+        )
+
+
+def mixed(source: Tensor, edited: Tensor, strength: float) -> Tensor:
+    """Return a picture with `strength` times what the edit changes of the source."""
+    return edited if strength == 1 else source + strength * (edited.clamp(0, 1) - source)
+
+
 def edit_small(
-    network: nn.Module, image: Image.Image, scale: int | None = None
+    network: nn.Module, pixels: np.ndarray, scale: int | None = None
 ) -> tuple[Tensor, Tensor, DetailGain | None]:
-    """Source and edited picture, [1, 3, h, w], and their `detail_gain`.
+    """Source and edited picture, [1, 3, h, w], and their `detail_gain`, of uint8 or uint16 pixels [H, W, 3].
 
     The short side is at most `DETAIL_SIDE`, or `scale`. A photograph that is no larger than the training size, or the
     scale, has no gain: the network sees all of its detail.
     """
+    full = pixels.shape[:2]
     training_size = getattr(network.config, "image_size", 64)
-    training_size = side = training_size if scale is None else min(scale, *image.size)
-    is_larger = min(image.size) > training_size
+    training_size = side = training_size if scale is None else min(scale, *full)
+    is_larger = min(full) > training_size
     is_whole = getattr(network, "whole_photograph", False)
     if is_whole or not hasattr(network, "render"):
-        size = scaled(image, min(side, *image.size)) if is_whole else multiples(image, side)
-        small, edit = resized(image, size), partial(bounded, network)
+        size = scaled(full, min(side, *full)) if is_whole else multiples(full, side)
+        small, edit = resized(pixels, size), partial(bounded, network)
         return small, edit(small), detail_gain(edit, small) if is_larger else None
-    small = resized(image, scaled(image, side))
+    small = resized(pixels, scaled(full, side))
     render = partial(bounded, network.render, context=network.global_context(small))
     edited = render(small, margin=MARGIN if is_larger else 0)
-    finest = min(DETAIL_SIDE, *image.size, 4 * DETAIL_SIDE * min(image.size) // max(image.size))
+    finest = min(DETAIL_SIDE, *full, 4 * DETAIL_SIDE * min(full) // max(full))
     while side < finest:
         side = min(2 * side, finest)
-        small = resized(image, scaled(image, side))
+        small = resized(pixels, scaled(full, side))
         edited = agree(render(small, margin=MARGIN), edited)
     return small, edited, detail_gain(partial(render, margin=MARGIN), small) if is_larger else None
 
@@ -188,31 +233,41 @@ def agree(finer: Tensor, coarser: Tensor) -> Tensor:
     return fit_local_affine(reduced, coarser).apply(finer, (0, size[0]), size).clamp(0, 1)
 
 
-def scaled(image: Image.Image, side: int) -> tuple[int, int]:
-    """Height and width of a copy with short side `side`."""
-    short, long = sorted(image.size)
+def scaled(full: tuple[int, int], side: int) -> tuple[int, int]:
+    """Height and width of a copy with short side `side` of a picture with height and width `full`."""
+    short, long = sorted(full)
     longer = min(max(side, round(long * side / short)), LONGEST * side)
-    return (side, longer) if image.width >= image.height else (longer, side)
+    return (side, longer) if full[1] >= full[0] else (longer, side)
 
 
-def multiples(image: Image.Image, side: int) -> tuple[int, int]:
-    """Height and width in multiples of `side`, nearest to the image's proportions."""
-    short, long = sorted(image.size)
+def multiples(full: tuple[int, int], side: int) -> tuple[int, int]:
+    """Height and width in multiples of `side`, nearest to the proportions of `full`."""
+    short, long = sorted(full)
     longer = min(max(1, round(long / short)), LONGEST) * side
-    return (side, longer) if image.width >= image.height else (longer, side)
+    return (side, longer) if full[1] >= full[0] else (longer, side)
 
 
-def resized(image: Image.Image, size: tuple[int, int]) -> Tensor:
-    """Return the image at `size` (height, width) as [1, 3, height, width] in [0, 1]."""
-    copy = image.resize((size[1], size[0]), Image.Resampling.BICUBIC, reducing_gap=3.0)
-    return to_tensor(np.asarray(copy))
+def resized(pixels: np.ndarray, size: tuple[int, int]) -> Tensor:
+    """Return uint8 or uint16 pixels [H, W, 3] at `size` (height, width) as [1, 3, height, width] in [0, 1]."""
+    if pixels.dtype == np.uint8:
+        return to_tensor(np.asarray(_reduced(Image.fromarray(pixels), size)))
+    # Pillow has no colours of 16 bits, but planes of floating-point numbers
+    white = np.float32(np.iinfo(pixels.dtype).max)
+    planes = [_reduced(Image.fromarray(pixels[..., c].astype(np.float32) / white), size) for c in range(3)]
+    return torch.from_numpy(np.stack([np.asarray(plane) for plane in planes])).clamp(0, 1)[None]
+
+
+def _reduced(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image.resize((size[1], size[0]), Image.Resampling.BICUBIC, reducing_gap=3.0)
 
 
 def to_tensor(pixels: np.ndarray) -> Tensor:
-    """Return uint8 pixels [H, W, 3] as [1, 3, H, W] in [0, 1]."""
-    return torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None]
+    """Return uint8 or uint16 pixels [H, W, 3] as [1, 3, H, W] in [0, 1]."""
+    values = pixels.astype(np.float32) / np.iinfo(pixels.dtype).max
+    return torch.from_numpy(values).permute(2, 0, 1)[None]
 
 
-def to_pixels(images: Tensor) -> np.ndarray:
-    """Return an image [1, 3, H, W] as uint8 pixels [H, W, 3]."""
-    return (images[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+def to_pixels(images: Tensor, dtype: np.dtype | type = np.uint8) -> np.ndarray:
+    """Return an image [1, 3, H, W] as pixels [H, W, 3] of the type uint8 or uint16."""
+    white = np.iinfo(dtype).max
+    return (images[0].clamp(0, 1) * white).round().permute(1, 2, 0).numpy().astype(dtype)

@@ -1,11 +1,11 @@
-"""Photographs as files: any common format in, upright sRGB pixels; pixels out at the same size.
+"""Photographs from files of any common format, as upright sRGB pixels.
 
-    photo = read_photo("photo.jpg")            # Photo(pixels [H, W, 3] uint8, alpha or None, notes)
-    write_photo("out.png", photo.pixels, photo.alpha)
+    photo = read_photo("photo.jpg")                     # Photo(pixels [H, W, 3] uint8, alpha or None, notes)
+    photo = read_photo("photo.tif", complete=True)      # 16 bits where the file has them, and its metadata
 
 The one place that decides how a file becomes pixels: pairs, photographs to build from, what `apply` edits and what
 the server is sent all go through :func:`load_photo`. The EXIF rotation and the colour profile are applied to the
-pixels and then dropped with all other metadata: what is written is plain sRGB.
+pixels. `zoo.pictures.photo_output` writes them again.
 """
 
 from __future__ import annotations
@@ -14,16 +14,27 @@ import io
 import struct
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from zoo.errors import WeightzooError
-from zoo.files import PathLike, atomic_path
-from zoo.pictures.photo_depth import DARK_HIGH_BYTE, declared_white, low_bytes_mode, to_8_bits, widen
+from zoo.files import PathLike
+from zoo.pictures.photo_colours import deep_to_srgb, to_srgb
+from zoo.pictures.photo_depth import (
+    DARK_HIGH_BYTE,
+    WHITE,
+    declared_white,
+    deep_values,
+    from_greys,
+    low_bytes_mode,
+    widen,
+)
+from zoo.pictures.photo_metadata import Metadata, read_metadata
+from zoo.pictures.transparency import on_white
 
 # whatever Pillow's readers raise for content that is not what it should be; UnidentifiedImageError is an OSError
 PILLOW_ERRORS = (
@@ -32,14 +43,10 @@ PILLOW_ERRORS = (
 )  # fmt: skip
 MAX_PIXELS = 120_000_000
 MAX_SIDE = 65_500  # that of JPEG: an edit holds maps that are as wide as the picture, however thin it is
-FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
-LONGEST = {"JPEG": MAX_SIDE, "WEBP": 16_383}  # pixels of a side that a format can hold
 # Pillow knows these by name only, or hands them to other programs
 NO_PICTURES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"})
 FRAMES = {"AVIF": "frame", "FLI": "frame", "GIF": "frame", "PNG": "frame", "TIFF": "page", "WEBP": "frame"}
 PREMULTIPLIED = {"RGBa": "RGBA", "La": "LA"}
-WITH_ALPHA_OR_PALETTE = {"RGBA": "RGB", "P": "RGB", "PA": "RGB", "LA": "L"}  # modes without either
-OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}, "PNG": {"compress_level": 4}}
 
 
 @dataclass(frozen=True)
@@ -47,39 +54,20 @@ class Photo:
     """Upright sRGB pixels of a file.
 
     Attributes:
-        pixels: uint8 [H, W, 3].
-        alpha: uint8 [H, W], where the file has an alpha channel.
+        pixels: uint8 [H, W, 3]; uint16 only where that was asked for.
+        alpha: [H, W] of the same type, where the file has an alpha channel.
         notes: what a person should know about how the file was read, such as "the first of 5 frames is used".
+        metadata: what an edited copy says beside its pixels; nothing unless it was asked for.
     """
 
     pixels: np.ndarray
     alpha: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    metadata: Metadata = Metadata()
 
     def on_white(self) -> Image.Image:
-        """Return an RGB image: what is transparent is white, as a page shows it."""
-        return on_white(self.pixels, self.alpha)
-
-
-def on_white(pixels: np.ndarray, alpha: np.ndarray | None) -> Image.Image:
-    """Return uint8 [H, W, 3] as an RGB image in which what alpha [H, W] hides is white."""
-    image = Image.fromarray(pixels)
-    if alpha is None:
-        return image
-    return Image.composite(image, Image.new("RGB", image.size, "white"), Image.fromarray(alpha))
-
-
-def off_white(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """Return the colours, uint8 [H, W, 3], whose `on_white` with `alpha` [H, W] is `pixels`.
-
-    What is darker than that white lets it be becomes as dark as it can.
-    """
-    if alpha is None:
-        return pixels
-    result, partly = pixels.copy(), (alpha > 0) & (alpha < 255)
-    share = alpha[partly, None].astype(np.float32) / 255
-    result[partly] = np.rint((255 - (255 - pixels[partly].astype(np.float32)) / share).clip(0, 255)).astype(np.uint8)
-    return result
+        """Return a photograph of 8 bits as an RGB image: what is transparent is white, as a page shows it."""
+        return Image.fromarray(on_white(self.pixels, self.alpha))
 
 
 @cache
@@ -89,8 +77,11 @@ def picture_suffixes() -> dict[str, str]:
     return {suffix: kind for suffix, kind in suffixes.items() if kind in Image.OPEN and kind not in NO_PICTURES}
 
 
-def read_photo(path: PathLike) -> Photo:
+def read_photo(path: PathLike, complete: bool = False) -> Photo:
     """Read a photograph.
+
+    Args:
+        complete: see `load_photo`.
 
     Raises:
         WeightzooError: no such file, a pipe, not an image, broken, or more than `MAX_PIXELS` or `MAX_SIDE`.
@@ -99,7 +90,7 @@ def read_photo(path: PathLike) -> Photo:
     if place.exists() and not place.is_file() and not place.is_dir():  # reading would wait for ever
         raise WeightzooError(f"{path} is a pipe or a device; save the picture to a file first")
     try:
-        return load_photo(path, label=path)
+        return load_photo(path, label=path, complete=complete)
     except FileNotFoundError:
         raise WeightzooError(f"no such file: {path}") from None
     except IsADirectoryError:
@@ -124,6 +115,7 @@ def load_photo(
     label: PathLike = "the picture",
     check: Callable[[PathLike, tuple[int, int]], None] | None = None,
     formats: Sequence[str] | None = None,
+    complete: bool = False,
 ) -> Photo:
     """Read one picture.
 
@@ -132,6 +124,7 @@ def load_photo(
         label: the picture's name in errors about its size.
         check: called with the label and (width, height) before anything is decoded; `check_limits` by default.
         formats: Pillow's names of the formats that are taken; all of `picture_suffixes` by default.
+        complete: keep what a result is to have as well: 16 bits, where the file has more than 8, and the metadata.
 
     Raises:
         WeightzooError: more than `MAX_PIXELS` or `MAX_SIDE`.
@@ -139,19 +132,31 @@ def load_photo(
             Pillow's DecompressionBombError for far too many pixels.
     """
     allowed = tuple(formats or sorted(set(picture_suffixes().values())))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(record=complete) as damages:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit stands below
+        if complete:
+            warnings.simplefilter("always", UserWarning)
         with _open(data, allowed) as image:
             (check or check_limits)(label, image.size)
             notes = [_frames(image)]
             declared, low_mode = declared_white(image), _low_mode(image)
             image.load()
+            metadata, note = read_metadata(image) if complete else (Metadata(), None)
+            notes.append(note)
             upright = ImageOps.exif_transpose(image)
-        if low_mode and _is_dark(upright):
+        photo = None
+        if low_mode and complete and upright.mode in ("RGB", "RGBA") and "transparency" not in upright.info:
+            photo = _decode_deep(upright, _low_bytes(data, allowed, low_mode))
+        elif low_mode and _is_dark(upright):
             upright, note = widen(upright, _low_bytes(data, allowed, low_mode))
             notes.append(note)
-    photo = decode(upright, declared)
-    return Photo(photo.pixels, photo.alpha, (*(note for note in notes if note), *photo.notes))
+    if damages:
+        notes.append(f"a part of the file is broken and left out ({str(damages[0].message).strip()})")
+    if photo is None:
+        if low_mode and complete:
+            notes.append("its colours of 16 bits are read as 8")
+        photo = decode(upright, declared, WHITE if complete else 255)
+    return replace(photo, notes=(*(note for note in notes if note), *photo.notes), metadata=metadata)
 
 
 def open_image(path: PathLike) -> Image.Image:
@@ -220,17 +225,20 @@ def check_side(what: PathLike, size: tuple[int, int]) -> None:
         raise WeightzooError(f"{what} is too long ({sides}); reduce or cut it first")
 
 
-def decode(image: Image.Image, declared: int | None = None) -> Photo:
+def decode(image: Image.Image, declared: int | None = None, most: int = 255) -> Photo:
     """Return sRGB pixels and alpha of an upright image in any mode.
 
     Args:
         declared: the number that means white, where a file of whole numbers says so.
+        most: the number that means white in the result where the image has more than 8 bits, 255 or 65,535.
     """
     if image.mode.startswith(("I", "F")):
-        grey, note = to_8_bits(image, declared)
+        grey, note = from_greys(image, declared, most)
         hidden = image.info.get("transparency")
-        alpha = None if hidden is None else np.where(np.asarray(image) == hidden, 0, 255).astype(np.uint8)
-        return Photo(np.repeat(grey[..., None], 3, 2), alpha, (note,) if note else ())
+        alpha = None if hidden is None else np.where(np.asarray(image) == hidden, 0, most).astype(grey.dtype)
+        profile = image.info.get("icc_profile") if most == WHITE else None
+        pixels = deep_to_srgb(grey, profile) if profile else np.repeat(grey[..., None], 3, 2)
+        return Photo(pixels, alpha, (note,) if note else ())
     has_alpha = any(band in "Aa" for band in image.getbands()) and image.mode != "LAB"
     if has_alpha or "transparency" in image.info:
         image = image.convert(PREMULTIPLIED.get(image.mode, image.mode))
@@ -238,56 +246,9 @@ def decode(image: Image.Image, declared: int | None = None) -> Photo:
     return Photo(np.array(to_srgb(image)))
 
 
-def to_srgb(image: Image.Image) -> Image.Image:
-    """RGB pixels with the file's colour profile applied; a broken or unfitting profile counts as sRGB."""
-    profile = image.info.get("icc_profile")
-    if image.mode == "LAB":
-        lab, target = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, lab, target, outputMode="RGB") or image
-    if image.mode in WITH_ALPHA_OR_PALETTE:
-        image = image.convert(WITH_ALPHA_OR_PALETTE[image.mode])  # Pillow knows no profiles of these
-    if profile and image.mode in ("RGB", "CMYK", "L"):
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            target = ImageCms.createProfile("sRGB")
-            converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
-            if converted is not None:
-                return converted
-        except (ImageCms.PyCMSError, OSError):
-            pass
-    return image.convert("RGB")
-
-
-def output_format(path: PathLike) -> str:
-    """Return Pillow's name of the format that a suffix names.
-
-    Raises:
-        WeightzooError: for a suffix that is not in `FORMATS`.
-    """
-    suffix = Path(path).suffix.lower()
-    if suffix not in FORMATS:
-        raise WeightzooError(f"cannot write {path}: unknown suffix {suffix!r}; use one of {', '.join(FORMATS)}")
-    return FORMATS[suffix]
-
-
-def check_writable(path: PathLike, size: tuple[int, int]) -> None:
-    """Raise WeightzooError if the format of the suffix cannot hold a picture of this width and height."""
-    kind = output_format(path)
-    if max(size) > LONGEST.get(kind, max(size)):
-        sides = f"{size[0]}x{size[1]}, limit {LONGEST[kind]} pixels a side"
-        raise WeightzooError(f"cannot write {path}: too long for {kind} ({sides}); write a .png")
-
-
-def write_photo(path: PathLike, pixels: np.ndarray, alpha: np.ndarray | None = None) -> None:
-    """Write uint8 [H, W, 3] in the format of the suffix, atomically; in a JPEG what is transparent is white.
-
-    Raises:
-        WeightzooError: unknown suffix, a picture that its format cannot hold, or the file cannot be written.
-    """
-    kind = output_format(path)
-    check_writable(path, (pixels.shape[1], pixels.shape[0]))
-    image = on_white(pixels, alpha) if kind == "JPEG" else Image.fromarray(pixels)
-    if alpha is not None and kind != "JPEG":
-        image.putalpha(Image.fromarray(alpha))
-    with atomic_path(path) as temporary:
-        image.save(temporary, format=kind, **OPTIONS.get(kind, {}))
+def _decode_deep(high: Image.Image, low: np.ndarray) -> Photo:
+    """Return sRGB pixels and alpha of 16 bits from both bytes of every number of an upright picture."""
+    values, note = deep_values(high, low)
+    alpha = values[..., 3] if values.shape[2] == 4 else None
+    colours = deep_to_srgb(values[..., :3], high.info.get("icc_profile"))
+    return Photo(colours, alpha, (note,) if note else ())

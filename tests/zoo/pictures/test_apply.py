@@ -33,7 +33,9 @@ from zoo.pictures.apply import (
 )
 from zoo.pictures.local_affine import fit_local_affine, interpolation
 from zoo.pictures.pairs import read_pairs
-from zoo.pictures.photo_file import on_white, open_image, read_photo, write_photo
+from zoo.pictures.photo_file import open_image, read_photo
+from zoo.pictures.photo_output import write_photo
+from zoo.pictures.transparency import on_white
 
 SMALL = E2ganConfig(
     channels=(8, 8, 16, 16), lora_rank=4, attention_rank=2, heads=2, context_tokens=2, groups=4, image_size=32
@@ -112,17 +114,17 @@ def test_no_seams_between_strips():
 
 def test_the_whole_looks_as_at_the_training_size():
     """Reduced to the training size, the edited photograph is what the network makes of the reduced photograph."""
-    network, image = generator(), Image.fromarray(photograph(600, 450))
-    small = resized(image, (43, 32))
+    network, pixels = generator(), photograph(600, 450)
+    small = resized(pixels, (43, 32))
     expected = network(small).clamp(0, 1)
     assert (expected - small).abs().mean() > 0.05
-    edited = Image.fromarray(edit_photo(network, np.asarray(image)))
+    edited = edit_photo(network, pixels)
     assert (resized(edited, (43, 32)) - expected).abs().mean() < 0.015
 
 
 def test_at_the_training_size_it_is_the_network_itself():
     network, pixels = generator(), photograph(32, 32)
-    expected = network(resized(Image.fromarray(pixels), (32, 32)))
+    expected = network(resized(pixels, (32, 32)))
     assert abs(edit_photo(network, pixels).astype(int) - to_pixels(expected)).max() <= 1
 
 
@@ -149,7 +151,7 @@ def test_odd_shapes(size):
 
 
 def test_panoramas_stay_small_inside():
-    small, *_ = edit_small(generator(), Image.fromarray(photograph(300, 6000)))
+    small, *_ = edit_small(generator(), photograph(300, 6000))
     assert max(small.shape) <= 2048
 
 

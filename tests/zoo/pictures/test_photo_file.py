@@ -14,12 +14,11 @@ from zoo.pictures.apply import edit_visible
 from zoo.pictures.photo_file import (
     Photo,
     load_photo,
-    off_white,
-    on_white,
     picture_suffixes,
     read_photo,
-    write_photo,
 )
+from zoo.pictures.photo_output import write_photo
+from zoo.pictures.transparency import off_white, on_white
 
 PNG_CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}  # by colour type: grey, colour, grey and alpha, colour and alpha
 
