@@ -36,6 +36,7 @@ EXIT_CODES = "Exit codes: 0 done; 1 the machine could not do it or damage was fo
 
 # import name -> the extra that brings it
 EXTRAS = {
+    "av": "video",
     "datasets": "build",
     "kornia": "build",
     "ray": "build",

@@ -105,6 +105,13 @@ def test_a_folder_into_a_folder(run, world, photo, tmp_path):
         assert image.size == (90, 50)
 
 
+def test_strength_0_is_the_photograph(run, world, photo, tmp_path):
+    base = world / "zoo" / "base" / "generator.safetensors"
+    assert run("apply", base, photo, "-o", tmp_path / "same.png", "--strength", 0).code == 0
+    with Image.open(photo) as before, Image.open(tmp_path / "same.png") as after:
+        assert np.array_equal(np.asarray(before), np.asarray(after))
+
+
 def test_wrong_input_of_many(run, world, photo, tmp_path):
     base = world / "zoo" / "base" / "generator.safetensors"
     (tmp_path / "empty").mkdir()
@@ -112,6 +119,10 @@ def test_wrong_input_of_many(run, world, photo, tmp_path):
         ((photo, photo, "-o", tmp_path / "out.png"), "several photographs need a folder"),
         ((tmp_path / "empty", "-o", tmp_path / "out"), "holds no photograph"),
         ((photo, "-o", tmp_path / "out.png", "--workers", 2), "takes no --workers"),
+        ((photo, tmp_path / "film.mp4", "-o", tmp_path / "out"), "film.mp4 is a film; edit each film by itself"),
+        ((tmp_path / "film.mp4", "-o", tmp_path / "out.png"), "of a film; use one of .mp4"),
+        ((tmp_path / "film.mp4", "-o", tmp_path / "out.mp4"), "no such file"),
+        ((photo, "-o", tmp_path / "out.png", "--strength", 2.5), "a strength of 2.5 is out of range; give -1 to 2"),
     ):
         result = run("apply", base, *arguments)
         assert result.code == 2 and text in result.error and not (tmp_path / "out").exists()

@@ -19,6 +19,7 @@ from pipeline.fleets.fleet import run_fleet
 from pipeline.presets import PRESETS
 from tests.pipeline.conftest import micro_config, run_inline
 from tests.pipeline.fake_fleet import fake_fleet
+from tests.zoo.editing.test_film import write_film
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [
@@ -149,11 +150,13 @@ def test_the_guide_to_applying_runs(tmp_path, monkeypatch, run):
     Path("holiday").mkdir()
     for number, place in enumerate(("photo.jpg", "holiday/a.jpg")):
         noise = np.random.default_rng(number).random((6, 8, 3)) * 255
-        Image.fromarray(noise.astype("uint8")).resize((96, 72), Image.Resampling.BICUBIC).save(place)
+        image = Image.fromarray(noise.astype("uint8")).resize((96, 72), Image.Resampling.BICUBIC)
+        image.save(place)
+    write_film("film.mp4", [np.asarray(image)] * 2)
     for words in commands(ROOT / "docs" / "guides" / "applying.md"):
         result = run(*words)
         assert result.code == 0, (words, result.err)
-    assert {"photo-warm.jpg", "holiday-warm"} <= {path.name for path in tmp_path.iterdir()}
+    assert {"photo-warm.jpg", "half.jpg", "film-warm.mp4"} <= {path.name for path in tmp_path.iterdir()}
     assert Path("holiday-warm/a.jpg").is_file()
 
 

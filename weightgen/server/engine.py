@@ -156,9 +156,9 @@ class Engine:
             return load_network(adapter, self.model.base_generator_path if is_adapter else None)
         return merge(self.base, adapter).eval().requires_grad_(False)
 
-    def edit(self, network: nn.Module, photo: Photo) -> np.ndarray:
-        """Return the edited photograph, uint8 [H, W, 3], at its own size."""
-        return edit_visible(network, photo)
+    def edit(self, network: nn.Module, photo: Photo, strength: float = 1.0) -> np.ndarray:
+        """Return the edited photograph, uint8 [H, W, 3], at its own size, at a strength of `zoo.pictures.mixing`."""
+        return edit_visible(network, photo, strength=strength)
 
     def safetensors(self, adapter: Mapping[str, Tensor], about: Mapping[str, str]) -> bytes:
         """Return one file of the adapter's tensors; `about` is its metadata, with the base's hash."""

@@ -31,8 +31,8 @@ from weightgen.server.schemas import (
     Prompt,
     Recipe,
     Seed,
+    Share,
     Steps,
-    Strength,
 )
 from weightgen.server.services import Services
 from zoo.errors import WeightzooError
@@ -146,7 +146,10 @@ def router(limits: Limits) -> APIRouter:
         steps: Annotated[Steps, Form()] = 1,
         seed: Annotated[Seed | None, Form()] = None,
         guidance: Annotated[Guidance, Form()] = 1.0,
-        strength: Annotated[Strength, Form()] = 1.0,
+        strength: Annotated[
+            Share,
+            Form(description="share of the edit: 0 is the photograph itself, above 1 exaggerates, below 0 turns round"),
+        ] = 1.0,
         max_side: Annotated[
             int | None, Form(ge=16, le=20000, description="scale the photograph down to this many pixels first")
         ] = None,
@@ -155,7 +158,7 @@ def router(limits: Limits) -> APIRouter:
         if (prompt is None) == (adapter is None):
             raise Problem(422, "give either a prompt or an adapter")
         if prompt is not None:
-            recipe = Recipe(prompt=prompt, steps=steps, seed=seed, guidance=guidance, strength=strength)
+            recipe = Recipe(prompt=prompt, steps=steps, seed=seed, guidance=guidance)
             adapter = services.adapters.id(recipe)
         named = str(adapter)
 
@@ -163,7 +166,9 @@ def router(limits: Limits) -> APIRouter:
             started = time.perf_counter()
             weights = await services.adapters.find(named)
             generated = time.perf_counter()
-            edited, said = await in_pool(services.photos, edit_upload, services, weights, photo.file, max_side)
+            edited, said = await in_pool(
+                services.photos, edit_upload, services, weights, photo.file, max_side, strength
+            )
             told = await prompt_notes(services, prompt) if prompt is not None else []
             spent = {"generate": generated - started, "edit": time.perf_counter() - generated}
             timing = ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in spent.items())
@@ -272,11 +277,12 @@ async def adapter_file(services: Services, request: Request, adapter: str, kind:
 
 
 def edit_upload(
-    services: Services, weights: Any, file: BinaryIO, most_side: int | None
+    services: Services, weights: Any, file: BinaryIO, most_side: int | None, strength: float
 ) -> tuple[bytes, tuple[str, ...]]:
     """Return the edited PNG of an uploaded file, and notes on how it was read; runs in the photographs' pool."""
     photo = photos.shrink(photos.read_upload(file.read(), services.limits), most_side)
-    return photos.png(services.engine.edit(network(services, weights), photo), photo.alpha), photo.notes
+    edited = services.engine.edit(network(services, weights), photo, strength)
+    return photos.png(edited, photo.alpha), photo.notes
 
 
 def network(services: Services, weights: Any) -> Any:

@@ -16,6 +16,7 @@ from weightgen.prompt_notes import has_words
 from weightgen.server.limits import ID_CHARACTERS, MAX_GUIDANCE, MAX_PARTS, MAX_STEPS, MAX_STRENGTH, PROMPT_CHARACTERS
 from weightgen.server.problems import Problem
 from zoo.adapters.weighted_sum import MOST_WEIGHT
+from zoo.pictures.mixing import STRENGTHS
 
 EXAMPLE_PROMPT = "a charcoal drawing"
 
@@ -34,6 +35,7 @@ Steps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Guidance = Annotated[float, Field(ge=0, le=MAX_GUIDANCE, allow_inf_nan=False)]
 Strength = Annotated[float, Field(ge=0, le=MAX_STRENGTH, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=STRENGTHS[0], le=STRENGTHS[1], allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=-MOST_WEIGHT, le=MOST_WEIGHT, allow_inf_nan=False)]
 Format = Literal["safetensors", "peft"]
 
@@ -72,7 +74,7 @@ class Recipe(BaseModel):
 
     Args:
         seed: draws the noise; without one a single step gives the mean prediction.
-        strength: 0 gives the mean of the zoo, 1 what the prompt says.
+        strength: of the weights: 0 gives the mean of the zoo, 1 what the prompt says.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"examples": [{"prompt": EXAMPLE_PROMPT}]})

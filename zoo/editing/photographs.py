@@ -27,9 +27,11 @@ import torch
 from torch import nn
 
 from zoo.config import to_dict
+from zoo.editing.edit import Edit
 from zoo.errors import Interrupted, WeightzooError
 from zoo.files import PathLike, json_text, read_json_object, remove_stale_temporaries, write_json
-from zoo.pictures.apply import check_other_file, check_scale, check_strength, edit_file, load_network
+from zoo.pictures.apply import check_other_file, check_scale, edit_file, load_network
+from zoo.pictures.mixing import check_strength
 from zoo.pictures.photo_file import picture_suffixes
 from zoo.pictures.photo_output import FORMATS
 from zoo.pictures.picture_files import PictureFile, left_out_lines, list_files, list_folders, sort_files
@@ -78,16 +80,6 @@ class Edited:
     skipped: int
     failed: list[Failed]
     notes: list[str]
-
-
-@dataclass(frozen=True)
-class Edit:
-    """How photographs are edited; see `zoo.pictures.apply.apply_to_photo`."""
-
-    weights: PathLike
-    base: PathLike | None = None
-    scale: int | None = None
-    strength: float = 1.0
 
 
 def find_photographs(sources: Sequence[PathLike], out: PathLike) -> Todo:
@@ -206,7 +198,7 @@ def _check_record(out: Path, settings: dict[str, Any], todo: Todo, overwrite: bo
         if differing := [name for name, value in settings.items() if earlier.get(name) != value]:
             what = {"network_sha256": "network"}.get(differing[0], differing[0])
             raise WeightzooError(
-                f"{out} holds pictures that were made with another {what}; choose another -o, or add --overwrite"
+                f"the pictures in {out} were made with another {what}; choose another -o, or add --overwrite"
             )
         return path.stat().st_mtime
     there = next((result for _, result in todo.pictures if os.path.lexists(result)), None)

@@ -69,6 +69,15 @@ class Seen(NamedTuple):
     features: Tensor
 
 
+class Tones(NamedTuple):
+    """What `zoo.gans.feature_bank.Context` says of a photograph's tones."""
+
+    low: Tensor
+    high: Tensor
+    luminances: Tensor
+    mean: Tensor
+
+
 class SolvedGenerator(nn.Module):
     """See the module's docstring."""
 
@@ -98,15 +107,23 @@ class SolvedGenerator(nn.Module):
         """Return what the bank's output layers are pulled to."""
         return Prior(*(cast(Tensor, getattr(self, name)) for name in Prior._fields))
 
-    def forward(self, inputs: Tensor | Seen) -> Tensor:
-        """Return whole photographs [N, 3, H, W] edited, or pixels [..., P, 3]; not clamped."""
+    def forward(self, inputs: Tensor | Seen, context: Tones | None = None) -> Tensor:
+        """Return whole photographs [N, 3, H, W] edited, or pixels [..., P, 3]; not clamped.
+
+        Args:
+            context: stands for the photographs' own tones.
+        """
         if isinstance(inputs, Seen):
             return self.pixels(inputs)
-        return torch.stack([self.edit(photograph) for photograph in inputs])
+        return torch.stack([self.edit(photograph, context) for photograph in inputs])
 
-    def edit(self, photograph: Tensor) -> Tensor:
+    def global_context(self, photographs: Tensor) -> Tones:
+        """Return the tones of a photograph [1, 3, H, W]: all that the whole of it decides, beside its blurs."""
+        return Tones(*self.bank.context(reduced(photographs[0]))[1:])
+
+    def edit(self, photograph: Tensor, tones: Tones | None = None) -> Tensor:
         """Return one photograph [3, H, W] edited strip by strip, which changes nothing."""
-        edited = [self.pixels(self.see(maps)) for maps in self.strips(photograph)]
+        edited = [self.pixels(self.see(maps)) for maps in self.strips(photograph, tones)]
         return torch.cat(edited).T.unflatten(1, photograph.shape[1:])
 
     def pixels(self, seen: Seen) -> Tensor:
@@ -129,9 +146,15 @@ class SolvedGenerator(nn.Module):
         return Seen(maps, torch.cat(features).unflatten(0, maps.shape[:-1]))
 
     @torch.no_grad()
-    def strips(self, photograph: Tensor) -> Iterator[Tensor]:
-        """Return the bank's maps of all pixels of a photograph [3, H, W], row by row in parts, [P, CHANNELS] each."""
+    def strips(self, photograph: Tensor, tones: Tones | None = None) -> Iterator[Tensor]:
+        """Return the bank's maps of all pixels of a photograph [3, H, W], row by row in parts, [P, CHANNELS] each.
+
+        Args:
+            tones: stand for the photograph's own.
+        """
         context, padded = self.whole(photograph)
+        if tones is not None:
+            context = context._replace(**tones._asdict())
         height, width = photograph.shape[-2:]
         rows = max(1, STRIP_PIXELS // width)
         for top in range(0, height, rows):

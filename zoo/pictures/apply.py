@@ -30,12 +30,12 @@ from zoo.adapters.peft_format import find_base, is_peft, merge_peft, read_peft
 from zoo.errors import WeightzooError, WeightzooWarning
 from zoo.files import PathLike, sha256_file
 from zoo.pictures.local_affine import DetailGain, detail_gain, fit_local_affine
+from zoo.pictures.mixing import check_strength, mixed
 from zoo.pictures.photo_file import MAX_SIDE, Photo, check_side, read_photo
 from zoo.pictures.photo_output import check_writable, output_format, write_photo
 from zoo.pictures.transparency import off_white, on_white
 
 DETAIL_SIDE = 512  # short side of the finest picture that the network sees; its long side has 4 times that at most
-STRENGTHS = (-1.0, 2.0)  # the least and the largest share of an edit in its mixture with the photograph
 LEAST_SCALE = 16  # of `edit_photo`, pixels
 MARGIN = 8  # pixels outside the frame, see `render`
 LONGEST = 16  # the first pass squeezes panoramas that are longer than this times their height
@@ -133,6 +133,7 @@ def edit_photo(
     strip_rows: int = STRIP_ROWS,
     scale: int | None = None,
     strength: float = 1.0,
+    carry: Callable[[Any], Any] | None = None,
 ) -> np.ndarray:
     """Edit a photograph of any size.
 
@@ -144,7 +145,9 @@ def edit_photo(
         scale: short side, pixels, at which the network looks at the photograph, at most its own; default: the one that
             it was trained at. Lines and blurs are in pixels of that size, so a larger one makes them finer.
         strength: share of the edit in its mixture with the photograph: 0 is the photograph itself, 1 the edit, a larger
-            one exaggerates the edit, a negative one turns it round; see `STRENGTHS`.
+            one exaggerates the edit, a negative one turns it round; within `zoo.pictures.mixing.STRENGTHS`.
+        carry: changes the `global_context` of a network that takes whole photographs, where it has one: a film's frames
+            share their tones.
 
     Returns:
         [H, W, 3] of the type of `pixels`.
@@ -160,7 +163,7 @@ def edit_photo(
     if strength == 0:
         return pixels.copy()
     size = pixels.shape[:2]
-    small, edited, gain = edit_small(network, pixels, scale)
+    small, edited, gain = edit_small(network, pixels, scale, carry)
     if getattr(network, "whole_photograph", False) and edited.shape[-2:] == size:  # nothing to carry
         return to_pixels(mixed(small, edited, strength), pixels.dtype)
     fit = fit_local_affine(small, edited, gain)
@@ -179,22 +182,11 @@ def check_scale(network: nn.Module, scale: int) -> None:
         raise WeightzooError(f"a scale of {scale} pixels is out of range; this network takes {LEAST_SCALE} to {most}")
 
 
-def check_strength(strength: float) -> None:
-    """Raise `WeightzooError` for a strength that is not within `STRENGTHS`."""
-    least, most = STRENGTHS
-    if not least <= strength <= most:
-        raise WeightzooError(
-            f"a strength of {strength:g} is out of range; give {least:g} to {most:g}, where 1 is the edit"
-        )
-
-
-def mixed(source: Tensor, edited: Tensor, strength: float) -> Tensor:
-    """Return a picture with `strength` times what the edit changes of the source."""
-    return edited if strength == 1 else source + strength * (edited.clamp(0, 1) - source)
-
-
 def edit_small(
-    network: nn.Module, pixels: np.ndarray, scale: int | None = None
+    network: nn.Module,
+    pixels: np.ndarray,
+    scale: int | None = None,
+    carry: Callable[[Any], Any] | None = None,
 ) -> tuple[Tensor, Tensor, DetailGain | None]:
     """Source and edited picture, [1, 3, h, w], and their `detail_gain`, of uint8 or uint16 pixels [H, W, 3].
 
@@ -209,6 +201,8 @@ def edit_small(
     if is_whole or not hasattr(network, "render"):
         size = scaled(full, min(side, *full)) if is_whole else multiples(full, side)
         small, edit = resized(pixels, size), partial(bounded, network)
+        if carry is not None and hasattr(network, "global_context"):
+            edit = partial(edit, context=carry(network.global_context(small)))
         return small, edit(small), detail_gain(edit, small) if is_larger else None
     small = resized(pixels, scaled(full, side))
     render = partial(bounded, network.render, context=network.global_context(small))

@@ -26,12 +26,14 @@ from zoo.words import plural
 SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir"})
 SHOWN = 3  # names in a message
 CAMERA_RAW = (".3fr", ".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".srw")
+FILMS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts")
 REASONS = {
     ".heic": "HEIC is not read here; convert to JPEG or PNG",
     ".heif": "HEIF is not read here; convert to JPEG or PNG",
     ".jxl": "JPEG XL is not read here; convert to JPEG or PNG",
     ".exr": "OpenEXR is not read here; convert to PNG or TIFF",
     ".svg": "SVG is not read here; export as PNG",
+    **dict.fromkeys(FILMS, "a film, no picture"),
     **dict.fromkeys(CAMERA_RAW, "camera raw is not read here; export as JPEG or TIFF"),
 }
 NO_PICTURE = "no picture"
@@ -131,6 +133,11 @@ def left_out_lines(left_out: Sequence[tuple[PictureFile, str]]) -> list[str]:
         f"{plural(len(names), 'file')} {'is' if len(names) == 1 else 'are'} left out: {some(names)} ({reason})"
         for reason, names in reasons.items()
     ]
+
+
+def is_film(path: Path) -> bool:
+    """Return whether a file's name is one of a film."""
+    return path.suffix.lower() in FILMS
 
 
 def nfc(name: str) -> str:

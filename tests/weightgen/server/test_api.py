@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -87,6 +88,17 @@ def test_prompt_and_adapter_id_give_the_same_image(client) -> None:
     by_id = client.post("/v1/images", data={"adapter": adapter}, files=upload)
     of_zoo = client.post("/v1/images", data={"adapter": "c-red"}, files=upload)
     assert by_prompt.content == by_id.content != of_zoo.content
+
+
+@pytest.mark.parametrize("edit", [{"prompt": PROMPT}, {"adapter": "c-red"}], ids=["prompt", "zoo"])
+def test_strength_mixes_photograph_and_edit(client, edit) -> None:
+    upload = {"photo": picture(mode="RGBA")}
+    answers = [client.post("/v1/images", data={**edit, "strength": s}, files=upload) for s in (0, 1, -1, 2, 0.5)]
+    assert len({answer.headers["x-adapter-id"] for answer in answers}) == 1
+    photo = np.asarray(opened(upload["photo"]))
+    assert np.array_equal(np.asarray(opened(answers[0].content)), photo)
+    assert len({answer.content for answer in answers}) == 5
+    assert client.post("/v1/images", data=edit, files=upload).content == answers[1].content
 
 
 def test_concepts_are_searched_and_paged(client) -> None:

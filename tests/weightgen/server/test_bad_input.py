@@ -111,7 +111,8 @@ def test_a_body_beyond_the_limit_is_not_read(client) -> None:
 @pytest.mark.parametrize(
     "data",
     [{}, {"prompt": "a", "adapter": "c-red"}, {"prompt": ""}, {"prompt": "a", "steps": "many"},
-     {"prompt": "a", "max_side": 1}, {"prompt": "a", "strength": "inf"}],
+     {"prompt": "a", "max_side": 1}, {"prompt": "a", "strength": "inf"},
+     {"prompt": "a", "strength": -1.5}, {"adapter": "c-red", "strength": 2.1}, {"adapter": "c-red", "strength": "x"}],
 )  # fmt: skip
 def test_forms_that_are_refused(client, data) -> None:
     refused(client.post("/v1/images", data=data, files={"photo": picture()}), 422)

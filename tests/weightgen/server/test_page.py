@@ -14,7 +14,7 @@ import uvicorn
 
 from tests.browser import after, changed
 from tests.serving import free_port
-from tests.weightgen.server.conftest import picture
+from tests.weightgen.server.conftest import opened, picture
 from weightgen.server.app import create_app
 from weightgen.server.engine import Engine
 from weightgen.server.limits import Limits, ServerSettings
@@ -144,6 +144,30 @@ def test_the_gallery_is_searched_and_used(page, start) -> None:
     assert page.input_value("#prompt") == word
     page.fill("#search", "no such thing anywhere")
     found(page, "0 concepts")
+
+
+def test_strength_counts_for_prompts_and_for_the_zoo(page, start, tmp_path) -> None:
+    page.goto(start().url)
+    first = after(page)
+    photo = picture(90, 60)
+    page.set_input_files("#upload", {"name": "mine.png", "mimeType": "image/png", "buffer": photo})
+    shown = changed(page, first)
+    page.focus("#strength")
+    page.keyboard.press("Home")
+    shown = changed(page, shown)
+    assert page.inner_text("#strength-out") == "-100 %"
+    page.wait_for_selector("#gallery .card button")
+    page.locator("#gallery .card button").first.click()
+    shown = changed(page, shown)
+    page.evaluate("document.getElementById('strength').value = 0")
+    page.dispatch_event("#strength", "input")
+    page.dispatch_event("#strength", "change")
+    changed(page, shown)
+    assert page.inner_text("#strength-out") == "0 %"
+    with page.expect_download() as download:
+        page.click("text=Picture, full size")
+    download.value.save_as(tmp_path / "same.png")
+    assert (opened((tmp_path / "same.png").read_bytes()).tobytes()) == opened(photo).tobytes()
 
 
 def test_fine_tuning_on_example_pairs_draws_a_curve(page, start) -> None:

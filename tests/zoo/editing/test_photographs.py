@@ -10,7 +10,8 @@ from PIL import Image
 from tests.zoo.pictures.test_apply import generator, photograph
 from zoo.adapters.lora import save_base
 from zoo.editing import photographs
-from zoo.editing.photographs import RECORD, Edit, edit_photographs, find_photographs
+from zoo.editing.edit import Edit
+from zoo.editing.photographs import RECORD, edit_photographs, find_photographs
 from zoo.errors import Interrupted, WeightzooError
 from zoo.pictures.apply import apply_to_photo
 from zoo.pictures.photo_file import read_photo
@@ -75,7 +76,7 @@ def test_what_is_done_is_skipped_until_the_photograph_changes(folder):
 def test_pictures_of_other_settings_are_neither_taken_nor_lost(folder):
     run(folder)
     before = (folder / "out" / "a.png").read_bytes()
-    with pytest.raises(WeightzooError, match="made with another strength; choose another -o"):
+    with pytest.raises(WeightzooError, match="were made with another strength; choose another -o"):
         run(folder, strength=0.5)
     assert (folder / "out" / "a.png").read_bytes() == before
     assert len(run(folder, strength=0.5, overwrite=True).done) == 2

@@ -163,10 +163,10 @@ async function chooseSample(name) {
 
 const smallPhoto = () => (state.small ??= reduced(state.photo.blob, SMALL_SIDE));
 
-// What goes to POST /v1/images: the prompt with its strength, or an adapter of the zoo or of a job.
+// What goes to POST /v1/images: the prompt, or an adapter of the zoo or of a job, and the strength of the edit.
 function wanted() {
-  if (state.adapter) return { adapter: state.adapter };
-  return { prompt: state.prompt, strength: $("strength").value / 100 };
+  const edit = state.adapter ? { adapter: state.adapter } : { prompt: state.prompt };
+  return { ...edit, strength: $("strength").value / 100 };
 }
 
 async function edit() {
@@ -226,7 +226,6 @@ async function saveAdapter(adapter, prompt) {
 async function ask(prompt) {
   state.prompt = prompt.trim();
   state.adapter = null;
-  $("strength").disabled = false;
   if (!state.prompt) return;
   await Promise.all([edit(), neighbours(state.prompt)]);
 }
@@ -273,7 +272,6 @@ async function useAdapter(adapter, prompt) {
   state.adapter = adapter;
   state.prompt = prompt;
   $("prompt").value = prompt;
-  $("strength").disabled = true;
   $("near").hidden = $("warning").hidden = true;
   $("try").scrollIntoView();
   await edit();
