@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.console.embedded import EMBEDDED, model_folder
-from cli.console.options import ResumeOption, SecondsOption, out_option
+from cli.console.options import ResumeOption, SecondsOption, out_option, refuse
 from cli.console.output import JsonOption, quiet_progress
 from cli.train import check_training, config_folder, report
 
@@ -27,9 +27,21 @@ def polish(
     random_init: Annotated[
         bool, typer.Option("--random-init", help="Start from random weights, without what the model has learned.")
     ] = False,
+    pairs: Annotated[
+        bool,
+        typer.Option("--pairs", help="Learn to read before/after pairs beside the prompt, or without one."),
+    ] = False,
+    groups: Annotated[
+        int,
+        typer.Option(min=1, help="With --pairs: groups of 64 edits to render, about 13 MB each, kept in OUT/edits."),
+    ] = 160,
     seconds: SecondsOption = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Number of training steps.  [default: 4000]")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.  [default: 4e-4]")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Number of training steps.  [default: 4000; with --pairs 6000]")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Highest learning rate.  [default: 4e-4; with --pairs 5e-4]")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of batches and noise.")] = 0,
     resume: ResumeOption = True,
     json: JsonOption = False,
@@ -40,20 +52,32 @@ def polish(
     teacher's edits flows back. It gets further with a model of `weightzoo train --pseudo-labels`, which knows the
     words of the whole catalogue. You may stop it at any time: the same command continues from the last checkpoint.
 
+    With --pairs it learns what the prompt cannot say: it reads a few before/after pairs, generates a network for them,
+    solves this network's output layer on the same pairs, and is trained through the solve. The edits are rendered
+    first, and are kept in OUT/edits; --seconds counts the training alone.
+
     \b
     Examples:
       weightzoo polish labelled -o polished --seconds 300
       weightzoo polish labelled --more-concepts 8000 -o polished
       weightzoo polish labelled --random-init -o control
+      weightzoo polish polished --pairs --more-concepts 8000 -o paired
     """
     quiet_progress(json)
     check_training(ctx)
-    from weightgen.training.config import PolishConfig
+    from weightgen.training.config import PairedConfig, PolishConfig
     from zoo.config import changed
     from zoo.hub import open_named
     from zoo.results import MODEL, check_kind
 
     check_kind(out, MODEL)
+    if not pairs:
+        refuse(ctx, "polish without --pairs", "only a training on pairs renders groups", "groups")
+    if pairs:
+        reading = changed(PairedConfig(random_init=random_init, seed=seed), steps=steps, learning_rate=learning_rate)
+        zoo = config_folder(open_named(data))
+        report(train_on_pairs(model_folder(model), zoo, out, reading, seconds, more_concepts, groups, resume), json)
+        return
     config = changed(PolishConfig(random_init=random_init, seed=seed), steps=steps, learning_rate=learning_rate)
     folder = train_by_pictures(
         model_folder(model), config_folder(open_named(data)), out, config, seconds, more_concepts, resume
@@ -77,3 +101,22 @@ def train_by_pictures(
     edits = open_catalogue_edits(zoo, config.seed, more_concepts)
     validation = edits.validation_batches()
     return run(model, edits.batches, config, out, seconds, validation, resume, data=edits.fingerprint)
+
+
+def train_on_pairs(
+    model: Path,
+    zoo: Path,
+    out: Path,
+    config: Any,
+    seconds: float | None = None,
+    more_concepts: int = 0,
+    groups: int = 160,
+    resume: bool = True,
+) -> Path:
+    """Train `model` to read pairs, of edits of the teacher of `zoo` and of random ones."""
+    from pipeline.edit_groups import open_edit_groups
+    from weightgen.training.paired import learn_pairs
+
+    edits = open_edit_groups(zoo, out / "edits", groups, config.seed, more_concepts)
+    edits.render()
+    return learn_pairs(model, edits, edits.held_out(), config, out, seconds, resume, data=edits.made_from)

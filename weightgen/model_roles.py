@@ -17,6 +17,7 @@ ROLES = {
     "generated_unet1d": "the same with the per-block 1-D UNet",
     "labelled": "trained on the zoo's weights and on pseudo-labels",
     "polished": "trained on by pictures",
+    "paired": "trained to read pairs beside the prompt",
     "control": "trained by pictures from random initialisation",
 }
 

@@ -22,6 +22,8 @@ from weightgen.text import TextStates
 if TYPE_CHECKING:
     from diffusers import DDIMScheduler, DDPMScheduler, SchedulerMixin
 
+    from weightgen.pairs.description import Edits
+
 TIMESTEPS = 1000
 LAST_TIMESTEP = TIMESTEPS - 1
 
@@ -127,18 +129,26 @@ def loss(
     return ((predicted - target) ** 2 * mask).sum() / (mask.sum() * len(clean))
 
 
-def one_step(denoiser: nn.Module, text: TextStates, noise: Tensor | None = None, target: str = "x0") -> Tensor:
+def one_step(
+    denoiser: nn.Module,
+    text: TextStates,
+    noise: Tensor | None = None,
+    target: str = "x0",
+    edits: Edits | None = None,
+) -> Tensor:
     """Predict clean normalised blocks [B, num_blocks, block_size] from the last timestep, with gradients.
 
     Args:
         noise: the network's input; zeros (deterministic) by default.
         target: what the denoiser predicts. At the last timestep the signal's share is below 1e-4, so v = -x0
             there.
+        edits: what pairs say, for a denoiser that reads them.
     """
     shape = (len(text), denoiser.settings["num_blocks"], denoiser.settings["block_size"])
     noise = text.pooled.new_zeros(shape) if noise is None else noise
     timesteps = torch.full((len(text),), LAST_TIMESTEP, device=noise.device)
-    predicted = denoiser(noise, timesteps, text.tokens, text.mask, text.pooled)
+    options = {} if edits is None else {"edits": edits}
+    predicted = denoiser(noise, timesteps, text.tokens, text.mask, text.pooled, **options)
     return predicted if target == "x0" else -predicted
 
 

@@ -16,8 +16,10 @@ from weightgen.training.data import load_zoo
 from zoo.adapters.lora import initial_adapter, save_base
 from zoo.concepts import Concept, write_concepts
 from zoo.files import sha256_file, write_json, write_text
+from zoo.gans import gan_name
 from zoo.gans.e2gan import E2ganConfig
 from zoo.gans.patchgan import PatchGanConfig
+from zoo.gans.solved import SolvedConfig
 from zoo.layout import WeightLayout
 from zoo.manifest import collect_manifest, write_manifest
 from zoo.pictures.pairs import write_pairs
@@ -29,6 +31,7 @@ from zoo.tensors import save_discriminator
 GAN = E2ganConfig(
     channels=(4, 4, 8, 8), lora_rank=2, attention_rank=1, heads=2, context_tokens=2, groups=2, image_size=16
 )
+SOLVED = SolvedConfig(3, 3, 3, 3, image_size=16, branches=("whole",), hidden=8, lora_rank=2)
 COLOURS = ("red", "green", "blue", "grey", "warm", "cold", "dark", "pale")
 DENOISERS = {
     "transformer": {"width": 16, "num_layers": 1, "num_heads": 2},
@@ -36,10 +39,10 @@ DENOISERS = {
 }
 
 
-def make_zoo(path: Path) -> Path:
+def make_zoo(path: Path, gan: E2ganConfig | SolvedConfig = GAN) -> Path:
     """A finished zoo of eight train and two validation concepts with random weights."""
     torch.manual_seed(0)
-    generator = GAN.build()
+    generator = gan.build()
     save_base(path / "base" / "generator.safetensors", generator)
     save_discriminator(path / "base" / "discriminator.safetensors", PatchGanConfig(channels=(4, 8)).build())
     layout = WeightLayout.for_generator(generator, block_size=32)
@@ -60,7 +63,7 @@ def make_zoo(path: Path) -> Path:
             records.setdefault(split, []).append(record)
     write_concepts(path / "concepts.jsonl", concepts)
     base = sha256_file(path / "base" / "generator.safetensors")
-    metadata = record_metadata(layout, base, "filters", "apache-2.0", "e2gan", "efficientnet-lite0")
+    metadata = record_metadata(layout, base, "filters", "apache-2.0", gan_name(gan), "efficientnet-lite0")
     shards = FORMATS["parquet"]
     for split, members in records.items():
         shard = path / "weights" / shard_name(split, 0, 1, shards.SUFFIX)

@@ -3,12 +3,13 @@
 Blocks attend to each other and to the text's tokens (with `text_layers`, to what a small transformer has gathered
 from them). Time and pooled text modulate every layer (adaLN-zero:
 one shared projection, a learned offset per layer). Each block index has its own matrix between block and
-position, used both ways: a place in one block and in another are different weights, nothing to share.
+position, used both ways: a place in one block and in another are different weights, nothing to share. A network that
+reads pairs (`pair_features`) has one more such matrix for what they say of the edit.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,10 @@ from weightgen.denoisers.layers import (
     TimeEmbedding,
     mlp,
 )
+from weightgen.denoisers.pairs import PairConditioning
+
+if TYPE_CHECKING:
+    from weightgen.pairs.description import Edits
 
 
 class TransformerLayer(nn.Module):
@@ -56,6 +61,8 @@ class TransformerNetwork(nn.Module):
             without, and `weightgen.model_folder` loads them so.
         text_layers: layers of the small transformer that reads the text; 0 shows its tokens as they are.
         text_queries: what that transformer gathers the text in.
+        pair_features: features of the output layer that is solved on pairs; 0: the network reads text alone.
+        pair_hidden: how many of these are ReLUs of the generated network.
     """
 
     independent_blocks = False
@@ -73,17 +80,22 @@ class TransformerNetwork(nn.Module):
         pooled_at_input: bool = True,
         text_layers: int = 0,
         text_queries: int = 8,
+        pair_features: int = 0,
+        pair_hidden: int = 0,
     ) -> None:
         super().__init__()
         self.settings: dict[str, Any] = {
             "num_blocks": num_blocks, "block_size": block_size, "text_width": text_width, "width": width,
             "num_layers": num_layers, "num_heads": num_heads, "mlp_ratio": mlp_ratio, "dropout": dropout,
             "pooled_at_input": pooled_at_input, "text_layers": text_layers, "text_queries": text_queries,
+            "pair_features": pair_features, "pair_hidden": pair_hidden,
         }  # fmt: skip
         self.pooled_at_input = pooled_at_input
         self.time = TimeEmbedding(width)
         self.text = TextConditioning(text_width, width)
         self.reader = TextReader(width, num_heads, text_layers, text_queries, dropout) if text_layers else None
+        sizes = (num_blocks, block_size, width, pair_features, pair_hidden)
+        self.pairs = PairConditioning(*sizes) if pair_features else None
         self.block_index = BlockIndexEmbedding(num_blocks, width)
         self.matrices = nn.Parameter(torch.randn(num_blocks, width, block_size) * 0.1 * width**-0.5)
         self.output_bias = nn.Parameter(torch.zeros(num_blocks, block_size))
@@ -94,15 +106,26 @@ class TransformerNetwork(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.register_buffer("indices", torch.arange(num_blocks), persistent=False)
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, mask: Tensor, pooled: Tensor) -> Tensor:
+    def forward(
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        tokens: Tensor,
+        mask: Tensor,
+        pooled: Tensor,
+        edits: Edits | None = None,
+    ) -> Tensor:
         """Denoise [B, num_blocks, block_size]; the face of all denoisers (see `weightgen.denoisers`)."""
         tokens, mask, summary = self.text(tokens, mask, pooled)
         if self.reader is not None:
             tokens = self.reader(tokens, mask, summary)
             mask = mask.new_ones(tokens.shape[:2])
             summary = summary + tokens.mean(1)
-        modulation = self.modulation(self.time(timesteps) + summary).unflatten(-1, (6, -1))
         x = torch.bmm(noisy.transpose(0, 1), self.matrices.transpose(1, 2)).transpose(0, 1)
+        if self.pairs is not None:
+            of_blocks, of_all = self.pairs(edits)
+            x, summary = x + of_blocks, summary + of_all
+        modulation = self.modulation(self.time(timesteps) + summary).unflatten(-1, (6, -1))
         x = x + self.block_index(self.indices)
         if self.pooled_at_input:
             x = x + summary[:, None]

@@ -1,4 +1,4 @@
-"""How a weight generator is trained: the configs of both stages, presets of the first, and its denoiser.
+"""How a weight generator is trained: the configs of the three stages, presets of the first, and its denoiser.
 
 config = replace(PRESETS["small"]("transformer"), steps=2000)
 second = PolishConfig(learning_rate=2e-4)
@@ -81,6 +81,40 @@ class PolishConfig:
     ema_decay: float = 0.995
     random_init: bool = False
     validate_every: int = 100
+    checkpoint_every: int = 100
+    keep_checkpoints: int = 2
+    max_skipped: int = 5
+    seed: int = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class PairedConfig:
+    """How a denoiser learns to read pairs.
+
+    Args:
+        steps: training steps, unless a limit in seconds is given.
+        edits: of a step; they share their photographs.
+        pairs: numbers of examples, one of which a step has.
+        text_alone: share of the steps without pairs.
+        without_text: share of the edits of the other steps whose words are left out.
+        random_init: forget what the model has learned from weights and start from random ones.
+        optimizer, warmup, max_skipped: see `PolishConfig`.
+    """
+
+    steps: int = 6000
+    edits: int = 16
+    pairs: tuple[int, ...] = (1, 1, 2, 3, 4, 6, 8, 12, 16)
+    text_alone: float = 0.12
+    without_text: float = 0.4
+    random_init: bool = False
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.02
+    warmup: float = 0.02
+    clip_norm: float = 1.0
+    ema_decay: float = 0.995
+    validate_every: int = 300
     checkpoint_every: int = 100
     keep_checkpoints: int = 2
     max_skipped: int = 5

@@ -1,4 +1,4 @@
-"""The training loop of both stages: steps, validations and checkpoints until the steps or the seconds are used up.
+"""The training loop of all stages: steps, validations and checkpoints until the steps or the seconds are used up.
 
     stage = Stage(batches, gradients, Validation("r2", measure))
     run = TrainingRun(config, stage, network, Path("model"))
@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from weightgen.training.checkpoint import load_training, save_tensors, save_training
-from weightgen.training.config import PolishConfig, TrainConfig
+from weightgen.training.config import PairedConfig, PolishConfig, TrainConfig
 from weightgen.training.optim import learning_rate_factor, make_optimizers, update, update_ema
 from weightgen.training.run_folder import BEST, write_rows
 from weightgen.training.team import Team
@@ -105,7 +105,7 @@ class TrainingRun:
         rows: the rows of metrics.jsonl.
     """
 
-    config: TrainConfig | PolishConfig
+    config: TrainConfig | PolishConfig | PairedConfig
     stage: Stage
     network: nn.Module
     folder: Path

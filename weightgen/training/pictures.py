@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,7 @@ from zoo.pictures.picture_batches import Batches, PictureBatch, batches_from, pi
 from zoo.training.batches import Batch
 from zoo.training.gan_objective import run_on_batch
 
+T = TypeVar("T")
 NOISE_FRACTION = 0.25  # of a step's networks: a model that only ever saw zeros could not be sampled from noise
 SMOOTHED = 5  # validations whose mean decides: a single one, of a few concepts, is low by chance
 
@@ -186,9 +188,7 @@ def concept_errors(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs.clamp(0, 1) - targets).abs().flatten(1).mean(1)
 
 
-def picture_validation(
-    errors_of: Callable[[nn.Module, PictureBatch], Tensor], batches: Sequence[PictureBatch]
-) -> Validation:
+def picture_validation(errors_of: Callable[[nn.Module, T], Tensor], batches: Sequence[T]) -> Validation:
     """Return a validation by the mean L1 over the concepts of `batches`; without any, the last weights are kept.
 
     Args:

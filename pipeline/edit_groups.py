@@ -1,0 +1,170 @@
+"""Groups of edits of the same photographs, for a weight generator that learns to read pairs; rendered once and kept.
+
+    groups = open_edit_groups(Path("runs/small"), Path("paired/edits"), count=160)
+    groups.render()                    # what is missing; progress, resumable
+    groups[0]                          # a `zoo.pictures.edit_groups.EditGroup`
+
+Half of a group's edits are concepts of the catalogue, edited by the zoo's teacher, and have words. The others are
+random compositions without words (`pipeline.teachers.random_edits`): a generator that has seen one teacher only has
+learned this teacher's edits, and not to read pairs. The photographs of a group are different ones, so some of them can
+be examples and the others be measured on. The last `HELD_OUT` groups have edits that no other group has, the
+zoo's validation concepts among them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.fleets.shared import photographs
+from pipeline.picture_batches import open_catalogue_edits
+from pipeline.run_folder.private_paths import read_config
+from pipeline.sources import crops
+from pipeline.teachers import Teacher
+from pipeline.teachers.random_edits import random_edit
+from zoo.adapters.lora import load_base
+from zoo.concepts import Concept, concepts_text
+from zoo.errors import WeightzooError
+from zoo.gans.solved import SolvedGenerator
+from zoo.pictures.edit_groups import EditGroup, read_group, write_group
+from zoo.progress import track
+from zoo.run import open_zoo
+from zoo.training.batches import at
+
+EDITS = 64  # of a group
+PLACES = 2048  # in each photograph
+# how many photographs a group has, by their side over the zoo's image size; small ones cost less and show as much
+PHOTOGRAPHS = {1.0: 20, 1.5625: 10}
+SHARE_OF_SMALL = 0.7
+HELD_OUT = 4
+FIRST_SEED = 10_000_000  # of the random edits: no other part of the project draws these
+
+
+@dataclass(frozen=True, eq=False)
+class EditGroups:
+    """All groups of one training, by number.
+
+    Attributes:
+        folder: where rendered groups are kept.
+        count: groups to train on; `HELD_OUT` more follow.
+        image_size: the zoo's, pixels.
+        photographs: files that crops are cut from.
+        concepts, validation: the edits with words, of the groups to train on and of those that are held out.
+        made_from: a digest of all of this.
+    """
+
+    folder: Path
+    count: int
+    generator: SolvedGenerator
+    image_size: int
+    photographs: list[Path]
+    teacher: Teacher
+    concepts: list[Concept]
+    validation: list[Concept]
+    seed: int
+    made_from: str
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> EditGroup:
+        """Return a group to train on; it is rendered if it is not there."""
+        if not 0 <= number < self.count:
+            raise IndexError(number)
+        return self._group(number)
+
+    def held_out(self) -> list[EditGroup]:
+        """Return the groups whose edits no other group has."""
+        return [self._group(self.count + k) for k in range(HELD_OUT)]
+
+    def render(self) -> None:
+        """Render the groups that are not there yet."""
+        numbers = range(self.count + HELD_OUT)
+        missing = [number for number in numbers if not self._path(number).is_file()]
+        for number in track(missing, "rendering edits to read pairs from", "groups") if missing else ():
+            write_group(self._path(number), self._render(number), self.made_from)
+
+    def _path(self, number: int) -> Path:
+        name = f"group-{number:05d}" if number < self.count else f"held-out-{number - self.count}"
+        return self.folder / f"{name}.safetensors"
+
+    def _group(self, number: int) -> EditGroup:
+        if not self._path(number).is_file():
+            write_group(self._path(number), self._render(number), self.made_from)
+        return read_group(self._path(number), self.made_from)
+
+    @torch.no_grad()
+    def _render(self, number: int) -> EditGroup:
+        stream = number if number < self.count else -1 - (number - self.count)  # held-out ones whatever the count is
+        rng = np.random.default_rng([self.seed, int(stream < 0), abs(stream)])
+        factor = min(PHOTOGRAPHS) if rng.random() < SHARE_OF_SMALL else max(PHOTOGRAPHS)
+        side = round(self.image_size * factor)
+        chosen = rng.choice(len(self.photographs), min(PHOTOGRAPHS[factor], len(self.photographs)), replace=False)
+        sources = torch.cat(
+            [
+                crops([self.photographs[i]], 1, side, int(seed))
+                for i, seed in zip(chosen, rng.integers(1 << 30, size=len(chosen)), strict=True)
+            ]
+        )
+        count = min(PLACES, side * side)
+        places = torch.from_numpy(np.stack([rng.choice(side * side, count, replace=False) for _ in chosen]))
+        maps = torch.stack(
+            [self.generator.maps_of(source, place) for source, place in zip(sources, places, strict=True)]
+        )
+        prompts, targets = [], []
+        for concept in self._concepts_of(stream):
+            targets.append(pixels(self.teacher.edit(concept, sources), places))
+            prompts.append((concept.prompt, *concept.paraphrases))
+        for k in range(EDITS - len(prompts)):
+            edit = random_edit(FIRST_SEED * (1 + int(stream < 0)) + abs(stream) * EDITS + k)
+            targets.append(pixels(edit(sources), places))
+            prompts.append(())
+        return EditGroup(maps.half(), torch.stack(targets), tuple(prompts))
+
+    def _concepts_of(self, stream: int) -> list[Concept]:
+        """Return the concepts of a group: the next ones of a shuffled catalogue, which begins again when it is over."""
+        pool = self.concepts if stream >= 0 else self.validation
+        wanted = EDITS // 2 if stream >= 0 else min(EDITS // 2, len(pool))
+        order = np.random.default_rng([self.seed, 2]).permutation(len(pool))
+        first = (stream if stream >= 0 else -1 - stream) * wanted
+        return [pool[order[(first + k) % len(pool)]] for k in range(wanted)]
+
+
+def pixels(edited: Tensor, places: Tensor) -> Tensor:
+    """Return colours [n, P, 3] of 8 bits, as files have them, at `places` [n, P] of pictures [n, 3, S, S]."""
+    return (at(edited.clamp(0, 1)[None], places)[0] * 255).round().to(torch.uint8)
+
+
+def open_edit_groups(zoo: Path, folder: Path, count: int, seed: int = 0, more_concepts: int = 0) -> EditGroups:
+    """Return the groups of a zoo's teacher and photographs.
+
+    Args:
+        folder: where rendered groups are kept.
+        count: groups to train on.
+        more_concepts: train concepts beyond the catalogue.
+
+    Raises:
+        WeightzooError: the zoo's networks have no layer to solve, or its teacher edits no other photographs.
+    """
+    generator = load_base(open_zoo(zoo).base_path)
+    if not isinstance(generator, SolvedGenerator):
+        raise WeightzooError(
+            f"the networks of {zoo} have no output layer that could be solved on pairs; reading pairs needs a zoo "
+            "whose build config says gan = solved"
+        )
+    edits = open_catalogue_edits(zoo, seed, more_concepts)
+    config = read_config(zoo)
+    files = photographs(config, "train")
+    digest = hashlib.sha256(f"{edits.fingerprint} {[path.name for path in files]} {PHOTOGRAPHS} {seed}".encode())
+    digest.update(concepts_text(edits.validation).encode())
+    for value in generator.bank.state_dict().values():
+        digest.update(value.numpy().tobytes())
+    return EditGroups(
+        folder, count, generator, config.image_size, files, edits.teacher, edits.concepts,
+        edits.validation or edits.concepts, seed, digest.hexdigest(),
+    )  # fmt: skip

@@ -1,0 +1,66 @@
+"""Groups of edits: the same whenever they are rendered, of different photographs, and held-out ones for themselves."""
+
+import pytest
+import torch
+
+from pipeline import edit_groups
+from pipeline.edit_groups import HELD_OUT, open_edit_groups
+from tests.pipeline.conftest import build_catalogue_zoo
+from tests.weightgen.tiny_world import make_zoo
+from zoo.errors import WeightzooError
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    return build_catalogue_zoo(tmp_path_factory.mktemp("groups") / "zoo")
+
+
+@pytest.fixture
+def groups(zoo, tmp_path, monkeypatch):
+    monkeypatch.setattr(edit_groups, "EDITS", 6)
+    monkeypatch.setattr(edit_groups, "PHOTOGRAPHS", {1.0: 5, 1.5: 4})
+    return open_edit_groups(zoo, tmp_path / "edits", count=3)
+
+
+def test_a_group_is_the_same_whenever_it_is_rendered(groups):
+    first = groups[1]
+    groups._path(1).unlink()
+    again = groups[1]
+    assert torch.equal(first.maps, again.maps)
+    assert torch.equal(first.targets, again.targets)
+    assert first.prompts == again.prompts
+
+
+def test_half_of_the_edits_have_words(groups):
+    group = groups[0]
+    assert len(group.prompts) == len(group.targets) == 6
+    assert sum(bool(texts) for texts in group.prompts) == 3
+    assert group.targets.shape[1:3] == group.maps.shape[:2]
+    assert group.maps.isfinite().all()
+
+
+def test_rendering_goes_on_where_it_was(groups):
+    groups[0]
+    before = groups._path(0).stat().st_mtime_ns
+    groups.render()
+    assert groups._path(0).stat().st_mtime_ns == before
+    assert len(list(groups.folder.iterdir())) == 3 + HELD_OUT
+
+
+def test_held_out_concepts_are_the_validation_split(groups):
+    trained = {texts for number in range(3) for texts in groups[number].prompts if texts}
+    held_out = {texts for group in groups.held_out() for texts in group.prompts if texts}
+    assert held_out
+    assert not trained & held_out
+
+
+def test_a_folder_of_other_edits_is_refused(groups, zoo, tmp_path):
+    groups[0]
+    other = open_edit_groups(zoo, tmp_path / "edits", count=3, seed=1)
+    with pytest.raises(WeightzooError, match="remove it to render it again"):
+        other[0]
+
+
+def test_a_zoo_without_solved_networks_is_refused(tmp_path):
+    with pytest.raises(WeightzooError, match="gan = solved"):
+        open_edit_groups(make_zoo(tmp_path / "zoo"), tmp_path, count=1)

@@ -1,0 +1,121 @@
+"""From pairs to a network: order, sizes and number of pairs are free, and it is no worse than the closed form."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.weightgen.tiny_world import SOLVED, make_model, make_zoo, randomise
+from weightgen.model_folder import load_model_folder, save_with_weights
+from weightgen.pairs.description import feature_root
+from weightgen.pairs.generate import CLOSED_FORM, GENERATED, PairReader, error_on
+from weightgen.training.paired import with_pairs
+from zoo.adapters.lora import load_base
+from zoo.errors import WeightzooError
+
+SIZES = ((24, 24), (20, 31), (40, 18), (17, 29), (24, 24))
+
+
+def pictures(count=5, seed=0):
+    """Pairs of several sizes whose targets are dark and without red."""
+    generator = torch.Generator().manual_seed(seed)
+    sources = [torch.rand(3, *SIZES[k % len(SIZES)], generator=generator) for k in range(count)]
+    return [(source, source * torch.tensor([0.1, 0.5, 0.4])[:, None, None]) for source in sources]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model that reads pairs, with random weights."""
+    root = tmp_path_factory.mktemp("pairs")
+    model = load_model_folder(make_model(root / "model", make_zoo(root / "zoo", SOLVED)))
+    base = load_base(model.base_generator_path)
+    network = with_pairs(model.denoiser, base)
+    randomise(network)
+    network.pairs.root.copy_(feature_root(torch.rand(500, base.bank.num_features)))
+    save_with_weights(root / "paired", model, network, metadata=model.metadata | {"role": "paired"})
+    return root / "paired"
+
+
+@pytest.fixture(scope="module")
+def reader(folder):
+    return PairReader(load_model_folder(folder))
+
+
+def read(reader, pairs):
+    pixels = [reader.pixels(source, target, number, len(pairs), 0) for number, (source, target) in enumerate(pairs)]
+    return reader.read(pixels)
+
+
+def test_a_model_folder_keeps_the_reading(folder, reader):
+    again = PairReader(load_model_folder(folder))
+    assert torch.equal(again.pairs.root, reader.pairs.root)
+    assert torch.equal(read(again, pictures()).blocks, read(reader, pictures()).blocks)
+
+
+def test_the_order_of_the_pairs_does_not_matter(reader):
+    pairs = pictures()
+    pixels = [reader.pixels(source, target, number, len(pairs), 0) for number, (source, target) in enumerate(pairs)]
+    one, other = reader.read(pixels), reader.read(pixels[::-1])
+    torch.testing.assert_close(one.blocks, other.blocks, atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(one.facts, other.facts, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 9])
+@pytest.mark.parametrize("prompts", [(), ("make it dark", "a dark look")])
+def test_any_number_of_pairs_with_and_without_words(reader, count, prompts):
+    pairs = pictures(count)
+    made = reader.generate(pairs, prompts)
+    assert made.by in (GENERATED, CLOSED_FORM)
+    for source, target in pictures(2, seed=9):
+        edited = made.generator(source[None])[0]
+        assert edited.shape == target.shape
+        assert (edited - target).abs().mean() < (source - target).abs().mean()
+
+
+def test_what_is_worse_than_the_closed_form_on_left_out_pairs_is_not_handed_over(reader, monkeypatch):
+    pairs = pictures(8)
+    good = reader.generate(pairs)
+    adapter = type(reader).adapter
+
+    def spoilt(self, edits, prompts):
+        return {name: torch.full_like(value, float("nan")) for name, value in adapter(self, edits, prompts).items()}
+
+    monkeypatch.setattr(type(reader), "adapter", spoilt)
+    made = reader.generate(pairs)
+    assert made.by == CLOSED_FORM
+    assert made.left_out[CLOSED_FORM] == good.left_out[CLOSED_FORM]
+    source, target = pictures(1, seed=3)[0]
+    assert (made.generator(source[None])[0] - target).abs().mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    {
+        "one pixel": [(torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.2))],
+        "nothing changes": [(source, source) for source, _ in pictures(3)],
+        "one colour": [(torch.full((3, 20, 20), 0.3), torch.full((3, 20, 20), 0.9))],
+        "shuffled": [(source, torch.rand_like(source)) for source, _ in pictures(4)],
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_pairs_that_say_little_give_a_bounded_network(reader, pairs):
+    made = reader.generate(pairs[1])
+    edited = made.generator(pictures(1, seed=7)[0][0][None])
+    assert edited.isfinite().all()
+    assert edited.abs().max() < 5
+
+
+def test_a_model_that_reads_text_alone_is_refused(tmp_path):
+    model = load_model_folder(make_model(tmp_path / "model", make_zoo(tmp_path / "zoo", SOLVED)))
+    with pytest.raises(WeightzooError, match="reads no pairs; use"):
+        PairReader(model)
+    assert replace(model).denoiser.pairs is None
+
+
+def test_the_error_is_that_of_the_network(reader):
+    pairs = pictures(1)
+    made = reader.generate(pairs)
+    source, target = pairs[0]
+    expected = (made.generator(source[None])[0].clamp(0, 1) - target).abs().mean()
+    pixels = reader.pixels(source, target, 0, 1, 0)
+    assert error_on([pixels], made.generator) == pytest.approx(float(expected), abs=1e-3)

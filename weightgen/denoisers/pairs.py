@@ -1,0 +1,59 @@
+"""Conditioning of a denoiser on what pairs say of an edit (`weightgen.pairs.description`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from weightgen.pairs.description import Edits
+
+FACTS = 3
+GAIN = 10.0  # of the learned penalties: their logarithms have to move further than weights do
+
+
+class PairConditioning(nn.Module):
+    """Edits -> something for each block [B, num_blocks, width] and for all of them [B, width], and penalties.
+
+    Each block of the output reads the same block of the description, through a matrix of its own. Without pairs a
+    learned null state takes the place of both.
+
+    Args:
+        features: of the output layer that is solved, F: those of the bank and ReLUs.
+        hidden: how many of them are ReLUs.
+    """
+
+    def __init__(self, num_blocks: int, block_size: int, width: int, features: int, hidden: int) -> None:
+        super().__init__()
+        self.matrices = nn.Parameter(torch.randn(num_blocks, block_size, width) * block_size**-0.5)
+        self.facts = nn.Sequential(nn.Linear(FACTS, width), nn.SiLU(), nn.Linear(width, width))
+        self.null = nn.Parameter(torch.randn(width) * 0.02)
+        self.hidden = hidden
+        self.register_buffer("root", torch.eye(features - hidden))  # see `weightgen.pairs.description.Reading`
+        self.register_buffer("log_penalty", torch.zeros(features))
+        self.register_buffer("slope", torch.zeros(features))
+        self.log_penalty_step = nn.Parameter(torch.zeros(features))
+        self.slope_step = nn.Parameter(torch.zeros(features))
+        self.doubt = nn.Linear(FACTS, 1)  # of the ReLUs, as the pairs say
+        nn.init.zeros_(self.doubt.weight)
+        nn.init.zeros_(self.doubt.bias)
+
+    def forward(self, edits: Edits | None) -> tuple[Tensor | float, Tensor]:
+        if edits is None:
+            return 0.0, self.null
+        return torch.bmm(edits.blocks.transpose(0, 1), self.matrices).transpose(0, 1), self.facts(edits.facts)
+
+    def log_penalties(self, log_pairs: float) -> Tensor:
+        """Return the logarithms of the solve's penalties for a number of pairs, [F]."""
+        return self.log_penalty + GAIN * self.log_penalty_step + (self.slope + GAIN * self.slope_step) * log_pairs
+
+    def log_doubts(self, facts: Tensor) -> Tensor:
+        """Return what is added to those of the ReLUs of each edit, [B, 1], for facts [B, FACTS]."""
+        return GAIN * self.doubt(facts)
+
+    def begin_with(self, log_penalty: Tensor, slope: Tensor) -> None:
+        """Set the penalties before any training, [F] each."""
+        self.log_penalty.copy_(log_penalty)
+        self.slope.copy_(slope)

@@ -1,0 +1,202 @@
+"""Pairs -> network: read what the pairs say, generate the network that does it, and solve its output layer on them.
+
+    reader = PairReader(load_model_folder("paired/"))
+    generated = reader.generate([(before, after), ...], ["a charcoal drawing"])     # pictures [3, H, W] in [0, 1]
+    generated.generator(photographs)                    # [N, 3, H, W], a `zoo.gans.solved` network
+    generated.by                                        # "generated", or "closed-form" where it was better
+
+The pairs decide: the closed form alone, without a generated network, is what the pairs give by themselves. With four
+pairs or more both are made from three quarters of them, and the one that is nearer to the rest is made again from all.
+Of fewer pairs no whole one can be left out, and the generated network is taken unless parts of the pairs speak clearly
+against it. So a prompt that contradicts the pairs does no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from weightgen.finetuning.branches import Pixels, error_of, split
+from weightgen.finetuning.solved import pixels_of_pictures
+from weightgen.model_folder import ModelFolder
+from weightgen.objective import one_step
+from weightgen.pairs.description import Edits, Reading
+from weightgen.text import TextEncoder, load_text_encoder
+from zoo.adapters.lora import Adapter, load_base
+from zoo.closed_form import DOUBT, FEWEST_PICTURES, Fit, Prior, Pull, fit_output_layer, pulls_for
+from zoo.config import to_dict
+from zoo.errors import WeightzooError
+from zoo.gans.solved import Seen, SolvedConfig, SolvedGenerator
+from zoo.training.solved_outputs import OUTPUT
+
+READ_PIXELS = 1 << 13  # of all pairs together that the description is made from; twice what training shows
+GENERATED, CLOSED_FORM = "generated", "closed-form"
+
+Pictures = Sequence[tuple[Tensor, Tensor]]
+
+
+class Solved(NamedTuple):
+    """A network whose output layer is solved, and how."""
+
+    generator: SolvedGenerator
+    fit: Fit
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What pairs were turned into.
+
+    Attributes:
+        by: `GENERATED` or `CLOSED_FORM`.
+        fit: of its output layer.
+        left_out: mean absolute error of both on what was left out, in units of a picture in [0, 1].
+    """
+
+    generator: SolvedGenerator
+    by: str
+    fit: Fit
+    left_out: dict[str, float]
+
+
+class PairReader:
+    """A model that reads pairs, and its base.
+
+    Raises:
+        WeightzooError: a model that reads text alone.
+    """
+
+    def __init__(self, model: ModelFolder) -> None:
+        base = load_base(model.base_generator_path)
+        pairs = getattr(model.denoiser, "pairs", None)
+        if pairs is None or not isinstance(base, SolvedGenerator):
+            raise WeightzooError(
+                f"{model.path} reads no pairs; use a model of `weightzoo polish MODEL --pairs`, or the embedded one"
+            )
+        self.model, self.pairs = model, pairs
+        self.reading = Reading(base, model.layout, pairs.root)
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """Return the encoder of the model's texts."""
+        return load_text_encoder(self.model.text_encoder_name)
+
+    def generate(self, pictures: Pictures, prompts: Sequence[str] = (), seed: int = 0) -> Generated:
+        """Return the network of pairs.
+
+        Args:
+            pictures: (source, target) of each pair, [3, H, W] in [0, 1]; the sizes of pairs may differ.
+            prompts: wordings of the edit; without any the pairs alone are read.
+            seed: of the pixels.
+        """
+        sides = sorted(min(source.shape[-2:]) for source, _ in pictures)
+        pixels = [
+            self.pixels(source, target, number, len(pictures), seed) for number, (source, target) in enumerate(pictures)
+        ]
+        return self.choose(pixels, prompts, sides[len(sides) // 2])
+
+    def pixels(self, source: Tensor, target: Tensor, number: int, count: int, seed: int) -> Pixels:
+        """Return pixels of pair `number` of `count`."""
+        rng = np.random.default_rng([seed, number])
+        return pixels_of_pictures(self.reading.base, source, target, rng, count)
+
+    def choose(self, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int) -> Generated:
+        """Return the generated network or the closed form, whichever is nearer to what is left out.
+
+        Args:
+            image_size: short side of the pairs, pixels.
+        """
+        ways = {GENERATED: self.generated, CLOSED_FORM: self.closed_form}
+        made = {by: way(pixels, prompts, image_size) for by, way in ways.items()}
+        errors = {by: solved.fit.error for by, solved in made.items()}
+        doubt = DOUBT
+        if len(pixels) >= FEWEST_PICTURES:
+            left_out, rest = split(pixels)
+            errors = {by: error_on(left_out, way(rest, prompts, image_size).generator) for by, way in ways.items()}
+            doubt = 1.0
+        # also where an error is not a number
+        by = GENERATED if errors[GENERATED] <= doubt * errors[CLOSED_FORM] else CLOSED_FORM
+        return Generated(made[by].generator, by, made[by].fit, errors)
+
+    @torch.no_grad()
+    def closed_form(self, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int) -> Solved:
+        """Return the closed form on the bank alone, pulled to the learned prior."""
+        base = self.reading.base
+        fit = fit_output_layer([(p.features, p.targets) for p in pixels], base.prior)
+        return Solved(assembled(base, {}, fit.layer, image_size), fit)
+
+    @torch.no_grad()
+    def generated(self, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int) -> Solved:
+        """Return the generated network with its output layer solved on the pairs."""
+        edits = self.read(pixels)
+        adapter = self.adapter(edits, prompts)
+        own = {name: value[None] for name, value in adapter.items()}
+        rows = [(torch.cat([p.features, self.reading.hidden(p.maps, own)[0]], 1), p.targets) for p in pixels]
+        prior = self.prior(edits, adapter)
+        pulls = pulls_for(len(pixels), prior) if len(pixels) >= FEWEST_PICTURES else [Pull(prior.mean, 1.0)]
+        fit = fit_output_layer(rows, prior, pulls)
+        return Solved(assembled(self.reading.base, adapter, fit.layer, image_size), fit)
+
+    def read(self, pixels: Sequence[Pixels]) -> Edits:
+        """Return what pairs say of the edit."""
+        most = max(1, READ_PIXELS // len(pixels))
+        parts = [p.maps[:: max(1, len(p.maps) // most)] for p in pixels]
+        targets = [p.targets[:: max(1, len(p.maps) // most)] for p in pixels]
+        return self.reading.describe(self.reading.base.see(torch.cat(parts)), torch.cat(targets)[None], len(pixels))
+
+    @torch.no_grad()
+    def adapter(self, edits: Edits, prompts: Sequence[str]) -> Adapter:
+        """Return the generated weights for what was read and for the mean over the prompts."""
+        model = self.model
+        texts = list(prompts) or ["nothing"]
+        text = self.encoder.encode(texts).trim().drop(torch.full((len(texts),), not prompts))
+        several = Edits(*(part.expand(len(texts), *part.shape[1:]) for part in (edits.blocks, edits.facts)))
+        blocks = one_step(model.denoiser, text, target=model.target, edits=several).mean(0, keepdim=True)
+        adapters = model.layout.from_blocks(model.statistics.denormalize(blocks))
+        return {name: value[0] for name, value in adapters.items()}
+
+    def prior(self, edits: Edits, adapter: Adapter) -> Prior:
+        """Return what the output layer is pulled to, and how hard."""
+        pairs = self.pairs
+        doubt = F.pad(pairs.log_doubts(edits.facts)[0].expand(pairs.hidden), (len(pairs.root), 0))
+        logarithm = pairs.log_penalties(0.0) + doubt
+        return Prior(adapter[OUTPUT].T.contiguous(), logarithm, pairs.log_penalties(1.0) - pairs.log_penalties(0.0))
+
+
+@torch.no_grad()
+def error_on(pixels: Sequence[Pixels], generator: SolvedGenerator) -> float:
+    """Return the mean absolute error of a network on pixels, as of pictures in [0, 1]."""
+    edited = [generator.pixels(Seen(p.maps, p.features)) * 2 - 1 for p in pixels]
+    return float(error_of(torch.cat(edited), torch.cat([p.targets for p in pixels])))
+
+
+@torch.no_grad()
+def assembled(base: SolvedGenerator, adapter: Adapter, layer: Tensor, image_size: int) -> SolvedGenerator:
+    """Return a network without adapters: the base's bank, its branches with an adapter merged, and an output layer.
+
+    Args:
+        adapter: empty: the network has no branches.
+        layer: [features, 3].
+    """
+    names = base.config.branches if adapter else ()
+    config = to_dict(base.config) | {"image_size": image_size, "branches": names, "lora_rank": 0}
+    result = SolvedConfig(**config).build().requires_grad_(False).eval()
+    result.bank.load_state_dict(base.bank.state_dict())
+    for name, value in base.prior._asdict().items():
+        getattr(result, name).copy_(value)
+    for number, branch in enumerate(result.branches):
+        own, known = base.branches[number], dict(base.branches[number].named_parameters())
+        for part in ("first", "second"):
+            start = f"branches.{number}.{part}"
+            merged = known[f"{part}.weight"] + adapter[f"{start}.lora_B"] @ known[f"{part}.lora_A"]
+            linear: nn.Linear = getattr(branch, part)
+            linear.weight.copy_(merged)
+            linear.bias.copy_(adapter[f"{start}.bias"])
+        assert branch.columns == own.columns
+    result.layer.copy_(layer)
+    return result

@@ -1,0 +1,308 @@
+"""The third stage of training: reading pairs, by pictures, through the solve.
+
+    learn_pairs("polished/", groups, held_out, PairedConfig(), "paired/", seconds=3600)
+
+The denoiser gets what a few pairs say of an edit (`weightgen.pairs.description`) beside the prompt, either of which may
+be absent. Its network's output layer is solved on the same pairs, pulled to the generated one, and the error on other
+photographs goes back through the solve into the denoiser (Bertinetto et al. 2019, "Meta-learning with differentiable
+closed-form solvers"). So it learns what a closed form cannot have: features of the edit's own, what to pull to, and
+how hard. The loss is the logarithm of the error, so that an edit of small errors counts as much as one of large ones.
+
+Leaves a model folder whose metadata says `"stage": "paired"`; resumes as the other stages do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from weightgen.denoisers import NETWORKS
+from weightgen.model_folder import ModelFolder, denoiser_sha256, load_model_folder, save_with_weights
+from weightgen.objective import one_step
+from weightgen.pairs.description import RELU_PENALTY, Edits, Reading, feature_root
+from weightgen.pairs.shared_solve import SharedSolve
+from weightgen.text import TextEncoder, load_text_encoder
+from weightgen.training.checkpoint import load_tensors
+from weightgen.training.config import PairedConfig
+from weightgen.training.loader import prefetch
+from weightgen.training.loop import Log, Stage, TrainingRun
+from weightgen.training.optim import pick_device
+from weightgen.training.pictures import picture_validation
+from weightgen.training.progress import training_progress
+from weightgen.training.run_folder import BEST, begin, clear
+from weightgen.training.stopping import stop_between_steps
+from zoo.adapters.lora import load_base
+from zoo.config import to_dict
+from zoo.errors import WeightzooError
+from zoo.gans.solved import Seen, SolvedGenerator
+from zoo.memory import keep_freed_memory
+from zoo.pictures.edit_groups import EditGroup
+from zoo.training.solved_outputs import OUTPUT
+
+SOLVE_PIXELS = 4096  # of all example pairs together; each has at most as many as a group holds
+QUERIES, QUERY_PIXELS = 4, 768  # photographs that no pair is from, and pixels of each
+LEAST_ERROR = 0.004  # one grey level: differences below it do not matter
+LEAK = 0.05  # of the gradient beyond black and white
+ROOT_GROUPS, ROOT_PIXELS = 3, 128  # that the covariance of the features is measured on; pixels of each photograph
+VALIDATION_PAIRS = (1, 4, 16)
+BANK_RANGE, RELU_RANGE = (-16.0, 6.0), (-9.0, 6.0)  # of the logarithms of penalties
+
+
+class Groups(Protocol):
+    """Groups of edits by number, the same whenever they are asked for."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, number: int) -> EditGroup: ...
+
+
+class Task(NamedTuple):
+    """E edits of the same photographs: examples to read and to solve on, and queries to measure on.
+
+    Attributes:
+        pairs: number of example photographs; 0: the texts are all that is known.
+        texts: a wording of each edit; "" for an edit without words.
+        told: whether the text may be read, [E].
+        examples, example_targets: what is seen of n pixels, and [E, n, 3] in [-1, 1].
+        queries, query_targets: the same of other photographs.
+    """
+
+    pairs: int
+    texts: list[str]
+    told: Tensor
+    examples: Seen
+    example_targets: Tensor
+    queries: Seen
+    query_targets: Tensor
+
+    @property
+    def prompts(self) -> list[str]:
+        """Return the texts that there are."""
+        return [text for text in self.texts if text]
+
+
+def learn_pairs(
+    model_dir: str | Path,
+    groups: Groups,
+    held_out: Sequence[EditGroup],
+    config: PairedConfig,
+    out_dir: str | Path,
+    seconds: float | None = None,
+    resume: bool = True,
+    on_log: Log | None = None,
+    data: str = "",
+) -> Path:
+    """Train the model of `model_dir` to read pairs and return the model folder `out_dir`.
+
+    Args:
+        held_out: groups of edits to validate on; the averaged weights with the lowest error are the result.
+        seconds: wall-clock limit in place of `config.steps`.
+        resume: False starts anew.
+        on_log: gets each row of metrics.jsonl as it is written.
+        data: a fingerprint of the groups; a run goes on with the same only.
+
+    Raises:
+        WeightzooError: a model whose denoiser or base cannot read pairs, a folder of another config, model or data, or
+            gradients that stay non-finite.
+        Interrupted: Ctrl-C; the step was brought to its end, and the same call goes on from there.
+    """
+    model, out_dir = load_model_folder(model_dir), Path(out_dir)
+    if out_dir.resolve() == model.path.resolve():
+        raise WeightzooError(f"{out_dir} is the model to train; write the trained one to another folder")
+    if not resume:
+        clear(out_dir)
+    identity = {"seconds": seconds, "model": denoiser_sha256(model.path), "data": data}
+    if begin(out_dir, "learn_pairs", config, identity, "config, model or data"):
+        return out_dir
+    run = prepare(model, groups, held_out, config, out_dir, seconds)
+    run.restore()
+    with training_progress("learning to read pairs", "steps") as show, stop_between_steps(out_dir) as stop:
+        run.run(on_log, show, stop=stop)
+    weights, row = load_tensors(run.folder / "checkpoints" / BEST)
+    run.ema.load_state_dict(weights)
+    done = {"steps": run.step, "seconds": round(run.elapsed, 1), "best": row, "config": to_dict(config)}
+    metadata = {**model.metadata, "role": "paired", "stage": "paired", "paired": done}
+    return save_with_weights(run.folder, model, run.ema, metadata=metadata)
+
+
+def prepare(
+    model: ModelFolder,
+    groups: Groups,
+    held_out: Sequence[EditGroup],
+    config: PairedConfig,
+    out_dir: Path,
+    seconds: float | None = None,
+) -> TrainingRun:
+    """Return a run before its first step; the arguments are those of `learn_pairs`."""
+    torch.set_flush_denormal(True)
+    keep_freed_memory()
+    device = torch.device(pick_device(config.device))
+    base = load_base(model.base_generator_path).to(device)
+    if not isinstance(base, SolvedGenerator) or model.denoiser_name != "transformer":
+        raise WeightzooError(
+            f"{model.path} cannot learn to read pairs: that needs a transformer, and a zoo of solved networks "
+            "(gan = solved)"
+        )
+    root = feature_root(some_features(base, held_out))
+    stage = PairStage(
+        model, config, groups, load_text_encoder(model.text_encoder_name), Reading(base, model.layout, root)
+    )
+    tasks = [
+        drawn(stage.reading, group, pairs, np.random.default_rng([config.seed, 3, number, pairs]))
+        for number, group in enumerate(held_out)
+        for pairs in VALIDATION_PAIRS
+        if pairs + QUERIES <= len(group.maps)
+    ]
+    torch.manual_seed(config.seed)
+    network = with_pairs(model.denoiser, base, config.random_init).to(device).eval().requires_grad_(True)
+    network.pairs.root.copy_(root)
+    validation = picture_validation(stage.errors, tasks)
+    return TrainingRun(
+        config, Stage(stage.read_ahead, stage.gradients, validation, config.max_skipped), network, out_dir, seconds
+    )
+
+
+def with_pairs(denoiser: nn.Module, base: SolvedGenerator, random_init: bool = False) -> nn.Module:
+    """Return a denoiser that reads pairs, with the weights of `denoiser` where it has them.
+
+    Args:
+        random_init: with none of these.
+    """
+    features, bank = base.output.in_features, base.bank.num_features
+    settings = denoiser.settings | {"pair_features": features, "pair_hidden": features - bank}
+    network = NETWORKS["transformer"](**settings)
+    padding = (0, features - bank)
+    with torch.no_grad():
+        network.pairs.begin_with(
+            nn.functional.pad(base.log_penalty, padding, value=math.log(RELU_PENALTY)),
+            nn.functional.pad(base.slope, padding, value=-0.5),
+        )
+    if not random_init:
+        network.load_state_dict(denoiser.state_dict(), strict=False)
+    return network
+
+
+@torch.no_grad()
+def some_features(base: SolvedGenerator, groups: Sequence[EditGroup]) -> Tensor:
+    """Return the bank's features at some pixels of some photographs, [n, F]."""
+    maps = [group.maps[:, :ROOT_PIXELS].flatten(0, 1).float() for group in groups[:ROOT_GROUPS]]
+    return base.bank.expand(torch.cat(maps))
+
+
+@torch.no_grad()
+def drawn(
+    reading: Reading,
+    group: EditGroup,
+    pairs: int,
+    rng: np.random.Generator,
+    edits: Sequence[int] | None = None,
+    told: Tensor | None = None,
+) -> Task:
+    """Return edits of a group on example photographs, and on others.
+
+    Args:
+        pairs: how many examples.
+        edits: which edits; all by default.
+        told: see `Task`; all by default.
+    """
+    photographs, places = group.maps.shape[:2]
+    order = rng.permutation(photographs)
+    examples, queries = order[: max(pairs, 1)], order[max(pairs, 1) :][:QUERIES]
+    chosen = list(range(len(group.prompts))) if edits is None else list(edits)
+
+    def part(which: np.ndarray, most: int) -> tuple[Seen, Tensor]:
+        count = min(places, most)
+        first = int(rng.integers(places - count + 1))
+        rows = slice(first, first + count)
+        maps = group.maps[which][:, rows].flatten(0, 1).float()
+        targets = group.targets[chosen][:, which][:, :, rows].flatten(1, 2).float()
+        return reading.base.see(maps), targets / 127.5 - 1
+
+    shown, asked = part(examples, max(1, SOLVE_PIXELS // max(pairs, 1))), part(queries, QUERY_PIXELS)
+    wordings = [group.prompts[k] for k in chosen]
+    texts = [texts[int(rng.integers(len(texts)))] if texts else "" for texts in wordings]
+    readable = torch.tensor([bool(text) for text in texts])
+    return Task(pairs, texts, readable if told is None else readable & told, *shown, *asked)
+
+
+@dataclass(frozen=True, eq=False)
+class PairStage:
+    """What the third stage gives to the loop."""
+
+    model: ModelFolder
+    config: PairedConfig
+    groups: Groups
+    encoder: TextEncoder
+    reading: Reading
+
+    def read_ahead(self, step: int) -> Generator[Task]:
+        """Return the tasks from `step` on, drawn by another thread."""
+
+        def tasks() -> Generator[Task]:
+            kept: dict[int, EditGroup] = {}
+            number = step
+            while True:
+                yield self.task(number, kept)
+                number += 1
+
+        return prefetch(tasks(), lambda task: self.encoder.prepare(task.prompts))
+
+    def task(self, step: int, kept: dict[int, EditGroup]) -> Task:
+        """Return the task of a step, a function of (seed, step) and the groups."""
+        config = self.config
+        rng = np.random.default_rng([config.seed, 1, step])
+        number = int(rng.integers(len(self.groups)))
+        if number not in kept:
+            kept[number] = self.groups[number]
+        group = kept[number]
+        by_text = rng.random() < config.text_alone
+        worded = [k for k, texts in enumerate(group.prompts) if texts]
+        pool = worded if by_text and worded else list(range(len(group.prompts)))
+        edits = rng.choice(pool, min(config.edits, len(pool)), replace=False)
+        possible = [pairs for pairs in config.pairs if pairs + QUERIES <= len(group.maps)]
+        pairs = 0 if by_text and worded else int(rng.choice(possible))
+        told = torch.from_numpy(rng.random(len(edits)) >= (config.without_text if pairs else 0.0))
+        return drawn(self.reading, group, pairs, rng, edits.tolist(), told)
+
+    def gradients(self, run: TrainingRun, task: Task) -> float:
+        """Add the gradients of a task; return its loss."""
+        edited = self.edited(run.network, task)
+        inside = edited.clamp(-1, 1)
+        errors = (inside + LEAK * (edited - inside) - task.query_targets).abs().mean((1, 2)) / 2
+        loss = (errors + LEAST_ERROR).log().mean()
+        loss.backward()
+        return float(loss.detach())
+
+    def errors(self, network: nn.Module, task: Task) -> Tensor:
+        """Return the logarithm of the error of each edit of a task, [E]."""
+        errors = (self.edited(network, task).clamp(-1, 1) - task.query_targets).abs().mean((1, 2)) / 2
+        return (errors + LEAST_ERROR).log()
+
+    def edited(self, network: nn.Module, task: Task) -> Tensor:
+        """Return what the networks of a task make of the queries, [E, n, 3] about [-1, 1]."""
+        edits = self.reading.describe(task.examples, task.example_targets, task.pairs) if task.pairs else None
+        text = self.encoder.encode([text or "nothing" for text in task.texts]).trim().drop(~task.told)
+        blocks = self.model.statistics.denormalize(one_step(network, text, target=self.model.target, edits=edits))
+        adapters = self.model.layout.from_blocks(blocks)
+        layers = adapters[OUTPUT].mT
+        width = task.queries.features.shape[1]
+        if edits is not None:
+            hidden = self.reading.hidden(task.examples.maps, adapters)
+            penalty, own = penalties(network, edits, math.log(task.pairs), width)
+            solve = SharedSolve(task.examples.features, penalty)
+            layers = solve.with_hidden(hidden, task.example_targets, layers, own)
+        hidden = self.reading.hidden(task.queries.maps, adapters)
+        return task.queries.features @ layers[:, :width] + hidden @ layers[:, width:]
+
+
+def penalties(network: nn.Module, edits: Edits, log_pairs: float, width: int) -> tuple[Tensor, Tensor]:
+    """Return the penalties of the bank's features, [width], and of each edit's ReLUs, [E, H]."""
+    both = network.pairs.log_penalties(log_pairs)
+    own = both[width:] + network.pairs.log_doubts(edits.facts)
+    return both[:width].clamp(*BANK_RANGE).exp(), own.clamp(*RELU_RANGE).exp()
