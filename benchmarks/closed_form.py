@@ -1,13 +1,14 @@
 """Output layers solved on a few pairs at their own size, with the learned prior and without, and trained branches.
 
-    python -m benchmarks.closed_form EDITS [--pairs 1 4 16] [--edits charcoal sepia] [--steps 400]
+    python -m benchmarks.closed_form EDITS [--pairs 1 4 16] [--edits charcoal sepia] [--steps 400] [--model MODEL]
 
 EDITS/NAME/{train,test}/{source,target}/ hold pictures of equal names; any program can have made the targets. Each row
 has the means over the test pictures: L1, PSNR, SSIM, and the energy and correlation of the fine band with the target's.
 Beside the layer that is pulled to the learned prior stand copying the source and two rivals without a network, whose
 penalty is chosen by folds over the pairs (`weightgen.finetuning.closed_forms`): *plain*, a ridge on the same bank with
 random ReLUs, and *colour*, a ridge on the features of a pixel's colour alone. *Trained* is the first of them once
-branches were trained (`weightgen.finetuning.branches`), from two pairs on; test pictures decide nothing. The last line
+branches were trained (`weightgen.finetuning.branches`), from two pairs on. *Generated* is the start that a weight
+generator makes of the pairs without words (`weightgen.pairs`). Test pictures decide nothing. The last line
 has the geometric means over edits of the errors over those of the rivals; errors below 0.004, one grey level, count as
 0.004. `over_colour` is for edits of colour: those that the row's `colour_l1` is lowest for.
 """
@@ -24,20 +25,23 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness.machine import write_result
-from weightgen.finetuning.branches import mix_branches, steps_of
-from weightgen.finetuning.closed_forms import Pictures, Solution, learned, plain
+from weightgen.finetuning.closed_forms import Pictures, learned, plain, scale_of, trained
 from weightgen.finetuning.solved import FEWEST_PAIRS, STEPS, picture
+from weightgen.model_folder import load_model_folder
+from weightgen.pairs.generate import PairReader
+from zoo.gans.solved import SolvedGenerator
 from zoo.pictures.metrics import figures
 from zoo.pictures.pairs import read_pairs
 
 LEAST = 0.004
-OVER = {"over_plain": ("l1", "plain_l1"), "trained_over_plain": ("trained_l1", "plain_l1"),
-        "over_colour": ("l1", "colour_l1"), "trained_over_colour": ("trained_l1", "colour_l1")}  # fmt: skip
-SOLVES: dict[str, Callable[[Pictures], Solution]] = {
-    "": learned,
+OURS = ("", "trained_", "generated_", "generated_trained_")
+RIVALS: dict[str, Callable[[Pictures], SolvedGenerator]] = {
     "plain_": plain,
     "colour_": partial(plain, colour_only=True),
 }
+OVER = {f"{own}over_{rival[:-1]}": (f"{own}l1", f"{rival}l1") for own in OURS for rival in RIVALS}
+OVER["generated_over_start"] = ("generated_l1", "l1")
+OVER["generated_trained_over_trained"] = ("generated_trained_l1", "trained_l1")
 
 
 def main() -> None:
@@ -47,13 +51,15 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--edits", nargs="+")
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--model", type=Path, help="a weight generator that reads pairs")
     options = parser.parse_args()
     torch.set_flush_denormal(True)
+    reader = None if options.model is None else PairReader(load_model_folder(options.model))
     rows: list[dict[str, Any]] = []
     for count in options.pairs:
         ratios: dict[str, list[float]] = {name: [] for name in OVER}
         for edit in options.edits or sorted(path.name for path in options.folder.iterdir()):
-            row = compare(options.folder / edit, count, options.steps)
+            row = compare(options.folder / edit, count, options.steps, reader)
             for name, (mine, theirs) in OVER.items():
                 if mine in row:
                     row[name] = round(max(row[mine], LEAST) / max(row[theirs], LEAST), 3)
@@ -65,21 +71,28 @@ def main() -> None:
         write_result("closed_form", rows, printed=len(rows) - 1)
 
 
-def compare(folder: Path, count: int, steps: int) -> dict[str, Any]:
+def compare(folder: Path, count: int, steps: int, reader: PairReader | None) -> dict[str, Any]:
     """Return the row of one edit, solved on its first `count` pairs."""
     train, test = (pictures_of(folder / part) for part in ("train", "test"))
     row = measured("source_", lambda photograph: photograph, test)
-    for name, solve in SOLVES.items():
+    for name, solve in RIVALS.items():
         started = time.perf_counter()
-        generator, pixels, fit = solve(train[:count])
+        generator = solve(train[:count])
         row |= {f"{name}seconds": round(time.perf_counter() - started, 1)} | measured(name, generator, test)
-        if name or count < FEWEST_PAIRS:
+    started = time.perf_counter()
+    start, pixels = learned(train[:count])
+    starts = {"": (start, time.perf_counter() - started)}
+    if reader is not None:
+        started = time.perf_counter()
+        starts["generated_"] = (reader.start(pixels, (), scale_of(train[:count])), time.perf_counter() - started)
+    for name, (start, seconds) in starts.items():
+        row |= {f"{name}seconds": round(seconds, 1), f"{name}by": start.by} | measured(name, start.generator, test)
+        if count < FEWEST_PAIRS or steps == 0:
             continue
         started = time.perf_counter()
-        found = mix_branches(generator, pixels, fit, [partial(steps_of, steps)] * 2)
-        row["trained_seconds"] = round(time.perf_counter() - started, 1)
-        row |= measured("trained_", found.generator if found else generator, test)
-        row |= {f"weight_{part}": weight for part, weight in (found.weights if found else {"solved": 1.0}).items()}
+        network = trained(start, pixels, steps=steps)
+        row[f"{name}trained_seconds"] = round(time.perf_counter() - started, 1)
+        row |= measured(f"{name}trained_", network, test)
     return row
 
 

@@ -1,20 +1,22 @@
-"""Branches beside a solved layer: trained on a user's pairs in seconds, mixed in as left-out pairs say.
+"""Branches beside networks that are made from pairs: trained in seconds, mixed in as left-out pairs say.
 
-    found = mix_branches(generator, pixels, fit, [partial(steps_of, 400)] * 2)
-    found.generator, found.weights       # {"solved": 0.3, "local": 0.7}; None where no branch helps
+    found = mix_branches({"closed-form": generator}, remake, pixels, [partial(steps_of, 400)] * 2)
+    found.generator, found.weights       # {"closed-form": 0.3, "local": 0.7}; None where no branch helps
 
-The solved layer is linear in fixed features, and some edits are not: a poster has steps of colour, a relief the rank of
+A solved layer is linear in fixed features, and some edits are not: a poster has steps of colour, a relief the rank of
 a slope. Each branch (`zoo.gans.branches`) learns the whole edit on its own, by L1 from the pixels that the layer was
-solved on. What each is worth on other photographs is measured on pairs that are left out of solve and training. The
-result is a weighted mean, in which the better ones weigh more, with all parts made again from all pairs. It is one
-network: its output layer is linear in the bank and in the branches' ReLUs.
+solved on. The branch of a generated network (`weightgen.pairs`) is trained on too, in small steps from where it is.
+What each is worth on other photographs is measured on pairs that are left out of solve and training. The result is a
+weighted mean, in which the better ones weigh more, with all parts made again from all pairs. It is one network: its
+output layer is linear in the bank and in the branches' ReLUs.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import NamedTuple
@@ -22,15 +24,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from zoo.closed_form import Fit, fit_output_layer
 from zoo.gans.branches import READS, Branch
 from zoo.gans.layers import leaky_clamp
-from zoo.gans.solved import SolvedGenerator
+from zoo.gans.solved import Seen, SolvedGenerator
 
 EVERY = 4  # one picture in so many is left out
 HIDDEN = 64
 BATCH = 4096  # pixels of a step
-LEARNING_RATE = 1e-2
+LEARNING_RATE, TUNED_RATE = 1e-2, 2e-3  # of new branches, and of one that was generated
+TUNED = "tuned"  # the name of the latter
 BETAS = (0.9, 0.99)
 POWER, LEAST_ERROR = 5, 1e-6  # by which weights fall with the error
 LEAST_WEIGHT = 0.05  # a part that weighs less is left out
@@ -47,13 +49,34 @@ class Pixels(NamedTuple):
     targets: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class Learner:
+    """A branch in training, with an output layer of its own.
+
+    Attributes:
+        bank: an output layer over the bank that stays as it is, [F, 3]; None: the branch has to do all of the edit.
+    """
+
+    name: str
+    branch: Branch
+    head: nn.Linear
+    rate: float = LEARNING_RATE
+    bank: Tensor | None = None
+
+    def __call__(self, pixels: Pixels) -> Tensor:
+        """Return pixels edited, [n, 3] about [-1, 1]."""
+        edited = self.head(self.branch(pixels.maps))
+        return edited if self.bank is None else edited + pixels.features @ self.bank
+
+
 @dataclass(frozen=True)
 class Mixture:
     """A generator with branches.
 
     Attributes:
-        weights: of the solved layer and of each branch; they sum to 1.
-        error, solved_error: mean absolute errors on what was left out, as of pictures in [0, 1].
+        weights: of the networks made from the pairs and of each branch; they sum to 1.
+        error, solved_error: mean absolute errors on what was left out, of the mixture and of the first network, as of
+            pictures in [0, 1].
         steps: of the last training.
     """
 
@@ -76,19 +99,19 @@ def seconds_from_now(seconds: float) -> Schedule:
 
 
 def mix_branches(
-    generator: SolvedGenerator,
+    made: Mapping[str, SolvedGenerator],
+    remake: Callable[[Sequence[Pixels]], Mapping[str, SolvedGenerator]],
     pixels: Sequence[Pixels],
-    fit: Fit,
     schedules: Sequence[Callable[[], Schedule]],
     seed: int = 0,
     stop: Callable[[], bool] = lambda: False,
 ) -> Mixture | None:
-    """Train branches and mix them with a solved layer.
+    """Train branches and mix them with networks that were made from the pairs.
 
     Args:
-        generator: without branches; not changed.
+        made: these networks by name, on one bank; the first is what the mixture has to be better than.
+        remake: makes the same networks from some of the pairs.
         pixels: of two pairs at least.
-        fit: the layer that was solved on them.
         schedules: of the training that chooses, and of the one on all pairs; each begins when it is called.
         stop: asked before each step; nothing is returned where it says True.
 
@@ -96,33 +119,30 @@ def mix_branches(
         None where no branch makes it better on what is left out.
     """
     left_out, rest = split(pixels)
-    branches = draw(tuple(READS), seed)
-    heads, _ = train(branches, rest, schedules[0](), seed, stop)
+    trial = remake(rest)
+    learners = learners_of(trial, seed)
+    train(learners, rest, schedules[0](), seed, stop)
     if stop():
         return None
-    layer = solved_on(rest, generator, fit)
-    targets = torch.cat([p.targets for p in left_out])
-    edited = [torch.cat([p.features for p in left_out]) @ layer, *outputs(branches, heads, left_out)]
-    weights = mixed(torch.stack([error_of(part, targets) for part in edited]).detach())
-    solved_error, error = (error_of(part, targets).item() for part in (edited[0], blend(edited, weights)))
+    asked = joined(left_out)
+    edited = [outputs(part, asked) for part in (*trial.values(), *learners)]
+    weights = mixed(torch.stack([error_of(part, asked.targets) for part in edited]))
+    solved_error, error = (error_of(part, asked.targets).item() for part in (edited[0], blend(edited, weights)))
     if not round(error, DIGITS) < round(solved_error, DIGITS):  # also for what is not a number
         return None
-    kept = tuple(name for name, weight in zip(READS, weights[1:].tolist(), strict=True) if weight > 0)
-    branches = draw(kept, seed)
-    heads, steps = train(branches, pixels, schedules[1](), seed, stop)
+    names = [*trial, *(part.name for part in learners)]
+    named = {name: float(weight) for name, weight in zip(names, weights.tolist(), strict=True) if weight > 0}
+    learners = [part for part in learners_of(made, seed) if part.name in named]
+    steps = train(learners, pixels, schedules[1](), seed, stop)
     if stop():
         return None
-    parts = [weight for weight in weights.tolist()[1:] if weight > 0]
-    mixture = assembled(generator, fit.layer, float(weights[0]), branches, heads, parts)
-    named = dict(zip(("solved", *kept), (round(w, DIGITS) for w in (float(weights[0]), *parts)), strict=True))
-    return Mixture(mixture, named, error, solved_error, steps)
+    mixture = assembled(made, learners, named)
+    return Mixture(mixture, {name: round(weight, DIGITS) for name, weight in named.items()}, error, solved_error, steps)
 
 
-def solved_on(pixels: Sequence[Pixels], generator: SolvedGenerator, fit: Fit) -> Tensor:
-    """Return the layer of some of the pairs, pulled as that of all of them was."""
-    if math.isinf(fit.pull.factor):
-        return fit.layer
-    return fit_output_layer([(p.features, p.targets) for p in pixels], generator.prior, [fit.pull]).layer
+def joined(pixels: Sequence[Pixels]) -> Pixels:
+    """Return the pixels of several pairs as those of one."""
+    return Pixels(*(torch.cat(parts) for parts in zip(*pixels, strict=True)))
 
 
 def split(pixels: Sequence[Pixels]) -> tuple[list[Pixels], list[Pixels]]:
@@ -131,46 +151,60 @@ def split(pixels: Sequence[Pixels]) -> tuple[list[Pixels], list[Pixels]]:
     return [p for k, p in enumerate(pixels) if k in chosen], [p for k, p in enumerate(pixels) if k not in chosen]
 
 
-def draw(names: Sequence[str], seed: int) -> list[Branch]:
-    """Return new branches; each has the same weights whatever others there are."""
-    branches = []
-    for name in names:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(1000 * seed + list(READS).index(name))
-            branches.append(Branch(name, HIDDEN))
-    return branches
+def learners_of(made: Mapping[str, SolvedGenerator], seed: int) -> list[Learner]:
+    """Return new branches, and that of a generated network; each is the same whatever others there are."""
+    generated = next((generator for generator in made.values() if len(generator.branches) == 1), None)
+    hidden = HIDDEN if generated is None else generated.config.hidden
+    learners = [fresh(name, hidden, seed) for name in READS]
+    if generated is not None:
+        bank, own = generated.layer.split([generated.bank.num_features, hidden])
+        branch = copy.deepcopy(generated.branches[0]).requires_grad_(True)
+        assert isinstance(branch, Branch)
+        learners.append(Learner(TUNED, branch, head_of(own), TUNED_RATE, bank.clone()))
+    return learners
+
+
+def fresh(name: str, hidden: int, seed: int) -> Learner:
+    """Return a branch that begins at even grey, whatever the pixel is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1000 * seed + list(READS).index(name))
+        return Learner(name, Branch(name, hidden), head_of(torch.zeros(hidden, 3)))
+
+
+def head_of(weight: Tensor) -> nn.Linear:
+    """Return an output layer without bias over ReLUs, from its weight [hidden, 3]."""
+    head = nn.utils.skip_init(nn.Linear, *weight.shape)
+    with torch.no_grad():
+        head.weight.copy_(weight.T)
+    nn.init.zeros_(head.bias)
+    return head
 
 
 def train(
-    branches: Sequence[Branch],
+    learners: Sequence[Learner],
     pixels: Sequence[Pixels],
     schedule: Schedule,
     seed: int,
     stop: Callable[[], bool] = lambda: False,
-) -> tuple[list[nn.Linear], int]:
-    """Train each branch with an output layer of its own to give the targets.
-
-    Returns:
-        The output layers, and the number of steps.
-    """
-    maps, targets = torch.cat([p.maps for p in pixels]), torch.cat([p.targets for p in pixels])
-    heads = [nn.utils.skip_init(nn.Linear, branch.second.out_features, 3) for branch in branches]
-    for head in heads:  # even grey, whatever the pixel is
-        nn.init.zeros_(head.weight)
-        nn.init.zeros_(head.bias)
-    learned = [tensor for part in (*branches, *heads) for tensor in part.parameters()]
-    optimizer = torch.optim.Adam(learned, lr=LEARNING_RATE, betas=BETAS)
+) -> int:
+    """Train each branch with its output layer to give the targets; returns the number of steps."""
+    shown = joined(pixels)
+    groups = [{"params": [*part.branch.parameters(), *part.head.parameters()], "lr": part.rate} for part in learners]
+    if not groups:
+        return 0
+    optimizer = torch.optim.Adam(groups, betas=BETAS)
     generator = torch.Generator().manual_seed(seed)
     for step in count():
         done = schedule(step)
         if done >= 1 or stop():
-            return heads, step
-        optimizer.param_groups[0]["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * done))
-        chosen = torch.randint(len(maps), (BATCH,), generator=generator)
-        rows, wanted = maps[chosen], targets[chosen]
-        losses = [error_of(head(branch(rows)), wanted) for branch, head in zip(branches, heads, strict=True)]
+            return step
+        for group, part in zip(optimizer.param_groups, learners, strict=True):
+            group["lr"] = part.rate * 0.5 * (1 + math.cos(math.pi * done))
+        chosen = torch.randint(len(shown.targets), (BATCH,), generator=generator)
+        batch = Pixels(*(part[chosen] for part in shown))
+        loss = torch.stack([error_of(part(batch), batch.targets) for part in learners]).sum()
         optimizer.zero_grad()
-        torch.stack(losses).sum().backward()
+        loss.backward()
         optimizer.step()
     raise AssertionError("the schedule never ends")
 
@@ -181,10 +215,11 @@ def error_of(edited: Tensor, targets: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def outputs(branches: Sequence[Branch], heads: Sequence[nn.Linear], pixels: Sequence[Pixels]) -> list[Tensor]:
-    """Return what each branch makes of pixels, [n, 3]."""
-    maps = torch.cat([p.maps for p in pixels])
-    return [head(branch(maps)) for branch, head in zip(branches, heads, strict=True)]
+def outputs(part: SolvedGenerator | Learner, pixels: Pixels) -> Tensor:
+    """Return what a network or a branch makes of pixels, [n, 3] about [-1, 1]."""
+    if isinstance(part, Learner):
+        return part(pixels)
+    return part.pixels(Seen(pixels.maps, pixels.features)) * 2 - 1
 
 
 def blend(edited: Sequence[Tensor], weights: Tensor) -> Tensor:
@@ -207,25 +242,35 @@ def mixed(errors: Tensor) -> Tensor:
 
 @torch.no_grad()
 def assembled(
-    generator: SolvedGenerator,
-    layer: Tensor,
-    weight: float,
-    branches: Sequence[Branch],
-    heads: Sequence[nn.Linear],
-    weights: Sequence[float],
+    made: Mapping[str, SolvedGenerator], learners: Sequence[Learner], weights: Mapping[str, float]
 ) -> SolvedGenerator:
-    """Return one generator whose output is `weight` of the solved layer's and `weights` of the branches'."""
-    names = tuple(name for name in READS if any(branch.name == name for branch in branches))
-    config = replace(generator.config, branches=names, hidden=HIDDEN)
-    result = config.build().requires_grad_(False).eval()
-    result.bank.load_state_dict(generator.bank.state_dict())
-    for name, value in generator.prior._asdict().items():
+    """Return one generator whose output is the mean of networks and branches with these weights.
+
+    Args:
+        made: at least one network; all are on one bank.
+        weights: of those that take part.
+    """
+    like = next(iter(made.values()))
+    width, hidden = like.bank.num_features, HIDDEN
+    bank, heads, branches = torch.zeros(width, 3), [], []
+    for name, generator in ((name, made[name]) for name in made if name in weights):
+        own, *rest = generator.layer.split([width, *[generator.config.hidden] * len(generator.branches)])
+        bank += weights[name] * own
+        heads += [weights[name] * part for part in rest]
+        branches += list(generator.branches)
+    for part in learners:
+        bank += 0 if part.bank is None else weights[part.name] * part.bank
+        bank[-1] += weights[part.name] * part.head.bias  # the bank's last feature is 1
+        heads.append(weights[part.name] * part.head.weight.T)
+        branches.append(part.branch)
+    names = tuple(branch.name for branch in branches)
+    if branches:
+        hidden = branches[0].second.out_features
+    result = replace(like.config, branches=names, hidden=hidden, lora_rank=0).build().requires_grad_(False).eval()
+    result.bank.load_state_dict(like.bank.state_dict())
+    for name, value in like.prior._asdict().items():
         getattr(result, name).copy_(value)
-    bank = layer * weight
     for own, branch in zip(result.branches, branches, strict=True):
         own.load_state_dict(branch.state_dict())
-    for part, head in zip(weights, heads, strict=True):
-        bank[-1] += part * head.bias  # the bank's last feature is 1
-    columns = [bank, *(part * head.weight.T for part, head in zip(weights, heads, strict=True))]
-    result.layer.copy_(torch.cat(columns))
+    result.layer.copy_(torch.cat([bank, *heads]))
     return result

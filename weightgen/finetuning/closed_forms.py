@@ -20,36 +20,34 @@ import torch
 from torch import Tensor
 
 from weightgen.finetuning.branches import Pixels, mix_branches, steps_of
-from weightgen.finetuning.solved import FEWEST_PAIRS, STEPS, load_prior, pixels_of_pictures
-from zoo.closed_form import FACTORS, Fit, Prior, Pull, fit_output_layer
+from weightgen.finetuning.solved import FEWEST_PAIRS, STEPS
+from weightgen.pairs.closed_form import Start, load_prior, pixels_of_pictures, start_of, with_layer
+from zoo.closed_form import FACTORS, Prior, Pull, fit_output_layer
 from zoo.gans.feature_bank import CHANNELS, COLOURS, FeatureBank
 from zoo.gans.solved import PENALTY, SolvedConfig, SolvedGenerator
 
 Pictures = Sequence[tuple[Tensor, Tensor]]  # (source, target) of each pair
-Solution = tuple[SolvedGenerator, list[Pixels], Fit]
 SEED = 3  # of the random ReLUs
 PROBES = 256
 
 
-def learned(pictures: Pictures, seed: int = 0) -> Solution:
-    """Return the generator whose layer is pulled to the learned prior, as `weightzoo finetune` solves it."""
-    generator = load_prior(scale_of(pictures))
-    pixels = sampled(generator, pictures, seed)
-    fit = fit_output_layer([(p.features, p.targets) for p in pixels], generator.prior)
-    return with_layer(generator, fit.layer), pixels, fit
+def learned(pictures: Pictures, seed: int = 0) -> tuple[Start, list[Pixels]]:
+    """Return the start whose layer is pulled to the learned prior, as `weightzoo finetune` solves it."""
+    prior = load_prior(scale_of(pictures))
+    pixels = sampled(prior, pictures, seed)
+    return start_of(prior, pixels), pixels
 
 
-def trained(pictures: Pictures, seed: int = 0, steps: int = STEPS) -> SolvedGenerator:
+def trained(start: Start, pixels: Sequence[Pixels], seed: int = 0, steps: int = STEPS) -> SolvedGenerator:
     """Return what `weightzoo finetune` hands over after so many steps of each training of branches."""
-    generator, pixels, fit = learned(pictures, seed)
-    if len(pictures) < FEWEST_PAIRS:
-        return generator
-    found = mix_branches(generator, pixels, fit, [partial(steps_of, steps)] * 2, seed)
-    return generator if found is None else found.generator
+    if len(pixels) < FEWEST_PAIRS:
+        return start.generator
+    found = mix_branches(start.made, start.remake, pixels, [partial(steps_of, steps)] * 2, seed)
+    return start.generator if found is None else found.generator
 
 
 @torch.no_grad()
-def plain(pictures: Pictures, seed: int = 0, colour_only: bool = False) -> Solution:
+def plain(pictures: Pictures, seed: int = 0, colour_only: bool = False) -> SolvedGenerator:
     """Return the generator of a ridge regression on fixed features; each is penalised by its mean square."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
@@ -65,7 +63,7 @@ def plain(pictures: Pictures, seed: int = 0, colour_only: bool = False) -> Solut
     fit = fit_output_layer(rows, prior, [Pull(zero, factor) for factor in FACTORS])
     layer = torch.zeros(width, 3)
     layer[columns] = fit.layer
-    return with_layer(generator, layer), pixels, fit
+    return with_layer(generator, layer)
 
 
 def colour_columns(bank: FeatureBank) -> Tensor:
@@ -90,17 +88,10 @@ def sampled(generator: SolvedGenerator, pictures: Pictures, seed: int) -> list[P
     ]
 
 
-@torch.no_grad()
-def with_layer(generator: SolvedGenerator, layer: Tensor) -> SolvedGenerator:
-    """Return the generator with an output layer [F, 3]."""
-    generator.layer.copy_(layer)
-    return generator
-
-
 CLOSED_FORMS: dict[str, Callable[[Pictures], SolvedGenerator]] = {
-    "closed-form-colour": lambda pictures: plain(pictures, colour_only=True)[0],
-    "closed-form-plain": lambda pictures: plain(pictures)[0],
-    "closed-form": lambda pictures: learned(pictures)[0],
-    "closed-form-trained": trained,
+    "closed-form-colour": lambda pictures: plain(pictures, colour_only=True),
+    "closed-form-plain": plain,
+    "closed-form": lambda pictures: learned(pictures)[0].generator,
+    "closed-form-trained": lambda pictures: trained(*learned(pictures)),
 }
 PLAIN, TRAINED = "closed-form-plain", "closed-form-trained"

@@ -1,15 +1,17 @@
 """A generator solved on a user's pairs at their own size, in seconds, and trained on for as long as it pays.
 
     summary = solve_pairs("my-pairs/", "out/")
+    summary = solve_pairs("my-pairs/", "out/", reader=PairReader(load_model_folder("paired/")))
 
 `out/` then holds what a fine-tuning of all weights holds: `generator.safetensors`, `config.json`, `finetune.json`,
 `metrics.jsonl`. It is complete after the solve, and replaced when training has made it better.
 
 The output layer is solved (`zoo.closed_form`) over a bank of features of the photograph (`zoo.gans.solved`), pulled to
 a prior that was learned over many edits. Where no layer is better than the prior on pairs, or parts of pairs, that are
-left out of the solve, the prior itself is the result. Then branches learn what is not linear in the bank
-(`weightgen.finetuning.branches`), and what is fainter in its fine detail than the targets is trained on for that
-(`weightgen.finetuning.texture`).
+left out of the solve, the prior itself is the result. With a weight generator that reads pairs (`weightgen.pairs`) the
+network that it makes is where the training starts, if it is better on what is left out. Then branches learn what is not
+linear in the bank (`weightgen.finetuning.branches`), and what is fainter in its fine detail than the targets is trained
+on for that (`weightgen.finetuning.texture`).
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,14 +35,12 @@ from weightgen.finetuning.loop import check_length
 from weightgen.finetuning.measure import Row, errors
 from weightgen.finetuning.pairs import LoadedPairs, load_pairs
 from weightgen.finetuning.texture import CROP, with_texture
+from weightgen.pairs.closed_form import CLOSED_FORM, Start, load_prior, pixels_of_pictures, start_of
 from weightgen.training.stopping import stop_between_steps
-from zoo.adapters.lora import load_base
-from zoo.closed_form import Fit, fit_output_layer
 from zoo.config import to_dict
-from zoo.errors import WeightzooError
 from zoo.files import rounded, write_json, write_text
 from zoo.gans import gan_name
-from zoo.gans.solved import PRIOR, SolvedConfig, SolvedGenerator
+from zoo.gans.solved import SolvedGenerator
 from zoo.pictures.apply import to_tensor
 from zoo.pictures.metrics import fine_detail, psnr
 from zoo.pictures.pair_layouts import DIRECTIONS
@@ -49,7 +49,10 @@ from zoo.progress import bar, working
 from zoo.results import check_free, fresh_folder
 from zoo.tensors import write_tensors
 
-SOLVED = "closed-form"  # the name of this way among the starts of fine-tuning
+if TYPE_CHECKING:
+    from weightgen.pairs.generate import PairReader
+
+SOLVED = CLOSED_FORM  # the name of this way among the starts of fine-tuning
 STEPS = 400  # of each training of branches
 FEWEST_PAIRS = 2  # that branches are trained on: of one, no other can be left out
 FEWEST_FOR_TEXTURE, FAINT, MOST_L1 = 4, 0.75, 1.06  # pairs; fine energy below which it is trained; times the L1
@@ -60,7 +63,6 @@ TRAININGS = {
     "training fine detail": (0.5, 0.2),
 }
 KEPT = "holds the best network so far"
-MAX_PIXELS, MAX_PIXELS_OF_A_PAIR = 1 << 16, 1 << 16  # that a layer is solved on: 0.1 GB of features
 
 
 def solve_pairs(
@@ -75,11 +77,12 @@ def solve_pairs(
     on_row: Callable[[Row], None] = lambda row: None,
     tell: Callable[[str], None] = lambda line: None,
     overwrite: bool = False,
+    reader: PairReader | None = None,
 ) -> Row:
     """Solve a generator on a folder of pairs, then let branches learn what the solved layer cannot, and write it.
 
     Args:
-        prompts: the edit in words, for the record.
+        prompts: the edit in words: for the reader, and for the record.
         test_pairs: another folder to measure on; without it 20 % of `pairs`, chosen by name, are held out.
         seed: of the pixels that the layer is solved on, and of the branches.
         steps: of each of the two trainings of branches; half as many of fine detail; 0: the solved layer alone.
@@ -87,6 +90,7 @@ def solve_pairs(
         on_row: called with the prior's row, then with each one that what is in `out_dir` has.
         tell: called with each line that says what the pairs were taken for, and what the solve is worth.
         overwrite: replace an earlier result in `out_dir`.
+        reader: generates the network to begin with; None begins with the bank alone.
 
     Returns:
         The content of `finetune.json`; its `first` row is the prior's, `solved` the solved layer's, `best` that of
@@ -102,17 +106,17 @@ def solve_pairs(
     for line in (*loaded.read_as, *loaded.notes):
         tell(line)
     started = time.perf_counter()
-    generator = load_prior(scale_of(loaded.train))
+    scale = scale_of(loaded.train)
+    prior = load_prior(scale) if reader is None else reader.prior_network(scale)
     with working("solving"):
-        pixels = [pixels_of(generator, pair, seed, len(loaded.train)) for pair in loaded.train]
-        fit = fit_output_layer([(p.features, p.targets) for p in pixels], generator.prior)
+        pixels = [pixels_of(prior, pair, seed, len(loaded.train)) for pair in loaded.train]
+        start = start_of(prior, pixels) if reader is None else reader.start(pixels, prompts, scale)
     seconds_solved = time.perf_counter() - started
-    first = measured(generator, loaded.test) | {"step": 0, "seconds": 0.0}
+    first = measured(prior, loaded.test) | {"step": 0, "seconds": 0.0}
     on_row(first)
-    with torch.no_grad():
-        generator.layer.copy_(fit.layer)
+    generator = start.generator
     solved = measured(generator, loaded.test) | {"step": 0, "seconds": round(seconds_solved, 3)}
-    summary = account(loaded, prompts, direction, fit) | {"seconds": solved["seconds"], "first": first}
+    summary = account(loaded, prompts, direction, start) | {"seconds": solved["seconds"], "first": first}
     summary |= {"solved": solved, "best": solved}
     with fresh_folder(out_dir) as folder:
         save(folder, generator, summary)
@@ -127,7 +131,7 @@ def solve_pairs(
             partial(shown, display, name, int(steps * more), None if left is None else left * share)
             for name, (more, share) in TRAININGS.items()
         ]
-        found = mix_branches(generator, pixels, fit, schedules[:2], seed, stop)
+        found = mix_branches(start.made, start.remake, pixels, schedules[:2], seed, stop)
         best = solved if found is None else measured(found.generator, loaded.test)
         if found is not None and best["l1"] is not None and best["l1"] <= solved["l1"]:
             generator = found.generator
@@ -172,17 +176,6 @@ def pays(row: Row, best: Row) -> bool:
     return abs(math.log(max(row["fine_energy"], 1e-6))) < abs(math.log(max(best["fine_energy"], 1e-6)))
 
 
-def load_prior(image_size: int, path: str | Path = PRIOR) -> SolvedGenerator:
-    """Return the generator whose output layer is the learned prior, for photographs of a scale."""
-    generator = load_base(path)
-    if not isinstance(generator, SolvedGenerator):
-        raise WeightzooError(f"{path} is no prior of a solved generator; fetch it again")
-    config = to_dict(generator.config) | {"image_size": image_size}
-    scaled = SolvedConfig(**config).build().requires_grad_(False).eval()
-    scaled.load_state_dict(generator.state_dict())
-    return scaled
-
-
 def scale_of(pairs: Sequence[Pair]) -> int:
     """Return the median short side of the pairs, pixels."""
     sides = sorted(min(source.size) for _, source, _ in pairs)
@@ -207,19 +200,6 @@ def pixels_of(generator: SolvedGenerator, pair: Pair, seed: int, count: int) -> 
     name, source, target = pair
     rng = np.random.default_rng([seed, *name.encode()])
     return pixels_of_pictures(generator, picture(source), picture(target), rng, count)
-
-
-@torch.no_grad()
-def pixels_of_pictures(
-    generator: SolvedGenerator, source: Tensor, target: Tensor, rng: np.random.Generator, count: int
-) -> Pixels:
-    """Return what `pixels_of` does, of two pictures [3, H, W] in [0, 1]."""
-    height, width = source.shape[-2:]
-    most = min(MAX_PIXELS_OF_A_PAIR, max(1, MAX_PIXELS // count), height * width)
-    chosen = torch.from_numpy(np.sort(rng.choice(height * width, most, replace=False)))
-    targets = target.flatten(1)[:, chosen].T * 2 - 1
-    maps = generator.maps_of(source, chosen)
-    return Pixels(maps, generator.bank.expand(maps), targets)
 
 
 @torch.no_grad()
@@ -256,12 +236,13 @@ def picture(image: Image.Image) -> Tensor:
     return to_tensor(np.asarray(image))[0]
 
 
-def account(loaded: LoadedPairs, prompts: Sequence[str], direction: str, fit: Fit) -> Row:
+def account(loaded: LoadedPairs, prompts: Sequence[str], direction: str, start: Start) -> Row:
     """Return what was solved on what: its part of `finetune.json`."""
+    fit = start.fit
     return {
         "prompt": prompts[0] if prompts else "",
         "prompts": list(prompts),
-        "init": SOLVED,
+        "init": start.by,
         "mode": "full",
         "steps": 0,
         "pairs": len(loaded.train),
@@ -271,11 +252,18 @@ def account(loaded: LoadedPairs, prompts: Sequence[str], direction: str, fit: Fi
         "read_as": loaded.read_as,
         "notes": loaded.notes,
         "chosen_by": "error on what was left out of the solve",
-        "pulled_to": "source" if torch.equal(fit.pull.centre, torch.eye(*fit.layer.shape)) else "prior",
+        "pulled_to": pulled_to(start),
         "penalty_factor": None if math.isinf(fit.pull.factor) else fit.pull.factor,
         "left_out_l1": rounded(fit.error),
         "prior_left_out_l1": rounded(fit.prior_error),
     }
+
+
+def pulled_to(start: Start) -> str:
+    """Return what the layer was pulled to: the source, the prior or what was generated."""
+    if start.by != SOLVED:
+        return start.by
+    return "source" if torch.equal(start.fit.pull.centre, torch.eye(*start.fit.layer.shape)) else "prior"
 
 
 def save(out_dir: Path, generator: SolvedGenerator, summary: dict[str, Any]) -> None:

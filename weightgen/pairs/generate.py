@@ -1,9 +1,9 @@
 """Pairs -> network: read what the pairs say, generate the network that does it, and solve its output layer on them.
 
     reader = PairReader(load_model_folder("paired/"))
-    generated = reader.generate([(before, after), ...], ["a charcoal drawing"])     # pictures [3, H, W] in [0, 1]
-    generated.generator(photographs)                    # [N, 3, H, W], a `zoo.gans.solved` network
-    generated.by                                        # "generated", or "closed-form" where it was better
+    start = reader.generate([(before, after), ...], ["a charcoal drawing"])     # pictures [3, H, W] in [0, 1]
+    start.generator(photographs)                        # [N, 3, H, W], a `zoo.gans.solved` network
+    start.by                                            # "generated", or "closed-form" where it was better
 
 The pairs decide: the closed form alone, without a generated network, is what the pairs give by themselves. With four
 pairs or more both are made from three quarters of them, and the one that is nearer to the rest is made again from all.
@@ -14,7 +14,6 @@ against it. So a prompt that contradicts the pairs does no harm.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -22,21 +21,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from weightgen.finetuning.branches import Pixels, error_of, split
-from weightgen.finetuning.solved import pixels_of_pictures
+from weightgen.finetuning.branches import Pixels, error_of, joined, outputs, split
 from weightgen.model_folder import ModelFolder
 from weightgen.objective import one_step
+from weightgen.pairs.closed_form import CLOSED_FORM, Start, pixels_of_pictures, solved
 from weightgen.pairs.description import Edits, Reading
 from weightgen.text import TextEncoder, load_text_encoder
 from zoo.adapters.lora import Adapter, load_base
 from zoo.closed_form import DOUBT, FEWEST_PICTURES, Fit, Prior, Pull, fit_output_layer, pulls_for
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
-from zoo.gans.solved import Seen, SolvedConfig, SolvedGenerator
+from zoo.gans.solved import SolvedConfig, SolvedGenerator
 from zoo.training.solved_outputs import OUTPUT
 
 READ_PIXELS = 1 << 13  # of all pairs together that the description is made from; twice what training shows
-GENERATED, CLOSED_FORM = "generated", "closed-form"
+GENERATED = "generated"
+WAYS = (GENERATED, CLOSED_FORM)
 
 Pictures = Sequence[tuple[Tensor, Tensor]]
 
@@ -46,22 +46,6 @@ class Solved(NamedTuple):
 
     generator: SolvedGenerator
     fit: Fit
-
-
-@dataclass(frozen=True)
-class Generated:
-    """What pairs were turned into.
-
-    Attributes:
-        by: `GENERATED` or `CLOSED_FORM`.
-        fit: of its output layer.
-        left_out: mean absolute error of both on what was left out, in units of a picture in [0, 1].
-    """
-
-    generator: SolvedGenerator
-    by: str
-    fit: Fit
-    left_out: dict[str, float]
 
 
 class PairReader:
@@ -78,15 +62,19 @@ class PairReader:
             raise WeightzooError(
                 f"{model.path} reads no pairs; use a model of `weightzoo polish MODEL --pairs`, or the embedded one"
             )
-        self.model, self.pairs = model, pairs
+        self.model, self.base, self.pairs = model, base, pairs
         self.reading = Reading(base, model.layout, pairs.root)
+
+    def prior_network(self, image_size: int) -> SolvedGenerator:
+        """Return the network of the learned prior: the bank alone, before any pair is seen."""
+        return assembled(self.base, {}, self.base.prior.mean, image_size)
 
     @property
     def encoder(self) -> TextEncoder:
         """Return the encoder of the model's texts."""
         return load_text_encoder(self.model.text_encoder_name)
 
-    def generate(self, pictures: Pictures, prompts: Sequence[str] = (), seed: int = 0) -> Generated:
+    def generate(self, pictures: Pictures, prompts: Sequence[str] = (), seed: int = 0) -> Start:
         """Return the network of pairs.
 
         Args:
@@ -98,37 +86,48 @@ class PairReader:
         pixels = [
             self.pixels(source, target, number, len(pictures), seed) for number, (source, target) in enumerate(pictures)
         ]
-        return self.choose(pixels, prompts, sides[len(sides) // 2])
+        return self.start(pixels, prompts, sides[len(sides) // 2])
 
     def pixels(self, source: Tensor, target: Tensor, number: int, count: int, seed: int) -> Pixels:
         """Return pixels of pair `number` of `count`."""
         rng = np.random.default_rng([seed, number])
-        return pixels_of_pictures(self.reading.base, source, target, rng, count)
+        return pixels_of_pictures(self.base, source, target, rng, count)
 
-    def choose(self, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int) -> Generated:
+    def start(self, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int) -> Start:
         """Return the generated network or the closed form, whichever is nearer to what is left out.
 
         Args:
             image_size: short side of the pairs, pixels.
         """
-        ways = {GENERATED: self.generated, CLOSED_FORM: self.closed_form}
-        made = {by: way(pixels, prompts, image_size) for by, way in ways.items()}
+        made = self.both(pixels, prompts, image_size)
         errors = {by: solved.fit.error for by, solved in made.items()}
         doubt = DOUBT
         if len(pixels) >= FEWEST_PICTURES:
             left_out, rest = split(pixels)
-            errors = {by: error_on(left_out, way(rest, prompts, image_size).generator) for by, way in ways.items()}
+            trial = self.both(rest, prompts, image_size)
+            errors = {by: error_on(left_out, solved.generator) for by, solved in trial.items()}
             doubt = 1.0
-        # also where an error is not a number
-        by = GENERATED if errors[GENERATED] <= doubt * errors[CLOSED_FORM] else CLOSED_FORM
-        return Generated(made[by].generator, by, made[by].fit, errors)
+        # the closed form also where an error is not a number
+        order = WAYS if errors[GENERATED] <= doubt * errors[CLOSED_FORM] else WAYS[::-1]
+
+        def remake(some: Sequence[Pixels]) -> dict[str, SolvedGenerator]:
+            again = self.both(some, prompts, image_size)
+            return {by: again[by].generator for by in order}
+
+        return Start({by: made[by].generator for by in order}, remake, made[order[0]].fit, errors)
+
+    def both(self, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int) -> dict[str, Solved]:
+        """Return the generated network and the closed form, by name."""
+        return {
+            GENERATED: self.generated(pixels, prompts, image_size),
+            CLOSED_FORM: self.closed_form(pixels, image_size),
+        }
 
     @torch.no_grad()
-    def closed_form(self, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int) -> Solved:
+    def closed_form(self, pixels: Sequence[Pixels], image_size: int) -> Solved:
         """Return the closed form on the bank alone, pulled to the learned prior."""
-        base = self.reading.base
-        fit = fit_output_layer([(p.features, p.targets) for p in pixels], base.prior)
-        return Solved(assembled(base, {}, fit.layer, image_size), fit)
+        fit = solved(self.base, pixels)
+        return Solved(assembled(self.base, {}, fit.layer, image_size), fit)
 
     @torch.no_grad()
     def generated(self, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int) -> Solved:
@@ -140,14 +139,14 @@ class PairReader:
         prior = self.prior(edits, adapter)
         pulls = pulls_for(len(pixels), prior) if len(pixels) >= FEWEST_PICTURES else [Pull(prior.mean, 1.0)]
         fit = fit_output_layer(rows, prior, pulls)
-        return Solved(assembled(self.reading.base, adapter, fit.layer, image_size), fit)
+        return Solved(assembled(self.base, adapter, fit.layer, image_size), fit)
 
     def read(self, pixels: Sequence[Pixels]) -> Edits:
         """Return what pairs say of the edit."""
         most = max(1, READ_PIXELS // len(pixels))
         parts = [p.maps[:: max(1, len(p.maps) // most)] for p in pixels]
         targets = [p.targets[:: max(1, len(p.maps) // most)] for p in pixels]
-        return self.reading.describe(self.reading.base.see(torch.cat(parts)), torch.cat(targets)[None], len(pixels))
+        return self.reading.describe(self.base.see(torch.cat(parts)), torch.cat(targets)[None], len(pixels))
 
     @torch.no_grad()
     def adapter(self, edits: Edits, prompts: Sequence[str]) -> Adapter:
@@ -171,8 +170,8 @@ class PairReader:
 @torch.no_grad()
 def error_on(pixels: Sequence[Pixels], generator: SolvedGenerator) -> float:
     """Return the mean absolute error of a network on pixels, as of pictures in [0, 1]."""
-    edited = [generator.pixels(Seen(p.maps, p.features)) * 2 - 1 for p in pixels]
-    return float(error_of(torch.cat(edited), torch.cat([p.targets for p in pixels])))
+    shown = joined(pixels)
+    return float(error_of(outputs(generator, shown), shown.targets))
 
 
 @torch.no_grad()

@@ -7,8 +7,21 @@ import torch
 
 from tests.weightgen.finetuning.test_solved import write_pairs
 from weightgen.finetuning import solved as module
-from weightgen.finetuning.branches import blend, draw, mixed, outputs, seconds_from_now, split, steps_of, train
-from weightgen.finetuning.solved import load_prior, picture, solve_pairs
+from weightgen.finetuning.branches import (
+    HIDDEN,
+    blend,
+    fresh,
+    joined,
+    learners_of,
+    mixed,
+    outputs,
+    seconds_from_now,
+    split,
+    steps_of,
+    train,
+)
+from weightgen.finetuning.solved import picture, solve_pairs
+from weightgen.pairs.closed_form import load_prior
 from zoo.errors import Interrupted, WeightzooError
 from zoo.gans.branches import READS
 from zoo.gans.solved import SolvedConfig
@@ -43,7 +56,7 @@ def test_the_generator_is_the_mean_of_its_parts(poster):
     rows = network.maps_of(photo, torch.arange(500))
     edited = (network(photo[None])[0].flatten(1)[:, :500].T - 0.5) * 2
     assert torch.allclose(torch.cat(network.parts(network.see(rows)), 1) @ network.layer, edited, atol=1e-4)
-    assert set(network.config.branches) == set(summary["weights"]) - {"solved"}
+    assert set(network.config.branches) == set(summary["weights"]) - {"closed-form"}
 
 
 def test_the_same_pairs_give_the_same_branches(poster, tmp_path):
@@ -71,7 +84,7 @@ def test_a_length_that_never_ends_is_refused(poster, tmp_path, length):
 
 
 def test_ctrl_c_leaves_the_solved_layer(poster, tmp_path, monkeypatch):
-    def interrupted(generator, pixels, fit, schedules, seed, stop):
+    def interrupted(made, remake, pixels, schedules, seed, stop):
         assert json.loads((tmp_path / "out" / "finetune.json").read_text())["best"]["l1"] > 0
         raise Interrupted("stopped")
 
@@ -101,19 +114,19 @@ def test_some_pairs_are_left_out_and_most_are_not(count, left_out):
 
 
 def test_a_branch_is_the_same_beside_any_others():
-    alone, beside = draw(("local",), 3)[0], draw(tuple(READS), 3)[list(READS).index("local")]
-    assert torch.equal(alone.first.weight, beside.first.weight)
+    alone, beside = fresh("local", HIDDEN, 3), learners_of({}, 3)[list(READS).index("local")]
+    assert torch.equal(alone.branch.first.weight, beside.branch.first.weight)
 
 
 def test_a_training_lasts_as_many_steps_or_seconds_as_it_is_given(poster):
     generator = load_prior(96)
     pairs = module.load_pairs(poster[0] / "pairs", None, "source-to-target").train[:2]
     pixels = [module.pixels_of(generator, pair, 0, 2) for pair in pairs]
-    branches = draw(("colour",), 0)
-    heads, steps = train(branches, pixels, steps_of(7), 0)
-    assert steps == 7 and outputs(branches, heads, pixels)[0].shape == (sum(len(p.maps) for p in pixels), 3)
-    assert train(branches, pixels, seconds_from_now(0.05), 0)[1] > 0
-    assert train(branches, pixels, steps_of(7), 0, stop=lambda: True)[1] == 0
+    learners = [fresh("colour", HIDDEN, 0)]
+    assert train(learners, pixels, steps_of(7), 0) == 7
+    assert outputs(learners[0], joined(pixels)).shape == (sum(len(p.maps) for p in pixels), 3)
+    assert train(learners, pixels, seconds_from_now(0.05), 0) > 0
+    assert train(learners, pixels, steps_of(7), 0, stop=lambda: True) == 0
 
 
 def test_an_unknown_branch_is_refused():

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from pipeline.sources import crops, load_photos
-from weightgen.finetuning.solved import load_prior, picture, solve_pairs
+from weightgen.finetuning.solved import picture, solve_pairs
+from weightgen.pairs.closed_form import load_prior
 from zoo.errors import WeightzooError
 from zoo.pictures.apply import apply_to_photo, edit_photo, load_network
 

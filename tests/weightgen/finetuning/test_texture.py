@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from weightgen.finetuning.branches import steps_of
-from weightgen.finetuning.solved import MOST_L1, pays, pixels_of_pictures
+from weightgen.finetuning.solved import MOST_L1, pays
 from weightgen.finetuning.texture import CROP, CROPS_OF_A_PAIR, crops_of, with_texture
+from weightgen.pairs.closed_form import pixels_of_pictures
 from zoo.gans.solved import SolvedConfig
 from zoo.pictures.metrics import fine_detail
 

@@ -1,0 +1,112 @@
+"""Where a network of pairs begins: an output layer that is solved on them, and what it is solved on.
+
+    generator = load_prior(image_size=512)
+    pixels = [pixels_of_pictures(generator, source, target, rng, count=4) for ...]
+    start = start_of(generator, pixels)
+    start.generator, start.fit
+
+`weightgen.pairs.generate` gives starts of the same kind, whose networks a weight generator has made.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from weightgen.finetuning.branches import Pixels
+from zoo.adapters.lora import load_base
+from zoo.closed_form import Fit, fit_output_layer
+from zoo.config import to_dict
+from zoo.errors import WeightzooError
+from zoo.gans.solved import PRIOR, SolvedConfig, SolvedGenerator
+
+CLOSED_FORM = "closed-form"
+MAX_PIXELS, MAX_PIXELS_OF_A_PAIR = 1 << 16, 1 << 16  # that a layer is solved on: 0.1 GB of features
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What pairs were turned into before any training.
+
+    Attributes:
+        made: networks of the pairs by name, on one bank; the first is the one to use.
+        remake: makes the same networks from some of the pairs.
+        fit: of the first one's output layer.
+        left_out: mean absolute errors of the networks on what was left out, in units of a picture in [0, 1].
+    """
+
+    made: dict[str, SolvedGenerator]
+    remake: Callable[[Sequence[Pixels]], dict[str, SolvedGenerator]]
+    fit: Fit
+    left_out: dict[str, float]
+
+    @property
+    def by(self) -> str:
+        """Return the name of the network to use."""
+        return next(iter(self.made))
+
+    @property
+    def generator(self) -> SolvedGenerator:
+        """Return the network to use."""
+        return self.made[self.by]
+
+
+def start_of(prior: SolvedGenerator, pixels: Sequence[Pixels]) -> Start:
+    """Return the start whose layer over the bank is solved on pairs, pulled to the prior that `prior` carries."""
+    fit = solved(prior, pixels)
+
+    def remake(some: Sequence[Pixels]) -> dict[str, SolvedGenerator]:
+        return {CLOSED_FORM: with_layer(prior, solved_on(some, prior, fit))}
+
+    return Start({CLOSED_FORM: with_layer(prior, fit.layer)}, remake, fit, {CLOSED_FORM: fit.error})
+
+
+def solved(prior: SolvedGenerator, pixels: Sequence[Pixels]) -> Fit:
+    """Return the layer over the bank, solved on pairs."""
+    return fit_output_layer([(p.features, p.targets) for p in pixels], prior.prior)
+
+
+def solved_on(some: Sequence[Pixels], prior: SolvedGenerator, fit: Fit) -> Tensor:
+    """Return the layer of some of the pairs, pulled as that of all of them was."""
+    if math.isinf(fit.pull.factor):
+        return fit.layer
+    return fit_output_layer([(p.features, p.targets) for p in some], prior.prior, [fit.pull]).layer
+
+
+@torch.no_grad()
+def with_layer(generator: SolvedGenerator, layer: Tensor) -> SolvedGenerator:
+    """Return a copy of a generator with another output layer, [F, 3]."""
+    result = copy.deepcopy(generator)
+    result.layer.copy_(layer)
+    return result
+
+
+def load_prior(image_size: int, path: str | Path = PRIOR) -> SolvedGenerator:
+    """Return the generator whose output layer is the learned prior, for photographs of a scale."""
+    generator = load_base(path)
+    if not isinstance(generator, SolvedGenerator):
+        raise WeightzooError(f"{path} is no prior of a solved generator; fetch it again")
+    config = to_dict(generator.config) | {"image_size": image_size}
+    scaled = SolvedConfig(**config).build().requires_grad_(False).eval()
+    scaled.load_state_dict(generator.state_dict())
+    return scaled
+
+
+@torch.no_grad()
+def pixels_of_pictures(
+    generator: SolvedGenerator, source: Tensor, target: Tensor, rng: np.random.Generator, count: int
+) -> Pixels:
+    """Return what `pixels_of` does, of two pictures [3, H, W] in [0, 1]."""
+    height, width = source.shape[-2:]
+    most = min(MAX_PIXELS_OF_A_PAIR, max(1, MAX_PIXELS // count), height * width)
+    chosen = torch.from_numpy(np.sort(rng.choice(height * width, most, replace=False)))
+    targets = target.flatten(1)[:, chosen].T * 2 - 1
+    maps = generator.maps_of(source, chosen)
+    return Pixels(maps, generator.bank.expand(maps), targets)
