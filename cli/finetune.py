@@ -7,15 +7,15 @@ from typing import Annotated, Any, Literal
 import typer
 
 from cli.console.embedded import model_folder, zoo_folder
-from cli.console.options import ZooOption, check_length, out_option, refuse
+from cli.console.options import ZooOption, check_length, given, out_option, refuse
 from cli.console.output import JsonOption, OverwriteOption, cell, emit, note, quiet_progress
 
 WORSE = "where it was measured the start is better; train with more pairs or for fewer steps"
 WORSE_THAN_SOURCE = "where it was measured the source itself is nearer to the target; give more, and other, pairs"
 GO_ON = "go on with --resume {}, "
-SOLVED = "closed-form"  # an --init that is solved first
+PAIRED, SOLVED = AT_OWN_SIZE = ("paired", "closed-form")  # each --init that is solved first
 # what only the training of a whole network takes
-TRAINING_ONLY = ("mode", "learning_rate", "batch_size", "model", "data", "device")
+TRAINING_ONLY = ("mode", "learning_rate", "batch_size", "data", "device")
 # what --resume takes beside itself
 WITH_RESUME = ("resume", "pairs", "test_pairs", "steps", "seconds", "device", "json")
 
@@ -42,9 +42,11 @@ def finetune(
         str | None,
         typer.Option(
             help="Where the training starts: polished, generated, generated_unet1d or another model in --model; base, "
-            "scratch, mean, nearest, knn, ridge or kernel_ridge; or the path of an adapter or a generator. closed-form "
-            "solves an output layer on the pairs at their own size and trains small networks of a pixel's surroundings "
-            "beside it.  [default: closed-form without a prompt, polished with one]"
+            "scratch, mean, nearest, knn, ridge or kernel_ridge; or the path of an adapter or a generator. paired "
+            "generates a network from the pairs, and the prompt if there is one, solves its output layer on them at "
+            "their own size and trains small networks of a pixel's surroundings beside it; closed-form does the same "
+            "without a generated network.  [default: paired if the model reads pairs, else closed-form without a "
+            "prompt and polished with one]"
         ),
     ] = None,
     mode: Annotated[
@@ -74,13 +76,13 @@ def finetune(
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Train a generator on your own pairs: at their own size without a prompt, from generated weights with one.
+    """Train a generator on your own pairs, at their own size.
 
-    Without --prompt an output layer is solved on the pairs in seconds. OUT is usable from then on, and Ctrl-C leaves
-    it. Small networks are then trained beside it, and mixed in as far as pairs that were left out say that they help.
-    Lines, grain and relief need this way: the other one looks at squares of 64 pixels.
+    A network is generated from the pairs, and from --prompt if it is given, and its output layer is solved on them in
+    seconds. OUT is usable from then on, and Ctrl-C leaves it. Small networks are then trained beside it, and mixed in
+    as far as pairs that were left out say that they help.
 
-    With --prompt all weights, or an adapter, are trained from generated weights or other ones: see --init.
+    Any other --init than paired and closed-form trains all weights, or an adapter, on squares of the zoo's size.
 
     Its result is the best network of the training by L1 and contrast, which is the start where no later one was
     better. It is chosen by the pairs that are not trained on if there are at least 8 of them, otherwise by the training
@@ -117,21 +119,26 @@ def finetune(
 
         summary = go_on(resume, steps, seconds, pairs, test_pairs, device, tell=note)
         return emit({"out": str(resume), **summary}, json, report(resume, summary))
-    init = init or ("polished" if prompt else SOLVED)
-    if pairs is None or out is None or not (prompt or init == SOLVED):
-        needed = [("--pairs", pairs), ("--prompt", prompt or init == SOLVED), ("-o", out)]
+    init = init or default_init(ctx, model, bool(prompt))
+    if pairs is None or out is None or not (prompt or init in AT_OWN_SIZE):
+        needed = [("--pairs", pairs), ("--prompt", prompt or init in AT_OWN_SIZE), ("-o", out)]
         missing = [name for name, value in needed if not value]
         raise WeightzooError(f"finetune needs {' and '.join(missing)}, or --resume in place of all; add them")
     from zoo.results import check_free
 
     check_free(out, overwrite, GO_ON.format(out) if is_training(out) else "")
     texts = prompt or ()
-    if init == SOLVED:
-        refuse(ctx, f"--init {SOLVED}", "no whole network is trained; name another --init", *TRAINING_ONLY)
+    if init in AT_OWN_SIZE:
+        refuse(ctx, f"--init {init}", "no whole network is trained; name another --init", *TRAINING_ONLY)
+        if init == SOLVED:
+            refuse(ctx, f"--init {init}", "nothing is generated", "model")
         from weightgen.finetuning.solved import STEPS, solve_pairs
 
         budget = (STEPS if steps is None else steps, seconds)
-        summary = solve_pairs(pairs, out, texts, test_pairs, direction, seed, *budget, tell=note, overwrite=overwrite)
+        reader = None if init == SOLVED else pair_reader(model)
+        summary = solve_pairs(
+            pairs, out, texts, test_pairs, direction, seed, *budget, tell=note, overwrite=overwrite, reader=reader
+        )
         return emit({"out": str(out), **summary}, json, report_solved(out, summary))
     from weightgen.finetuning.finetune import finetune as run
     from weightgen.finetuning.loop import FinetuneConfig
@@ -147,6 +154,26 @@ def finetune(
         pairs, texts, init, out, origins, config, test_pairs, direction=direction, tell=note, overwrite=overwrite
     )
     return emit({"out": str(out), **summary}, json, report(out, summary))
+
+
+def default_init(ctx: typer.Context, model: Path | None, prompt: bool) -> str:
+    """Return where a training starts that names no --init: at the pairs' own size unless options say otherwise."""
+    from weightgen.model_roles import find_best
+
+    if not given(ctx, *TRAINING_ONLY) and find_best(model_folder(model))[0] == PAIRED:
+        return PAIRED
+    return "polished" if prompt else SOLVED
+
+
+def pair_reader(model: Path | None) -> Any:
+    """Return the reader of pairs of a model, or of the embedded one."""
+    from weightgen.model_folder import load_model_folder
+    from weightgen.model_roles import find_best
+    from weightgen.pairs.generate import PairReader
+    from zoo.progress import working
+
+    with working("loading the weight generator"):
+        return PairReader(load_model_folder(find_best(model_folder(model))[1]))
 
 
 def is_training(folder: Path) -> bool:

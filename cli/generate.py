@@ -1,4 +1,4 @@
-"""`weightzoo generate`: a prompt goes in, an adapter folder comes out."""
+"""`weightzoo generate`: a prompt goes in, an adapter folder comes out; pairs go in, a network comes out."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -6,13 +6,28 @@ from typing import Annotated, Any, Literal
 import typer
 
 from cli.console.embedded import model_source
-from cli.console.options import ModelOption, out_option
-from cli.console.output import JsonOption, OverwriteOption, emit, quiet_progress
+from cli.console.options import ModelOption, out_option, refuse
+from cli.console.output import JsonOption, OverwriteOption, emit, note, quiet_progress
+
+WITHOUT_PAIRS = ("steps", "guidance", "strength", "fallback")
 
 
 def generate(
-    prompt: Annotated[list[str], typer.Argument(help="The edit in your own words, in quotes.")],
-    out: Annotated[Path, out_option("Folder for the adapter (PEFT format).")],
+    ctx: typer.Context,
+    out: Annotated[Path, out_option("Folder for the adapter (PEFT format), or with --pairs for the network.")],
+    prompt: Annotated[
+        list[str] | None, typer.Argument(help="The edit in your own words, in quotes; with --pairs it may be left out.")
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of before/after pictures of the edit, as `weightzoo finetune` takes them; one pair will do."
+        ),
+    ] = None,
+    direction: Annotated[
+        Literal["source-to-target", "target-to-source"],
+        typer.Option(help="With --pairs, which half is edited: target-to-source gives the inverse of the edit."),
+    ] = "source-to-target",
     model: ModelOption = None,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Number of denoising steps.")] = 1,
     guidance: Annotated[float, typer.Option(min=0.0, help="Guidance scale; 1 turns guidance off.")] = 1.0,
@@ -24,7 +39,9 @@ def generate(
     ] = 1.0,
     seed: Annotated[
         int | None,
-        typer.Option(help="Seed of the noise.  [default: no noise for a single step, 0 for several]"),
+        typer.Option(
+            help="Seed of the noise, with --pairs of the pixels.  [default: no noise for a single step, else 0]"
+        ),
     ] = None,
     fallback: Annotated[
         Literal["nearest"] | None,
@@ -33,19 +50,33 @@ def generate(
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Generate the weights of a GAN for a prompt.
+    """Generate the weights of a GAN for a prompt, for before/after pairs, or for both.
 
     The folder is a PEFT adapter of the zoo's base generator: `weightzoo apply` uses it on photographs,
     `weightzoo finetune --init FOLDER` trains it further on your own pairs. Several prompts count as wordings of
     one edit, and the weights for them are averaged.
+
+    With --pairs the network is generated from what the pairs show, and its output layer is solved on them at their own
+    size, within seconds. Where the pairs alone, without a generated network, do better on pairs that are left out, OUT
+    holds what they give. `weightzoo finetune --pairs` begins there and trains on.
 
     \b
     Examples:
       weightzoo generate "a charcoal drawing" -o charcoal
       weightzoo generate "a charcoal drawing" "sketched with charcoal on paper" -o charcoal-of-two
       weightzoo apply charcoal photo.jpg -o photo-charcoal.jpg
+      weightzoo generate --pairs my-pairs -o mine
+      weightzoo generate "a charcoal drawing" --pairs my-pairs -o mine
     """
     quiet_progress(json)
+    if pairs is not None:
+        refuse(ctx, "--pairs", "pairs say how strong the edit is, in one step", *WITHOUT_PAIRS)
+        return from_pairs(prompt or [], pairs, out, model, direction, seed or 0, overwrite, json)
+    from zoo.errors import WeightzooError
+
+    refuse(ctx, "generate without --pairs", "a prompt has one direction", "direction")
+    if not prompt:
+        raise WeightzooError("generate needs a prompt in quotes, --pairs FOLDER, or both; add one")
     import time
 
     from zoo.progress import working
@@ -87,6 +118,41 @@ def generate(
     if output.ood is not None:
         result |= {"ood": float(output.ood[0]), "nearest": output.nearest[0]}
     emit(result, json, lines)
+
+
+def from_pairs(
+    prompts: list[str],
+    pairs: Path,
+    out: Path,
+    model: str | None,
+    direction: str,
+    seed: int,
+    overwrite: bool,
+    json: bool,
+) -> None:
+    """Generate the network of pairs, and say what it is worth beside what the pairs alone give."""
+    from zoo.progress import working
+    from zoo.words import plural
+
+    refuse_unquoted(prompts, out)
+    with working("loading the weight generator"):
+        from weightgen.generate import open_model, wordings
+        from weightgen.model_folder import load_model_folder
+        from weightgen.pairs.network_folder import generate_folder
+
+        if prompts:
+            wordings([prompts])  # an empty prompt is refused before anything is loaded
+        opened = load_model_folder(open_model(model_source(model), tell=note))
+    with working("generating"):
+        about = generate_folder(opened, pairs, out, prompts, direction, seed, note, overwrite)
+    errors = ", ".join(f"{name} {error:.3f}" for name, error in about["left_out_l1"].items() if error is not None)
+    lines = [
+        f"{out}: a network for {plural(about['pairs'], 'pair')} of {about['image_size']} pixels in "
+        f"{about['seconds']['generating']:.2f} s, by: {about['by']}",
+        *([f"L1 on what was left out: {errors}"] if errors else []),
+        f"next: weightzoo apply {out} photo.jpg -o out.jpg, or weightzoo finetune --pairs {pairs} -o OUT",
+    ]
+    emit({"out": str(out), "model": str(opened.path), **about}, json, lines)
 
 
 def refuse_unquoted(prompt: list[str], out: Path) -> None:

@@ -34,13 +34,13 @@ def polish(
     groups: Annotated[
         int,
         typer.Option(min=1, help="With --pairs: groups of 64 edits to render, about 13 MB each, kept in OUT/edits."),
-    ] = 160,
+    ] = 100,
     seconds: SecondsOption = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Number of training steps.  [default: 4000; with --pairs 6000]")
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Highest learning rate.  [default: 4e-4; with --pairs 5e-4]")
+        float | None, typer.Option(help="Highest learning rate.  [default: 4e-4; with --pairs 1e-3]")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of batches and noise.")] = 0,
     resume: ResumeOption = True,
@@ -110,7 +110,7 @@ def train_on_pairs(
     config: Any,
     seconds: float | None = None,
     more_concepts: int = 0,
-    groups: int = 160,
+    groups: int = 100,
     resume: bool = True,
 ) -> Path:
     """Train `model` to read pairs, of edits of the teacher of `zoo` and of random ones."""

@@ -20,6 +20,7 @@ ROLES = {
     "paired": "trained to read pairs beside the prompt",
     "control": "trained by pictures from random initialisation",
 }
+FURTHEST = ("paired", "polished")  # of the stages of training, the last first
 
 
 def find_models(folder: PathLike) -> dict[str, Path]:
@@ -61,14 +62,15 @@ def find_all_models(folders: Iterable[PathLike]) -> dict[str, Path]:
 
 
 def find_best(folder: PathLike) -> tuple[str, Path]:
-    """Return the model to use where only one can be: the folder itself, or of several in it the polished one.
+    """Return the model to use where only one can be: the folder itself, or of several in it the one trained furthest.
 
     Raises:
         WeightzooError: there is none, or one whose role this weightzoo does not know.
     """
     found = find_models(folder)
     first = next(iter(found))
-    name = first if found[first] == Path(folder) else "polished" if "polished" in found else first
+    furthest = next((role for role in FURTHEST if role in found), first)
+    name = first if found[first] == Path(folder) else furthest
     return name, found[name]
 
 

@@ -20,7 +20,7 @@ from zoo.files import PathLike, is_alive
 # what generate and finetune leave in their folders: --overwrite removes nothing else
 OURS = re.compile(
     r"adapter_config\.json|adapter_model\.safetensors|weightzoo\.json|base|"
-    r"generator\.safetensors|config\.json|finetune\.json|metrics\.jsonl|training"
+    r"generator\.safetensors|config\.json|finetune\.json|generate\.json|metrics\.jsonl|training"
 )
 
 # what `mix --from-to` leaves in its folder

@@ -7,13 +7,15 @@ import torch
 from torch import nn
 
 from weightgen.denoisers import NETWORKS
-from weightgen.model_folder import save_model_folder
+from weightgen.model_folder import load_model_folder, save_model_folder, save_with_weights
 from weightgen.normalize import BlockStatistics
 from weightgen.objective import ObjectiveConfig, make_scheduler
 from weightgen.ood import OOD_FILE, fit_ood_score
+from weightgen.pairs.description import feature_root
 from weightgen.text import load_text_encoder
 from weightgen.training.data import load_zoo
-from zoo.adapters.lora import initial_adapter, save_base
+from weightgen.training.paired import with_pairs
+from zoo.adapters.lora import initial_adapter, load_base, save_base
 from zoo.concepts import Concept, write_concepts
 from zoo.files import sha256_file, write_json, write_text
 from zoo.gans import gan_name
@@ -91,6 +93,16 @@ def make_model(path: Path, zoo: Path, denoiser: str = "transformer", stage: str 
         "minilm",
         {"stage": stage},
     )
+
+
+def make_paired_model(path: Path, zoo: Path) -> Path:
+    """A weight generator with random weights that reads pairs, on a zoo of solved networks."""
+    model = load_model_folder(make_model(path.with_name(f"{path.name}-text"), zoo))
+    base = load_base(model.base_generator_path)
+    network = with_pairs(model.denoiser, base)
+    randomise(network)
+    network.pairs.root.copy_(feature_root(torch.rand(500, base.bank.num_features)))
+    return save_with_weights(path, model, network, metadata=model.metadata | {"role": "paired", "stage": "paired"})
 
 
 def add_ood_score(model: Path, zoo: Path) -> Path:

@@ -26,28 +26,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image
 from rich.progress import Progress
-from torch import Tensor
 
 from weightgen.finetuning.branches import Pixels, Schedule, mix_branches, seconds_from_now, steps_of
 from weightgen.finetuning.loop import check_length
 from weightgen.finetuning.measure import Row, errors
 from weightgen.finetuning.pairs import LoadedPairs, load_pairs
 from weightgen.finetuning.texture import CROP, with_texture
-from weightgen.pairs.closed_form import CLOSED_FORM, Start, load_prior, pixels_of_pictures, start_of
+from weightgen.pairs.closed_form import CLOSED_FORM, Start, load_prior, picture, pixels_of_pictures, start_of
+from weightgen.pairs.network_folder import write_network
 from weightgen.training.stopping import stop_between_steps
-from zoo.config import to_dict
 from zoo.files import rounded, write_json, write_text
-from zoo.gans import gan_name
 from zoo.gans.solved import SolvedGenerator
-from zoo.pictures.apply import to_tensor
 from zoo.pictures.metrics import fine_detail, psnr
 from zoo.pictures.pair_layouts import DIRECTIONS
 from zoo.pictures.pairs import Pair
 from zoo.progress import bar, working
 from zoo.results import check_free, fresh_folder
-from zoo.tensors import write_tensors
 
 if TYPE_CHECKING:
     from weightgen.pairs.generate import PairReader
@@ -231,11 +226,6 @@ def mean_of(values: Sequence[float | None]) -> float | None:
     return round(sum(known) / len(known), 6) if known else None
 
 
-def picture(image: Image.Image) -> Tensor:
-    """Return an RGB image as [3, H, W] in [0, 1]."""
-    return to_tensor(np.asarray(image))[0]
-
-
 def account(loaded: LoadedPairs, prompts: Sequence[str], direction: str, start: Start) -> Row:
     """Return what was solved on what: its part of `finetune.json`."""
     fit = start.fit
@@ -268,9 +258,6 @@ def pulled_to(start: Start) -> str:
 
 def save(out_dir: Path, generator: SolvedGenerator, summary: dict[str, Any]) -> None:
     """Write the generator and what is known of it."""
-    gan = gan_name(generator.config)
-    about = {key: summary[key] for key in ("prompt", "init")}
-    write_tensors(out_dir / "generator.safetensors", generator.state_dict(), {"gan": gan})
-    write_json(out_dir / "config.json", {"gan": gan, "config": to_dict(generator.config), **about})
+    write_network(out_dir, generator, summary["prompt"], summary["init"])
     write_text(out_dir / "metrics.jsonl", json.dumps(summary["best"], sort_keys=True) + "\n")
     write_json(out_dir / "finetune.json", summary)

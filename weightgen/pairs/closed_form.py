@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from weightgen.finetuning.branches import Pixels
@@ -26,9 +27,11 @@ from zoo.closed_form import Fit, fit_output_layer
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
 from zoo.gans.solved import PRIOR, SolvedConfig, SolvedGenerator
+from zoo.pictures.apply import to_tensor
 
 CLOSED_FORM = "closed-form"
-MAX_PIXELS, MAX_PIXELS_OF_A_PAIR = 1 << 16, 1 << 16  # that a layer is solved on: 0.1 GB of features
+MAX_PIXELS = 1 << 16  # of all pairs together: 0.1 GB of features
+SOLVED_ON = 1 << 14  # of these: a layer that is solved on all is no better (docs/LOG.md)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,14 +73,20 @@ def start_of(prior: SolvedGenerator, pixels: Sequence[Pixels]) -> Start:
 
 def solved(prior: SolvedGenerator, pixels: Sequence[Pixels]) -> Fit:
     """Return the layer over the bank, solved on pairs."""
-    return fit_output_layer([(p.features, p.targets) for p in pixels], prior.prior)
+    return fit_output_layer([(p.features, p.targets) for p in thinned(pixels)], prior.prior)
+
+
+def thinned(pixels: Sequence[Pixels], most: int = SOLVED_ON) -> list[Pixels]:
+    """Return at most `most` pixels of all pairs together, spread over each picture as before."""
+    step = max(1, -(-sum(len(p.targets) for p in pixels) // most))
+    return [Pixels(*(part[::step] for part in p)) for p in pixels]
 
 
 def solved_on(some: Sequence[Pixels], prior: SolvedGenerator, fit: Fit) -> Tensor:
     """Return the layer of some of the pairs, pulled as that of all of them was."""
     if math.isinf(fit.pull.factor):
         return fit.layer
-    return fit_output_layer([(p.features, p.targets) for p in some], prior.prior, [fit.pull]).layer
+    return fit_output_layer([(p.features, p.targets) for p in thinned(some)], prior.prior, [fit.pull]).layer
 
 
 @torch.no_grad()
@@ -105,8 +114,13 @@ def pixels_of_pictures(
 ) -> Pixels:
     """Return what `pixels_of` does, of two pictures [3, H, W] in [0, 1]."""
     height, width = source.shape[-2:]
-    most = min(MAX_PIXELS_OF_A_PAIR, max(1, MAX_PIXELS // count), height * width)
+    most = min(max(1, MAX_PIXELS // count), height * width)
     chosen = torch.from_numpy(np.sort(rng.choice(height * width, most, replace=False)))
     targets = target.flatten(1)[:, chosen].T * 2 - 1
     maps = generator.maps_of(source, chosen)
     return Pixels(maps, generator.bank.expand(maps), targets)
+
+
+def picture(image: Image.Image) -> Tensor:
+    """Return an RGB image as [3, H, W] in [0, 1]."""
+    return to_tensor(np.asarray(image))[0]

@@ -24,14 +24,14 @@ from torch.nn import functional as F
 from weightgen.finetuning.branches import Pixels, error_of, joined, outputs, split
 from weightgen.model_folder import ModelFolder
 from weightgen.objective import one_step
-from weightgen.pairs.closed_form import CLOSED_FORM, Start, pixels_of_pictures, solved
+from weightgen.pairs.closed_form import CLOSED_FORM, Start, pixels_of_pictures, solved, thinned
 from weightgen.pairs.description import Edits, Reading
 from weightgen.text import TextEncoder, load_text_encoder
 from zoo.adapters.lora import Adapter, load_base
 from zoo.closed_form import DOUBT, FEWEST_PICTURES, Fit, Prior, Pull, fit_output_layer, pulls_for
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
-from zoo.gans.solved import SolvedConfig, SolvedGenerator
+from zoo.gans.solved import Seen, SolvedConfig, SolvedGenerator
 from zoo.training.solved_outputs import OUTPUT
 
 READ_PIXELS = 1 << 13  # of all pairs together that the description is made from; twice what training shows
@@ -135,7 +135,7 @@ class PairReader:
         edits = self.read(pixels)
         adapter = self.adapter(edits, prompts)
         own = {name: value[None] for name, value in adapter.items()}
-        rows = [(torch.cat([p.features, self.reading.hidden(p.maps, own)[0]], 1), p.targets) for p in pixels]
+        rows = [(torch.cat([p.features, self.reading.hidden(p.maps, own)[0]], 1), p.targets) for p in thinned(pixels)]
         prior = self.prior(edits, adapter)
         pulls = pulls_for(len(pixels), prior) if len(pixels) >= FEWEST_PICTURES else [Pull(prior.mean, 1.0)]
         fit = fit_output_layer(rows, prior, pulls)
@@ -143,10 +143,8 @@ class PairReader:
 
     def read(self, pixels: Sequence[Pixels]) -> Edits:
         """Return what pairs say of the edit."""
-        most = max(1, READ_PIXELS // len(pixels))
-        parts = [p.maps[:: max(1, len(p.maps) // most)] for p in pixels]
-        targets = [p.targets[:: max(1, len(p.maps) // most)] for p in pixels]
-        return self.reading.describe(self.base.see(torch.cat(parts)), torch.cat(targets)[None], len(pixels))
+        shown = joined(thinned(pixels, READ_PIXELS))
+        return self.reading.describe(Seen(shown.maps, shown.features), shown.targets[None], len(pixels))
 
     @torch.no_grad()
     def adapter(self, edits: Edits, prompts: Sequence[str]) -> Adapter:

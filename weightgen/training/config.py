@@ -96,7 +96,7 @@ class PairedConfig:
         steps: training steps, unless a limit in seconds is given.
         edits: of a step; they share their photographs.
         pairs: numbers of examples, one of which a step has.
-        text_alone: share of the steps without pairs.
+        text_alone: share of the steps without pairs; these cost a fifth of the others.
         without_text: share of the edits of the other steps whose words are left out.
         random_init: forget what the model has learned from weights and start from random ones.
         optimizer, warmup, max_skipped: see `PolishConfig`.
@@ -105,11 +105,11 @@ class PairedConfig:
     steps: int = 6000
     edits: int = 16
     pairs: tuple[int, ...] = (1, 1, 2, 3, 4, 6, 8, 12, 16)
-    text_alone: float = 0.12
+    text_alone: float = 0.4
     without_text: float = 0.4
     random_init: bool = False
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    learning_rate: float = 5e-4
+    optimizer: Literal["adamw", "muon"] = "muon"
+    learning_rate: float = 1e-3
     weight_decay: float = 0.02
     warmup: float = 0.02
     clip_norm: float = 1.0

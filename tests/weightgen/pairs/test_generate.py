@@ -1,16 +1,11 @@
 """From pairs to a network: order, sizes and number of pairs are free, and it is no worse than the closed form."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
-from tests.weightgen.tiny_world import SOLVED, make_model, make_zoo, randomise
-from weightgen.model_folder import load_model_folder, save_with_weights
-from weightgen.pairs.description import feature_root
+from tests.weightgen.tiny_world import SOLVED, make_model, make_paired_model, make_zoo
+from weightgen.model_folder import load_model_folder
 from weightgen.pairs.generate import CLOSED_FORM, GENERATED, PairReader, error_on
-from weightgen.training.paired import with_pairs
-from zoo.adapters.lora import load_base
 from zoo.errors import WeightzooError
 
 SIZES = ((24, 24), (20, 31), (40, 18), (17, 29), (24, 24))
@@ -27,13 +22,7 @@ def pictures(count=5, seed=0):
 def folder(tmp_path_factory):
     """A model that reads pairs, with random weights."""
     root = tmp_path_factory.mktemp("pairs")
-    model = load_model_folder(make_model(root / "model", make_zoo(root / "zoo", SOLVED)))
-    base = load_base(model.base_generator_path)
-    network = with_pairs(model.denoiser, base)
-    randomise(network)
-    network.pairs.root.copy_(feature_root(torch.rand(500, base.bank.num_features)))
-    save_with_weights(root / "paired", model, network, metadata=model.metadata | {"role": "paired"})
-    return root / "paired"
+    return make_paired_model(root / "paired", make_zoo(root / "zoo", SOLVED))
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +98,7 @@ def test_a_model_that_reads_text_alone_is_refused(tmp_path):
     model = load_model_folder(make_model(tmp_path / "model", make_zoo(tmp_path / "zoo", SOLVED)))
     with pytest.raises(WeightzooError, match="reads no pairs; use"):
         PairReader(model)
-    assert replace(model).denoiser.pairs is None
+    assert model.denoiser.pairs is None
 
 
 def test_the_error_is_that_of_the_network(reader):
