@@ -12,15 +12,16 @@ from pathlib import Path
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json_object
 
+PAIRED = "paired"
 ROLES = {
     "generated": "trained on the zoo's weights",
     "generated_unet1d": "the same with the per-block 1-D UNet",
     "labelled": "trained on the zoo's weights and on pseudo-labels",
     "polished": "trained on by pictures",
-    "paired": "trained to read pairs beside the prompt",
+    PAIRED: "trained to read pairs beside the prompt",
     "control": "trained by pictures from random initialisation",
 }
-FURTHEST = ("paired", "polished")  # of the stages of training, the last first
+FURTHEST = (PAIRED, "polished")  # of the stages of training, the last first
 
 
 def find_models(folder: PathLike) -> dict[str, Path]:

@@ -5,6 +5,7 @@
     output.ood                                                          # above 1: unlike what it has learned
     pipe.save_adapter("charcoal/", output)
     images = load_adapter(pipe.base_generator(), output.adapter(0))(photos)
+    images = pipe(pairs=[(before, after), ...]).generator(photos)       # a model that reads pairs
 
 Components are `denoiser` and `scheduler`; layout, block statistics, base generator and the text encoder's
 name travel in the same folder (`weightgen.model_folder`). Sampling itself is `weightgen.generate`; it starts
@@ -13,6 +14,7 @@ faster, because it does not import diffusers: the pipeline class alone costs sev
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,9 +35,12 @@ from weightgen.generate import (
     open_model,
     save_adapter,
     scale_strength,
+    wordings,
 )
 from weightgen.model_card import EVALUATION
 from weightgen.model_folder import ModelFolder, load_model_folder, save_with_weights
+from weightgen.pairs.closed_form import Picture, Start, pictures_of
+from weightgen.pairs.generate import PairReader
 from weightgen.publish_model import publish_model
 from zoo.adapters.lora import Adapter, load_base
 from zoo.errors import WeightzooError
@@ -95,14 +100,36 @@ class WeightDiffusionPipeline(DiffusionPipeline):
 
     def __call__(
         self,
-        prompt: Prompt,
+        prompt: Prompt | None = None,
         num_inference_steps: int = 1,
         guidance_scale: float = 1.0,
         generator: torch.Generator | None = None,
         num_networks: int = 1,
         fallback: str | None = None,
-    ) -> WeightDiffusionOutput:
-        """Generate the weights of prompts x num_networks networks; see `weightgen.generate.generate`."""
+        pairs: Sequence[tuple[Picture, Picture]] | None = None,
+    ) -> WeightDiffusionOutput | Start:
+        """Generate the weights of prompts x num_networks networks; see `weightgen.generate.generate`.
+
+        Args:
+            prompt: with pairs the wordings of their edit, or None.
+            pairs: before and after pictures of one edit, RGB images or [3, H, W] in [0, 1], the two of a pair of one
+                size. The other arguments do not go with them.
+
+        Returns:
+            With pairs a `weightgen.pairs.closed_form.Start`, whose `generator` edits photographs [N, 3, H, W].
+
+        Raises:
+            WeightzooError: neither prompt nor pairs, pairs that do not fit together, a model that reads no pairs, or an
+                argument that does not go with pairs.
+        """
+        if pairs is not None:
+            given = (num_inference_steps, guidance_scale, generator, num_networks, fallback)
+            if given != (1, 1.0, None, 1, None):
+                raise WeightzooError("pairs give one network in one step; leave the other arguments out")
+            texts = [] if prompt is None else [text for texts in wordings(prompt) for text in texts]
+            return PairReader(self.model).generate(pictures_of(pairs), texts)
+        if prompt is None:
+            raise WeightzooError("give a prompt, pairs, or both")
         return generate(
             self.model, prompt, num_inference_steps, guidance_scale, generator, num_networks, fallback,
             self.scheduler,

@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -32,6 +33,9 @@ from zoo.pictures.apply import to_tensor
 CLOSED_FORM = "closed-form"
 MAX_PIXELS = 1 << 16  # of all pairs together: 0.1 GB of features
 SOLVED_ON = 1 << 14  # of these: a layer that is solved on all is no better (docs/LOG.md)
+
+
+Picture: TypeAlias = Image.Image | Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,3 +128,22 @@ def pixels_of_pictures(
 def picture(image: Image.Image) -> Tensor:
     """Return an RGB image as [3, H, W] in [0, 1]."""
     return to_tensor(np.asarray(image))[0]
+
+
+def pictures_of(pairs: Sequence[tuple[Picture, Picture]]) -> list[tuple[Tensor, Tensor]]:
+    """Return the pictures of pairs as [3, H, W] in [0, 1].
+
+    Raises:
+        WeightzooError: no pair, or one whose pictures are no RGB pictures of one size.
+    """
+    if not pairs:
+        raise WeightzooError("there are no pairs; give at least one")
+    found = []
+    for number, pair in enumerate(pairs, start=1):
+        before, after = (picture(half.convert("RGB")) if isinstance(half, Image.Image) else half for half in pair)
+        if before.dim() != 3 or len(before) != 3 or before.shape != after.shape or not before.numel():
+            raise WeightzooError(
+                f"pair {number} has pictures of {list(before.shape)} and {list(after.shape)}; give two of [3, H, W]"
+            )
+        found.append((before.float(), after.float()))
+    return found

@@ -14,6 +14,7 @@ against it. So a prompt that contradicts the pairs does no harm.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from weightgen.finetuning.branches import Pixels, error_of, joined, outputs, split
-from weightgen.model_folder import ModelFolder
+from weightgen.model_folder import ModelFolder, load_model_folder
+from weightgen.model_roles import PAIRED, find_best
 from weightgen.objective import one_step
 from weightgen.pairs.closed_form import CLOSED_FORM, Start, pixels_of_pictures, solved, thinned
 from weightgen.pairs.description import Edits, Reading
@@ -163,6 +165,12 @@ class PairReader:
         doubt = F.pad(pairs.log_doubts(edits.facts)[0].expand(pairs.hidden), (len(pairs.root), 0))
         logarithm = pairs.log_penalties(0.0) + doubt
         return Prior(adapter[OUTPUT].T.contiguous(), logarithm, pairs.log_penalties(1.0) - pairs.log_penalties(0.0))
+
+
+def reader_in(folder: str | Path) -> PairReader | None:
+    """Return the reader of the model in a folder, of several in it of the one trained furthest; None: it reads none."""
+    role, path = find_best(folder)
+    return PairReader(load_model_folder(path)) if role == PAIRED else None
 
 
 @torch.no_grad()

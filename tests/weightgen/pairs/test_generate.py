@@ -108,3 +108,20 @@ def test_the_error_is_that_of_the_network(reader):
     expected = (made.generator(source[None])[0].clamp(0, 1) - target).abs().mean()
     pixels = reader.pixels(source, target, 0, 1, 0)
     assert error_on([pixels], made.generator) == pytest.approx(float(expected), abs=1e-3)
+
+
+def test_the_pipeline_takes_pairs(folder, reader):
+    from weightgen.sampling import WeightDiffusionPipeline
+
+    pipe, pairs = WeightDiffusionPipeline.from_pretrained(folder), pictures(3)
+    made = pipe("make it dark", pairs=pairs)
+    expected = reader.generate(pairs, ["make it dark"])
+    assert made.by == expected.by and torch.equal(made.generator.layer, expected.generator.layer)
+    for arguments, message in (
+        ({"pairs": []}, "no pairs"),
+        ({"pairs": [(pairs[0][0], pairs[1][0])]}, "pair 1 has pictures of"),
+        ({"pairs": pairs, "num_networks": 2}, "leave the other arguments out"),
+        ({}, "a prompt, pairs, or both"),
+    ):
+        with pytest.raises(WeightzooError, match=message):
+            pipe(**arguments)

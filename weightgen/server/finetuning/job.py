@@ -20,6 +20,7 @@ from weightgen.finetuning.measure import Row
 from weightgen.finetuning.solved import SOLVED, solve_pairs
 from weightgen.finetuning.starts import Origins
 from weightgen.model_roles import find_best
+from weightgen.pairs.generate import reader_in
 from weightgen.server.finetuning.files import append_event, is_over
 from weightgen.server.schemas import JobEvent
 from zoo.errors import WeightzooError
@@ -62,7 +63,8 @@ def run(folder: Path) -> None:
 def train(job: dict[str, Any], pairs: Path, out_dir: Path, on_row: Callable[[Row], None]) -> Row:
     """Solve or fine-tune as the job asks; returns the content of `finetune.json`."""
     if job["mode"] == SOLVED:
-        return solve_pairs(pairs, out_dir, [job["prompt"]], seconds=job["seconds"], on_row=on_row)
+        reader = reader_in(job["model"])
+        return solve_pairs(pairs, out_dir, [job["prompt"]], seconds=job["seconds"], on_row=on_row, reader=reader)
     config = FinetuneConfig(
         mode=job["mode"], seconds=job["seconds"], eval_every=EVALUATE_EVERY, feature_network=None, keeps_state=False
     )

@@ -76,7 +76,8 @@ def router(limits: Limits) -> APIRouter:
         """Fine-tune the prompt's generated network on pairs of photographs.
 
         With the mode closed-form an output layer is solved on the pairs at their own size, and small networks are
-        trained beside it; the prompt is only noted.
+        trained beside it. A model that reads pairs generates the network that this begins with, from the pairs and the
+        prompt; otherwise the prompt is only noted.
         """
         matched = match_pairs(sources, targets)
         pairs, said = await services.admission.run(request, lambda: decode_pairs(matched, limits, services.photos))
