@@ -399,7 +399,7 @@ async function follow(job) {
   const say = (text) => { $("tune-state").textContent = text; };
   for await (const event of events(job.events)) {
     if (event.event === "waiting") say("Waiting for its turn.");
-    if (event.event === "running") say("Solving a first layer on your pairs.");
+    if (event.event === "running") say("Making a first network of your pairs.");
     if (event.event === "progress" && event.l1 !== undefined) {
       points.push(event);
       drawCurve(points);
@@ -411,6 +411,7 @@ async function follow(job) {
       say(`Done${event.step ? ` after ${event.step} steps` : ""}: error ${points[0].l1.toFixed(3)} at the start, ${event.l1.toFixed(3)} now.`);
       warn("tune-warning", [...job.warnings, ...(event.warnings || [])]);
       $("tune-done").hidden = false;
+      await useAdapter(job.adapter, $("tune-prompt").value);
     }
   }
 }
