@@ -161,7 +161,7 @@ def many(edit: Any, photos: list[Path], out: Path, workers: int | None, overwrit
         raise typer.Exit(FAILED)
 
 
-def check_order(weights: Path) -> None:
+def check_order(weights: Path, usage: str = "weightzoo apply ADAPTER PHOTO -o OUT") -> None:
     """Refuse a picture in place of the weights, before torch is loaded.
 
     Raises:
@@ -171,4 +171,4 @@ def check_order(weights: Path) -> None:
     from zoo.pictures.photo_file import is_picture
 
     if weights.is_file() and is_picture(weights):
-        raise WeightzooError(f"{weights} is a picture; the adapter comes first: weightzoo apply ADAPTER PHOTO -o OUT")
+        raise WeightzooError(f"{weights} is a picture; the adapter comes first: {usage}")

@@ -19,6 +19,7 @@ from cli import (
     demo,
     download,
     evaluate,
+    export,
     extend,
     finetune,
     generate,
@@ -64,6 +65,7 @@ def options(
 app.command("generate")(generate.generate)
 app.command("finetune", context_settings={"allow_extra_args": True})(finetune.finetune)
 app.command("apply")(apply.apply)
+app.command("export")(export.export)
 app.command("mix")(mix.mix)
 app.command("build")(build.build)
 app.command("extend")(extend.extend)

@@ -29,7 +29,7 @@ KEPT = "stopped, and what was finished is kept; run the same command again for t
 # what Ctrl-C leaves, by command, where the command has not said it itself (`zoo.errors.Interrupted`)
 STOPPED = {
     **dict.fromkeys(GO_ON, KEPT),
-    **dict.fromkeys(("apply", "generate", "mix"), "stopped; nothing was written"),
+    **dict.fromkeys(("apply", "export", "generate", "mix"), "stopped; nothing was written"),
     "finetune": "stopped before a network was written",
 }
 EXIT_CODES = "Exit codes: 0 done; 1 the machine could not do it or damage was found; 2 wrong input; 130 stopped."
@@ -37,6 +37,10 @@ EXIT_CODES = "Exit codes: 0 done; 1 the machine could not do it or damage was fo
 # import name -> the extra that brings it
 EXTRAS = {
     "av": "video",
+    "onnx": "export",
+    "onnx_ir": "export",
+    "onnxruntime": "export",
+    "onnxscript": "export",
     "datasets": "build",
     "kornia": "build",
     "ray": "build",

@@ -160,6 +160,23 @@ def test_the_guide_to_applying_runs(tmp_path, monkeypatch, run):
     assert Path("holiday-warm/a.jpg").is_file()
 
 
+def test_the_guide_to_exporting_runs(tmp_path, monkeypatch, run):
+    monkeypatch.chdir(tmp_path)
+    noise = (np.random.default_rng(0).random((2, 6, 8, 3)) * 255).astype("uint8")
+    photos = [Image.fromarray(values).resize((96, 72), Image.Resampling.BICUBIC) for values in noise]
+    monkeypatch.setattr("pipeline.sources.load_photos", lambda where: photos)
+    photos[0].save("photo.jpg")
+    guide = ROOT / "docs" / "guides" / "exporting.md"
+    for words in commands(guide):
+        result = run(*words)
+        assert result.code == 0, (words, result.err)
+    assert {"warm.onnx", "warm.cube", "warm.html"} <= {path.name for path in tmp_path.iterdir()}
+    exec(re.findall(r"```python\n(.*?)```", guide.read_text(), re.S)[0], {})
+    assert run("apply", "warm", "photo.jpg", "-o", "ours.png").code == 0
+    theirs, ours = (np.asarray(Image.open(name)).astype(float) for name in ("photo-warm.png", "ours.png"))
+    assert np.abs(theirs - ours).max() <= 4
+
+
 def test_the_readme_is_short():
     text = (ROOT / "README.md").read_text()
     assert len(text.split()) <= 750

@@ -31,6 +31,7 @@ KERNEL = (0.25, 0.5, 0.25)
 DILATIONS = (1, 2, 4, 8)  # of the four blurs in pixels, a cascade (à trous): standard deviations 0.7 to 6.5
 WIDE = (1, 4)  # times KERNEL along both axes: the two blurs that are relative to the photograph
 SMALL = 1e-4  # keeps roots differentiable
+TIE = 1e-5  # luminances that differ less are equal: those of a white sky differ by rounding, on every machine otherwise
 
 COLOURS, BANDS, TONES, MEAN, PATCH = 3, 18, 5, 3, 24
 PARTS = {
@@ -249,5 +250,5 @@ def tones(image: Tensor, context: Context) -> Tensor:
     both = torch.cat([image, grey])
     low, high = context.low[:, None, None], context.high[:, None, None]
     stretched = ((both - low) / (high - low).clamp_min(0.05)).clamp(-0.1, 1.1) * 2 - 1
-    rank = torch.searchsorted(context.luminances, grey.contiguous()).to(image.dtype) / len(context.luminances)
+    rank = torch.searchsorted(context.luminances, grey - TIE).to(image.dtype) / len(context.luminances)
     return torch.cat([stretched[:3], rank * 2 - 1, stretched[3:]])

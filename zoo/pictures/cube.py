@@ -2,6 +2,7 @@
 
     table = read_cube("looks/film.cube")            # CubeTable: 1D, 3D, or a 1D table before a 3D one
     edited = table.apply(photos)                    # [N, 3, H, W] in [0, 1], the same shape
+    write_cube("mine.cube", values, "mine")         # a 3D table
 
 Tables are read between their entries linearly (trilinearly in 3D), and colours outside a table's domain are moved to
 its edge, as Adobe's specification of the format has it.
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.errors import WeightzooError
-from zoo.files import PathLike
+from zoo.files import PathLike, write_text
 
 LARGEST = {"LUT_1D_SIZE": 65_536, "LUT_3D_SIZE": 256}  # entries of a side, by Adobe's specification
 MAX_BYTES = 1 << 30  # of a file: a 3D table of 256 has 17 million lines
@@ -89,6 +90,17 @@ def read_cube(path: PathLike) -> CubeTable:
         values = part if key == "LUT_1D_SIZE" else part.reshape(size, size, size, 3)
         tables.append(Table(values, low, high))
     return CubeTable(header.get("TITLE", ""), tuple(tables))
+
+
+def write_cube(path: PathLike, values: Tensor, title: str) -> None:
+    """Write a 3D table [S, S, S, 3] by blue, green and red, for colours in [0, 1].
+
+    Raises:
+        WeightzooError: it cannot be written.
+    """
+    lines = [f'TITLE "{title.replace(chr(34), "")}"', f"LUT_3D_SIZE {len(values)}", ""]
+    lines += [f"{red:.6f} {green:.6f} {blue:.6f}" for red, green, blue in values.reshape(-1, 3).tolist()]
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def cube_title(path: PathLike) -> str:
