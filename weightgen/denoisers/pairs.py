@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from weightgen.pairs.description import Edits
 
 FACTS = 3
+BANK_RANGE, RELU_RANGE = (-16.0, 6.0), (-9.0, 6.0)  # of the logarithms of penalties
 GAIN = 10.0  # of the learned penalties: their logarithms have to move further than weights do
 
 
@@ -45,13 +47,19 @@ class PairConditioning(nn.Module):
             return 0.0, self.null
         return torch.bmm(edits.blocks.transpose(0, 1), self.matrices).transpose(0, 1), self.facts(edits.facts)
 
-    def log_penalties(self, log_pairs: float) -> Tensor:
-        """Return the logarithms of the solve's penalties for a number of pairs, [F]."""
-        return self.log_penalty + GAIN * self.log_penalty_step + (self.slope + GAIN * self.slope_step) * log_pairs
+    def log_penalties(self, facts: Tensor, pairs: int) -> tuple[Tensor, Tensor]:
+        """Return the logarithms of the solve's penalties for a number of pairs.
 
-    def log_doubts(self, facts: Tensor) -> Tensor:
-        """Return what is added to those of the ReLUs of each edit, [B, 1], for facts [B, FACTS]."""
-        return GAIN * self.doubt(facts)
+        Args:
+            facts: of each edit, [B, FACTS].
+
+        Returns:
+            Those of the bank's features, [features - hidden], and those of each edit's ReLUs, [B, hidden].
+        """
+        slope = self.slope + GAIN * self.slope_step
+        both = self.log_penalty + GAIN * self.log_penalty_step + slope * math.log(pairs)
+        bank, own = both.tensor_split([len(both) - self.hidden])
+        return bank.clamp(*BANK_RANGE), (own + GAIN * self.doubt(facts)).clamp(*RELU_RANGE)
 
     def begin_with(self, log_penalty: Tensor, slope: Tensor) -> None:
         """Set the penalties before any training, [F] each."""

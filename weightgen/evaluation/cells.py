@@ -23,10 +23,10 @@ import torch
 from torch import Tensor
 
 from weightgen.evaluation.context import EvaluationContext, load_context, own_path, write_blocks
-from weightgen.evaluation.grid import UNTRAINED
+from weightgen.evaluation.grid import PAIR_METHODS, UNTRAINED
+from weightgen.evaluation.pair_methods import network_of_pairs
 from weightgen.evaluation.zero_step import ZeroStepCell, edit_all, features, zero_step
 from weightgen.finetuning.best import kept_rows
-from weightgen.finetuning.closed_forms import CLOSED_FORMS
 from weightgen.finetuning.loop import FinetuneConfig, Finetuned, finetune_many
 from weightgen.finetuning.measure import PairTensors, render
 from weightgen.finetuning.starts import RANDOM, Start, random_start, start_from_adapters
@@ -215,9 +215,9 @@ def measure_untrained(context: EvaluationContext, task: FinetuneTask) -> None:
     for concept_id in task.concepts:
         (sources,), (targets,) = context.held_out.stacked((concept_id,), "test", context.size, count)
         edited = sources
-        if task.init in CLOSED_FORMS:
+        if task.init in PAIR_METHODS:
             (befores,), (afters,) = context.held_out.stacked((concept_id,), "train", context.size, task.pairs)
-            generator = CLOSED_FORMS[task.init](list(zip(befores, afters, strict=True)))
+            generator = network_of_pairs(context, task.init, concept_id, list(zip(befores, afters, strict=True)))
             edited = edit_all(generator, sources)
             if concept_id in task.keep:
                 save_base(task.network_path(concept_id), generator)

@@ -23,10 +23,14 @@ from zoo.files import read_json_object
 
 TEST_SPLITS = ("combination", "value", "family", "external")
 NETWORK_INITS = ("generated", "generated_few_steps", "generated_unet1d", "polished", "shuffled")
-SOLVED = tuple(name for name in CLOSED_FORMS if name != TRAINED)  # nothing is trained beside the layer
+READ, READ_TRAINED = "pairs-and-words", "pairs-trained"
+FROM_PAIRS = (READ, "pairs", "pairs-shuffled", READ_TRAINED)  # by a model that reads pairs
+PAIR_METHODS = (*CLOSED_FORMS, *FROM_PAIRS)  # see `weightgen.evaluation.pair_methods`
+SOLVED = tuple(name for name in PAIR_METHODS if name not in (TRAINED, READ_TRAINED))  # nothing is trained beside it
 INITS = ("copy", "scratch", *SOLVED, *BASELINES, *NETWORK_INITS, "own")
-REFERENCES = ("copy", PLAIN, "closed-form", TRAINED)  # beside the starts of a fine-tuning, on the same pairs
-UNTRAINED = ("copy", *CLOSED_FORMS)  # of which a fine-tuning has one figure, and no steps
+# beside the starts of a fine-tuning, on the same pairs
+REFERENCES = ("copy", PLAIN, "closed-form", TRAINED, READ, READ_TRAINED)
+UNTRAINED = ("copy", *PAIR_METHODS)  # of which a fine-tuning has one figure, and no steps
 PROMPTED = (*(name for name in BASELINES if name not in ("base", "mean")), *NETWORK_INITS)  # the prompt matters
 HEADLINE_INITS = ("scratch", "base", "nearest", "kernel_ridge", "generated", "polished")
 EXTERNAL_INITS = ("scratch", "base", "kernel_ridge", "polished")

@@ -63,6 +63,10 @@ class HeldOut:
         members = sorted((c for c in self.all_concepts if c.split == split), key=lambda c: evaluation_order(c.id))
         return members if count is None else members[:count]
 
+    def concept(self, concept_id: str) -> Concept:
+        """Return the concept of an id."""
+        return next(concept for concept in self.all_concepts if concept.id == concept_id)
+
     def pairs(self, concept_id: str, part: str, size: int, count: int | None = None) -> tuple[Tensor, Tensor]:
         """Return sources and targets of one concept, [N, 3, size, size] each, in the order of their names.
 

@@ -13,10 +13,9 @@ import torch
 
 from weightgen.evaluation.cells import FinetuneTask, OwnTask
 from weightgen.evaluation.context import EvaluationContext, own_path, write_blocks
-from weightgen.evaluation.grid import PROMPTED, FinetuneRow, LearningRates
+from weightgen.evaluation.grid import PAIR_METHODS, PROMPTED, FinetuneRow, LearningRates
 from weightgen.evaluation.zero_step import ZeroStepCell
 from weightgen.evaluation.zero_step_methods import is_available
-from weightgen.finetuning.closed_forms import CLOSED_FORMS
 from weightgen.finetuning.starts import RANDOM
 from zoo.concepts import Concept
 from zoo.gans.solved import SolvedGenerator
@@ -87,7 +86,7 @@ def zero_tasks(
     grid, tasks = context.config.grid, []
     for split, concepts in splits.items():
         for init in inits:
-            if init in CLOSED_FORMS:
+            if init in PAIR_METHODS:
                 tasks += closed_form_tasks(context, split, init, concepts)
                 continue
             members = own_members(context, concepts) if init == "own" else concepts

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from weightgen.evaluation.cells import start_of
 from weightgen.evaluation.context import EvaluationContext
-from weightgen.evaluation.grid import FEWEST_PAIRS, UNTRAINED
+from weightgen.evaluation.grid import FEWEST_PAIRS, PAIR_METHODS, UNTRAINED
+from weightgen.evaluation.pair_methods import network_of_pairs
 from weightgen.evaluation.plan import fleet_size
 from weightgen.evaluation.zero_step_methods import start_seconds
-from weightgen.finetuning.closed_forms import CLOSED_FORMS
 from weightgen.finetuning.loop import FinetuneConfig, training_of
 from zoo.adapters.lora import adapter_names, initial_adapter, load_adapter
 from zoo.concepts import Concept
@@ -110,11 +110,11 @@ def measure_timing(
 def untrained_seconds(context: EvaluationContext, init: str, concept: Concept) -> dict[str, float]:
     """Measure what a closed form costs on one concept's pairs; the bank and its prior are loaded in that time."""
     making = 0.0
-    if init in CLOSED_FORMS:
+    if init in PAIR_METHODS:
         count = context.held_out.smallest((concept.id,), "train", FEWEST_PAIRS)
         (sources,), (targets,) = context.held_out.stacked((concept.id,), "train", context.size, count)
         started = time.perf_counter()
-        CLOSED_FORMS[init](list(zip(sources, targets, strict=True)))
+        network_of_pairs(context, init, concept.id, list(zip(sources, targets, strict=True)))
         making = time.perf_counter() - started
     return {"load": 0.0, "text": 0.0, "generate": making, "merge": 0.0, "total": making}
 

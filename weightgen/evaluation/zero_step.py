@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from weightgen.evaluation.context import EvaluationContext
+from weightgen.evaluation.grid import PAIR_METHODS
 from weightgen.evaluation.intervals import l1_summary, pooled_kid
-from weightgen.finetuning.closed_forms import CLOSED_FORMS
+from weightgen.evaluation.pair_methods import network_of_pairs
 from weightgen.finetuning.measure import render
 from weightgen.finetuning.starts import RANDOM, random_start
 from zoo.pictures.features import load_features
@@ -80,7 +81,7 @@ def edit(context: EvaluationContext, cell: ZeroStepCell, ids: Sequence[str], sou
     if cell.init in RANDOM:
         start = random_start(cell.init, len(ids), context.origins)
         return render(start.generator, start.params, sources)
-    if cell.init in CLOSED_FORMS:
+    if cell.init in PAIR_METHODS:
         return solved_edit(context, cell.init, ids, cell.pairs, sources)
     return render(context.origins.base, context.start(cell.init, ids, cell.prompts), sources)
 
@@ -90,7 +91,7 @@ def solved_edit(context: EvaluationContext, init: str, ids: Sequence[str], pairs
     edited = []
     for concept_id, pictures in zip(ids, sources, strict=True):
         (befores,), (afters,) = context.held_out.stacked((concept_id,), "train", context.size, pairs)
-        generator = CLOSED_FORMS[init](list(zip(befores, afters, strict=True)))
+        generator = network_of_pairs(context, init, concept_id, list(zip(befores, afters, strict=True)))
         edited.append(edit_all(generator, pictures))
     return torch.stack(edited)
 

@@ -22,13 +22,13 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from weightgen.evaluation.grid import FEW_STEPS
+from weightgen.evaluation.grid import FEW_STEPS, FROM_PAIRS, PAIR_METHODS
 from weightgen.evaluation.held_out_pairs import shuffled, wordings
 from weightgen.finetuning.baselines import BASELINES
-from weightgen.finetuning.closed_forms import CLOSED_FORMS
 from weightgen.finetuning.starts import RANDOM, Origins
 from weightgen.generate import generate
 from weightgen.model_folder import load_model_folder
+from weightgen.model_roles import PAIRED
 from weightgen.text import load_text_encoder
 from zoo.adapters.lora import initial_adapter, load_base, merge
 from zoo.concepts import Concept
@@ -36,7 +36,7 @@ from zoo.errors import WeightzooError
 from zoo.files import read_json
 
 T = TypeVar("T")
-WITHOUT_WEIGHTS = ("copy", "own", *RANDOM, *CLOSED_FORMS)
+WITHOUT_WEIGHTS = ("copy", "own", *RANDOM, *PAIR_METHODS)
 
 
 def check_models(origins: Origins) -> None:
@@ -60,6 +60,8 @@ def recipe(origins: Origins, init: str) -> tuple[str, int] | None:
 
 def is_available(origins: Origins, init: str) -> bool:
     """Return whether this init can be evaluated with the models at hand."""
+    if init in FROM_PAIRS:
+        return PAIRED in origins.models
     return init in (*WITHOUT_WEIGHTS, *BASELINES) or recipe(origins, init) is not None
 
 

@@ -67,7 +67,7 @@ class Start:
 
 def start_of(prior: SolvedGenerator, pixels: Sequence[Pixels]) -> Start:
     """Return the start whose layer over the bank is solved on pairs, pulled to the prior that `prior` carries."""
-    fit = solved(prior, pixels)
+    fit = solved_layer(prior, pixels)
 
     def remake(some: Sequence[Pixels]) -> dict[str, SolvedGenerator]:
         return {CLOSED_FORM: with_layer(prior, solved_on(some, prior, fit))}
@@ -75,7 +75,7 @@ def start_of(prior: SolvedGenerator, pixels: Sequence[Pixels]) -> Start:
     return Start({CLOSED_FORM: with_layer(prior, fit.layer)}, remake, fit, {CLOSED_FORM: fit.error})
 
 
-def solved(prior: SolvedGenerator, pixels: Sequence[Pixels]) -> Fit:
+def solved_layer(prior: SolvedGenerator, pixels: Sequence[Pixels]) -> Fit:
     """Return the layer over the bank, solved on pairs."""
     return fit_output_layer([(p.features, p.targets) for p in thinned(pixels)], prior.prior)
 

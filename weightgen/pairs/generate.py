@@ -20,13 +20,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from weightgen.finetuning.branches import Pixels, error_of, joined, outputs, split
 from weightgen.model_folder import ModelFolder, load_model_folder
 from weightgen.model_roles import PAIRED, find_best
 from weightgen.objective import one_step
-from weightgen.pairs.closed_form import CLOSED_FORM, Start, pixels_of_pictures, solved, thinned
+from weightgen.pairs.closed_form import CLOSED_FORM, Start, pixels_of_pictures, solved_layer, thinned
 from weightgen.pairs.description import Edits, Reading
 from weightgen.text import TextEncoder, load_text_encoder
 from zoo.adapters.lora import Adapter, load_base
@@ -128,17 +127,21 @@ class PairReader:
     @torch.no_grad()
     def closed_form(self, pixels: Sequence[Pixels], image_size: int) -> Solved:
         """Return the closed form on the bank alone, pulled to the learned prior."""
-        fit = solved(self.base, pixels)
+        fit = solved_layer(self.base, pixels)
         return Solved(assembled(self.base, {}, fit.layer, image_size), fit)
 
     @torch.no_grad()
     def generated(self, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int) -> Solved:
         """Return the generated network with its output layer solved on the pairs."""
-        edits = self.read(pixels)
+        return self.solved(self.read(pixels), pixels, prompts, image_size)
+
+    @torch.no_grad()
+    def solved(self, edits: Edits, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int) -> Solved:
+        """Return the network of what was read, with its output layer solved on pairs."""
         adapter = self.adapter(edits, prompts)
         own = {name: value[None] for name, value in adapter.items()}
         rows = [(torch.cat([p.features, self.reading.hidden(p.maps, own)[0]], 1), p.targets) for p in thinned(pixels)]
-        prior = self.prior(edits, adapter)
+        prior = self.prior(edits, adapter, len(pixels))
         pulls = pulls_for(len(pixels), prior) if len(pixels) >= FEWEST_PICTURES else [Pull(prior.mean, 1.0)]
         fit = fit_output_layer(rows, prior, pulls)
         return Solved(assembled(self.base, adapter, fit.layer, image_size), fit)
@@ -159,12 +162,11 @@ class PairReader:
         adapters = model.layout.from_blocks(model.statistics.denormalize(blocks))
         return {name: value[0] for name, value in adapters.items()}
 
-    def prior(self, edits: Edits, adapter: Adapter) -> Prior:
-        """Return what the output layer is pulled to, and how hard."""
-        pairs = self.pairs
-        doubt = F.pad(pairs.log_doubts(edits.facts)[0].expand(pairs.hidden), (len(pairs.root), 0))
-        logarithm = pairs.log_penalties(0.0) + doubt
-        return Prior(adapter[OUTPUT].T.contiguous(), logarithm, pairs.log_penalties(1.0) - pairs.log_penalties(0.0))
+    def prior(self, edits: Edits, adapter: Adapter, pairs: int) -> Prior:
+        """Return what the output layer is pulled to, and how hard for this number of pairs."""
+        bank, own = self.pairs.log_penalties(edits.facts, pairs)
+        penalty = torch.cat([bank, own[0]])
+        return Prior(adapter[OUTPUT].T.contiguous(), penalty, torch.zeros_like(penalty))
 
 
 def reader_in(folder: str | Path) -> PairReader | None:

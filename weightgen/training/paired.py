@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from weightgen.denoisers import NETWORKS
 from weightgen.model_folder import ModelFolder, denoiser_sha256, load_model_folder, save_with_weights
 from weightgen.objective import one_step
-from weightgen.pairs.description import RELU_PENALTY, Edits, Reading, feature_root
+from weightgen.pairs.description import RELU_PENALTY, Reading, feature_root
 from weightgen.pairs.shared_solve import SharedSolve
 from weightgen.text import TextEncoder, load_text_encoder
 from weightgen.training.checkpoint import load_tensors
@@ -52,7 +52,6 @@ LEAST_ERROR = 0.004  # one grey level: differences below it do not matter
 LEAK = 0.05  # of the gradient beyond black and white
 ROOT_GROUPS, ROOT_PIXELS = 3, 128  # that the covariance of the features is measured on; pixels of each photograph
 VALIDATION_PAIRS = (1, 4, 16)
-BANK_RANGE, RELU_RANGE = (-16.0, 6.0), (-9.0, 6.0)  # of the logarithms of penalties
 
 
 class Groups(Protocol):
@@ -294,15 +293,8 @@ class PairStage:
         width = task.queries.features.shape[1]
         if edits is not None:
             hidden = self.reading.hidden(task.examples.maps, adapters)
-            penalty, own = penalties(network, edits, math.log(task.pairs), width)
-            solve = SharedSolve(task.examples.features, penalty)
-            layers = solve.with_hidden(hidden, task.example_targets, layers, own)
+            bank, own = network.pairs.log_penalties(edits.facts, task.pairs)
+            solve = SharedSolve(task.examples.features, bank.exp())
+            layers = solve.with_hidden(hidden, task.example_targets, layers, own.exp())
         hidden = self.reading.hidden(task.queries.maps, adapters)
         return task.queries.features @ layers[:, :width] + hidden @ layers[:, width:]
-
-
-def penalties(network: nn.Module, edits: Edits, log_pairs: float, width: int) -> tuple[Tensor, Tensor]:
-    """Return the penalties of the bank's features, [width], and of each edit's ReLUs, [E, H]."""
-    both = network.pairs.log_penalties(log_pairs)
-    own = both[width:] + network.pairs.log_doubts(edits.facts)
-    return both[:width].clamp(*BANK_RANGE).exp(), own.clamp(*RELU_RANGE).exp()
