@@ -37,7 +37,10 @@ def evaluate(
         typer.Option(help="Held-out concepts to measure on; may be repeated.  [default: all]"),
     ] = None,
     grid: Annotated[
-        Literal["tiny", "reduced", "full"], typer.Option(help="How much is measured; full takes about four hours.")
+        Literal["tiny", "reduced", "full", "pairs"],
+        typer.Option(
+            help="How much is measured; full takes about four hours, pairs measures zero steps with 1, 4 and 16 pairs."
+        ),
     ] = "reduced",
     zero_steps_only: Annotated[
         bool, typer.Option("--zero-steps-only", help="Measure generated weights only, without fine-tuning.")
@@ -68,6 +71,7 @@ def evaluate(
     Examples:
       weightzoo evaluate -o runs/evaluation
       weightzoo evaluate --split external --zero-steps-only -o runs/external --json
+      weightzoo evaluate --grid pairs -o runs/pairs
       weightzoo evaluate --model models --data runs/small --grid full -o runs/evaluate-full
     """
     quiet_progress(json)

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from pipeline import edit_groups
+from tests.pipeline.conftest import build_catalogue_zoo
 from tests.weightgen.finetuning.test_solved import write_pairs
 from tests.weightgen.tiny_world import SOLVED, make_paired_model, make_zoo
 from zoo.pictures.apply import load_network
@@ -79,3 +81,20 @@ def test_a_model_that_reads_text_alone_says_which_one_reads_pairs(run, folder, t
 def test_neither_prompt_nor_pairs(run, tmp_path):
     result = run("generate", "-o", tmp_path / "a")
     assert result.code == 2 and "--pairs" in result.error
+
+
+def test_a_zoo_becomes_a_model_that_reads_pairs(run, tmp_path, monkeypatch):
+    """train, polish --pairs, generate --pairs: each takes what the one before has left."""
+    monkeypatch.setattr(edit_groups, "EDITS", 4)
+    monkeypatch.setattr(edit_groups, "PHOTOGRAPHS", {1.0: 6})
+    zoo, pairs = build_catalogue_zoo(tmp_path / "zoo"), tmp_path / "pairs"
+    write_pairs(pairs, lambda images: images * 0.5, 4, size=24)
+    trained = run("train", "--data", zoo, "--preset", "tiny", "--steps", 2, "-o", tmp_path / "generated")
+    assert trained.code == 0, trained.error
+    call = ("polish", tmp_path / "generated", "--data", zoo, "--pairs", "--groups", 1, "--steps", 2)
+    read = run(*call, "-o", tmp_path / "paired")
+    assert read.code == 0, read.error
+    assert len(list((tmp_path / "paired" / "edits").iterdir())) == 1 + edit_groups.HELD_OUT
+    made = run("generate", "--pairs", pairs, "--model", tmp_path / "paired", "-o", tmp_path / "mine")
+    assert made.code == 0, made.error
+    assert run("polish", tmp_path / "generated", "--groups", 3, "-o", tmp_path / "a").code == 2

@@ -1,10 +1,11 @@
 """What an evaluation covers: which starts, splits, pairs and steps, and with which learning rates.
 
-    grid = GRIDS["reduced"]()                  # tiny | reduced | full
+    grid = GRIDS["reduced"]()                  # tiny | reduced | full | pairs
     rates = LearningRates.load(path)           # or LearningRates(): the defaults
     rates.of("polished", "full", 16)
 
-`full` is what README and LOG carry, `reduced` what the demo shows, `tiny` proves that everything runs.
+`full` is what README and LOG carry, `reduced` what the demo shows, `tiny` proves that everything runs. `pairs` measures
+zero steps alone, with one, four and sixteen example pairs.
 """
 
 from __future__ import annotations
@@ -220,7 +221,24 @@ def tiny() -> Grid:
     )
 
 
-GRIDS: dict[str, Callable[[], Grid]] = {"tiny": tiny, "reduced": reduced, "full": full}
+def pairs() -> Grid:
+    """Return a grid of what one, four and sixteen pairs are worth before any training."""
+    without_pairs = ("copy", "base", "mean", "kernel_ridge", "generated", "polished")
+    return Grid(
+        "pairs",
+        (*without_pairs, *SOLVED),
+        (),
+        (),
+        kid_images=4,
+        concepts_per_split=8,
+        own_splits=(),
+        resamples=1000,
+        closed_form_pairs=(1, 4, FEWEST_PAIRS),
+        closed_form_concepts=8,
+    )
+
+
+GRIDS: dict[str, Callable[[], Grid]] = {"tiny": tiny, "reduced": reduced, "full": full, "pairs": pairs}
 
 
 @dataclass(frozen=True)
