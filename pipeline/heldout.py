@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pipeline.build_config import BuildConfig
 from pipeline.concepts.catalogue import TEST_SPLITS, near_duplicates, test_concepts
-from pipeline.external.pairs import write_external_pairs, write_external_pictures
+from pipeline.external.pairs import external_concepts, write_external_pairs, write_external_pictures
 from pipeline.fleets.shared import make_teacher, photographs, source_crops
 from pipeline.run_folder.private_paths import read_config
 from pipeline.sources import crops, cut, draw_cuts, photo_sizes
@@ -107,9 +107,9 @@ def held_out_pairs(folder: PathLike, zoo: PathLike, request: HeldOutRequest) -> 
     folders = [write_held_out(folder / "heldout", config, wanted, num_test)]
     pictures = write_pictures(folder / "pictures", config, shown)
     if "external" in request.limits:
-        folders.append(write_external_pairs(folder / "external"))
-        external = _first(read_concepts(folders[-1] / "concepts.jsonl"), request.picture_concepts)
-        write_external_pictures(pictures, external)
+        external = _first(external_concepts(), request.limits["external"])
+        folders.append(write_external_pairs(folder / "external", external, request.num_test))
+        write_external_pictures(pictures, external[: request.picture_concepts])
     return HeldOutPairs(tuple(folders), near, pictures)
 
 

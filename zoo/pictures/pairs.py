@@ -224,15 +224,16 @@ def pairs_to_tensors(pairs: Sequence[Pair], size: int, crops: int = 1, seed: int
 
     Args:
         size: side of the result in pixels.
-        crops: squares per pair: 1 is the centred largest square, more are random squares of 25-100 % of the
-            short side, which depend on `seed` and the pair's name only.
+        crops: squares per pair: 1 is the centred largest square, more are random squares of 25 to 100 % of the
+            short side, which depend on `seed` and the pair's name only. None is enlarged, as far as the pair suffices.
 
     Returns:
         Sources and targets, float32 `[len(pairs) * crops, 3, size, size]` in [0, 1], pair by pair.
     """
     sources, targets = [], []
     for name, source, target in pairs:
-        boxes = [_centre(source.size)] if crops == 1 else random_boxes(source.size, crops, f"{seed}/{name}")
+        smallest = max(SMALLEST_CROP, min(1.0, size / min(source.size)))
+        boxes = [_centre(source.size)] if crops == 1 else random_boxes(source.size, crops, f"{seed}/{name}", smallest)
         for box in boxes:
             sources.append(_crop(source, box, size))
             targets.append(_crop(target, box, size))

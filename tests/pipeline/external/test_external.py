@@ -1,5 +1,7 @@
 """The external edits are complete, attributed, and give aligned pairs split by photograph."""
 
+from PIL import Image
+
 from pipeline.concepts.catalogue import catalogue
 from pipeline.external import pairs
 from zoo.concepts import read_concepts
@@ -23,26 +25,42 @@ def test_edits_are_complete_and_attributed():
         assert targets == {edit["id"] for edit in edits}
 
 
-def test_crops_are_pairs_that_the_reader_takes(tmp_path, monkeypatch):
-    chosen = [edit for edit in pairs.read_edits() if edit["id"] in ("touch-brighter", "film-negative")]
-    monkeypatch.setattr(pairs, "read_edits", lambda: chosen)
-    assert pairs.write_external_pairs(tmp_path) == tmp_path
+def chosen(*ids):
+    return [concept for concept in pairs.external_concepts() if pairs.edit_id(concept) in ids]
+
+
+def test_crops_are_pairs_that_the_reader_takes(tmp_path):
+    assert pairs.write_external_pairs(tmp_path, chosen("touch-brighter", "film-negative")) == tmp_path
     concepts = {concept.id: concept for concept in read_concepts(tmp_path / "concepts.jsonl")}
     assert {concept.split for concept in concepts.values()} == {"external"}
     distance = {}
     for name, concept in concepts.items():
         assert concept.paraphrases[0] == concept.prompt and len(concept.paraphrases) == 5
         train, test = (read_pairs(tmp_path / name / split) for split in ("train", "test"))
-        photos = [{pair.rsplit("_")[0] for pair, _, _ in part} for part in (train, test)]
+        photos = [{pair.split("_")[1] for pair, _, _ in part} for part in (train, test)]
         assert [len(train), len(test)] == [16, 16] and not photos[0] & photos[1]
+        assert {source.size for _, source, _ in (*train, *test)} == {(pairs.CROP_SIZE, pairs.CROP_SIZE)}
+        assert {pair.split("_")[1] for pair, _, _ in test[:2]} == photos[1]  # the first few show all photographs
         distance[name] = l1(*pairs_to_tensors(test, 64)).mean()
     assert distance["external-touch-brighter"] < 0.1 < 0.3 < distance["external-film-negative"]
 
 
-def test_a_complete_folder_is_left_as_it_is(tmp_path, monkeypatch):
-    (tmp_path / "concepts.jsonl").touch()
-    assert pairs.write_external_pairs(tmp_path) == tmp_path
-    assert [path.name for path in tmp_path.iterdir()] == ["concepts.jsonl"]
+def test_no_photograph_is_enlarged():
+    for path in (pairs.HERE / "photos").glob("*.jpg"):
+        with Image.open(path) as image:
+            assert round(min(image.size) * pairs.SMALLEST_CROP) >= pairs.CROP_SIZE
+
+
+def test_what_is_there_is_kept_and_more_is_added(tmp_path):
+    pairs.write_external_pairs(tmp_path, chosen("touch-brighter"), num_test=4)
+    train, test = (tmp_path / "external-touch-brighter" / split / "target" for split in ("train", "test"))
+    before = (train / "00_bridge.png").stat().st_mtime_ns
+    assert len(list(test.glob("*.png"))) == 4
+    pairs.write_external_pairs(tmp_path, chosen("touch-brighter"), num_test=6)
+    assert (train / "00_bridge.png").stat().st_mtime_ns == before and len(list(test.glob("*.png"))) == 6
+    pairs.write_external_pairs(tmp_path, chosen("film-negative"), num_test=6)
+    names = {concept.id for concept in read_concepts(tmp_path / "concepts.jsonl")}
+    assert names == {"external-touch-brighter", "external-film-negative"}
 
 
 def test_no_concept_of_the_catalogue_has_the_same_id():
