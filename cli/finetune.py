@@ -46,7 +46,7 @@ def finetune(
             "generates a network from the pairs, and the prompt if there is one, solves its output layer on them at "
             "their own size and trains small networks of a pixel's surroundings beside it; closed-form does the same "
             "without a generated network.  [default: paired if the model reads pairs, else closed-form without a "
-            "prompt and polished with one]"
+            "prompt and what the model is with one]"
         ),
     ] = None,
     mode: Annotated[
@@ -160,9 +160,10 @@ def default_init(ctx: typer.Context, model: Path | None, prompt: bool) -> str:
     """Return where a training starts that names no --init: at the pairs' own size unless options say otherwise."""
     from weightgen.model_roles import find_best
 
-    if not given(ctx, *TRAINING_ONLY) and find_best(model_folder(model))[0] == PAIRED:
+    best = find_best(model_folder(model))[0]
+    if not given(ctx, *TRAINING_ONLY) and best == PAIRED:
         return PAIRED
-    return "polished" if prompt else SOLVED
+    return best if prompt else SOLVED
 
 
 def pair_reader(model: Path | None) -> Any:

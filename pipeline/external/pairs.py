@@ -122,7 +122,7 @@ def _write_crops(folder: Path, photos: Sequence[str], edit: str, count: int) -> 
 
 @lru_cache(maxsize=32)
 def _crops(file: Path, photo: str, count: int) -> Tensor:
-    """Return squares of a picture, [count, 3, CROP_SIZE, CROP_SIZE]; those of an edit are where the photograph's are."""
+    """Return squares of a picture, [count, 3, CROP_SIZE, CROP_SIZE]; of an edit where they are in its photograph."""
     with Image.open(file) as opened:
         image = opened.convert("RGB")
     boxes = random_boxes(image.size, count, f"external/{photo}", SMALLEST_CROP)

@@ -45,7 +45,10 @@ def check_models(origins: Origins) -> None:
         info = read_json(path / "weightgen.json")
         wanted = (origins.zoo.layout.id, origins.zoo.manifest.base_sha256)
         if (info["layout_id"], info["base_sha256"]) != wanted:
-            raise WeightzooError(f"{name} ({path}) was trained on another zoo than {origins.zoo_path}; give that zoo")
+            raise WeightzooError(
+                f"{name} ({path}) was trained on another zoo than {origins.zoo_path}; give that zoo with --data, or "
+                "train a model on this one"
+            )
 
 
 def recipe(origins: Origins, init: str) -> tuple[str, int] | None:

@@ -23,10 +23,13 @@ from zoo.files import rounded
 from zoo.gans.solved import SolvedGenerator
 from zoo.pictures.features import load_features
 from zoo.pictures.metrics import kid, l1, psnr
+from zoo.training.batches import Looked, at, look
+from zoo.training.gan_objective import run_on_pixels
 from zoo.training.train_gan import run_generators
 
 # small batches stay in the processor's cache; the U-Net's batch norm depends on the number, so it is not to vary
 IMAGES_AT_ONCE = 8
+SEED_OF_PLACES = 7919  # of the pixels of training squares that networks of pixels are measured on
 TRAINING_PICTURES = 16  # of all training squares: 64 of them would cost as much as four training steps
 
 Row = dict[str, Any]
@@ -99,6 +102,7 @@ class Measure:
         self.tensors = tensors
         every = -(-tensors.targets.shape[1] // TRAINING_PICTURES)
         self.sources, self.targets = tensors.sources[:, ::every], tensors.targets[:, ::every].cpu()
+        self.looked: Looked | None = None  # what a network of pixels sees of the training squares
         enough = tensors.test_targets.shape[1] >= 2
         self.features = load_features(feature_network) if feature_network and enough else None
         if self.features is not None:
@@ -109,17 +113,35 @@ class Measure:
 
         Returns:
             `psnr`, `kid` and what `errors` gives, on the test pairs; with the prefix `train_`, what `errors` gives on
-            at most 16 squares of the training pairs, the same ones each time.
+            at most 16 squares of the training pairs, the same ones each time; of a network of pixels on pixels of them.
         """
         images = render(generator, params, self.tensors.test_sources).cpu()
-        trained = render(generator, params, self.sources).cpu()
-        return [self.row(k, images[k], trained[k]) for k in range(len(images))]
+        trained, wanted = self.trained(generator, params)
+        return [self.row(k, images[k], trained[k], wanted[k]) for k in range(len(images))]
 
-    def row(self, k: int, images: Tensor, trained: Tensor) -> Row:
-        """Return the row of concept k for its edited test pictures and training squares, [T, 3, S, S] in [0, 1]."""
+    @torch.no_grad()
+    def trained(self, generator: nn.Module, params: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return edited training squares and their targets, [K, T, 3, S, S] each, on the processor.
+
+        Of a network of pixels [K, T, 3, P, 1]: scattered pixels of each square, others than those that are trained on.
+        """
+        if not isinstance(generator, SolvedGenerator):
+            return render(generator, params, self.sources).cpu(), self.targets
+        if self.looked is None:
+            self.looked = look(generator, self.sources, SEED_OF_PLACES)
+        edited = []
+        for k, squares in enumerate(self.looked.maps):
+            own = {name: value[k : k + 1] for name, value in params.items()}
+            edited.append(torch.cat([run_on_pixels(generator, own, generator.see(maps)) for maps in squares]))
+        flat = torch.stack(edited).clamp(0, 1).cpu(), at(self.targets, self.looked.places.cpu())
+        edits, targets = (part.transpose(-1, -2).unsqueeze(-1) for part in flat)
+        return edits, targets
+
+    def row(self, k: int, images: Tensor, trained: Tensor, wanted: Tensor) -> Row:
+        """Return the row of concept k for its edited test pictures, its training squares and their targets."""
         targets = self.tensors.test_targets[k].cpu()
         distance = None
         if self.features is not None and bool(torch.isfinite(images).all()):
             distance = rounded(kid(self.features(images), self.target_features[k], paired=True))
-        on_training = {f"train_{key}": value for key, value in errors(trained, self.targets[k]).items()}
+        on_training = {f"train_{key}": value for key, value in errors(trained, wanted).items()}
         return errors(images, targets) | {"psnr": rounded(psnr(images, targets).mean()), "kid": distance} | on_training

@@ -31,7 +31,7 @@ from weightgen.prompt_notes import notes
 from weightgen.text import TextEncoder, load_text_encoder
 from weightgen.training.data import WeightDataset, load_zoo
 from zoo.adapters.lora import free_parameters, initial_adapter, load_base, load_generator, merge, plain_config
-from zoo.adapters.peft_format import find_base, is_peft, load_peft, merge_peft, read_metadata
+from zoo.adapters.peft_format import EARLIER_BASES, find_base, is_peft, load_peft, merge_peft, read_metadata
 from zoo.errors import WeightzooError, WeightzooWarning
 from zoo.files import read_json_object, sha256_file
 from zoo.gans.patchgan import PatchGanConfig
@@ -150,7 +150,7 @@ class Origins:
         if self.zoo_path is not None and sha256_file(self.zoo.base_path) != model.base_sha256:
             raise WeightzooError(
                 f"the model {self.models[name]} and the zoo {self.zoo_path} have different bases; "
-                "give the zoo that the model was trained on"
+                "give the zoo that the model was trained on with --data, or train a model on this one"
             )
         self.base_path = model.base_generator_path
         return model
@@ -290,6 +290,8 @@ def base_of_adapter(path: Path, origins: Origins) -> Path:
     if origins.zoo_path is None:
         return find_base(metadata, path)
     wanted = metadata.get("base_sha256")
+    if wanted in EARLIER_BASES:
+        find_base(metadata, path)  # says what to do where it is not at hand
     if wanted and wanted != sha256_file(origins.base_path):
         raise WeightzooError(
             f"{path} is an adapter of another base (sha256 {wanted[:12]}...) than that of the zoo {origins.zoo_path}; "

@@ -73,7 +73,8 @@ class Engine:
         self.members = Members(zoo)
         if sha256_file(self.members.zoo.base_path) != self.model.base_sha256:
             raise WeightzooError(
-                f"the model {folder} and the zoo {zoo} have different bases; name the model's zoo with --data"
+                f"the model {folder} and the zoo {zoo} have different bases; name the model's zoo with --data, or "
+                "train a model on this one"
             )
         self.fingerprint = denoiser_sha256(folder)[:8]
         self.base = load_base(self.model.base_generator_path)

@@ -38,6 +38,10 @@ from zoo.tensors import read_tensors
 FORMAT_VERSION = 1
 PREFIX = "base_model.model."
 FACTOR = re.compile(r"(.+)\.lora_([AB])(?:\.[^.]+)?\.weight")  # PEFT in memory puts the adapter's name before "weight"
+# bases of embedded zoos that are no longer in the package, and what to say of them
+EARLIER_BASES = {
+    "789749cd45a84a628a3af901c289943ff8d8ffd917b938825f51b41b961e925c": "the 64 px zoo of earlier versions",
+}
 SAVED_COPY = re.compile(r"\.modules_to_save(?:\.[^.]+(?=\.))?")
 
 
@@ -250,6 +254,11 @@ def find_base(metadata: Mapping[str, Any], near: PathLike) -> Path:
     for candidate in [*candidates, *sorted(EMBEDDED_DIR.glob("*/base/generator.safetensors"))]:
         if candidate.is_file() and sha256_file(candidate) == wanted:
             return candidate
+    if wanted in EARLIER_BASES:
+        raise WeightzooError(
+            f"{near} belongs to {EARLIER_BASES[wanted]}; generate or train it again, or name that zoo's "
+            "base/generator.safetensors with --base"
+        )
     raise WeightzooError(
         f"the base generator of {near} (sha256 {wanted[:12]}...) is not at hand; name its file with --base"
     )
