@@ -8,11 +8,11 @@ from pipeline.fleets.base_gan import BaseConfig
 from zoo.gans.patchgan import PatchGanConfig
 from zoo.training.train_gan import GanTrainConfig
 
-BETA1 = 0.9  # of Adam in fleets; the embedded zoo has 0.5 and half of `small`'s learning rate, see docs/LOG.md
+BETA1 = 0.9  # of Adam in fleets, see docs/LOG.md
 
 
 def small() -> BuildConfig:
-    """Return a zoo of the embedded one's size: 528 concepts at 256 px, about an hour on two cores."""
+    """Return the embedded zoo: 528 concepts at 256 px, about an hour on two cores."""
     return BuildConfig(
         name="weightzoo-small",
         num_concepts=528,

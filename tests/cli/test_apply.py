@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.sources import photo_paths
 from tests.zoo.pictures.test_texture import fine_deviation, noise
 
 
@@ -82,12 +83,16 @@ def test_full_disk(run, world, photo, tmp_path, full_disk):
 
 
 def test_generated_evening_light_keeps_grain(run, tmp_path):
-    """The edit's slope at middle grey is 1.4. Texture was erased once: 0.12 of it came out at this size."""
-    Image.fromarray(noise((1300, 1950))).save(tmp_path / "grain.png")
+    """Texture was erased once: 0.12 of it came out where a photograph is larger than what the network looks at."""
+    with Image.open(photo_paths("test")[0]) as opened:
+        plain = opened.convert("RGB").resize((1500, 1000))
+    grain = noise((1000, 1500)).astype(int)
+    Image.fromarray((np.asarray(plain) + grain - 128).clip(0, 255).astype(np.uint8)).save(tmp_path / "grain.png")
     assert run("generate", "warm evening light", "-o", tmp_path / "warm").code == 0
     assert run("apply", tmp_path / "warm", tmp_path / "grain.png", "-o", tmp_path / "edited.png").code == 0
-    pixels = [np.asarray(Image.open(tmp_path / name))[..., 1:2] for name in ("edited.png", "grain.png")]
-    assert 0.8 * 1.4 < fine_deviation(pixels[0]) / fine_deviation(pixels[1]) < 1.25 * 1.4
+    edited, source = (np.asarray(Image.open(tmp_path / name))[..., 1:2] for name in ("edited.png", "grain.png"))
+    contrast = edited.std() / source.std()  # an edit of light alone changes fine detail as it changes all other
+    assert 0.5 < fine_deviation(edited) / fine_deviation(source) / contrast < 2
 
 
 def test_a_folder_into_a_folder(run, world, photo, tmp_path):

@@ -47,15 +47,15 @@ def test_a_closed_form_needs_no_prompt_and_is_applied(run, world, tmp_path):
         assert edited.size == source.size
 
 
-def test_a_closed_form_is_no_start_of_a_training(run, world, tmp_path):
+def test_a_closed_form_takes_no_mode_and_is_a_start(run, world, tmp_path):
     solve = ("finetune", "--pairs", world / "pairs", "--init", "closed-form", "-o", tmp_path / "solved")
     refused = run(*solve, "--mode", "adapter")
     assert refused.code != 0 and "takes no --mode" in refused.err and not (tmp_path / "solved").exists()
     solved = run(*solve, "--steps", 0)
     assert solved.code == 0 and "solved on" in solved.out and "mixed of" not in solved.out
     trained = ("finetune", "--pairs", world / "pairs", *PROMPT, "--init", tmp_path / "solved", "-o", tmp_path / "out")
-    refused = run(*trained, "--model", world / "models", "--data", world / "zoo")
-    assert refused.code != 0 and "solve anew" in refused.err
+    again = run(*trained, "--steps", 1, "--model", world / "models", "--data", world / "zoo")
+    assert again.code == 0 and "next: weightzoo apply" in again.out
     refused = run("finetune", "--resume", tmp_path / "solved")
     assert refused.code != 0 and "Traceback" not in refused.err
 

@@ -76,10 +76,10 @@ def test_no_photograph_stands_in_two_splits_nor_in_the_external_edits() -> None:
     assert not len(near), [(files[i].name, files[j].name) for i, j in near]
 
 
-def test_train_and_test_are_those_that_the_embedded_zoo_has_hashed() -> None:
+def test_the_photographs_are_those_that_the_embedded_zoo_has_hashed() -> None:
     frozen = read_json(EMBEDDED_ZOO / "photographs.json")
-    for split in ("train", "test"):
-        assert frozen[split] == {path.name: sha256_file(path) for path in photo_paths(split)}
+    for role, split in (("train", "learning"), ("test", "test")):
+        assert frozen[role] == {path.name: sha256_file(path) for path in photo_paths(split)}
 
 
 def test_crops_are_deterministic_by_seed() -> None:

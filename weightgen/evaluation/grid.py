@@ -181,20 +181,21 @@ def full() -> Grid:
 
 
 def reduced() -> Grid:
-    """Return the demo's grid: every held-out concept at zero steps, six concepts fine-tuned with 16 pairs."""
+    """Return the demo's grid: twelve concepts of each split at zero steps, four fine-tuned with 16 pairs."""
     inits = (*HEADLINE_INITS, *REFERENCES)
-    row = FinetuneRow("combination", 16, "full", inits, 6, SCRATCH_STEPS[16], 120)
+    row = FinetuneRow("combination", 16, "full", inits, 4, SCRATCH_STEPS[16], 120)
     return Grid(
         "reduced",
         INITS,
         ("kernel_ridge", "generated", "polished"),
         (row,),
         kid_images=4,
+        concepts_per_split=12,
         own_splits=("combination",),
-        own_concepts=8,
-        finetune_fleet=3,
+        own_concepts=6,
+        finetune_fleet=2,
         resamples=1000,
-        closed_form_concepts=6,
+        closed_form_concepts=4,
     )
 
 

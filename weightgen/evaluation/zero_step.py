@@ -30,7 +30,9 @@ from zoo.pictures.features import load_features
 from zoo.pictures.metrics import FIGURES, figures
 from zoo.words import plural
 
-PIXELS = 1 << 20  # of the test images that are edited at once: eight concepts of 32 images of 64 x 64 pixels
+# of the test images that are edited at once: eight concepts of eight images of 256 x 256 pixels, whose features, where
+# the concepts share their images, are computed once
+PIXELS = 1 << 22
 
 
 @dataclass(frozen=True)

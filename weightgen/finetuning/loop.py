@@ -46,7 +46,7 @@ class FinetuneConfig:
         learning_rate: None takes `LEARNING_RATE`.
         eval_every: steps between evaluations; None takes `POINTS`, or `SHARES` of a time budget.
         crops: training squares per pair; None: one where the pairs are hardly larger than the training size,
-            otherwise as many as make about 256.
+            otherwise as many as make about 256, or 64 of 256 px.
         feature_network: for KID; None leaves KID out.
         device: of training; "auto" takes a GPU where there is one.
         keeps_state: whether `weightgen.finetuning.finetune.resume` is to be possible.

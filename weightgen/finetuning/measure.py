@@ -29,7 +29,7 @@ from zoo.training.train_gan import run_generators
 
 # small batches stay in the processor's cache; the U-Net's batch norm depends on the number, so it is not to vary
 IMAGES_AT_ONCE = 8
-SEED_OF_PLACES = 7919  # of the pixels of training squares that networks of pixels are measured on
+SEED_OF_PLACES = 7919  # of the pixels that networks of pixels are measured on
 TRAINING_PICTURES = 16  # of all training squares: 64 of them would cost as much as four training steps
 
 Row = dict[str, Any]
@@ -96,52 +96,68 @@ def errors(images: Tensor, targets: Tensor) -> Row:
 
 
 class Measure:
-    """What K networks are worth on their test pairs and training pairs; the targets' features are computed once."""
+    """What K networks are worth on their test pairs and training pairs; the targets' features are computed once.
+
+    A network of pixels (`zoo.gans.solved`) is measured on scattered pixels of pictures, others than those that it is
+    trained on, but for KID: whole pictures would take longer than the training.
+    """
 
     def __init__(self, tensors: PairTensors, feature_network: str | None) -> None:
-        self.tensors = tensors
         every = -(-tensors.targets.shape[1] // TRAINING_PICTURES)
-        self.sources, self.targets = tensors.sources[:, ::every], tensors.targets[:, ::every].cpu()
-        self.looked: Looked | None = None  # what a network of pixels sees of the training squares
+        self.parts = {
+            "test": (tensors.test_sources, tensors.test_targets.cpu()),
+            "train": (tensors.sources[:, ::every], tensors.targets[:, ::every].cpu()),
+        }
+        self.looked: dict[str, Looked] = {}
         enough = tensors.test_targets.shape[1] >= 2
         self.features = load_features(feature_network) if feature_network and enough else None
         if self.features is not None:
-            self.target_features = [self.features(targets) for targets in tensors.test_targets.cpu()]
+            self.target_features = [self.features(targets) for targets in self.parts["test"][1]]
 
     def __call__(self, generator: nn.Module, params: Mapping[str, Tensor]) -> list[Row]:
         """Return one row for each of the K networks whose parameters are stacked in `params`.
 
         Returns:
             `psnr`, `kid` and what `errors` gives, on the test pairs; with the prefix `train_`, what `errors` gives on
-            at most 16 squares of the training pairs, the same ones each time; of a network of pixels on pixels of them.
+            at most 16 squares of the training pairs, the same ones each time.
         """
-        images = render(generator, params, self.tensors.test_sources).cpu()
-        trained, wanted = self.trained(generator, params)
-        return [self.row(k, images[k], trained[k], wanted[k]) for k in range(len(images))]
+        pixels = isinstance(generator, SolvedGenerator)
+        images, targets = self.edited(generator, params, "test", pixels and self.features is None)
+        trained, wanted = self.edited(generator, params, "train", pixels)
+        rows = []
+        for k, own in enumerate(images):
+            distance = None
+            if self.features is not None and bool(torch.isfinite(own).all()):
+                distance = rounded(kid(self.features(own), self.target_features[k], paired=True))
+            row = errors(own, targets[k]) | {"psnr": rounded(psnr(own, targets[k]).mean()), "kid": distance}
+            rows.append(row | {f"train_{key}": value for key, value in errors(trained[k], wanted[k]).items()})
+        return rows
 
-    @torch.no_grad()
-    def trained(self, generator: nn.Module, params: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return edited training squares and their targets, [K, T, 3, S, S] each, on the processor.
+    def edited(
+        self, generator: nn.Module, params: Mapping[str, Tensor], part: str, pixels: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Return edited pictures of the "test" or "train" pairs and their targets, on the processor.
 
-        Of a network of pixels [K, T, 3, P, 1]: scattered pixels of each square, others than those that are trained on.
+        Returns:
+            [K, T, 3, S, S] each; of `pixels` [K, T, 3, P, 1].
         """
-        if not isinstance(generator, SolvedGenerator):
-            return render(generator, params, self.sources).cpu(), self.targets
-        if self.looked is None:
-            self.looked = look(generator, self.sources, SEED_OF_PLACES)
-        edited = []
-        for k, squares in enumerate(self.looked.maps):
-            own = {name: value[k : k + 1] for name, value in params.items()}
-            edited.append(torch.cat([run_on_pixels(generator, own, generator.see(maps)) for maps in squares]))
-        flat = torch.stack(edited).clamp(0, 1).cpu(), at(self.targets, self.looked.places.cpu())
-        edits, targets = (part.transpose(-1, -2).unsqueeze(-1) for part in flat)
-        return edits, targets
+        sources, targets = self.parts[part]
+        if not pixels:
+            return render(generator, params, sources).cpu(), targets
+        assert isinstance(generator, SolvedGenerator)
+        if part not in self.looked:
+            self.looked[part] = look(generator, sources, SEED_OF_PLACES)
+        looked = self.looked[part]
+        edited = render_pixels(generator, params, looked.maps).cpu(), at(targets, looked.places)
+        images, wanted = (rows.transpose(-1, -2).unsqueeze(-1) for rows in edited)
+        return images, wanted
 
-    def row(self, k: int, images: Tensor, trained: Tensor, wanted: Tensor) -> Row:
-        """Return the row of concept k for its edited test pictures, its training squares and their targets."""
-        targets = self.tensors.test_targets[k].cpu()
-        distance = None
-        if self.features is not None and bool(torch.isfinite(images).all()):
-            distance = rounded(kid(self.features(images), self.target_features[k], paired=True))
-        on_training = {f"train_{key}": value for key, value in errors(trained, wanted).items()}
-        return errors(images, targets) | {"psnr": rounded(psnr(images, targets).mean()), "kid": distance} | on_training
+
+@torch.no_grad()
+def render_pixels(generator: SolvedGenerator, params: Mapping[str, Tensor], maps: Tensor) -> Tensor:
+    """Return pixels as K networks edit them, [K, T, P, 3] in [0, 1], from their maps [K, T, P, CHANNELS]."""
+    edited = []
+    for k, pictures in enumerate(maps):
+        own = {name: value[k : k + 1] for name, value in params.items()}
+        edited.append(torch.cat([run_on_pixels(generator, own, generator.see(picture)) for picture in pictures]))
+    return torch.stack(edited).clamp(0, 1)

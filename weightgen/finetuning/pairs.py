@@ -15,7 +15,8 @@ from weightgen.finetuning.measure import PairTensors
 from zoo.pictures.pair_layouts import DIRECTIONS
 from zoo.pictures.pairs import Pair, pairs_to_tensors, read_pair_set, split_pairs
 
-MAX_CROPS, CROPS_TO_HAVE = 16, 256
+MAX_CROPS = 16
+CROPS_TO_HAVE, SMALL_SIDE = 256, 64  # squares up to this side (pixels); of larger ones fewer, as each shows more
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def default_crops(pairs: Sequence[Pair], size: int) -> int:
     sides = sorted(min(source.size) for _, source, _ in pairs)
     if sides[len(sides) // 2] <= 1.5 * size:
         return 1
-    return max(1, min(MAX_CROPS, CROPS_TO_HAVE // len(pairs)))
+    return max(1, min(MAX_CROPS, CROPS_TO_HAVE * SMALL_SIDE // max(size, SMALL_SIDE) // len(pairs)))
 
 
 def pair_tensors(loaded: LoadedPairs, size: int, crops: int | None, seed: int) -> PairTensors:

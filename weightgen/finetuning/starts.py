@@ -268,10 +268,7 @@ def start_from_path(path: Path, count: int, origins: Origins, mode: str) -> Star
     if not is_peft(path):
         if mode == "adapter":
             raise WeightzooError(f"{path} is a whole generator, not an adapter; use --mode full")
-        network = merge(load_generator(path))
-        if getattr(network, "whole_photograph", False):
-            raise WeightzooError(f"{path} is a solved generator, which is not trained; solve anew: --init closed-form")
-        return full_start([network] * count, origins.discriminator)
+        return full_start([merge(load_generator(path))] * count, origins.discriminator)
     base_path = base_of_adapter(path, origins)
     base = load_base(base_path)
     if mode == "full":

@@ -11,18 +11,20 @@ import torch
 from tests.weightgen.tiny_world import make_model, make_pairs, make_zoo
 from weightgen.finetuning.finetune import finetune
 from weightgen.finetuning.loop import LEARNING_RATE, FinetuneConfig, evaluation_times, finetune_many
-from weightgen.finetuning.measure import IMAGES_AT_ONCE, PairTensors, render
+from weightgen.finetuning.measure import IMAGES_AT_ONCE, Measure, PairTensors, render
 from weightgen.finetuning.pairs import load_pairs
 from weightgen.finetuning.starts import INITS, Origins, make_start
 from weightgen.generate import generate, save_adapter
 from weightgen.model_folder import load_model_folder
 from weightgen.model_roles import find_models
-from zoo.adapters.lora import load_adapter, load_base, load_generator, save_base
+from zoo.adapters.lora import initial_adapter, load_adapter, load_base, load_generator, save_base
 from zoo.adapters.peft_format import load_peft
 from zoo.errors import Interrupted, WeightzooError, WeightzooWarning
+from zoo.gans.solved import SolvedConfig
 from zoo.pictures.apply import load_network
+from zoo.pictures.metrics import l1
 from zoo.pictures.pairs import pairs_to_tensors, write_pairs
-from zoo.training.train_gan import run_generators
+from zoo.training.train_gan import run_generators, stack
 
 CONFIG = FinetuneConfig(steps=4, batch_size=2, eval_every=2, feature_network=None)
 
@@ -244,6 +246,20 @@ def test_concepts_at_once_equal_concepts_alone(origins):
     assert [row["step"] for row in both.rows[0]] == [0, 2, 4]
     assert both.rows[0][-1]["l1"] != both.rows[1][-1]["l1"]
     assert both.rows[1][-1]["l1"] == pytest.approx(alone.rows[0][-1]["l1"], abs=1e-4)
+
+
+def test_a_network_of_pixels_is_measured_on_pixels_and_with_kid_on_whole_pictures():
+    torch.manual_seed(0)
+    network = SolvedConfig(4, 4, 4, 4, image_size=16, branches=("whole",), hidden=4, lora_rank=2).build()
+    params = {name: value + 0.1 * torch.randn_like(value) for name, value in stack(initial_adapter(network), 2).items()}
+    data = PairTensors(*(torch.rand(2, count, 3, 16, 16) for count in (3, 3, 2, 2)))
+    found = Measure(data, None)(network, params)
+    whole = Measure(data, "efficientnet-lite0")(network, params)
+    assert found[0]["l1"] != found[1]["l1"] and found[0]["kid"] is None is not whole[0]["kid"]
+    for row, of_pictures in zip(found, whole, strict=True):  # 256 pixels: all are among those that are drawn
+        assert {**row, "kid": 0} == pytest.approx({**of_pictures, "kid": 0}, abs=2e-6)
+    edited = render(network, params, data.sources)
+    assert found[1]["train_l1"] == pytest.approx(float(l1(edited[1], data.targets[1]).mean()), abs=1e-5)
 
 
 def test_a_start_on_another_device_leaves_its_networks_where_they_are(origins):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from zoo.adapters import peft_format
 from zoo.adapters.lora import (
     adapter_names,
     initial_adapter,
@@ -20,10 +21,12 @@ from zoo.adapters.lora import (
 from zoo.adapters.peft_config import scaling
 from zoo.adapters.peft_format import find_base, load_peft, merge_peft, read_peft, save_peft
 from zoo.errors import WeightzooError
-from zoo.files import sha256_file
+from zoo.files import EMBEDDED_DIR, sha256_file
 from zoo.gans.e2gan import E2ganConfig
 from zoo.gans.solved import SolvedConfig
+from zoo.hub import find_zoo
 from zoo.layout import WeightLayout
+from zoo.pictures.apply import load_network
 
 SMALL = E2ganConfig(channels=(8, 8, 16, 16), lora_rank=4, attention_rank=2, heads=2, context_tokens=2, groups=4)
 
@@ -198,6 +201,26 @@ def test_a_tensor_that_plain_lora_does_not_have_is_named(tmp_path):
     save_file(load_file(path) | {"base_model.model.stem.lora_magnitude_vector": torch.ones(8)}, path)
     with pytest.raises(WeightzooError, match="holds stem.lora_magnitude_vector, which plain LoRA does not have"):
         read_peft(tmp_path)
+
+
+def test_an_adapter_of_an_earlier_zoo_needs_that_zoos_base(tmp_path, monkeypatch):
+    base, adapter = base_and_adapter()
+    save_base(tmp_path / "elsewhere.safetensors", base)
+    digest = sha256_file(tmp_path / "elsewhere.safetensors")
+    monkeypatch.setitem(peft_format.EARLIER_BASES, digest, "the zoo of last year")
+    save_peft(tmp_path / "c", base, adapter, {"base_sha256": digest})
+    with pytest.raises(WeightzooError, match="c belongs to the zoo of last year; generate or train it again, or name"):
+        load_network(tmp_path / "c")
+    with pytest.raises(WeightzooError, match="made with another base"):
+        load_network(tmp_path / "c", find_zoo("weightzoo-small") / "base" / "generator.safetensors")
+    images = torch.rand(1, 3, 16, 16)
+    expected = load_adapter(base, adapter)(images)
+    assert torch.allclose(load_network(tmp_path / "c", tmp_path / "elsewhere.safetensors")(images), expected, atol=1e-5)
+
+
+def test_no_earlier_base_is_one_of_the_package():
+    shas = {sha256_file(path) for path in EMBEDDED_DIR.glob("*/base/generator.safetensors")}
+    assert shas and not shas & peft_format.EARLIER_BASES.keys()
 
 
 def test_the_base_is_found_by_its_hash(tmp_path):
