@@ -55,7 +55,7 @@ lint: $(STAMP)  ## ruff
 types: $(STAMP)
 	@$(PYTHON) -m mypy
 
-zoo: $(STAMP)  ## build the embedded zoo anew (about two hours, resumable)
+zoo: $(STAMP)  ## build the embedded zoo anew (about an hour and a half, resumable)
 	@$(WEIGHTZOO) build --preset small --run-dir runs/weightzoo-small
 
 prior: $(STAMP)  ## learn the prior of solved generators anew (about twenty minutes, resumable)

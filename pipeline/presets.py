@@ -12,7 +12,7 @@ BETA1 = 0.9  # of Adam in fleets, see docs/LOG.md
 
 
 def small() -> BuildConfig:
-    """Return the embedded zoo: 528 concepts at 256 px, about an hour on two cores."""
+    """Return the embedded zoo: 528 concepts at 256 px, about an hour and a half on two cores."""
     return BuildConfig(
         name="weightzoo-small",
         num_concepts=528,

