@@ -181,21 +181,22 @@ def full() -> Grid:
 
 
 def reduced() -> Grid:
-    """Return the demo's grid: twelve concepts of each split at zero steps, four fine-tuned with 16 pairs."""
-    inits = (*HEADLINE_INITS, *REFERENCES)
-    row = FinetuneRow("combination", 16, "full", inits, 4, SCRATCH_STEPS[16], 120)
+    """Return the demo's grid: eight concepts of each split at zero steps, four fine-tuned with 16 pairs."""
+    inits = ("copy", *SOLVED, "base", "mean", "nearest", "kernel_ridge", *NETWORK_INITS, "own")
+    tuned = (*HEADLINE_INITS, *REFERENCES)
+    row = FinetuneRow("combination", 16, "full", tuned, 4, SCRATCH_STEPS[16], 120)
     return Grid(
         "reduced",
-        INITS,
+        inits,
         ("kernel_ridge", "generated", "polished"),
         (row,),
         kid_images=4,
-        concepts_per_split=12,
+        concepts_per_split=8,
         own_splits=("combination",),
         own_concepts=4,
         finetune_fleet=2,
         resamples=1000,
-        closed_form_concepts=4,
+        closed_form_concepts=2,
     )
 
 
