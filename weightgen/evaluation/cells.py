@@ -14,6 +14,7 @@ them.
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -261,6 +262,6 @@ def keep_network(path: Path, done: Finetuned, k: int) -> None:
     if done.start.base is not None:
         generator = merge(generator, params)
     else:
-        generator = generator.config.build()
-        generator.load_state_dict(params)
+        generator = copy.deepcopy(generator)
+        generator.load_state_dict(generator.state_dict() | params)
     save_base(path, generator)
