@@ -64,16 +64,17 @@ prior: $(STAMP)  ## learn the prior of solved generators anew (about twenty minu
 bench: $(STAMP)  ## the benchmarks
 	@$(PYTHON) -m benchmarks
 
-models: $(STAMP)  ## train both stages of the weight generator, and the controls (about three hours)
+models: $(STAMP)  ## train all stages of the weight generator, and the controls (about three hours)
 	@$(WEIGHTZOO) train -o $(MODELS)/generated
 	@$(WEIGHTZOO) train --denoiser unet1d -o $(MODELS)/generated_unet1d
 	@$(WEIGHTZOO) train --pseudo-labels --more-concepts $(MORE) -o $(MODELS)/labelled
 	@$(WEIGHTZOO) polish $(MODELS)/labelled --more-concepts $(MORE) -o $(MODELS)/polished
 	@$(WEIGHTZOO) polish $(MODELS)/labelled --more-concepts $(MORE) --random-init -o $(MODELS)/control
+	@$(WEIGHTZOO) polish $(MODELS)/generated --more-concepts $(MORE) --pairs --seconds 3000 -o $(MODELS)/paired
 
 # what `make models` made becomes the model that comes with the package
-embed: models  ## make models, then put the polished one into the package
-	@$(PYTHON) -c 'from weightgen.model_folder import copy_half; copy_half("$(MODELS)/polished", "weightgen/embedded/weightzoo-small")'
+embed: models  ## make models, then put the one that reads pairs into the package
+	@$(PYTHON) -c 'from weightgen.model_folder import copy_half; copy_half("$(MODELS)/paired", "weightgen/embedded/weightzoo-small")'
 
 evaluate-full: models  ## make models, then the full evaluation grid (about four hours, resumable)
 	@$(WEIGHTZOO) evaluate --grid full --choose-rates --model $(MODELS) -o runs/evaluate-full
