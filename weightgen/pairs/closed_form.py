@@ -143,7 +143,7 @@ def pictures_of(pairs: Sequence[tuple[Picture, Picture]]) -> list[tuple[Tensor, 
         before, after = (picture(half.convert("RGB")) if isinstance(half, Image.Image) else half for half in pair)
         if before.dim() != 3 or len(before) != 3 or before.shape != after.shape or not before.numel():
             raise WeightzooError(
-                f"pair {number} has pictures of {list(before.shape)} and {list(after.shape)}; give two of [3, H, W]"
+                f"the two of pair {number} are {list(before.shape)} and {list(after.shape)}; give pictures [3, H, W]"
             )
         found.append((before.float(), after.float()))
     return found

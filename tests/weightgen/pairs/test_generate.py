@@ -119,7 +119,7 @@ def test_the_pipeline_takes_pairs(folder, reader):
     assert made.by == expected.by and torch.equal(made.generator.layer, expected.generator.layer)
     for arguments, message in (
         ({"pairs": []}, "no pairs"),
-        ({"pairs": [(pairs[0][0], pairs[1][0])]}, "pair 1 has pictures of"),
+        ({"pairs": [(pairs[0][0], pairs[1][0])]}, "the two of pair 1 are"),
         ({"pairs": pairs, "num_networks": 2}, "leave the other arguments out"),
         ({}, "a prompt, pairs, or both"),
     ):
