@@ -1,4 +1,4 @@
-"""The arrows between the packages and ``benchmarks``, read from the source, and what ``weightzoo --help`` may load."""
+"""The arrows between our folders of code, read from the source, and what ``weightzoo --help`` may load."""
 
 import ast
 import json
@@ -17,12 +17,14 @@ ARROWS = {
     "weightgen": {"zoo"},
     "cli": {"pipeline", "weightgen", "zoo"},
     "benchmarks": {"pipeline", "weightgen", "zoo"},  # libraries: what a benchmark needs of a command belongs in one
+    "spaces": {"weightgen", "zoo"},
 }
 # third-party package -> the files (or folders) that may import it
 ONLY_IN = {
     "ray": ("zoo/ray_cluster.py", "weightgen/training/ray.py", "weightgen/server/run.py"),  # the first connects
     "typer": ("cli/",),
     "diffusers": ("weightgen/", "pipeline/teachers/"),
+    "gradio": ("spaces/",),
     "kornia": ("pipeline/", "benchmarks/"),
     "click": (),
     "torchvision": (),
