@@ -60,7 +60,7 @@ def test_learns_and_leaves_a_model_that_reads_pairs(model_dir, groups, tmp_path)
     assert load_model_folder(tmp_path / "out").denoiser.pairs is not None
 
 
-def test_an_interrupted_training_ends_as_one_that_was_not(model_dir, groups, tmp_path):
+def test_an_interrupted_training_ends_as_one_that_was_not(model_dir, groups, tmp_path, hears_ctrl_c):
     def interrupt(row):
         if row["step"] == 3:
             signal.raise_signal(signal.SIGINT)
