@@ -63,6 +63,7 @@ def weightzoo(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_wheel_alone_generates_applies_tunes_evaluates_and_serves(tmp_path, weightzoo):
     work = tmp_path / "work"
     for i, path in enumerate(sorted((ROOT / "pipeline" / "photos" / "test").glob("*.jpg"))[:4]):
