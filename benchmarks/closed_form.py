@@ -25,9 +25,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness.machine import write_result
-from weightgen.finetuning.closed_forms import Pictures, learned, plain, scale_of, trained
+from weightgen.finetuning.closed_forms import learned, plain, trained
 from weightgen.finetuning.solved import FEWEST_PAIRS, STEPS, picture
 from weightgen.model_folder import load_model_folder
+from weightgen.pairs.closed_form import Pictures, scale_of
 from weightgen.pairs.generate import PairReader
 from zoo.gans.solved import SolvedGenerator
 from zoo.pictures.metrics import figures

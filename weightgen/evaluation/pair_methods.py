@@ -21,9 +21,10 @@ from pathlib import Path
 from weightgen.evaluation.context import EvaluationContext
 from weightgen.evaluation.grid import FROM_PAIRS
 from weightgen.evaluation.held_out_pairs import wordings
-from weightgen.finetuning.closed_forms import CLOSED_FORMS, Pictures, sampled, scale_of, trained
+from weightgen.finetuning.closed_forms import CLOSED_FORMS, trained
 from weightgen.model_folder import load_model_folder
 from weightgen.model_roles import PAIRED
+from weightgen.pairs.closed_form import Pictures, sampled, scale_of
 from weightgen.pairs.generate import PairReader
 from zoo.gans.solved import SolvedGenerator
 

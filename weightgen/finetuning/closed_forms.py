@@ -15,18 +15,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from weightgen.finetuning.branches import Pixels, mix_branches, steps_of
 from weightgen.finetuning.solved import FEWEST_PAIRS, STEPS
-from weightgen.pairs.closed_form import Start, load_prior, pixels_of_pictures, start_of, with_layer
+from weightgen.pairs.closed_form import Pictures, Start, load_prior, sampled, scale_of, start_of, with_layer
 from zoo.closed_form import FACTORS, Prior, Pull, fit_output_layer
 from zoo.gans.feature_bank import CHANNELS, COLOURS, FeatureBank
 from zoo.gans.solved import PENALTY, SolvedConfig, SolvedGenerator
 
-Pictures = Sequence[tuple[Tensor, Tensor]]  # (source, target) of each pair
 SEED = 3  # of the random ReLUs
 PROBES = 256
 
@@ -72,20 +70,6 @@ def colour_columns(bank: FeatureBank) -> Tensor:
     rows, others = (torch.rand(PROBES, CHANNELS, generator=generator) * 2 - 1 for _ in range(2))
     others[:, :COLOURS] = rows[:, :COLOURS]
     return (bank.expand(rows) == bank.expand(others)).all(0).nonzero()[:, 0]
-
-
-def scale_of(pictures: Pictures) -> int:
-    """Return the median short side of the pairs, pixels."""
-    sides = sorted(min(source.shape[-2:]) for source, _ in pictures)
-    return sides[len(sides) // 2]
-
-
-def sampled(generator: SolvedGenerator, pictures: Pictures, seed: int) -> list[Pixels]:
-    """Return pixels of each pair."""
-    return [
-        pixels_of_pictures(generator, source, target, np.random.default_rng([seed, k]), len(pictures))
-        for k, (source, target) in enumerate(pictures)
-    ]
 
 
 CLOSED_FORMS: dict[str, Callable[[Pictures], SolvedGenerator]] = {

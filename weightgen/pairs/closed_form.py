@@ -36,6 +36,7 @@ SOLVED_ON = 1 << 14  # of these: a layer that is solved on all is no better (doc
 
 
 Picture: TypeAlias = Image.Image | Tensor
+Pictures: TypeAlias = Sequence[tuple[Tensor, Tensor]]  # (source, target) of each pair, [3, H, W] in [0, 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,13 +117,27 @@ def load_prior(image_size: int, path: str | Path = PRIOR) -> SolvedGenerator:
 def pixels_of_pictures(
     generator: SolvedGenerator, source: Tensor, target: Tensor, rng: np.random.Generator, count: int
 ) -> Pixels:
-    """Return what `pixels_of` does, of two pictures [3, H, W] in [0, 1]."""
+    """Return pixels of one of `count` pairs of pictures [3, H, W] in [0, 1], from the top to the bottom."""
     height, width = source.shape[-2:]
     most = min(max(1, MAX_PIXELS // count), height * width)
     chosen = torch.from_numpy(np.sort(rng.choice(height * width, most, replace=False)))
     targets = target.flatten(1)[:, chosen].T * 2 - 1
     maps = generator.maps_of(source, chosen)
     return Pixels(maps, generator.bank.expand(maps), targets)
+
+
+def scale_of(pictures: Pictures) -> int:
+    """Return the median short side of the pairs, pixels."""
+    sides = sorted(min(source.shape[-2:]) for source, _ in pictures)
+    return sides[len(sides) // 2]
+
+
+def sampled(generator: SolvedGenerator, pictures: Pictures, seed: int) -> list[Pixels]:
+    """Return pixels of each pair."""
+    return [
+        pixels_of_pictures(generator, source, target, np.random.default_rng([seed, k]), len(pictures))
+        for k, (source, target) in enumerate(pictures)
+    ]
 
 
 def picture(image: Image.Image) -> Tensor:

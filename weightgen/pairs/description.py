@@ -1,6 +1,6 @@
 """What pairs say of an edit, in the shape of a network: the weight generator reads it beside the text.
 
-    reading = Reading.of(base, layout)
+    reading = Reading(base, layout, feature_root(features))
     edit = reading.describe(seen, targets, pairs=4)       # of pixels that all edits share
     edit.blocks, edit.facts                               # [E, num_blocks, block_size], [E, 3]
 
@@ -24,7 +24,6 @@ from zoo.gans.solved import Seen, SolvedGenerator
 from zoo.layout import WeightLayout
 from zoo.training.solved_outputs import OUTPUT
 
-FACTS = 3
 RELU_PENALTY = 1e-2  # of the base's ReLUs; the prior knows nothing of them
 LAYER_GAIN = 10.0  # brings the solved layer's deviation to about unit size
 SMALL_ERROR, SMALL_GRADIENT = 2e-3, 1e-4
@@ -44,16 +43,6 @@ class Edits:
 
     blocks: Tensor
     facts: Tensor
-
-    def __len__(self) -> int:
-        return len(self.blocks)
-
-    def __getitem__(self, rows: Tensor | slice) -> Edits:
-        return Edits(self.blocks[rows], self.facts[rows])
-
-    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Edits:
-        """Return the same on a device and in a dtype."""
-        return Edits(*(part.to(device=device, dtype=dtype) for part in (self.blocks, self.facts)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,11 +24,11 @@ from weightgen.finetuning.branches import Pixels, error_of, joined, outputs, spl
 from weightgen.model_folder import ModelFolder, load_model_folder
 from weightgen.model_roles import PAIRED, find_best
 from weightgen.objective import one_step
-from weightgen.pairs.closed_form import CLOSED_FORM, Start, pixels_of_pictures, solved_layer, thinned
+from weightgen.pairs.closed_form import CLOSED_FORM, Pictures, Start, sampled, scale_of, solved_layer, thinned
 from weightgen.pairs.description import Edits, Reading
 from weightgen.text import TextEncoder, load_text_encoder
 from zoo.adapters.lora import Adapter, load_base
-from zoo.closed_form import DOUBT, FEWEST_PICTURES, Fit, Prior, Pull, fit_output_layer, pulls_for
+from zoo.closed_form import DOUBT, ERROR_DIGITS, FEWEST_PICTURES, Fit, Prior, Pull, fit_output_layer, pulls_for
 from zoo.config import to_dict
 from zoo.errors import WeightzooError
 from zoo.gans.solved import Seen, SolvedConfig, SolvedGenerator
@@ -38,8 +37,6 @@ from zoo.training.solved_outputs import OUTPUT
 READ_PIXELS = 1 << 13  # of all pairs together that the description is made from; twice what training shows
 GENERATED = "generated"
 WAYS = (GENERATED, CLOSED_FORM)
-
-Pictures = Sequence[tuple[Tensor, Tensor]]
 
 
 class Solved(NamedTuple):
@@ -83,16 +80,7 @@ class PairReader:
             prompts: wordings of the edit; without any the pairs alone are read.
             seed: of the pixels.
         """
-        sides = sorted(min(source.shape[-2:]) for source, _ in pictures)
-        pixels = [
-            self.pixels(source, target, number, len(pictures), seed) for number, (source, target) in enumerate(pictures)
-        ]
-        return self.start(pixels, prompts, sides[len(sides) // 2])
-
-    def pixels(self, source: Tensor, target: Tensor, number: int, count: int, seed: int) -> Pixels:
-        """Return pixels of pair `number` of `count`."""
-        rng = np.random.default_rng([seed, number])
-        return pixels_of_pictures(self.base, source, target, rng, count)
+        return self.start(sampled(self.base, pictures, seed), prompts, scale_of(pictures))
 
     def start(self, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int) -> Start:
         """Return the generated network or the closed form, whichever is nearer to what is left out.
@@ -180,7 +168,7 @@ def reader_in(folder: str | Path) -> PairReader | None:
 def error_on(pixels: Sequence[Pixels], generator: SolvedGenerator) -> float:
     """Return the mean absolute error of a network on pixels, as of pictures in [0, 1]."""
     shown = joined(pixels)
-    return float(error_of(outputs(generator, shown), shown.targets))
+    return round(float(error_of(outputs(generator, shown), shown.targets)), ERROR_DIGITS)
 
 
 @torch.no_grad()
@@ -198,13 +186,12 @@ def assembled(base: SolvedGenerator, adapter: Adapter, layer: Tensor, image_size
     for name, value in base.prior._asdict().items():
         getattr(result, name).copy_(value)
     for number, branch in enumerate(result.branches):
-        own, known = base.branches[number], dict(base.branches[number].named_parameters())
+        known = dict(base.branches[number].named_parameters())
         for part in ("first", "second"):
             start = f"branches.{number}.{part}"
             merged = known[f"{part}.weight"] + adapter[f"{start}.lora_B"] @ known[f"{part}.lora_A"]
             linear: nn.Linear = getattr(branch, part)
             linear.weight.copy_(merged)
             linear.bias.copy_(adapter[f"{start}.bias"])
-        assert branch.columns == own.columns
     result.layer.copy_(layer)
     return result

@@ -191,7 +191,7 @@ def with_pairs(denoiser: nn.Module, base: SolvedGenerator, random_init: bool = F
 def some_features(base: SolvedGenerator, groups: Sequence[EditGroup]) -> Tensor:
     """Return the bank's features at some pixels of some photographs, [n, F]."""
     maps = [group.maps[:, :ROOT_PIXELS].flatten(0, 1).float() for group in groups[:ROOT_GROUPS]]
-    return base.bank.expand(torch.cat(maps))
+    return base.bank.expand(torch.cat(maps).to(base.mean.device))
 
 
 @torch.no_grad()
@@ -210,6 +210,7 @@ def drawn(
         edits: which edits; all by default.
         told: see `Task`; all by default.
     """
+    device = reading.root.device
     photographs, places = group.maps.shape[:2]
     order = rng.permutation(photographs)
     examples, queries = order[: max(pairs, 1)], order[max(pairs, 1) :][:QUERIES]
@@ -219,8 +220,8 @@ def drawn(
         count = min(places, most)
         first = int(rng.integers(places - count + 1))
         rows = slice(first, first + count)
-        maps = group.maps[which][:, rows].flatten(0, 1).float()
-        targets = group.targets[chosen][:, which][:, :, rows].flatten(1, 2).float()
+        maps = group.maps[which][:, rows].flatten(0, 1).to(device).float()
+        targets = group.targets[chosen][:, which][:, :, rows].flatten(1, 2).to(device).float()
         return reading.base.see(maps), targets / 127.5 - 1
 
     shown, asked = part(examples, max(1, SOLVE_PIXELS // max(pairs, 1))), part(queries, QUERY_PIXELS)
@@ -286,8 +287,15 @@ class PairStage:
     def edited(self, network: nn.Module, task: Task) -> Tensor:
         """Return what the networks of a task make of the queries, [E, n, 3] about [-1, 1]."""
         edits = self.reading.describe(task.examples, task.example_targets, task.pairs) if task.pairs else None
-        text = self.encoder.encode([text or "nothing" for text in task.texts]).trim().drop(~task.told)
-        blocks = self.model.statistics.denormalize(one_step(network, text, target=self.model.target, edits=edits))
+        text = (
+            self.encoder.encode([text or "nothing" for text in task.texts])
+            .trim()
+            .drop(~task.told)
+            .to(self.reading.root.device)
+        )
+        blocks = self.model.statistics.to(self.reading.root.device).denormalize(
+            one_step(network, text, target=self.model.target, edits=edits)
+        )
         adapters = self.model.layout.from_blocks(blocks)
         layers = adapters[OUTPUT].mT
         width = task.queries.features.shape[1]

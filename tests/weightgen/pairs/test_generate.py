@@ -5,6 +5,7 @@ import torch
 
 from tests.weightgen.tiny_world import SOLVED, make_model, make_paired_model, make_zoo
 from weightgen.model_folder import load_model_folder
+from weightgen.pairs.closed_form import sampled
 from weightgen.pairs.generate import CLOSED_FORM, GENERATED, PairReader, error_on
 from zoo.errors import WeightzooError
 
@@ -31,7 +32,7 @@ def reader(folder):
 
 
 def read(reader, pairs):
-    pixels = [reader.pixels(source, target, number, len(pairs), 0) for number, (source, target) in enumerate(pairs)]
+    pixels = sampled(reader.base, pairs, 0)
     return reader.read(pixels)
 
 
@@ -43,7 +44,7 @@ def test_a_model_folder_keeps_the_reading(folder, reader):
 
 def test_the_order_of_the_pairs_does_not_matter(reader):
     pairs = pictures()
-    pixels = [reader.pixels(source, target, number, len(pairs), 0) for number, (source, target) in enumerate(pairs)]
+    pixels = sampled(reader.base, pairs, 0)
     one, other = reader.read(pixels), reader.read(pixels[::-1])
     torch.testing.assert_close(one.blocks, other.blocks, atol=2e-3, rtol=1e-3)
     torch.testing.assert_close(one.facts, other.facts, atol=1e-3, rtol=1e-3)
@@ -106,8 +107,7 @@ def test_the_error_is_that_of_the_network(reader):
     made = reader.generate(pairs)
     source, target = pairs[0]
     expected = (made.generator(source[None])[0].clamp(0, 1) - target).abs().mean()
-    pixels = reader.pixels(source, target, 0, 1, 0)
-    assert error_on([pixels], made.generator) == pytest.approx(float(expected), abs=1e-3)
+    assert error_on(sampled(reader.base, pairs, 0), made.generator) == pytest.approx(float(expected), abs=1e-3)
 
 
 def test_the_pipeline_takes_pairs(folder, reader):
