@@ -17,7 +17,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from zoo.gans.branches import READS, Branch
 from zoo.gans.layers import leaky_clamp
-from zoo.gans.solved import Seen, SolvedGenerator
+from zoo.gans.solved import Seen, SolvedGenerator, assembled
 
 EVERY = 4  # one picture in so many is left out
 HIDDEN = 64
@@ -136,7 +136,7 @@ def mix_branches(
     steps = train(learners, pixels, schedules[1](), seed, stop)
     if stop():
         return None
-    mixture = assembled(made, learners, named)
+    mixture = mean_network(made, learners, named)
     return Mixture(mixture, {name: round(weight, DIGITS) for name, weight in named.items()}, error, solved_error, steps)
 
 
@@ -241,7 +241,7 @@ def mixed(errors: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def assembled(
+def mean_network(
     made: Mapping[str, SolvedGenerator], learners: Sequence[Learner], weights: Mapping[str, float]
 ) -> SolvedGenerator:
     """Return one generator whose output is the mean of networks and branches with these weights.
@@ -251,7 +251,7 @@ def assembled(
         weights: of those that take part.
     """
     like = next(iter(made.values()))
-    width, hidden = like.bank.num_features, HIDDEN
+    width = like.bank.num_features
     bank, heads, branches = torch.zeros(width, 3), [], []
     for name, generator in ((name, made[name]) for name in made if name in weights):
         own, *rest = generator.layer.split([width, *[generator.config.hidden] * len(generator.branches)])
@@ -263,14 +263,4 @@ def assembled(
         bank[-1] += weights[part.name] * part.head.bias  # the bank's last feature is 1
         heads.append(weights[part.name] * part.head.weight.T)
         branches.append(part.branch)
-    names = tuple(branch.name for branch in branches)
-    if branches:
-        hidden = branches[0].second.out_features
-    result = replace(like.config, branches=names, hidden=hidden, lora_rank=0).build().requires_grad_(False).eval()
-    result.bank.load_state_dict(like.bank.state_dict())
-    for name, value in like.prior._asdict().items():
-        getattr(result, name).copy_(value)
-    for own, branch in zip(result.branches, branches, strict=True):
-        own.load_state_dict(branch.state_dict())
-    result.layer.copy_(torch.cat([bank, *heads]))
-    return result
+    return assembled(like, [(branch.name, branch.state_dict()) for branch in branches], torch.cat([bank, *heads]))

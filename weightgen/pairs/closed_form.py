@@ -25,9 +25,8 @@ from torch import Tensor
 from weightgen.finetuning.branches import Pixels
 from zoo.adapters.lora import load_base
 from zoo.closed_form import Fit, fit_output_layer
-from zoo.config import to_dict
 from zoo.errors import WeightzooError
-from zoo.gans.solved import PRIOR, SolvedConfig, SolvedGenerator
+from zoo.gans.solved import PRIOR, SolvedGenerator, assembled
 from zoo.pictures.apply import to_tensor
 
 CLOSED_FORM = "closed-form"
@@ -107,10 +106,7 @@ def load_prior(image_size: int, path: str | Path = PRIOR) -> SolvedGenerator:
     generator = load_base(path)
     if not isinstance(generator, SolvedGenerator):
         raise WeightzooError(f"{path} is no prior of a solved generator; fetch it again")
-    config = to_dict(generator.config) | {"image_size": image_size}
-    scaled = SolvedConfig(**config).build().requires_grad_(False).eval()
-    scaled.load_state_dict(generator.state_dict())
-    return scaled
+    return assembled(generator, (), generator.prior.mean, image_size)
 
 
 @torch.no_grad()

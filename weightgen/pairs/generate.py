@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
 
 from weightgen.finetuning.branches import Pixels, error_of, joined, outputs, split
 from weightgen.model_folder import ModelFolder, load_model_folder
@@ -27,11 +26,11 @@ from weightgen.objective import one_step
 from weightgen.pairs.closed_form import CLOSED_FORM, Pictures, Start, sampled, scale_of, solved_layer, thinned
 from weightgen.pairs.description import Edits, Reading
 from weightgen.text import TextEncoder, load_text_encoder
-from zoo.adapters.lora import Adapter, load_base
+from zoo.adapters.lora import Adapter, load_base, merge_tensors
 from zoo.closed_form import DOUBT, ERROR_DIGITS, FEWEST_PICTURES, Fit, Prior, Pull, fit_output_layer, pulls_for
-from zoo.config import to_dict
 from zoo.errors import WeightzooError
-from zoo.gans.solved import Seen, SolvedConfig, SolvedGenerator
+from zoo.gans.solved import Seen, SolvedGenerator, assembled
+from zoo.training.optimizer_state import under
 from zoo.training.solved_outputs import OUTPUT
 
 READ_PIXELS = 1 << 13  # of all pairs together that the description is made from; twice what training shows
@@ -65,7 +64,7 @@ class PairReader:
 
     def prior_network(self, image_size: int) -> SolvedGenerator:
         """Return the network of the learned prior: the bank alone, before any pair is seen."""
-        return assembled(self.base, {}, self.base.prior.mean, image_size)
+        return assembled(self.base, (), self.base.prior.mean, image_size)
 
     @property
     def encoder(self) -> TextEncoder:
@@ -117,7 +116,7 @@ class PairReader:
     def closed_form(self, pixels: Sequence[Pixels], image_size: int) -> Solved:
         """Return the closed form on the bank alone, pulled to the learned prior."""
         fit = solved_layer(self.base, pixels)
-        return Solved(assembled(self.base, {}, fit.layer, image_size), fit)
+        return Solved(assembled(self.base, (), fit.layer, image_size), fit)
 
     @torch.no_grad()
     def generated(self, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int) -> Solved:
@@ -133,7 +132,9 @@ class PairReader:
         prior = self.prior(edits, adapter, len(pixels))
         pulls = pulls_for(len(pixels), prior) if len(pixels) >= FEWEST_PICTURES else [Pull(prior.mean, 1.0)]
         fit = fit_output_layer(rows, prior, pulls)
-        return Solved(assembled(self.base, adapter, fit.layer, image_size), fit)
+        merged = merge_tensors(self.base.state_dict() | adapter)
+        branches = [(name, under(f"branches.{k}", merged)) for k, name in enumerate(self.base.config.branches)]
+        return Solved(assembled(self.base, branches, fit.layer, image_size), fit)
 
     def read(self, pixels: Sequence[Pixels]) -> Edits:
         """Return what pairs say of the edit."""
@@ -169,29 +170,3 @@ def error_on(pixels: Sequence[Pixels], generator: SolvedGenerator) -> float:
     """Return the mean absolute error of a network on pixels, as of pictures in [0, 1]."""
     shown = joined(pixels)
     return round(float(error_of(outputs(generator, shown), shown.targets)), ERROR_DIGITS)
-
-
-@torch.no_grad()
-def assembled(base: SolvedGenerator, adapter: Adapter, layer: Tensor, image_size: int) -> SolvedGenerator:
-    """Return a network without adapters: the base's bank, its branches with an adapter merged, and an output layer.
-
-    Args:
-        adapter: empty: the network has no branches.
-        layer: [features, 3].
-    """
-    names = base.config.branches if adapter else ()
-    config = to_dict(base.config) | {"image_size": image_size, "branches": names, "lora_rank": 0}
-    result = SolvedConfig(**config).build().requires_grad_(False).eval()
-    result.bank.load_state_dict(base.bank.state_dict())
-    for name, value in base.prior._asdict().items():
-        getattr(result, name).copy_(value)
-    for number, branch in enumerate(result.branches):
-        known = dict(base.branches[number].named_parameters())
-        for part in ("first", "second"):
-            start = f"branches.{number}.{part}"
-            merged = known[f"{part}.weight"] + adapter[f"{start}.lora_B"] @ known[f"{part}.lora_A"]
-            linear: nn.Linear = getattr(branch, part)
-            linear.weight.copy_(merged)
-            linear.bias.copy_(adapter[f"{start}.bias"])
-    result.layer.copy_(layer)
-    return result

@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from zoo.adapters.lora import Adapter, initial_adapter, load_base, load_generator
+from zoo.adapters.lora import Adapter, initial_adapter, load_base, load_generator, merge
 from zoo.adapters.mix_solved import check_one_bank, mix_solved
 from zoo.adapters.peft_format import find_base, is_peft, keep_base, load_peft, read_metadata, save_peft
 from zoo.adapters.weighted_sum import Parts, account, series, weighted
@@ -144,7 +144,7 @@ def _open_solved(paths: Sequence[PathLike]) -> Mixable:
 
 
 def _solved(path: PathLike) -> SolvedGenerator:
-    generator = load_generator(Path(path))
+    generator = merge(load_generator(Path(path)))
     if not isinstance(generator, SolvedGenerator):
         raise WeightzooError(
             f"{path} is a whole network, whose weights do not add up; mix adapters (generate, finetune --mode adapter) "

@@ -11,7 +11,6 @@ their own: those of all parts stand side by side, each with its rows of the outp
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from fractions import Fraction
 
 import torch
@@ -20,9 +19,7 @@ from torch import Tensor
 from zoo.adapters.weighted_sum import Parts, hash_of, weighted
 from zoo.errors import WeightzooError
 from zoo.gans.branches import READS, Branch
-from zoo.gans.solved import SolvedGenerator
-
-OWN = ("output", "branches.")  # how the names of the tensors begin that a user's pairs decide
+from zoo.gans.solved import SolvedGenerator, assembled
 
 
 def check_one_bank(parts: Sequence[tuple[str, SolvedGenerator]]) -> None:
@@ -35,7 +32,7 @@ def check_one_bank(parts: Sequence[tuple[str, SolvedGenerator]]) -> None:
         WeightzooError: naming two that have other features, scales or priors.
     """
     (name, first), *others = parts
-    shared = _shared(first)
+    shared = first.shared()
     width = next((g.config.hidden for _, g in parts if g.config.branches), 0)
     for other, generator in others:
         mine, theirs = first.config, generator.config
@@ -44,7 +41,7 @@ def check_one_bank(parts: Sequence[tuple[str, SolvedGenerator]]) -> None:
                 f"{name} looks at photographs at {mine.image_size} pixels and {other} at {theirs.image_size}; give the "
                 "pairs of both one short side, and fine-tune again"
             )
-        found = _shared(generator)
+        found = generator.shared()
         if found.keys() != shared.keys() or not all(torch.equal(found[key], shared[key]) for key in shared):
             raise WeightzooError(
                 f"{name} and {other} read other features; fine-tune both with one version of weightzoo"
@@ -53,10 +50,6 @@ def check_one_bank(parts: Sequence[tuple[str, SolvedGenerator]]) -> None:
             raise WeightzooError(
                 f"the branches of {other} have another width; fine-tune both with one version of weightzoo"
             )
-
-
-def _shared(generator: SolvedGenerator) -> dict[str, Tensor]:
-    return {name: value for name, value in generator.state_dict().items() if not name.startswith(OWN)}
 
 
 @torch.no_grad()
@@ -74,12 +67,7 @@ def mix_solved(parts: Sequence[tuple[SolvedGenerator, Fraction]]) -> SolvedGener
         "layer"
     ]
     branches, rows = _branches(parts)
-    hidden = next((g.config.hidden for g, _ in parts if g.config.branches), first.config.hidden)
-    config = replace(first.config, branches=tuple(branch.name for branch in branches), hidden=hidden)
-    result = config.build().requires_grad_(False).eval()
-    own = {f"branches.{k}.{key}": value for k, b in enumerate(branches) for key, value in b.state_dict().items()}
-    result.load_state_dict(_shared(first) | own | {"output.weight": torch.cat([layer, *rows]).T})
-    return result
+    return assembled(first, [(branch.name, branch.state_dict()) for branch in branches], torch.cat([layer, *rows]))
 
 
 def _branches(parts: Sequence[tuple[SolvedGenerator, Fraction]]) -> tuple[list[Branch], list[Tensor]]:

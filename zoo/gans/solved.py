@@ -16,8 +16,8 @@ layer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, cast
 
 import torch
@@ -33,6 +33,7 @@ STRIP_PIXELS = 1 << 16  # pixels whose maps are held at a time
 ROWS_AT_ONCE = 1 << 12  # pixels whose features and ReLUs are: they stay in the processor's cache
 PRIOR = EMBEDDED_DIR / "prior.safetensors"  # a bank and a prior that are learned (`pipeline.fleets.train_prior`)
 PENALTY = 3e-3  # of every feature, before penalties are learned
+OWN = ("output", "branches.")  # how the names of the tensors begin that belong to one edit
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,10 @@ class SolvedGenerator(nn.Module):
         """Return what the bank's output layers are pulled to."""
         return Prior(*(cast(Tensor, getattr(self, name)) for name in Prior._fields))
 
+    def shared(self) -> dict[str, Tensor]:
+        """Return the tensors of the bank and of the prior, which all edits share."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith(OWN)}
+
     def forward(self, inputs: Tensor | Seen, context: Tones | None = None) -> Tensor:
         """Return whole photographs [N, 3, H, W] edited, or pixels [..., P, 3]; not clamped.
 
@@ -177,6 +182,29 @@ class SolvedGenerator(nn.Module):
         """Return what belongs to the whole photograph, and the photograph with its border pixels continued."""
         padded = F.pad(photograph[None], (RIM,) * 4, mode="replicate")[0]
         return self.bank.context(reduced(photograph)), padded
+
+
+def assembled(
+    like: SolvedGenerator,
+    branches: Sequence[tuple[str, Mapping[str, Tensor]]],
+    layer: Tensor,
+    image_size: int | None = None,
+) -> SolvedGenerator:
+    """Return a frozen generator without adapters, on the bank and with the prior of another one.
+
+    Args:
+        branches: name and tensors of each, without adapters; all of one width. They are copied.
+        layer: the output layer over the bank and over each branch in turn, [features, 3].
+        image_size: see `SolvedConfig`; None takes that of `like`.
+    """
+    hidden = next((len(tensors["second.bias"]) for _, tensors in branches), like.config.hidden)
+    size = like.config.image_size if image_size is None else image_size
+    names = tuple(name for name, _ in branches)
+    config = replace(like.config, image_size=size, branches=names, hidden=hidden, lora_rank=0)
+    own = {f"branches.{k}.{key}": value for k, (_, tensors) in enumerate(branches) for key, value in tensors.items()}
+    result = config.build().requires_grad_(False).eval()
+    result.load_state_dict(like.shared() | own | {"output.weight": layer.T})
+    return result
 
 
 def reduced(photograph: Tensor) -> Tensor:
