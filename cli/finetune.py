@@ -133,9 +133,14 @@ def finetune(
         if init == SOLVED:
             refuse(ctx, f"--init {init}", "nothing is generated", "model")
         from weightgen.finetuning.solved import STEPS, solve_pairs
+        from weightgen.pairs.generate import reader_in
 
         budget = (STEPS if steps is None else steps, seconds)
-        reader = None if init == SOLVED else pair_reader(model)
+        reader = None if init == SOLVED else reader_in(model_folder(model))
+        if init == PAIRED and reader is None:
+            raise WeightzooError(
+                f"the model reads no pairs; use one of `weightzoo polish MODEL --pairs`, or --init {SOLVED}"
+            )
         summary = solve_pairs(
             pairs, out, texts, test_pairs, direction, seed, *budget, tell=note, overwrite=overwrite, reader=reader
         )
@@ -164,17 +169,6 @@ def default_init(ctx: typer.Context, model: Path | None, prompt: bool) -> str:
     if not given(ctx, *TRAINING_ONLY) and best == PAIRED:
         return PAIRED
     return best if prompt else SOLVED
-
-
-def pair_reader(model: Path | None) -> Any:
-    """Return the reader of pairs of a model, or of the embedded one."""
-    from weightgen.model_folder import load_model_folder
-    from weightgen.model_roles import find_best
-    from weightgen.pairs.generate import PairReader
-    from zoo.progress import working
-
-    with working("loading the weight generator"):
-        return PairReader(load_model_folder(find_best(model_folder(model))[1]))
 
 
 def is_training(folder: Path) -> bool:

@@ -28,7 +28,7 @@ def test_pairs_with_and_without_words_give_a_network(run, folder, tmp_path, prom
     assert "L1 on what was left out" in result.out and f"next: weightzoo apply {out}" in result.out
     assert load_network(out).config.image_size == 48
     about = json.loads((out / "generate.json").read_text())
-    assert about["pairs"] == 5 and about["prompts"] == list(prompt) and about["left_out_l1"]["generated"] >= 0
+    assert about["pairs"] == 5 and about["prompts"] == list(prompt) and about["left_out_l1"]["paired"] >= 0
 
 
 def test_equal_calls_give_equal_networks_and_overwrite_replaces_one(run, folder, tmp_path):
@@ -47,7 +47,7 @@ def test_fine_tuning_begins_with_what_is_generated(run, folder, tmp_path):
     model = ("--model", folder / "paired")
     result = run("finetune", "--pairs", folder / "pairs", *model, "--steps", 5, "--json", "-o", tmp_path / "mine")
     assert result.code == 0, result.error
-    assert result.json["init"] in ("generated", "closed-form")
+    assert result.json["init"] in ("paired", "closed-form")
     assert result.json["best"]["l1"] <= result.json["solved"]["l1"]
     solved = run(
         "finetune", "--pairs", folder / "pairs", "--init", "closed-form", "--steps", 0, "-o", tmp_path / "solved"
@@ -76,6 +76,9 @@ def test_a_model_that_reads_text_alone_says_which_one_reads_pairs(run, folder, t
     model = folder / "paired-text"
     result = run("generate", "--pairs", folder / "pairs", "--model", model, "-o", tmp_path / "a")
     assert result.code == 2 and "reads no pairs" in result.error
+    call = ("finetune", "--init", "paired", "--pairs", folder / "pairs", "--model", model)
+    result = run(*call, "-o", tmp_path / "a")
+    assert result.code == 2 and "polish MODEL --pairs" in result.error and not (tmp_path / "a").exists()
 
 
 def test_neither_prompt_nor_pairs(run, tmp_path):

@@ -3,7 +3,7 @@
     reader = PairReader(load_model_folder("paired/"))
     start = reader.generate([(before, after), ...], ["a charcoal drawing"])     # pictures [3, H, W] in [0, 1]
     start.generator(photographs)                        # [N, 3, H, W], a `zoo.gans.solved` network
-    start.by                                            # "generated", or "closed-form" where it was better
+    start.by                                            # "paired", or "closed-form" where it was better
 
 The pairs decide: the closed form alone, without a generated network, is what the pairs give by themselves. With four
 pairs or more both are made from three quarters of them, and the one that is nearer to the rest is made again from all.
@@ -30,12 +30,12 @@ from zoo.adapters.lora import Adapter, load_base, merge_tensors
 from zoo.closed_form import DOUBT, ERROR_DIGITS, FEWEST_PICTURES, Fit, Prior, Pull, fit_output_layer, pulls_for
 from zoo.errors import WeightzooError
 from zoo.gans.solved import Seen, SolvedGenerator, assembled
+from zoo.progress import working
 from zoo.training.optimizer_state import under
 from zoo.training.solved_outputs import OUTPUT
 
 READ_PIXELS = 1 << 13  # of all pairs together that the description is made from; twice what training shows
-GENERATED = "generated"
-WAYS = (GENERATED, CLOSED_FORM)
+WAYS = (PAIRED, CLOSED_FORM)  # as `weightzoo finetune --init` calls them
 
 
 class Solved(NamedTuple):
@@ -97,7 +97,7 @@ class PairReader:
             errors = {by: error_on(left_out, solved.generator) for by, solved in trial.items()}
             doubt = 1.0
         # the closed form also where an error is not a number
-        order = WAYS if errors[GENERATED] <= doubt * errors[CLOSED_FORM] else WAYS[::-1]
+        order = WAYS if errors[PAIRED] <= doubt * errors[CLOSED_FORM] else WAYS[::-1]
 
         def remake(some: Sequence[Pixels]) -> dict[str, SolvedGenerator]:
             again = self.both(some, prompts, image_size)
@@ -108,7 +108,7 @@ class PairReader:
     def both(self, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int) -> dict[str, Solved]:
         """Return the generated network and the closed form, by name."""
         return {
-            GENERATED: self.generated(pixels, prompts, image_size),
+            PAIRED: self.generated(pixels, prompts, image_size),
             CLOSED_FORM: self.closed_form(pixels, image_size),
         }
 
@@ -162,7 +162,10 @@ class PairReader:
 def reader_in(folder: str | Path) -> PairReader | None:
     """Return the reader of the model in a folder, of several in it of the one trained furthest; None: it reads none."""
     role, path = find_best(folder)
-    return PairReader(load_model_folder(path)) if role == PAIRED else None
+    if role != PAIRED:
+        return None
+    with working("loading the weight generator"):
+        return PairReader(load_model_folder(path))
 
 
 @torch.no_grad()
