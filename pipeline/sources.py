@@ -1,10 +1,11 @@
 """Source photographs: the embedded ones or any folder, and the square crops taken from them.
 
-    photos = load_photos("learning")             # or "train", "edits", "test", or the path of a folder
+    photos = load_photos("learning")             # or another name in EMBEDDED, or the path of a folder
     images = crops(photos, 256, 64, seed=0)      # float32 [256, 3, 64, 64], RGB in [0, 1]
 
-Train and test crops come from different photographs. "learning" is all that may be learned from: "train", and "edits",
-which has more kinds of photographs.
+Train and test crops come from different photographs. A zoo learns from "learning": "train", and "edits", which has more
+kinds of photographs. "reading" has yet more photographs, in no zoo: a weight generator that learns to read pairs sees
+the most photographs with it, so that what it learns holds on new ones. Nothing is measured on it.
 `photos/ATTRIBUTION.md` names their authors.
 """
 
@@ -28,7 +29,13 @@ from zoo.pictures.picture_files import left_out_lines, list_files, sort_files
 from zoo.words import plural
 
 PHOTOS = Path(__file__).parent / "photos"
-EMBEDDED = {"train": ("train",), "edits": ("edits",), "learning": ("train", "edits"), "test": ("test",)}  # its folders
+EMBEDDED = {  # the folders of each
+    "train": ("train",),
+    "edits": ("edits",),
+    "learning": ("train", "edits"),
+    "reading": ("reading",),
+    "test": ("test",),
+}
 MAX_ENLARGEMENT = 2.0
 LYING = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 Photo = Image.Image | Path  # decoded, or to be decoded when its crops are cut
@@ -46,7 +53,7 @@ class Cut:
 def attribution() -> list[dict[str, str | int | None]]:
     """Return one row per embedded photograph: file, split, title, author, year, licence, origin, changes.
 
-    Those of "edits" also have a `kind`: what they show.
+    Those of "edits" and "reading" also have a `kind`: what they show.
     """
     return json.loads((PHOTOS / "photos.json").read_text(encoding="utf-8"))
 

@@ -28,7 +28,7 @@ from zoo.pictures.photo_file import open_image
 EXTERNAL = PHOTOS.parent / "external" / "photos"
 SPLITS = [name for name, folders in EMBEDDED.items() if folders == (name,)]
 EMBEDDED_ZOO = PHOTOS.parents[1] / "zoo" / "embedded" / "weightzoo-small"
-LICENCES = {"CC0-1.0", "Public domain", "Middlebury permission"}
+LICENCES = {"CC0-1.0", "Public domain", "Middlebury permission", "GPL-2.0-or-later"}
 LICENCES |= {f"CC-{kind}-{version}" for kind in ("BY", "BY-SA") for version in ("2.0", "3.0", "4.0")}
 
 
@@ -37,27 +37,33 @@ def test_every_embedded_photograph_has_an_attribution_and_its_own_split() -> Non
     files = [path for split in SPLITS for path in photo_paths(split)]
     assert {path.relative_to(PHOTOS).as_posix() for path in files} == {row["file"] for row in rows}
     assert {path.as_posix() for path in files} == {path.as_posix() for path in PHOTOS.rglob("*.jpg")}
-    assert Counter(row["split"] for row in rows) == {"train": 12, "edits": 58, "test": 6} and len(files) == len(rows)
+    assert Counter(row["split"] for row in rows) == {"train": 12, "edits": 58, "reading": 159, "test": 6}
+    assert len(files) == len(rows)
     assert all(str(row["file"]).split("/")[0] == row["split"] and row["licence"] in LICENCES for row in rows)
     assert all(r[field] for r in rows for field in ("title", "author", "licence", "licence_url", "origin", "changes"))
-    assert all(row.get("kind") for row in rows if row["split"] == "edits")
+    assert all(row.get("kind") for row in rows if row["split"] in ("edits", "reading"))
     text = (PHOTOS / "ATTRIBUTION.md").read_text(encoding="utf-8")
     assert all(f"| `{row['file']}` |" in text for row in rows)
 
 
-def test_all_that_may_be_learned_from_is_all_but_the_test_photographs() -> None:
-    learning = photo_paths("learning")
+def test_a_zoo_learns_from_train_and_edits_and_reading_has_other_photographs_of_many_kinds() -> None:
+    learning, reading = photo_paths("learning"), photo_paths("reading")
     assert sorted(learning) == sorted([*photo_paths("train"), *photo_paths("edits")])
-    assert [path.name for path in learning] == sorted({path.name for path in learning})
+    names = [path.name for path in [*learning, *reading]]
+    assert sorted(names) == sorted(set(names))
+    kinds = Counter(row["kind"] for row in attribution() if row["split"] == "reading")
+    assert len(kinds) >= 20 and max(kinds.values()) < 0.3 * len(reading)
+    assert kinds["painting"] + kinds["drawing"] + kinds["document"] <= 0.15 * len(reading)
 
 
-def test_embedded_photographs_are_small_and_those_of_edits_all_512_px() -> None:
+def test_embedded_photographs_are_small_and_those_of_edits_and_reading_512_px() -> None:
     sizes = {split: sum(path.stat().st_size for path in photo_paths(split)) for split in SPLITS}
-    assert sizes["train"] + sizes["test"] < 3_500_000 and sizes["edits"] < 5_000_000
+    assert sizes["train"] + sizes["test"] < 3_500_000 and sizes["edits"] < 5_000_000 and sizes["reading"] < 12_000_000
     assert all(min(photo.size) <= 768 for split in ("train", "test") for photo in load_photos(split))
-    for path in photo_paths("edits"):
+    for path in [*photo_paths("edits"), *photo_paths("reading")]:
         with Image.open(path) as photo:
-            assert 480 <= min(photo.size) <= 512 and photo.format == "JPEG" and photo.mode == "RGB", path.name
+            least = 480 if path.parent.name == "edits" else 400
+            assert least <= min(photo.size) <= 512 and photo.format == "JPEG" and photo.mode == "RGB", path.name
             assert not photo.getexif() and "icc_profile" not in photo.info, path.name
 
 
