@@ -41,9 +41,10 @@ from weightgen.text import TextEncoder, TextStates, load_text_encoder
 from weightgen.training.checkpoint import load_tensors
 from weightgen.training.config import PolishConfig
 from weightgen.training.loop import Stage, TrainingRun
-from weightgen.training.pictures import concept_errors, picture_validation, read_ahead
+from weightgen.training.pictures import concept_errors, read_ahead
 from weightgen.training.run_folder import BEST
 from weightgen.training.seen_pictures import SeenPictures
+from weightgen.training.stages import picture_validation
 from zoo.adapters.lora import free_parameters, load_base, merge
 from zoo.errors import WeightzooWarning
 from zoo.hub import find_zoo

@@ -24,28 +24,23 @@ import torch
 from torch import Tensor, nn
 
 from weightgen.denoisers import NETWORKS
-from weightgen.model_folder import ModelFolder, denoiser_sha256, load_model_folder, save_with_weights
+from weightgen.model_folder import ModelFolder
 from weightgen.objective import one_step
 from weightgen.pairs.description import RELU_PENALTY, Reading, feature_root
 from weightgen.pairs.shared_solve import SharedSolve
 from weightgen.text import TextEncoder, load_text_encoder
-from weightgen.training.checkpoint import load_tensors
 from weightgen.training.config import PairedConfig
 from weightgen.training.loader import prefetch
 from weightgen.training.loop import Log, Stage, TrainingRun
 from weightgen.training.optim import pick_device
-from weightgen.training.pictures import picture_validation
-from weightgen.training.progress import training_progress
-from weightgen.training.run_folder import BEST, begin, clear
-from weightgen.training.stopping import stop_between_steps
+from weightgen.training.stages import StageNames, picture_validation, train_on
 from zoo.adapters.lora import load_base
-from zoo.config import to_dict
 from zoo.errors import WeightzooError
 from zoo.gans.solved import Seen, SolvedGenerator
-from zoo.memory import keep_freed_memory
 from zoo.pictures.edit_groups import EditGroup
 from zoo.training.solved_outputs import OUTPUT
 
+READING = StageNames("learning to read pairs", config="learn_pairs", stage="paired", account="paired")
 SOLVE_PIXELS = 4096  # of all example pairs together; each has at most as many as a group holds
 QUERIES, QUERY_PIXELS = 4, 768  # photographs that no pair is from, and pixels of each
 LEAST_ERROR = 0.004  # one grey level: differences below it do not matter
@@ -111,23 +106,12 @@ def learn_pairs(
             gradients that stay non-finite.
         Interrupted: Ctrl-C; the step was brought to its end, and the same call goes on from there.
     """
-    model, out_dir = load_model_folder(model_dir), Path(out_dir)
-    if out_dir.resolve() == model.path.resolve():
-        raise WeightzooError(f"{out_dir} is the model to train; write the trained one to another folder")
-    if not resume:
-        clear(out_dir)
-    identity = {"seconds": seconds, "model": denoiser_sha256(model.path), "data": data}
-    if begin(out_dir, "learn_pairs", config, identity, "config, model or data"):
-        return out_dir
-    run = prepare(model, groups, held_out, config, out_dir, seconds)
-    run.restore()
-    with training_progress("learning to read pairs", "steps") as show, stop_between_steps(out_dir) as stop:
-        run.run(on_log, show, stop=stop)
-    weights, row = load_tensors(run.folder / "checkpoints" / BEST)
-    run.ema.load_state_dict(weights)
-    done = {"steps": run.step, "seconds": round(run.elapsed, 1), "best": row, "config": to_dict(config)}
-    metadata = {**model.metadata, "role": "paired", "stage": "paired", "paired": done}
-    return save_with_weights(run.folder, model, run.ema, metadata=metadata)
+    folder = Path(out_dir)
+
+    def prepared(model: ModelFolder) -> TrainingRun:
+        return prepare(model, groups, held_out, config, folder, seconds)
+
+    return train_on(READING, "paired", prepared, model_dir, config, folder, seconds, resume, on_log, data)
 
 
 def prepare(
@@ -139,8 +123,6 @@ def prepare(
     seconds: float | None = None,
 ) -> TrainingRun:
     """Return a run before its first step; the arguments are those of `learn_pairs`."""
-    torch.set_flush_denormal(True)
-    keep_freed_memory()
     device = torch.device(pick_device(config.device))
     base = load_base(model.base_generator_path).to(device)
     if not isinstance(base, SolvedGenerator) or model.denoiser_name != "transformer":

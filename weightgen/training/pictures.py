@@ -15,41 +15,31 @@ is the control: the same network trained by pictures alone.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from weightgen.denoisers import NETWORKS
-from weightgen.model_folder import ModelFolder, denoiser_sha256, load_model_folder, save_with_weights
+from weightgen.model_folder import ModelFolder
 from weightgen.normalize import BlockStatistics
 from weightgen.objective import one_step
 from weightgen.text import TextEncoder, load_text_encoder
-from weightgen.training.checkpoint import load_tensors
 from weightgen.training.config import PolishConfig
 from weightgen.training.loader import prefetch
-from weightgen.training.loop import Log, Stage, TrainingRun, Validation
+from weightgen.training.loop import Log, Stage, TrainingRun
 from weightgen.training.optim import pick_device, step_seed
-from weightgen.training.progress import training_progress
-from weightgen.training.run_folder import BEST, begin, clear
 from weightgen.training.seen_pictures import SeenPictures
-from weightgen.training.stopping import stop_between_steps
+from weightgen.training.stages import StageNames, picture_validation, train_on
 from zoo.adapters.lora import load_base
-from zoo.config import to_dict
-from zoo.errors import WeightzooError
-from zoo.files import rounded
-from zoo.memory import keep_freed_memory
 from zoo.pictures.picture_batches import Batches, PictureBatch, batches_from, picture_loss
 from zoo.training.batches import Batch
 from zoo.training.gan_objective import run_on_batch
 
-T = TypeVar("T")
+POLISHING = StageNames("polishing", config="polish", stage="polished", account="polish")
 NOISE_FRACTION = 0.25  # of a step's networks: a model that only ever saw zeros could not be sampled from noise
-SMOOTHED = 5  # validations whose mean decides: a single one, of a few concepts, is low by chance
 
 
 def polish(
@@ -70,8 +60,8 @@ def polish(
             run skips what an iterable has given before.
         seconds: wall-clock limit (kept across resumes, rendering and validation included) in place of
             `config.steps`.
-        validation: fixed batches; the result is the averaged weights at which the mean of the last `SMOOTHED`
-            L1 on them is lowest (without any, the last ones).
+        validation: fixed batches; the result is the averaged weights at which the mean of the last five L1
+            on them is lowest (without any, the last ones).
         resume: False starts anew.
         on_log: gets each row of metrics.jsonl as it is written.
         data: a fingerprint of what `batches` and `validation` are made from; a run goes on with the same only.
@@ -81,19 +71,13 @@ def polish(
             stay non-finite.
         Interrupted: Ctrl-C; the step was brought to its end, and the same call goes on from there.
     """
-    model, out_dir = load_model_folder(model_dir), Path(out_dir)
-    if out_dir.resolve() == model.path.resolve():
-        raise WeightzooError(f"{out_dir} is the model to polish; write the polished one to another folder")
-    if not resume:
-        clear(out_dir)
-    identity = {"seconds": seconds, "model": denoiser_sha256(model.path), "data": data}
-    if begin(out_dir, "polish", config, identity, "config, model or data"):
-        return out_dir
-    run = prepare(model, batches, config, out_dir, seconds, validation)
-    run.restore()
-    with training_progress("polishing", "steps") as show, stop_between_steps(out_dir) as stop:
-        run.run(on_log, show, stop=stop)
-    return finish(run, config, model)
+    folder = Path(out_dir)
+
+    def prepared(model: ModelFolder) -> TrainingRun:
+        return prepare(model, batches, config, folder, seconds, validation)
+
+    role = "control" if config.random_init else "polished"
+    return train_on(POLISHING, role, prepared, model_dir, config, folder, seconds, resume, on_log, data)
 
 
 def prepare(
@@ -105,8 +89,6 @@ def prepare(
     validation: Sequence[PictureBatch] = (),
 ) -> TrainingRun:
     """Return a run before its first step; the arguments are those of `polish`."""
-    torch.set_flush_denormal(True)
-    keep_freed_memory()
     device = torch.device(pick_device(config.device))
     denoiser = model.denoiser
     if config.random_init:
@@ -186,31 +168,3 @@ def read_ahead(batches: Batches, step: int, encoder: TextEncoder, seen: SeenPict
 def concept_errors(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the mean L1 of each concept, [P], of what its network gives, clamped as a picture is."""
     return (outputs.clamp(0, 1) - targets).abs().flatten(1).mean(1)
-
-
-def picture_validation(errors_of: Callable[[nn.Module, T], Tensor], batches: Sequence[T]) -> Validation:
-    """Return a validation by the mean L1 over the concepts of `batches`; without any, the last weights are kept.
-
-    Args:
-        errors_of: a network and a batch to the mean L1 of each of its concepts, [P].
-    """
-
-    @torch.no_grad()
-    def measure(run: TrainingRun) -> dict[str, float | None]:
-        errors = [errors_of(run.ema, batch).cpu() for batch in batches]
-        return {"l1": rounded(float(torch.cat(errors).mean()) if errors else math.nan)}
-
-    return Validation("l1", measure, higher_is_better=False, smoothed=SMOOTHED, keep_last=not batches, at_start=True)
-
-
-def finish(run: TrainingRun, config: PolishConfig, model: ModelFolder) -> Path:
-    """Write the model folder with the best averaged weights."""
-    weights, row = load_tensors(run.folder / "checkpoints" / BEST)
-    run.ema.load_state_dict(weights)
-    metadata = {
-        **model.metadata,
-        "role": "control" if config.random_init else "polished",
-        "stage": "polished",
-        "polish": {"steps": run.step, "seconds": round(run.elapsed, 1), "best": row, "config": to_dict(config)},
-    }
-    return save_with_weights(run.folder, model, run.ema, metadata=metadata)

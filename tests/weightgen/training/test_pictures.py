@@ -15,8 +15,9 @@ from weightgen.training.checkpoint import checkpoints, load_tensors
 from weightgen.training.config import PolishConfig
 from weightgen.training.loader import prefetch
 from weightgen.training.loop import TrainingRun
-from weightgen.training.pictures import picture_validation, polish, prepare
+from weightgen.training.pictures import polish, prepare
 from weightgen.training.run_folder import BEST
+from weightgen.training.stages import picture_validation
 from zoo.adapters.lora import load_base
 from zoo.errors import Interrupted, WeightzooError
 from zoo.pictures.picture_batches import PictureBatch
@@ -91,9 +92,7 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(model_dir, tmp_path):
     assert not (tmp_path / "parts" / "model_index.json").exists()
     with open(tmp_path / "parts" / "metrics.jsonl", "a") as file:
         file.write('{"step": 4, "lo')  # what a full disk could leave
-    polish(
-        model_dir, batches(), CONFIG, tmp_path / "parts", validation=[batch(-1)]
-    )  # an iterable is skipped into
+    polish(model_dir, batches(), CONFIG, tmp_path / "parts", validation=[batch(-1)])  # an iterable is skipped into
     assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
     whole, parts = (load_model_folder(tmp_path / name).denoiser.state_dict() for name in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -119,9 +118,7 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(model_dir, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "step"), [("validate", 0), ("train_step", 1), ("validate", 6)])
-def test_ctrl_c_changes_nothing_wherever_it_comes(
-    model_dir, tmp_path, monkeypatch, hears_ctrl_c, name, step
-):
+def test_ctrl_c_changes_nothing_wherever_it_comes(model_dir, tmp_path, monkeypatch, hears_ctrl_c, name, step):
     polish(model_dir, batches, CONFIG, tmp_path / "whole", validation=[batch(-1)])
     original = getattr(TrainingRun, name)
 
@@ -165,9 +162,7 @@ def test_bad_gradients_are_skipped_then_reported(model_dir, tmp_path):
         return make
 
     polish(model_dir, poisoned(range(1, 3)), CONFIG, tmp_path / "a", validation=[batch(-1)])
-    assert all(
-        torch.isfinite(v).all() for v in load_model_folder(tmp_path / "a").denoiser.state_dict().values()
-    )
+    assert all(torch.isfinite(v).all() for v in load_model_folder(tmp_path / "a").denoiser.state_dict().values())
     with pytest.raises(WeightzooError, match="not finite in 3 steps in a row"):
         polish(model_dir, poisoned(range(1, 99)), replace(CONFIG, max_skipped=2), tmp_path / "b")
 
