@@ -35,6 +35,12 @@ def polish(
         int,
         typer.Option(min=1, help="With --pairs: groups of 64 edits to render, about 13 MB each, kept in OUT/edits."),
     ] = 100,
+    programs: Annotated[
+        bool,
+        typer.Option(
+            "--programs", help="With --pairs: edits by ImageMagick 6 and ffmpeg take part; both must be there."
+        ),
+    ] = False,
     seconds: SecondsOption = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Number of training steps.  [default: 4000; with --pairs 6000]")
@@ -54,7 +60,8 @@ def polish(
 
     With --pairs it learns what the prompt cannot say: it reads a few before/after pairs, generates a network for them,
     solves this network's output layer on the same pairs, and is trained through the solve. The edits are rendered
-    first, and are kept in OUT/edits; --seconds counts the training alone.
+    first, and are kept in OUT/edits; --seconds counts the training alone. Besides the zoo's teacher, Pillow and kornia
+    edit, and with --programs whatever ImageMagick and ffmpeg can do.
 
     \b
     Examples:
@@ -72,11 +79,14 @@ def polish(
 
     check_kind(out, MODEL)
     if not pairs:
-        refuse(ctx, "polish without --pairs", "only a training on pairs renders groups", "groups")
+        refuse(ctx, "polish without --pairs", "only a training on pairs renders groups", "groups", "programs")
     if pairs:
         reading = changed(PairedConfig(random_init=random_init, seed=seed), steps=steps, learning_rate=learning_rate)
         zoo = config_folder(open_named(data))
-        report(train_on_pairs(model_folder(model), zoo, out, reading, seconds, more_concepts, groups, resume), json)
+        folder = train_on_pairs(
+            model_folder(model), zoo, out, reading, seconds, more_concepts, groups, programs, resume
+        )
+        report(folder, json)
         return
     config = changed(PolishConfig(random_init=random_init, seed=seed), steps=steps, learning_rate=learning_rate)
     folder = train_by_pictures(
@@ -111,12 +121,15 @@ def train_on_pairs(
     seconds: float | None = None,
     more_concepts: int = 0,
     groups: int = 100,
+    programs: bool = False,
     resume: bool = True,
 ) -> Path:
-    """Train `model` to read pairs, of edits of the teacher of `zoo` and of random ones."""
+    """Train `model` to read pairs, of edits of the teacher of `zoo`, of other programs and of random ones."""
     from pipeline.edit_groups import open_edit_groups
+    from pipeline.teachers.programs import COMMANDS, LIBRARIES
     from weightgen.training.paired import learn_pairs
 
-    edits = open_edit_groups(zoo, out / "edits", groups, config.seed, more_concepts)
+    names = (*LIBRARIES, *COMMANDS) if programs else tuple(LIBRARIES)
+    edits = open_edit_groups(zoo, out / "edits", groups, config.seed, more_concepts, names)
     edits.render()
     return learn_pairs(model, edits, edits.held_out(), config, out, seconds, resume, data=edits.made_from)

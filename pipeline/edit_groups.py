@@ -4,16 +4,17 @@
     groups.render()                    # what is missing; progress, resumable
     groups[0]                          # a `zoo.pictures.edit_groups.EditGroup`
 
-Half of a group's edits are concepts of the catalogue, edited by the zoo's teacher, and have words. The others are
-random compositions without words (`pipeline.teachers.random_edits`): a generator that has seen one teacher only has
-learned this teacher's edits, and not to read pairs. The photographs of a group are different ones, so some of them can
-be examples and the others be measured on. The last `HELD_OUT` groups have edits that no other group has, the
-zoo's validation concepts among them.
+A generator that has seen one teacher only has learned this teacher's edits, and not to read pairs. So a group has
+concepts of the catalogue, edited by the zoo's teacher, edits by other programs (`pipeline.teachers.programs`), both
+with words, and random compositions without words (`pipeline.teachers.random_edits`). The photographs of a group are
+different ones, so some of them can be examples and the others be measured on. The last `HELD_OUT` groups are validated
+on: their photographs are in no other group, and their concepts are the zoo's validation concepts.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,25 +25,30 @@ from torch import Tensor
 from pipeline.fleets.shared import photographs
 from pipeline.picture_batches import open_catalogue_edits
 from pipeline.run_folder.private_paths import read_config
-from pipeline.sources import crops
+from pipeline.sources import crops, photo_paths
 from pipeline.teachers import Teacher
+from pipeline.teachers.programs import LIBRARIES, check_installed, program_edit
 from pipeline.teachers.random_edits import random_edit
 from zoo.adapters.lora import load_base
 from zoo.concepts import Concept, concepts_text
 from zoo.errors import WeightzooError
 from zoo.gans.solved import SolvedGenerator
 from zoo.pictures.edit_groups import EditGroup, read_group, write_group
+from zoo.pictures.pairs import split_pairs
 from zoo.progress import track
 from zoo.run import open_zoo
 from zoo.training.batches import at
 
 EDITS = 64  # of a group
+CONCEPTS, BY_PROGRAMS = 24, 12  # of these; the others are random
 PLACES = 2048  # in each photograph
 # how many photographs a group has, by their side over the zoo's image size; small ones cost less and show as much
-PHOTOGRAPHS = {1.0: 20, 1.5625: 10}
+PHOTOGRAPHS = {1.0: 20, 2.0: 10}
 SHARE_OF_SMALL = 0.7
+READING = "reading"  # embedded photographs for learning to read pairs, beside those of the zoo
 HELD_OUT = 4
-FIRST_SEED = 10_000_000  # of the random edits: no other part of the project draws these
+HELD_OUT_PHOTOGRAPHS = 0.125  # share of the photographs
+FIRST_SEED = 10_000_000  # of the drawn edits: no other part of the project draws these
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +59,9 @@ class EditGroups:
         folder: where rendered groups are kept.
         count: groups to train on; `HELD_OUT` more follow.
         image_size: the zoo's, pixels.
-        photographs: files that crops are cut from.
-        concepts, validation: the edits with words, of the groups to train on and of those that are held out.
+        photographs, held_out_photographs: files that crops are cut from, in groups to train on and in others.
+        concepts, validation: of the catalogue, in groups to train on and in others.
+        programs: names of those whose edits take part (`pipeline.teachers.programs`).
         made_from: a digest of all of this.
     """
 
@@ -63,9 +70,11 @@ class EditGroups:
     generator: SolvedGenerator
     image_size: int
     photographs: list[Path]
+    held_out_photographs: list[Path]
     teacher: Teacher
     concepts: list[Concept]
     validation: list[Concept]
+    programs: tuple[str, ...]
     seed: int
     made_from: str
 
@@ -79,7 +88,7 @@ class EditGroups:
         return self._group(number)
 
     def held_out(self) -> list[EditGroup]:
-        """Return the groups whose edits no other group has."""
+        """Return the groups to validate on."""
         return [self._group(self.count + k) for k in range(HELD_OUT)]
 
     def render(self) -> None:
@@ -104,10 +113,11 @@ class EditGroups:
         rng = np.random.default_rng([self.seed, int(stream < 0), abs(stream)])
         factor = min(PHOTOGRAPHS) if rng.random() < SHARE_OF_SMALL else max(PHOTOGRAPHS)
         side = round(self.image_size * factor)
-        chosen = rng.choice(len(self.photographs), min(PHOTOGRAPHS[factor], len(self.photographs)), replace=False)
+        files = self.photographs if stream >= 0 else self.held_out_photographs
+        chosen = rng.choice(len(files), min(PHOTOGRAPHS[factor], len(files)), replace=False)
         sources = torch.cat(
             [
-                crops([self.photographs[i]], 1, side, int(seed))
+                crops([files[i]], 1, side, int(seed))
                 for i, seed in zip(chosen, rng.integers(1 << 30, size=len(chosen)), strict=True)
             ]
         )
@@ -116,20 +126,25 @@ class EditGroups:
         maps = torch.stack(
             [self.generator.maps_of(source, place) for source, place in zip(sources, places, strict=True)]
         )
-        prompts, targets = [], []
+        prompts: list[tuple[str, ...]] = []
+        targets = []
         for concept in self._concepts_of(stream):
             targets.append(pixels(self.teacher.edit(concept, sources), places))
             prompts.append((concept.prompt, *concept.paraphrases))
-        for k in range(EDITS - len(prompts)):
-            edit = random_edit(FIRST_SEED * (1 + int(stream < 0)) + abs(stream) * EDITS + k)
+        first = FIRST_SEED * (1 + int(stream < 0)) + abs(stream) * EDITS
+        for k in range(BY_PROGRAMS):
+            edit = program_edit(first + k, self.programs)
             targets.append(pixels(edit(sources), places))
+            prompts.append(edit.wordings)
+        for k in range(EDITS - len(prompts)):
+            targets.append(pixels(random_edit(first + k)(sources), places))
             prompts.append(())
         return EditGroup(maps.half(), torch.stack(targets), tuple(prompts))
 
     def _concepts_of(self, stream: int) -> list[Concept]:
         """Return the concepts of a group: the next ones of a shuffled catalogue, which begins again when it is over."""
         pool = self.concepts if stream >= 0 else self.validation
-        wanted = EDITS // 2 if stream >= 0 else min(EDITS // 2, len(pool))
+        wanted = CONCEPTS if stream >= 0 else min(CONCEPTS, len(pool))
         order = np.random.default_rng([self.seed, 2]).permutation(len(pool))
         first = (stream if stream >= 0 else -1 - stream) * wanted
         return [pool[order[(first + k) % len(pool)]] for k in range(wanted)]
@@ -140,17 +155,27 @@ def pixels(edited: Tensor, places: Tensor) -> Tensor:
     return (at(edited.clamp(0, 1)[None], places)[0] * 255).round().to(torch.uint8)
 
 
-def open_edit_groups(zoo: Path, folder: Path, count: int, seed: int = 0, more_concepts: int = 0) -> EditGroups:
-    """Return the groups of a zoo's teacher and photographs.
+def open_edit_groups(
+    zoo: Path,
+    folder: Path,
+    count: int,
+    seed: int = 0,
+    more_concepts: int = 0,
+    programs: Sequence[str] = tuple(LIBRARIES),
+) -> EditGroups:
+    """Return the groups of a zoo's teacher and photographs, and of what the package brings beside them.
 
     Args:
         folder: where rendered groups are kept.
         count: groups to train on.
         more_concepts: train concepts beyond the catalogue.
+        programs: see `EditGroups`.
 
     Raises:
-        WeightzooError: the zoo's networks have no layer to solve, or its teacher edits no other photographs.
+        WeightzooError: the zoo's networks have no layer to solve, its teacher edits no other photographs, or a program
+            is not installed.
     """
+    check_installed(programs)
     generator = load_base(open_zoo(zoo).base_path)
     if not isinstance(generator, SolvedGenerator):
         raise WeightzooError(
@@ -159,12 +184,15 @@ def open_edit_groups(zoo: Path, folder: Path, count: int, seed: int = 0, more_co
         )
     edits = open_catalogue_edits(zoo, seed, more_concepts)
     config = read_config(zoo)
-    files = photographs(config, "train")
-    digest = hashlib.sha256(f"{edits.fingerprint} {[path.name for path in files]} {PHOTOGRAPHS} {seed}".encode())
+    files = {path.name: path for path in [*photo_paths(READING), *photographs(config, "train")]}
+    learned, held_out = split_pairs(list(files), HELD_OUT_PHOTOGRAPHS)
+    decided = (edits.fingerprint, learned, held_out, PHOTOGRAPHS, EDITS, CONCEPTS, BY_PROGRAMS, list(programs), seed)
+    digest = hashlib.sha256(repr(decided).encode())
     digest.update(concepts_text(edits.validation).encode())
     for value in generator.bank.state_dict().values():
         digest.update(value.numpy().tobytes())
     return EditGroups(
-        folder, count, generator, config.image_size, files, edits.teacher, edits.concepts,
-        edits.validation or edits.concepts, seed, digest.hexdigest(),
+        folder, count, generator, config.image_size, [files[name] for name in learned],
+        [files[name] for name in held_out], edits.teacher, edits.concepts, edits.validation or edits.concepts,
+        tuple(programs), seed, digest.hexdigest(),
     )  # fmt: skip

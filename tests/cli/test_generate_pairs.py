@@ -89,6 +89,8 @@ def test_neither_prompt_nor_pairs(run, tmp_path):
 def test_a_zoo_becomes_a_model_that_reads_pairs(run, tmp_path, monkeypatch):
     """train, polish --pairs, generate --pairs: each takes what the one before has left."""
     monkeypatch.setattr(edit_groups, "EDITS", 4)
+    monkeypatch.setattr(edit_groups, "CONCEPTS", 1)
+    monkeypatch.setattr(edit_groups, "BY_PROGRAMS", 2)
     monkeypatch.setattr(edit_groups, "PHOTOGRAPHS", {1.0: 6})
     zoo, pairs = build_catalogue_zoo(tmp_path / "zoo"), tmp_path / "pairs"
     write_pairs(pairs, lambda images: images * 0.5, 4, size=24)

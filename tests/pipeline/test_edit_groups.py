@@ -17,7 +17,9 @@ def zoo(tmp_path_factory):
 
 @pytest.fixture
 def groups(zoo, tmp_path, monkeypatch):
-    monkeypatch.setattr(edit_groups, "EDITS", 6)
+    monkeypatch.setattr(edit_groups, "EDITS", 8)
+    monkeypatch.setattr(edit_groups, "CONCEPTS", 3)
+    monkeypatch.setattr(edit_groups, "BY_PROGRAMS", 2)
     monkeypatch.setattr(edit_groups, "PHOTOGRAPHS", {1.0: 5, 1.5: 4})
     return open_edit_groups(zoo, tmp_path / "edits", count=3)
 
@@ -31,10 +33,10 @@ def test_a_group_is_the_same_whenever_it_is_rendered(groups):
     assert first.prompts == again.prompts
 
 
-def test_half_of_the_edits_have_words(groups):
+def test_concepts_and_edits_by_programs_have_words_and_random_ones_have_none(groups):
     group = groups[0]
-    assert len(group.prompts) == len(group.targets) == 6
-    assert sum(bool(texts) for texts in group.prompts) == 3
+    assert len(group.prompts) == len(group.targets) == 8
+    assert [bool(texts) for texts in group.prompts] == [True] * 5 + [False] * 3
     assert group.targets.shape[1:3] == group.maps.shape[:2]
     assert group.maps.isfinite().all()
 
@@ -48,10 +50,15 @@ def test_rendering_goes_on_where_it_was(groups):
 
 
 def test_held_out_concepts_are_the_validation_split(groups):
-    trained = {texts for number in range(3) for texts in groups[number].prompts if texts}
-    held_out = {texts for group in groups.held_out() for texts in group.prompts if texts}
-    assert held_out
+    trained = {texts for number in range(3) for texts in groups[number].prompts[:3]}
+    held_out = {texts for group in groups.held_out() for texts in group.prompts[: min(3, len(groups.validation))]}
+    assert held_out == {(concept.prompt, *concept.paraphrases) for concept in groups.validation}
     assert not trained & held_out
+
+
+def test_held_out_photographs_are_in_no_other_group(groups):
+    assert len(groups.held_out_photographs) > 4
+    assert not set(groups.photographs) & set(groups.held_out_photographs)
 
 
 def test_a_folder_of_other_edits_is_refused(groups, zoo, tmp_path):

@@ -130,7 +130,10 @@ def prepare(
             f"{model.path} cannot learn to read pairs: that needs a transformer, and a zoo of solved networks "
             "(gan = solved)"
         )
-    root = feature_root(some_features(base, held_out))
+    reads = not config.random_init and model.denoiser.settings.get("pair_features")
+    # one that reads pairs already keeps the coordinates that it has learned to read them in
+    root = model.denoiser.pairs.root if reads else feature_root(some_features(base, held_out))
+    root = root.to(device)
     stage = PairStage(
         model, config, groups, load_text_encoder(model.text_encoder_name), Reading(base, model.layout, root)
     )
