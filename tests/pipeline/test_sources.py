@@ -37,7 +37,7 @@ def test_every_embedded_photograph_has_an_attribution_and_its_own_split() -> Non
     files = [path for split in SPLITS for path in photo_paths(split)]
     assert {path.relative_to(PHOTOS).as_posix() for path in files} == {row["file"] for row in rows}
     assert {path.as_posix() for path in files} == {path.as_posix() for path in PHOTOS.rglob("*.jpg")}
-    assert Counter(row["split"] for row in rows) == {"train": 12, "edits": 58, "reading": 159, "test": 6}
+    assert Counter(row["split"] for row in rows) == {"train": 12, "edits": 58, "reading": 168, "test": 6}
     assert len(files) == len(rows)
     assert all(str(row["file"]).split("/")[0] == row["split"] and row["licence"] in LICENCES for row in rows)
     assert all(r[field] for r in rows for field in ("title", "author", "licence", "licence_url", "origin", "changes"))
