@@ -3,7 +3,7 @@
 g-MODEL-RECIPE   generated: kept, or made (again) by its recipe, in one batch with what else is requested
 c-CONCEPT        the zoo's own adapter of a concept
 m-MODEL-PARTS    several of the others, added up with weights
-j-JOB            what a fine-tuning job has made
+j-JOB            the best network that a fine-tuning job has made so far
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Adapters:
                 raise Problem(404, "the zoo has no such concept; see GET /v1/concepts")
             return await asyncio.to_thread(self.engine.concept, name)
         if kind == "j":
-            return self.jobs.result(name)
+            return self.jobs.network(name)
         if kind == "m":
             return await self.mixed(Mixture.from_id(adapter, self.engine.fingerprint))
         recipe = Recipe.from_id(adapter, self.engine.fingerprint)

@@ -55,6 +55,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         504: "It took too long.",
     }.items()
 }
+REPLACED = 0.1  # seconds within which a job puts a better network in the place of an earlier one
 WARNED = "X-Warnings is a JSON list of what the model does not read or understand of the prompt."
 WARNED_OF_BOTH = f"{WARNED} It says, too, what of the photograph is not used, such as all frames but the first."
 BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -286,13 +287,16 @@ def edit_upload(
 
 
 def network(services: Services, weights: Any) -> Any:
-    """Return the network of an adapter or of a job's result, which may have been removed since it was found."""
+    """Return the network of an adapter or of a job, whose folder may have been replaced or removed since."""
+    if not isinstance(weights, FilePath):
+        return services.engine.network(weights)
     try:
         return services.engine.network(weights)
     except (OSError, WeightzooError):
-        if isinstance(weights, FilePath) and not weights.is_dir():
+        time.sleep(REPLACED)
+        if not weights.is_dir():
             raise Problem(404, "this job's result was removed to make room; start the job again") from None
-        raise
+        return services.engine.network(weights)
 
 
 def thumbnail(services: Services, weights: Any, sample: bytes, side: int) -> bytes:

@@ -232,7 +232,7 @@ class JobStarted(BaseModel):
     id: str
     events: str = Field(examples=["/v1/finetune/JOB/events"])
     result: str = Field(examples=["/v1/finetune/JOB/result"])
-    adapter: str = Field(examples=["j-JOB"], description="for POST /v1/images once the job is done")
+    adapter: str = Field(examples=["j-JOB"], description="for POST /v1/images, from the first event on that names it")
     warnings: list[str] = Field(
         [], description="what the model does not read or understand of the prompt, or use of the pictures"
     )
@@ -248,6 +248,7 @@ class JobEvent(BaseModel):
     psnr: float | None = None
     pairs: int | None = None
     error: str | None = None
+    adapter: str | None = Field(default=None, description="of the best network so far, where there is one")
     warnings: list[str] | None = Field(default=None, description="what looks wrong with the pairs, or was mended")
 
     @property

@@ -91,10 +91,7 @@ def test_type_choose_compare_upload_and_download(page, start, tmp_path) -> None:
     page.focus("#slider")
     page.keyboard.press("ArrowLeft")
     assert page.input_value("#slider") == "49"
-    assert (
-        page.evaluate("getComputedStyle(document.getElementById('after')).clipPath")
-        == "inset(0px 0px 0px 49%)"
-    )
+    assert page.evaluate("getComputedStyle(document.getElementById('after')).clipPath") == "inset(0px 0px 0px 49%)"
 
     page.check("[name=sample][value=motorcycle]", force=True)
     third = changed(page, second)
@@ -176,10 +173,13 @@ def test_fine_tuning_on_example_pairs_draws_a_curve(page, start) -> None:
     page.click("#example")
     page.wait_for_selector("#pairs figure:nth-child(6)")
     page.fill("#seconds", "20" if SHOTS else "5")
+    edits: list[str] = []
+    page.on("request", lambda request: edits.append(request.url) if request.url.endswith("/v1/images") else None)
     page.click("#tune-start")
     page.wait_for_selector("#curve .path")
     page.wait_for_selector("#tune-done:not([hidden])")
     changed(page, before)
+    assert len(edits) >= 2, "with the first network, and with the last one"
     shot(page, "finetune")
 
 

@@ -2,8 +2,8 @@
 
     python -m weightgen.server.finetuning.job STATE/JOB
 
-Reads job.json and pairs/, writes events.jsonl as it goes and result/ in the end, where
-`weightgen.server.finetuning.files` has them.
+Reads job.json and pairs/, writes events.jsonl and result/, where `weightgen.server.finetuning.files` has them. What is
+solved on the pairs is in result/ before it is trained, and the events name it from then on.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def run(folder: Path) -> None:
         if is_over(folder):
             raise Cancelled
         known = {key: row[key] for key in ("step", "seconds", "l1", "psnr")}
-        append_event(folder, JobEvent(event="progress", **known))
+        append_event(folder, JobEvent(event="progress", adapter=adapter_of(folder), **known))
 
     append_event(folder, JobEvent(event="running"))
     try:
@@ -56,8 +56,13 @@ def run(folder: Path) -> None:
         return
     best = {key: done["best"][key] for key in ("step", "l1", "psnr")}
     notes = [note.removeprefix(f"{folder / 'pairs'}: ") for note in done["notes"]]
-    done_event = JobEvent(event="done", seconds=done["seconds"], pairs=done["pairs"], warnings=notes or None, **best)
-    append_event(folder, done_event)
+    rest = {"seconds": done["seconds"], "pairs": done["pairs"], "warnings": notes or None}
+    append_event(folder, JobEvent(event="done", adapter=adapter_of(folder), **best, **rest))
+
+
+def adapter_of(folder: Path) -> str | None:
+    """Return the id of the network that a job has written, or None before there is one."""
+    return f"j-{folder.name}" if (folder / "result" / "finetune.json").is_file() else None
 
 
 def train(job: dict[str, Any], pairs: Path, out_dir: Path, on_row: Callable[[Row], None]) -> Row:

@@ -46,6 +46,12 @@ POLL = 0.2  # seconds after which a stream of events looks for more
 LOOK = 1.0  # seconds after which a running job is looked at: any replica may have cancelled it
 
 
+def no_result(last: JobEvent | None) -> Problem:
+    """Return the answer for a job with this last event."""
+    state = last.event if last else "waiting"
+    return Problem(409, f"the job has no result: it is {state}; GET /v1/finetune/JOB says how it goes on")
+
+
 class Jobs:
     """The jobs below `settings.state`."""
 
@@ -174,8 +180,19 @@ class Jobs:
         folder = self.folder(job)
         last = last_event(folder)
         if last is None or last.event != "done":
-            state = last.event if last else "waiting"
-            raise Problem(409, f"the job has no result: it is {state}; GET /v1/finetune/JOB says how it goes on")
+            raise no_result(last)
+        return folder / "result"
+
+    def network(self, job: str) -> Path:
+        """Return the folder of the best network that a job has written so far; a better one may take its place.
+
+        Raises:
+            Problem: 404 for no such job, 409 while it has no network.
+        """
+        folder = self.folder(job)
+        events = read_events(folder)
+        if not any(event.adapter or event.event == "done" for event in events):
+            raise no_result(events[-1] if events else None)
         return folder / "result"
 
     async def events(self, job: str, after: int = 0) -> AsyncIterator[tuple[int, JobEvent]]:

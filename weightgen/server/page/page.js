@@ -396,6 +396,13 @@ async function* events(path) {
 
 async function follow(job) {
   const points = [];
+  let used = false;
+  // The first network edits the photograph at once, a better one again unless something else is shown meanwhile.
+  const use = () => {
+    if (!used) useAdapter(job.adapter, $("tune-prompt").value);
+    else if (state.adapter === job.adapter) edit();
+    used = true;
+  };
   const say = (text) => { $("tune-state").textContent = text; };
   for await (const event of events(job.events)) {
     if (event.event === "waiting") say("Waiting for its turn.");
@@ -404,6 +411,7 @@ async function follow(job) {
       points.push(event);
       drawCurve(points);
       say(`Step ${event.step}, ${event.seconds.toFixed(0)} s: error ${event.l1.toFixed(3)} on ${measuredOn()}, ${points[0].l1.toFixed(3)} at the start.`);
+      if (event.adapter) use();
     }
     if (event.event === "failed") throw new Error(sentence(event.error || "the training failed"));
     if (event.event === "cancelled") say("Stopped.");
@@ -411,7 +419,7 @@ async function follow(job) {
       say(`Done${event.step ? ` after ${event.step} steps` : ""}: error ${points[0].l1.toFixed(3)} at the start, ${event.l1.toFixed(3)} now.`);
       warn("tune-warning", [...job.warnings, ...(event.warnings || [])]);
       $("tune-done").hidden = false;
-      await useAdapter(job.adapter, $("tune-prompt").value);
+      use();
     }
   }
 }

@@ -19,6 +19,7 @@ from weightgen.server.finetuning.job import run
 from weightgen.server.finetuning.routes import PAIR_SIDES, decode_pair, kept_size
 from weightgen.server.limits import Limits
 from weightgen.server.schemas import JobEvent
+from zoo.errors import WeightzooError
 from zoo.pictures.apply import load_network
 
 ABOUT = {"prompt": "a darker picture", "seconds": 1, "mode": "adapter"}
@@ -158,9 +159,7 @@ def finished(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("when", ["before it is zipped", "after a part of it"])
-def test_a_result_that_is_removed_while_it_is_fetched_is_no_part_of_it(
-    serve, settings, monkeypatch, when
-) -> None:
+def test_a_result_that_is_removed_while_it_is_fetched_is_no_part_of_it(serve, settings, monkeypatch, when) -> None:
     client, job = serve(), "b" * 32
     finished(settings.state / job)
     zip_folder = routes.zip_folder
@@ -186,6 +185,23 @@ def test_a_result_that_is_removed_before_it_is_used_is_not_there(serve, settings
     monkeypatch.setattr(photos, "read_upload", removed)
     answer = client.post("/v1/images", data={"adapter": f"j-{job}"}, files={"photo": picture()})
     assert answer.status_code == 404 and str(settings.state) not in answer.text
+
+
+def test_a_network_that_is_being_replaced_is_read_again(serve, settings, engine, monkeypatch) -> None:
+    client, job = serve(), "b" * 32
+    finished(settings.state / job)
+    asked = []
+
+    def replaced(folder: Path) -> object:
+        asked.append(folder)
+        if len(asked) == 1:
+            raise WeightzooError("the config is of another network than the weights")
+        return network
+
+    network = engine.network(engine.concept(engine.members.all[0].id))
+    monkeypatch.setattr(engine, "network", replaced)
+    answer = client.post("/v1/images", data={"adapter": f"j-{job}"}, files={"photo": picture()})
+    assert answer.status_code == 200 and len(asked) == 2
 
 
 def png(width: int, height: int) -> io.BytesIO:

@@ -54,9 +54,7 @@ def test_a_job_from_pairs_to_an_edited_photograph(serve, settings, tmp_path) -> 
     assert "full" in json.loads(zipped.read("result/finetune.json"))["mode"]
     until(lambda: not (settings.state / job["id"] / "pairs").exists())
     written = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-    assert not any("0.png" in name for name in written), (
-        "pictures are removed, and never had the visitor's name"
-    )
+    assert not any("0.png" in name for name in written), "pictures are removed, and never had the visitor's name"
 
 
 @pytest.mark.timeout(200)
@@ -72,6 +70,27 @@ def test_a_job_in_closed_form_tells_what_the_solve_is_worth(serve) -> None:
     assert json.loads(zipped.read("result/finetune.json"))["init"] == "closed-form"
     edited = client.post("/v1/images", data={"adapter": job["adapter"]}, files={"photo": picture()})
     assert edited.status_code == 200
+
+
+@pytest.mark.timeout(200)
+def test_the_network_of_the_pairs_edits_while_it_is_trained_and_after_a_stop(serve) -> None:
+    client = serve(limits={"job_seconds": 60})
+    fields = PROMPT | {"mode": "closed-form", "seconds": "60"}
+    job = client.post("/v1/finetune", data=fields, files=pairs()).json()
+    status = f"/v1/finetune/{job['id']}"
+
+    def edited() -> int:
+        photo = {"photo": picture()}
+        return client.post("/v1/images", data={"adapter": job["adapter"]}, files=photo).status_code
+
+    assert edited() == 409
+    until(lambda: client.get(status).json().get("adapter") == job["adapter"], 100)
+    assert edited() == 200
+    assert client.get(job["result"]).status_code == 409
+    assert client.delete(status).json()["event"] == "cancelled"
+    assert edited() == 200
+    told = events(client.get(job["events"]).text)
+    assert "adapter" not in told[2], "the prior is measured before there is a network"
 
 
 @pytest.mark.timeout(200)
