@@ -21,10 +21,11 @@ from torch import Tensor
 from weightgen.finetuning.branches import Pixels, mix_branches, steps_of
 from weightgen.finetuning.solved import FEWEST_PAIRS, STEPS
 from weightgen.pairs.closed_form import Pictures, Start, load_prior, sampled, scale_of, start_of, with_layer
-from zoo.closed_form import FACTORS, Prior, Pull, fit_output_layer
+from zoo.closed_form import FACTORS, Fit, Prior, Pull, fit_output_layer
 from zoo.gans.feature_bank import CHANNELS, COLOURS, FeatureBank
 from zoo.gans.solved import PENALTY, SolvedConfig, SolvedGenerator
 
+PLAIN, TRAINED = "closed-form-plain", "closed-form-trained"
 SEED = 3  # of the random ReLUs
 PROBES = 256
 
@@ -44,24 +45,36 @@ def trained(start: Start, pixels: Sequence[Pixels], seed: int = 0, steps: int = 
     return start.generator if found is None else found.generator
 
 
-@torch.no_grad()
 def plain(pictures: Pictures, seed: int = 0, colour_only: bool = False) -> SolvedGenerator:
     """Return the generator of a ridge regression on fixed features; each is penalised by its mean square."""
+    return plain_start(pictures, seed, colour_only)[0].generator
+
+
+@torch.no_grad()
+def plain_start(pictures: Pictures, seed: int = 0, colour_only: bool = False) -> tuple[Start, list[Pixels]]:
+    """Return the start of `plain`, from which branches can be trained as from a learned one."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         generator = SolvedConfig(image_size=scale_of(pictures)).build().requires_grad_(False).eval()
     generator.mean.zero_()
     pixels = sampled(generator, pictures, seed)
-    width = generator.bank.num_features
-    columns = colour_columns(generator.bank) if colour_only else torch.arange(width)
-    rows = [(p.features[:, columns], p.targets) for p in pixels]
-    scale = torch.stack([features.square().mean(0) for features, _ in rows]).mean(0).clamp_min(1e-4)
+    columns = colour_columns(generator.bank) if colour_only else torch.arange(generator.bank.num_features)
+    scale = torch.stack([p.features[:, columns].square().mean(0) for p in pixels]).mean(0).clamp_min(1e-4)
     zero = torch.zeros(len(columns), 3)
     prior = Prior(zero, (scale * PENALTY).log(), torch.zeros(len(columns)))
-    fit = fit_output_layer(rows, prior, [Pull(zero, factor) for factor in FACTORS])
-    layer = torch.zeros(width, 3)
-    layer[columns] = fit.layer
-    return with_layer(generator, layer)
+
+    def solved(some: Sequence[Pixels], pulls: Sequence[Pull]) -> tuple[SolvedGenerator, Fit]:
+        fit = fit_output_layer([(p.features[:, columns], p.targets) for p in some], prior, pulls)
+        layer = torch.zeros(generator.bank.num_features, 3)
+        layer[columns] = fit.layer
+        return with_layer(generator, layer), fit
+
+    network, fit = solved(pixels, [Pull(zero, factor) for factor in FACTORS])
+
+    def remake(some: Sequence[Pixels]) -> dict[str, SolvedGenerator]:
+        return {PLAIN: solved(some, [fit.pull])[0]}
+
+    return Start({PLAIN: network}, remake, fit, {PLAIN: fit.error}), pixels
 
 
 def colour_columns(bank: FeatureBank) -> Tensor:
@@ -74,8 +87,7 @@ def colour_columns(bank: FeatureBank) -> Tensor:
 
 CLOSED_FORMS: dict[str, Callable[[Pictures], SolvedGenerator]] = {
     "closed-form-colour": lambda pictures: plain(pictures, colour_only=True),
-    "closed-form-plain": plain,
+    PLAIN: plain,
     "closed-form": lambda pictures: learned(pictures)[0].generator,
-    "closed-form-trained": lambda pictures: trained(*learned(pictures)),
+    TRAINED: lambda pictures: trained(*learned(pictures)),
 }
-PLAIN, TRAINED = "closed-form-plain", "closed-form-trained"
