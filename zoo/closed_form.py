@@ -143,7 +143,9 @@ def mean_error(layer: Tensor, rows: Rows) -> float:
 
 
 @torch.no_grad()
-def fit_output_layer(pairs: Sequence[Rows], prior: Prior, pulls: Sequence[Pull] | None = None) -> Fit:
+def fit_output_layer(
+    pairs: Sequence[Rows], prior: Prior, pulls: Sequence[Pull] | None = None, rounds: int = ROUNDS
+) -> Fit:
     """Solve the output layer on pairs, with the pull that is best on left-out pictures.
 
     With fewer than `FEWEST_PICTURES` pairs parts of them are left out.
@@ -151,6 +153,7 @@ def fit_output_layer(pairs: Sequence[Rows], prior: Prior, pulls: Sequence[Pull] 
     Args:
         pairs: pixels of each pair, from the top of its picture to the bottom, so that a part of them is a part of it.
         pulls: to choose from, in place of those that the number of pairs asks for.
+        rounds: of reweighting towards L1; each costs about as much as the solve itself.
 
     Returns:
         The prior's own mean where no layer is better on what is left out, or nothing can be solved.
@@ -180,7 +183,7 @@ def fit_output_layer(pairs: Sequence[Rows], prior: Prior, pulls: Sequence[Pull] 
         if found < prior_error and found * pull.doubt < error * best.doubt:
             best, error = pull, found
     layer = pulled(total.beside(best.centre.double() - mean.double()), penalty, best)
-    for _ in range(0 if math.isinf(best.factor) else ROUNDS):
+    for _ in range(0 if math.isinf(best.factor) else rounds):
         weighted = [gram_of(*rows, best.centre, weights_of(layer, rows)) for rows in pairs]
         layer = pulled(added(weighted), penalty, best)
     if not bool(torch.isfinite(layer).all()):

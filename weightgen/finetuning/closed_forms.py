@@ -41,7 +41,7 @@ def trained(start: Start, pixels: Sequence[Pixels], seed: int = 0, steps: int = 
     """Return what `weightzoo finetune` hands over after so many steps of each training of branches."""
     if len(pixels) < FEWEST_PAIRS:
         return start.generator
-    found = mix_branches(start.made, start.remake, pixels, [partial(steps_of, steps)] * 2, seed)
+    found = mix_branches(start.made(), start.remake, pixels, [partial(steps_of, steps)] * 2, seed)
     return start.generator if found is None else found.generator
 
 
@@ -74,7 +74,7 @@ def plain_start(pictures: Pictures, seed: int = 0, colour_only: bool = False) ->
     def remake(some: Sequence[Pixels]) -> dict[str, SolvedGenerator]:
         return {PLAIN: solved(some, [fit.pull])[0]}
 
-    return Start({PLAIN: network}, remake, fit, {PLAIN: fit.error}), pixels
+    return Start(PLAIN, network, fit, {PLAIN: fit.error}, remake), pixels
 
 
 def colour_columns(bank: FeatureBank) -> Tensor:

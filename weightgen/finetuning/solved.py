@@ -126,7 +126,7 @@ def solve_pairs(
             partial(shown, display, name, int(steps * more), None if left is None else left * share)
             for name, (more, share) in TRAININGS.items()
         ]
-        found = mix_branches(start.made, start.remake, pixels, schedules[:2], seed, stop)
+        found = mix_branches(start.made(), start.remake, pixels, schedules[:2], seed, stop)
         best = solved if found is None else measured(found.generator, loaded.test)
         if found is not None and best["l1"] is not None and best["l1"] <= solved["l1"]:
             generator = found.generator

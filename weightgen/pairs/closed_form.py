@@ -24,7 +24,7 @@ from torch import Tensor
 
 from weightgen.finetuning.branches import Pixels
 from zoo.adapters.lora import load_base
-from zoo.closed_form import Fit, fit_output_layer
+from zoo.closed_form import ROUNDS, Fit, fit_output_layer
 from zoo.errors import WeightzooError
 from zoo.gans.solved import PRIOR, SolvedGenerator, assembled
 from zoo.pictures.apply import to_tensor
@@ -43,26 +43,24 @@ class Start:
     """What pairs were turned into before any training.
 
     Attributes:
-        made: networks of the pairs by name, on one bank; the first is the one to use.
-        remake: makes the same networks from some of the pairs.
-        fit: of the first one's output layer.
-        left_out: mean absolute errors of the networks on what was left out, in units of a picture in [0, 1].
+        by: the name of the network to use.
+        generator: this network.
+        fit: of its output layer.
+        left_out: mean absolute errors by the name of a network on what was left out, as of pictures in [0, 1].
+        remake: makes all networks that there are, on one bank, from some of the pairs; the one to use is the first.
+        others: makes those that are not to be used, from all pairs.
     """
 
-    made: dict[str, SolvedGenerator]
-    remake: Callable[[Sequence[Pixels]], dict[str, SolvedGenerator]]
+    by: str
+    generator: SolvedGenerator
     fit: Fit
     left_out: dict[str, float]
+    remake: Callable[[Sequence[Pixels]], dict[str, SolvedGenerator]]
+    others: Callable[[], dict[str, SolvedGenerator]] = dict
 
-    @property
-    def by(self) -> str:
-        """Return the name of the network to use."""
-        return next(iter(self.made))
-
-    @property
-    def generator(self) -> SolvedGenerator:
-        """Return the network to use."""
-        return self.made[self.by]
+    def made(self) -> dict[str, SolvedGenerator]:
+        """Return all networks of all pairs; the first is the one to use."""
+        return {self.by: self.generator, **self.others()}
 
 
 def start_of(prior: SolvedGenerator, pixels: Sequence[Pixels]) -> Start:
@@ -72,12 +70,12 @@ def start_of(prior: SolvedGenerator, pixels: Sequence[Pixels]) -> Start:
     def remake(some: Sequence[Pixels]) -> dict[str, SolvedGenerator]:
         return {CLOSED_FORM: with_layer(prior, solved_on(some, prior, fit))}
 
-    return Start({CLOSED_FORM: with_layer(prior, fit.layer)}, remake, fit, {CLOSED_FORM: fit.error})
+    return Start(CLOSED_FORM, with_layer(prior, fit.layer), fit, {CLOSED_FORM: fit.error}, remake)
 
 
-def solved_layer(prior: SolvedGenerator, pixels: Sequence[Pixels]) -> Fit:
+def solved_layer(prior: SolvedGenerator, pixels: Sequence[Pixels], rounds: int = ROUNDS) -> Fit:
     """Return the layer over the bank, solved on pairs."""
-    return fit_output_layer([(p.features, p.targets) for p in thinned(pixels)], prior.prior)
+    return fit_output_layer([(p.features, p.targets) for p in thinned(pixels)], prior.prior, rounds=rounds)
 
 
 def thinned(pixels: Sequence[Pixels], most: int = SOLVED_ON) -> list[Pixels]:

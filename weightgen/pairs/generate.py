@@ -27,13 +27,14 @@ from weightgen.pairs.closed_form import CLOSED_FORM, Pictures, Start, sampled, s
 from weightgen.pairs.description import Edits, Reading
 from weightgen.text import TextEncoder, load_text_encoder
 from zoo.adapters.lora import Adapter, load_base, merge_tensors
-from zoo.closed_form import DOUBT, ERROR_DIGITS, FEWEST_PICTURES, Fit, Prior, Pull, fit_output_layer, pulls_for
+from zoo.closed_form import DOUBT, ERROR_DIGITS, FEWEST_PICTURES, ROUNDS, Fit, Prior, Pull, fit_output_layer, pulls_for
 from zoo.errors import WeightzooError
 from zoo.gans.solved import Seen, SolvedGenerator, assembled
 from zoo.progress import working
 from zoo.training.optimizer_state import under
 from zoo.training.solved_outputs import OUTPUT
 
+TRIAL_PIXELS = 1 << 13  # of all pairs together that the two ways are compared on
 READ_PIXELS = 1 << 13  # of all pairs together that the description is made from; twice what training shows
 WAYS = (PAIRED, CLOSED_FORM)  # as `weightzoo finetune --init` calls them
 
@@ -87,51 +88,64 @@ class PairReader:
         Args:
             image_size: short side of the pairs, pixels.
         """
-        made = self.both(pixels, prompts, image_size)
-        errors = {by: solved.fit.error for by, solved in made.items()}
-        # as among closed forms: of few pairs what is learned has to be better by far where they change little
-        doubt = 1 / DOUBT if made[CLOSED_FORM].fit.pull.centre.equal(self.base.prior.source) else DOUBT
+
+        def make(by: str, some: Sequence[Pixels] = pixels, rounds: int = ROUNDS) -> Solved:
+            if by == PAIRED:
+                return self.generated(some, prompts, image_size, rounds)
+            return self.closed_form(some, image_size, rounds)
+
+        made: dict[str, Solved] = {}
         if len(pixels) >= FEWEST_PICTURES:
-            left_out, rest = split(pixels)
-            trial = self.both(rest, prompts, image_size)
-            errors = {by: error_on(left_out, solved.generator) for by, solved in trial.items()}
+            left_out, rest = split(thinned(pixels, TRIAL_PIXELS))
+            # the rounds are worth about the same to both, and cost most of the time
+            errors = {by: error_on(left_out, make(by, rest, rounds=0).generator) for by in WAYS}
             doubt = 1.0
+        else:
+            made = {by: make(by) for by in WAYS}
+            errors = {by: solved.fit.error for by, solved in made.items()}
+            # as among closed forms: of few pairs what is learned has to be better by far where they change little
+            doubt = 1 / DOUBT if made[CLOSED_FORM].fit.pull.centre.equal(self.base.prior.source) else DOUBT
         # the closed form also where an error is not a number
         order = WAYS if errors[PAIRED] <= doubt * errors[CLOSED_FORM] else WAYS[::-1]
-
-        def remake(some: Sequence[Pixels]) -> dict[str, SolvedGenerator]:
-            again = self.both(some, prompts, image_size)
-            return {by: again[by].generator for by in order}
-
-        return Start({by: made[by].generator for by in order}, remake, made[order[0]].fit, errors)
-
-    def both(self, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int) -> dict[str, Solved]:
-        """Return the generated network and the closed form, by name."""
-        return {
-            PAIRED: self.generated(pixels, prompts, image_size),
-            CLOSED_FORM: self.closed_form(pixels, image_size),
-        }
+        best, other = (made.get(by) for by in order)
+        best = best or make(order[0])
+        return Start(
+            order[0],
+            best.generator,
+            best.fit,
+            errors,
+            lambda some: {by: make(by, some).generator for by in order},
+            lambda: {order[1]: (other or make(order[1])).generator},
+        )
 
     @torch.no_grad()
-    def closed_form(self, pixels: Sequence[Pixels], image_size: int) -> Solved:
+    def closed_form(self, pixels: Sequence[Pixels], image_size: int, rounds: int = ROUNDS) -> Solved:
         """Return the closed form on the bank alone, pulled to the learned prior."""
-        fit = solved_layer(self.base, pixels)
+        fit = solved_layer(self.base, pixels, rounds)
         return Solved(assembled(self.base, (), fit.layer, image_size), fit)
 
     @torch.no_grad()
-    def generated(self, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int) -> Solved:
+    def generated(
+        self, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int, rounds: int = ROUNDS
+    ) -> Solved:
         """Return the generated network with its output layer solved on the pairs."""
-        return self.solved(self.read(pixels), pixels, prompts, image_size)
+        return self.solved(self.read(pixels), pixels, prompts, image_size, rounds)
 
     @torch.no_grad()
-    def solved(self, edits: Edits, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int) -> Solved:
-        """Return the network of what was read, with its output layer solved on pairs."""
+    def solved(
+        self, edits: Edits, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int, rounds: int = ROUNDS
+    ) -> Solved:
+        """Return the network of what was read, with its output layer solved on pairs.
+
+        Args:
+            rounds: see `zoo.closed_form.fit_output_layer`.
+        """
         adapter = self.adapter(edits, prompts)
         own = {name: value[None] for name, value in adapter.items()}
         rows = [(torch.cat([p.features, self.reading.hidden(p.maps, own)[0]], 1), p.targets) for p in thinned(pixels)]
         prior = self.prior(edits, adapter, len(pixels))
         pulls = pulls_for(len(pixels), prior) if len(pixels) >= FEWEST_PICTURES else [Pull(prior.mean, 1.0)]
-        fit = fit_output_layer(rows, prior, pulls)
+        fit = fit_output_layer(rows, prior, pulls, rounds)
         merged = merge_tensors(self.base.state_dict() | adapter)
         branches = [(name, under(f"branches.{k}", merged)) for k, name in enumerate(self.base.config.branches)]
         return Solved(assembled(self.base, branches, fit.layer, image_size), fit)
