@@ -95,6 +95,28 @@ def test_pairs_that_say_little_give_a_bounded_network(reader, pairs):
     assert edited.abs().max() < 5
 
 
+def test_a_thousand_pairs(reader):
+    made = reader.generate(pictures(1000))
+    source, target = pictures(1, seed=7)[0]
+    assert (made.generator(source[None])[0] - target).abs().mean() < 0.05
+
+
+def test_the_network_that_is_not_used_is_made_when_it_is_asked_for(reader, monkeypatch):
+    calls = []
+    generated, closed_form = type(reader).generated, type(reader).closed_form
+
+    def counted(method):
+        return lambda self, pixels, *rest: calls.append((method.__name__, len(pixels))) or method(self, pixels, *rest)
+
+    monkeypatch.setattr(type(reader), "generated", counted(generated))
+    monkeypatch.setattr(type(reader), "closed_form", counted(closed_form))
+    start = reader.generate(pictures(8))
+    assert sorted(count for _, count in calls) == [6, 6, 8]
+    made = start.made()
+    assert list(made)[0] == start.by and made[start.by] is start.generator and set(made) == set(WAYS)
+    assert sorted(count for _, count in calls) == [6, 6, 8, 8]
+
+
 def test_a_model_that_reads_text_alone_is_refused(tmp_path):
     model = load_model_folder(make_model(tmp_path / "model", make_zoo(tmp_path / "zoo", SOLVED)))
     with pytest.raises(WeightzooError, match="reads no pairs; use"):
