@@ -6,7 +6,8 @@
     start.by                                            # "paired", or "closed-form" where it was better
 
 The pairs decide: the closed form alone, without a generated network, is what the pairs give by themselves. With four
-pairs or more both are made from three quarters of them, and the one that is nearer to the rest is made again from all.
+pairs or more both are made from three quarters of them, of few pairs four times, and the one that is nearer to the rest
+is made again from all.
 Of fewer pairs no whole one can be left out, and the generated network is taken unless parts of the pairs speak clearly
 against it. So a prompt that contradicts the pairs does no harm.
 """
@@ -19,7 +20,7 @@ from typing import NamedTuple
 
 import torch
 
-from weightgen.finetuning.branches import Pixels, error_of, joined, outputs, split
+from weightgen.finetuning.branches import EVERY, Pixels, error_of, joined, outputs, split
 from weightgen.model_folder import ModelFolder, load_model_folder
 from weightgen.model_roles import PAIRED, find_best
 from weightgen.objective import one_step
@@ -35,6 +36,7 @@ from zoo.training.optimizer_state import under
 from zoo.training.solved_outputs import OUTPUT
 
 TRIAL_PIXELS = 1 << 13  # of all pairs together that the two ways are compared on
+MANY = 12  # pairs of which one quarter says enough
 READ_PIXELS = 1 << 13  # of all pairs together that the description is made from; twice what training shows
 WAYS = (PAIRED, CLOSED_FORM)  # as `weightzoo finetune --init` calls them
 
@@ -96,9 +98,12 @@ class PairReader:
 
         made: dict[str, Solved] = {}
         if len(pixels) >= FEWEST_PICTURES:
-            left_out, rest = split(thinned(pixels, TRIAL_PIXELS))
-            # the rounds are worth about the same to both, and cost most of the time
-            errors = {by: error_on(left_out, make(by, rest, rounds=0).generator) for by in WAYS}
+            errors = dict.fromkeys(WAYS, 0.0)
+            trials = trials_of(thinned(pixels, TRIAL_PIXELS))
+            for left_out, rest in trials:
+                for by in WAYS:  # without rounds, which are worth the same to both and cost most of the time
+                    errors[by] += error_on(left_out, make(by, rest, rounds=0).generator)
+            errors = {by: round(error / len(trials), ERROR_DIGITS) for by, error in errors.items()}
             doubt = 1.0
         else:
             made = {by: make(by) for by in WAYS}
@@ -180,6 +185,13 @@ def reader_in(folder: str | Path) -> PairReader | None:
         return None
     with working("loading the weight generator"):
         return PairReader(load_model_folder(path))
+
+
+def trials_of(pixels: Sequence[Pixels]) -> list[tuple[list[Pixels], list[Pixels]]]:
+    """Return pairs to leave out and the others: a quarter of many, of few each quarter in turn."""
+    if len(pixels) >= MANY:
+        return [split(pixels)]
+    return [(list(pixels[k::EVERY]), [p for i, p in enumerate(pixels) if i % EVERY != k]) for k in range(EVERY)]
 
 
 @torch.no_grad()
