@@ -105,7 +105,7 @@ def run_demo(limits: DemoPreset, folder: Path, zoo: Path, workers: int | None = 
     with stage(5, "comparing it with the baselines"):
         found = {"generated": generated, "polished": polished}
         if zoo == zoo_folder(None):  # what longer trainings give, from words and from example pairs
-            found |= dict.fromkeys(("embedded", "paired"), model_folder(None))
+            found["paired"] = model_folder(None)
         results = evaluate_models(folder / "evaluation", zoo, found, limits, workers)
     with stage(6, "writing the report"):
         from weightgen.report.report import write_report
