@@ -34,12 +34,13 @@ def test_full_mode_writes_generator_and_rows(finetune, run, tmp_path):
 
 def test_a_closed_form_needs_no_prompt_and_is_applied(run, world, tmp_path):
     solved = tmp_path / "solved"
-    result = run("finetune", "--pairs", world / "pairs", "--steps", 20, "-o", solved, "--json")
+    call = ("finetune", "--pairs", world / "pairs", "--init", "closed-form")  # by default the pairs decide
+    result = run(*call, "--steps", 20, "-o", solved, "--json")
     assert result.code == 0, result.err
     assert result.json["init"] == "closed-form" and result.json["best"]["l1"] <= result.json["solved"]["l1"]
     assert result.json["best"]["l1"] < result.json["best"]["source_l1"]
     assert run("inspect", solved, "--json").json["kind"] == "generator"
-    again = run("finetune", "--pairs", world / "pairs", "--init", "closed-form", "-o", solved)
+    again = run(*call, "-o", solved)
     assert again.code != 0 and "--overwrite" in again.err
     photo, out = next((world / "pairs" / "source").iterdir()), tmp_path / "edited.png"
     assert run("apply", solved, photo, "-o", out).code == 0
