@@ -72,7 +72,8 @@ models: $(STAMP)  ## train all stages of the weight generator, and the controls 
 	@$(WEIGHTZOO) polish $(MODELS)/labelled --more-concepts $(MORE) --random-init -o $(MODELS)/control
 	@$(WEIGHTZOO) polish $(MODELS)/generated --more-concepts $(MORE) --pairs --seconds 3000 -o $(MODELS)/paired
 
-# what `make models` made becomes the model that comes with the package
+# what `make models` made becomes the model that comes with the package, whose own was trained on from there, with
+# other programs (docs/LOG.md)
 embed: models  ## make models, then put the one that reads pairs into the package
 	@$(PYTHON) -c 'from weightgen.model_folder import copy_half; copy_half("$(MODELS)/paired", "weightgen/embedded/weightzoo-small")'
 
