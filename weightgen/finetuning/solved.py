@@ -33,7 +33,15 @@ from weightgen.finetuning.loop import check_length
 from weightgen.finetuning.measure import Row, errors
 from weightgen.finetuning.pairs import LoadedPairs, load_pairs
 from weightgen.finetuning.texture import CROP, with_texture
-from weightgen.pairs.closed_form import CLOSED_FORM, Start, load_prior, picture, pixels_of_pictures, start_of
+from weightgen.pairs.closed_form import (
+    CLOSED_FORM,
+    Start,
+    load_prior,
+    median_short_side,
+    picture,
+    pixels_of_pictures,
+    start_of,
+)
 from weightgen.pairs.network_folder import write_network
 from weightgen.training.stopping import stop_between_steps
 from zoo.files import rounded, write_json, write_text
@@ -101,7 +109,7 @@ def solve_pairs(
     for line in (*loaded.read_as, *loaded.notes):
         tell(line)
     started = time.perf_counter()
-    scale = scale_of(loaded.train)
+    scale = median_short_side(source.size for _, source, _ in loaded.train)
     prior = load_prior(scale) if reader is None else reader.prior_network(scale)
     with working("solving"):
         pixels = [pixels_of(prior, pair, seed, len(loaded.train)) for pair in loaded.train]
@@ -169,12 +177,6 @@ def pays(row: Row, best: Row) -> bool:
     if row["l1"] is None or row["fine_energy"] is None or row["l1"] > min(MOST_L1 * best["l1"], row["source_l1"]):
         return False
     return abs(math.log(max(row["fine_energy"], 1e-6))) < abs(math.log(max(best["fine_energy"], 1e-6)))
-
-
-def scale_of(pairs: Sequence[Pair]) -> int:
-    """Return the median short side of the pairs, pixels."""
-    sides = sorted(min(source.size) for _, source, _ in pairs)
-    return sides[len(sides) // 2]
 
 
 def shown(display: Progress, name: str, steps: int, seconds: float | None) -> Schedule:

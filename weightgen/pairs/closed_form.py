@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -122,7 +122,12 @@ def pixels_of_pictures(
 
 def scale_of(pictures: Pictures) -> int:
     """Return the median short side of the pairs, pixels."""
-    sides = sorted(min(source.shape[-2:]) for source, _ in pictures)
+    return median_short_side(source.shape[-2:] for source, _ in pictures)
+
+
+def median_short_side(sizes: Iterable[Sequence[int]]) -> int:
+    """Return the median of the shorter sides; of an even number of sizes, the upper one of the two in the middle."""
+    sides = sorted(min(size) for size in sizes)
     return sides[len(sides) // 2]
 
 
