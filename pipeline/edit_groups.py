@@ -32,6 +32,7 @@ from pipeline.teachers.random_edits import random_edit
 from zoo.adapters.lora import load_base
 from zoo.concepts import Concept, concepts_text
 from zoo.errors import WeightzooError
+from zoo.files import sha256_file
 from zoo.gans.solved import SolvedGenerator
 from zoo.pictures.edit_groups import EditGroup, read_group, write_group
 from zoo.pictures.pairs import split_pairs
@@ -155,6 +156,21 @@ def pixels(edited: Tensor, places: Tensor) -> Tensor:
     return (at(edited.clamp(0, 1)[None], places)[0] * 255).round().to(torch.uint8)
 
 
+def distinct(files: Sequence[Path]) -> dict[str, Path]:
+    """Return each photograph once, by its name; one whose name is taken has its sha256 in its name.
+
+    A photograph that is there under two names must not be both learned from and held out.
+    """
+    named: dict[str, Path] = {}
+    seen = set()
+    for path in files:
+        digest = sha256_file(path)
+        if digest not in seen:
+            named[path.name if path.name not in named else f"{path.name} {digest}"] = path
+        seen.add(digest)
+    return named
+
+
 def open_edit_groups(
     zoo: Path,
     folder: Path,
@@ -184,7 +200,7 @@ def open_edit_groups(
         )
     edits = open_catalogue_edits(zoo, seed, more_concepts)
     config = read_config(zoo)
-    files = {path.name: path for path in [*photo_paths(READING), *photographs(config, "train")]}
+    files = distinct([*photo_paths(READING), *photographs(config, "train")])
     learned, held_out = split_pairs(list(files), HELD_OUT_PHOTOGRAPHS)
     decided = (edits.fingerprint, learned, held_out, PHOTOGRAPHS, EDITS, CONCEPTS, BY_PROGRAMS, list(programs), seed)
     digest = hashlib.sha256(repr(decided).encode())

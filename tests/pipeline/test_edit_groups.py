@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from pipeline import edit_groups
-from pipeline.edit_groups import HELD_OUT, open_edit_groups
+from pipeline.edit_groups import HELD_OUT, READING, distinct, open_edit_groups
+from pipeline.sources import photo_paths
 from tests.pipeline.conftest import build_catalogue_zoo
 from tests.weightgen.tiny_world import make_zoo
 from zoo.errors import WeightzooError
@@ -59,6 +60,28 @@ def test_held_out_concepts_are_the_validation_split(groups):
 def test_held_out_photographs_are_in_no_other_group(groups):
     assert len(groups.held_out_photographs) > 4
     assert not set(groups.photographs) & set(groups.held_out_photographs)
+
+
+def test_each_photograph_is_there_once_and_keeps_its_own_name(tmp_path):
+    files = {"a/sea.jpg": b"blue", "a/hill.jpg": b"green", "b/sea.jpg": b"grey", "b/copy.jpg": b"green"}
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    found = distinct([tmp_path / name for name in files])
+    assert [path.read_bytes() for path in found.values()] == [b"blue", b"green", b"grey"]
+    assert list(found)[:2] == ["sea.jpg", "hill.jpg"] and list(found)[2].startswith("sea.jpg ")
+
+
+def test_a_zoo_s_photograph_does_not_replace_one_that_comes_with_the_package(zoo, tmp_path, monkeypatch):
+    before = open_edit_groups(zoo, tmp_path, count=1)
+    reading = photo_paths(READING)[0]
+    namesake = tmp_path / reading.name
+    namesake.write_bytes(photo_paths("test")[0].read_bytes())
+    own = edit_groups.photographs
+    monkeypatch.setattr(edit_groups, "photographs", lambda config, part: [*own(config, part), namesake])
+    after = open_edit_groups(zoo, tmp_path, count=1)
+    assert {reading, namesake} <= {*after.photographs, *after.held_out_photographs}
+    assert after.made_from != before.made_from
 
 
 def test_a_folder_of_other_edits_is_refused(groups, zoo, tmp_path):
