@@ -17,7 +17,6 @@ import argparse
 import math
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +24,17 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness.machine import write_result
-from weightgen.finetuning.closed_forms import learned, plain, trained
+from weightgen.finetuning.closed_forms import CLOSED_FORMS, PLAIN, learned, trained
 from weightgen.finetuning.solved import FEWEST_PAIRS, STEPS, picture
 from weightgen.model_folder import load_model_folder
 from weightgen.pairs.closed_form import Pictures, scale_of
 from weightgen.pairs.generate import PairReader
-from zoo.gans.solved import SolvedGenerator
 from zoo.pictures.metrics import figures
 from zoo.pictures.pairs import read_pairs
 
 LEAST = 0.004
 OURS = ("", "trained_", "generated_", "generated_trained_")
-RIVALS: dict[str, Callable[[Pictures], SolvedGenerator]] = {
-    "plain_": plain,
-    "colour_": partial(plain, colour_only=True),
-}
+RIVALS = {"plain_": PLAIN, "colour_": "closed-form-colour"}
 OVER = {f"{own}over_{rival[:-1]}": (f"{own}l1", f"{rival}l1") for own in OURS for rival in RIVALS}
 OVER["generated_over_start"] = ("generated_l1", "l1")
 OVER["generated_trained_over_trained"] = ("generated_trained_l1", "trained_l1")
@@ -76,9 +71,9 @@ def compare(folder: Path, count: int, steps: int, reader: PairReader | None) -> 
     """Return the row of one edit, solved on its first `count` pairs."""
     train, test = (pictures_of(folder / part) for part in ("train", "test"))
     row = measured("source_", lambda photograph: photograph, test)
-    for name, solve in RIVALS.items():
+    for name, rival in RIVALS.items():
         started = time.perf_counter()
-        generator = solve(train[:count])
+        generator = CLOSED_FORMS[rival](train[:count])
         row |= {f"{name}seconds": round(time.perf_counter() - started, 1)} | measured(name, generator, test)
     started = time.perf_counter()
     start, pixels = learned(train[:count])

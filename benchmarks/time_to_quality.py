@@ -34,7 +34,7 @@ from benchmarks.harness.machine import EMBEDDED_MODEL, EMBEDDED_ZOO, RESULTS, ar
 from pipeline.heldout import HeldOutRequest, held_out_pairs
 from weightgen.evaluation.held_out_pairs import HeldOut, wordings
 from weightgen.finetuning.branches import Pixels
-from weightgen.finetuning.closed_forms import learned, plain_start, trained
+from weightgen.finetuning.closed_forms import learned, plain, trained
 from weightgen.finetuning.loop import FinetuneConfig, finetune_many
 from weightgen.finetuning.measure import PairTensors
 from weightgen.finetuning.starts import Origins, make_start
@@ -139,7 +139,7 @@ def generated(pictures: Pictures, reader: PairReader, texts: Sequence[str]) -> t
 
 
 BEGIN: dict[str, Callable[[Pictures, PairReader, Sequence[str]], tuple[Start, list[Pixels]]]] = {
-    "plain": lambda pictures, reader, texts: plain_start(pictures),
+    "plain": lambda pictures, reader, texts: plain(pictures),
     CLOSED_FORM: lambda pictures, reader, texts: learned(pictures),
     "paired": generated,
     "paired-words": generated,

@@ -30,34 +30,32 @@ SEED = 3  # of the random ReLUs
 PROBES = 256
 
 
-def learned(pictures: Pictures, seed: int = 0) -> tuple[Start, list[Pixels]]:
+def learned(pictures: Pictures) -> tuple[Start, list[Pixels]]:
     """Return the start whose layer is pulled to the learned prior, as `weightzoo finetune` solves it."""
     prior = load_prior(scale_of(pictures))
-    pixels = sampled(prior, pictures, seed)
+    pixels = sampled(prior, pictures, seed=0)
     return start_of(prior, pixels), pixels
 
 
-def trained(start: Start, pixels: Sequence[Pixels], seed: int = 0, steps: int = STEPS) -> SolvedGenerator:
+def trained(start: Start, pixels: Sequence[Pixels], steps: int = STEPS) -> SolvedGenerator:
     """Return what `weightzoo finetune` hands over after so many steps of each training of branches."""
     if len(pixels) < FEWEST_PAIRS:
         return start.generator
-    found = mix_branches(start.made(), start.remake, pixels, [partial(steps_of, steps)] * 2, seed)
+    found = mix_branches(start.made(), start.remake, pixels, [partial(steps_of, steps)] * 2)
     return start.generator if found is None else found.generator
 
 
-def plain(pictures: Pictures, seed: int = 0, colour_only: bool = False) -> SolvedGenerator:
-    """Return the generator of a ridge regression on fixed features; each is penalised by its mean square."""
-    return plain_start(pictures, seed, colour_only)[0].generator
-
-
 @torch.no_grad()
-def plain_start(pictures: Pictures, seed: int = 0, colour_only: bool = False) -> tuple[Start, list[Pixels]]:
-    """Return the start of `plain`, from which branches can be trained as from a learned one."""
+def plain(pictures: Pictures, colour_only: bool = False) -> tuple[Start, list[Pixels]]:
+    """Return the start of a ridge regression on fixed features; each is penalised by its mean square.
+
+    Branches can be trained from it as from a learned one.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         generator = SolvedConfig(image_size=scale_of(pictures)).build().requires_grad_(False).eval()
     generator.mean.zero_()
-    pixels = sampled(generator, pictures, seed)
+    pixels = sampled(generator, pictures, seed=0)
     columns = colour_columns(generator.bank) if colour_only else torch.arange(generator.bank.num_features)
     scale = torch.stack([p.features[:, columns].square().mean(0) for p in pixels]).mean(0).clamp_min(1e-4)
     zero = torch.zeros(len(columns), 3)
@@ -86,8 +84,8 @@ def colour_columns(bank: FeatureBank) -> Tensor:
 
 
 CLOSED_FORMS: dict[str, Callable[[Pictures], SolvedGenerator]] = {
-    "closed-form-colour": lambda pictures: plain(pictures, colour_only=True),
-    PLAIN: plain,
+    "closed-form-colour": lambda pictures: plain(pictures, colour_only=True)[0].generator,
+    PLAIN: lambda pictures: plain(pictures)[0].generator,
     "closed-form": lambda pictures: learned(pictures)[0].generator,
     TRAINED: lambda pictures: trained(*learned(pictures)),
 }
