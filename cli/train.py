@@ -132,7 +132,7 @@ def report(folder: Path, json: bool) -> None:
     from zoo.words import plural
 
     metadata = read_json(folder / "weightgen.json")["metadata"]
-    stage = metadata.get("polish", metadata)
+    stage = metadata.get(metadata["stage"], metadata)  # the first stage's figures stand beside its name
     best = ", ".join(f"{key} {value:.3g}" for key, value in stage["best"].items() if isinstance(value, float))
     lines = [
         f"{folder}: {metadata['stage']}, {plural(metadata['concepts'], 'concept')}, "

@@ -25,10 +25,15 @@ LICENCE = "apache-2.0"
 STAGES = {
     "generated": "weights only: trained to predict the zoo's weights",
     "polished": "weights, then pictures: trained further, through the pictures that its weights make",
+    "paired": "weights, then pictures: trained further to read before/after pairs beside the prompt, or without one",
 }
 NOT_EVALUATED = (
     "Not measured yet: run `weightzoo evaluate --model DIR -o OUT`, then publish the model with `--evaluation OUT`. "
     "Without this table nothing is claimed about new concepts."
+)
+READS_PAIRS = (
+    " The model reads before/after pairs, too, with the prompt or without: "
+    "`weightzoo generate --pairs my-pairs --model $repo -o mine`."
 )
 ROW = {"init", "split", "prompts", "l1", "n"}  # what the table reads of a row
 
@@ -69,7 +74,6 @@ def model_card(folder: str | Path, repo: str) -> str:
     """
     model = load_model_folder(folder)
     about, config = model.metadata, model.metadata.get("config", {})
-    polish = about.get("polish")
     evaluation = Path(folder) / EVALUATION
     measured = read_json(evaluation) if evaluation.is_file() else {}
     is_own = measured.get("denoiser_sha256") == denoiser_sha256(folder)  # the folder may have been trained anew
@@ -90,7 +94,8 @@ def model_card(folder: str | Path, repo: str) -> str:
         "learning_rate": config.get("learning_rate", "unknown"),
         "seconds": about.get("seconds", "unknown"),
         "r2": about.get("best", {}).get("r2", "unknown"),
-        "polish": _polish(polish) if polish else "",
+        "pairs": Template(READS_PAIRS).substitute(repo=repo) if model.denoiser.settings.get("pair_features") else "",
+        "further": "".join(_further(stage, about[stage]) for stage in STAGES if stage in about),
         "layout_id": model.layout.id,
         "num_blocks": model.layout.num_blocks,
         "block_size": model.layout.block_size,
@@ -106,12 +111,11 @@ def _datasets(zoo: str) -> str:
     return f"datasets:\n- {zoo}\n" if zoo.count("/") == 1 else ""
 
 
-def _polish(polish: dict[str, Any]) -> str:
-    best = polish.get("best", {})
-    return (
-        f"| second stage | steps: {polish.get('steps')}, seconds: {polish.get('seconds')}; "
-        f"validation L1 of the pictures {best.get('l1')} |\n"
-    )
+def _further(stage: str, account: dict[str, Any]) -> str:
+    """Return the row of a later stage; its error is an L1, or a mean logarithm of L1."""
+    best = account.get("best", {})
+    error = next((f"validation {key} {best[key]}" for key in ("l1", "log_l1") if key in best), "not validated")
+    return f"| stage `{stage}` | steps: {account.get('steps')}, seconds: {account.get('seconds')}; {error} |\n"
 
 
 def _evaluation(results: dict[str, Any], model: ModelFolder) -> str:

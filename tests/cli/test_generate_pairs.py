@@ -99,6 +99,7 @@ def test_a_zoo_becomes_a_model_that_reads_pairs(run, tmp_path, monkeypatch):
     call = ("polish", tmp_path / "generated", "--data", zoo, "--pairs", "--groups", 1, "--steps", 2)
     read = run(*call, "-o", tmp_path / "paired")
     assert read.code == 0, read.error
+    assert "paired, " in read.out and "2 steps in" in read.out and "log_l1" in read.out
     assert len(list((tmp_path / "paired" / "edits").iterdir())) == 1 + edit_groups.HELD_OUT
     made = run("generate", "--pairs", pairs, "--model", tmp_path / "paired", "-o", tmp_path / "mine")
     assert made.code == 0, made.error

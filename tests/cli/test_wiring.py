@@ -48,7 +48,7 @@ def test_polish(run, zoo, edits, tmp_path, monkeypatch):
     command = ("polish", tmp_path / "generated", "--data", zoo, "-o", tmp_path / "polished")
     result = run(*command, "--steps", 2, "--json")
     assert result.code == 0, result.err
-    assert result.json["stage"] == "polished" and result.json["polish"]["steps"] == 2
+    assert result.json["stage"] == "polished" and result.json["polished"]["steps"] == 2
     rows = (tmp_path / "polished" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(rows[-1])["l1"] > 0
     itself = run(*command[:-1], tmp_path / "generated", "--steps", 2)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 
-from tests.weightgen.tiny_world import add_ood_score, make_model, make_zoo
+from tests.weightgen.tiny_world import SOLVED, add_ood_score, make_model, make_paired_model, make_zoo
 from weightgen import WeightDiffusionPipeline
 from weightgen.model_card import EVALUATION, keep_evaluation, model_card
 from weightgen.model_folder import denoiser_sha256
@@ -43,12 +43,8 @@ def test_push_from_the_hub_and_use(hub, folder, tmp_path):
     assert here.push_to_hub("user/model", private=True, tag="first").endswith("/user/model")
     pipe = WeightDiffusionPipeline.from_pretrained("user/model@first")
     prompts, seed = ["make it red", "a blue look"], torch.Generator
-    output = pipe(
-        prompts, num_inference_steps=2, guidance_scale=1.5, generator=seed().manual_seed(0), num_networks=2
-    )
-    again = here(
-        prompts, num_inference_steps=2, guidance_scale=1.5, generator=seed().manual_seed(0), num_networks=2
-    )
+    output = pipe(prompts, num_inference_steps=2, guidance_scale=1.5, generator=seed().manual_seed(0), num_networks=2)
+    again = here(prompts, num_inference_steps=2, guidance_scale=1.5, generator=seed().manual_seed(0), num_networks=2)
     assert torch.equal(output.blocks, again.blocks) and len(output) == 4 and output.ood.shape == (4,)
 
     between = interpolate(output.adapter(0), output.adapter(2), 0.5)
@@ -112,6 +108,19 @@ def test_an_evaluation_is_taken_over_if_it_is_of_this_model(folder, tmp_path):
         keep_evaluation(model, out / EVALUATION)
     with pytest.raises(WeightzooError, match="evaluation.json does not exist"):
         keep_evaluation(model, tmp_path)
+
+
+def test_the_card_says_what_each_stage_took_and_whether_pairs_are_read(tmp_path):
+    model = make_paired_model(tmp_path / "model", make_zoo(tmp_path / "zoo", SOLVED))
+    path = model / "weightgen.json"
+    about = read_json(path)
+    account = {"steps": 7, "seconds": 2.5, "best": {"log_l1": -3.5}}
+    write_json(path, about | {"metadata": about["metadata"] | {"paired": account}})
+    card = model_card(model, "user/model")
+    assert "| stage `paired` | steps: 7, seconds: 2.5; validation log_l1 -3.5 |" in card
+    assert "--pairs my-pairs --model user/model" in card and "trained further to read before/after pairs" in card
+    plain = make_model(tmp_path / "plain", make_zoo(tmp_path / "other"))
+    assert "--pairs" not in model_card(plain, "user/model")
 
 
 def test_refusals(hub, folder, tmp_path, monkeypatch):

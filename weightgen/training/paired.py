@@ -33,14 +33,13 @@ from weightgen.training.config import PairedConfig
 from weightgen.training.loader import prefetch
 from weightgen.training.loop import Log, Stage, TrainingRun
 from weightgen.training.optim import pick_device
-from weightgen.training.stages import StageNames, picture_validation, train_on
+from weightgen.training.stages import picture_validation, train_on
 from zoo.adapters.lora import load_base
 from zoo.errors import WeightzooError
 from zoo.gans.solved import Seen, SolvedGenerator
 from zoo.pictures.edit_groups import EditGroup
 from zoo.training.solved_outputs import OUTPUT
 
-READING = StageNames("learning to read pairs", config="learn_pairs", stage="paired", account="paired")
 SOLVE_PIXELS = 4096  # of all example pairs together; each has at most as many as a group holds
 QUERIES, QUERY_PIXELS = 4, 768  # photographs that no pair is from, and pixels of each
 LEAST_ERROR = 0.004  # one grey level: differences below it do not matter
@@ -111,7 +110,7 @@ def learn_pairs(
     def prepared(model: ModelFolder) -> TrainingRun:
         return prepare(model, groups, held_out, config, folder, seconds)
 
-    return train_on(READING, "paired", prepared, model_dir, config, folder, seconds, resume, on_log, data)
+    return train_on("paired", "paired", prepared, model_dir, config, folder, seconds, resume, on_log, data)
 
 
 def prepare(
@@ -146,7 +145,7 @@ def prepare(
     torch.manual_seed(config.seed)
     network = with_pairs(model.denoiser, base, config.random_init).to(device).eval().requires_grad_(True)
     network.pairs.root.copy_(root)
-    validation = picture_validation(stage.errors, tasks)
+    validation = picture_validation(stage.errors, tasks, "log_l1")
     return TrainingRun(
         config, Stage(stage.read_ahead, stage.gradients, validation, config.max_skipped), network, out_dir, seconds
     )

@@ -32,13 +32,12 @@ from weightgen.training.loader import prefetch
 from weightgen.training.loop import Log, Stage, TrainingRun
 from weightgen.training.optim import pick_device, step_seed
 from weightgen.training.seen_pictures import SeenPictures
-from weightgen.training.stages import StageNames, picture_validation, train_on
+from weightgen.training.stages import picture_validation, train_on
 from zoo.adapters.lora import load_base
 from zoo.pictures.picture_batches import Batches, PictureBatch, batches_from, picture_loss
 from zoo.training.batches import Batch
 from zoo.training.gan_objective import run_on_batch
 
-POLISHING = StageNames("polishing", config="polish", stage="polished", account="polish")
 NOISE_FRACTION = 0.25  # of a step's networks: a model that only ever saw zeros could not be sampled from noise
 
 
@@ -77,7 +76,7 @@ def polish(
         return prepare(model, batches, config, folder, seconds, validation)
 
     role = "control" if config.random_init else "polished"
-    return train_on(POLISHING, role, prepared, model_dir, config, folder, seconds, resume, on_log, data)
+    return train_on("polished", role, prepared, model_dir, config, folder, seconds, resume, on_log, data)
 
 
 def prepare(

@@ -1,8 +1,8 @@
 """What the second and the third stage of training share: each trains the denoiser of a model folder on, by pictures.
 
-    train_on(POLISHING, "polished", prepare, "model/", config, "polished/", seconds=300)
+    train_on("polished", "control", prepare, "model/", config, "polished/", seconds=300)
 
-A stage says how a run is prepared from the model, and what it is called in the files. The folder that it leaves is a
+A stage says how a run is prepared from the model. The folder that it leaves is a
 model folder plus `metrics.jsonl`, `config.json` and `checkpoints/`. The same call again goes on from the newest
 checkpoint, and returns at once when the folder is finished. The first stage, which has no model yet, is
 `weightgen.training.train`.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,28 +31,12 @@ from zoo.files import rounded
 from zoo.memory import keep_freed_memory
 
 T = TypeVar("T")
+TITLES = {"polished": "polishing", "paired": "learning to read pairs"}  # on the progress display
 SMOOTHED = 5  # validations whose mean decides: a single one, of a few concepts, is low by chance
 
 
-@dataclass(frozen=True)
-class StageNames:
-    """What a stage is called.
-
-    Attributes:
-        title: on the progress display.
-        config: the key of its config in `config.json`.
-        stage: in the model's metadata.
-        account: the key of what the training took, in the model's metadata.
-    """
-
-    title: str
-    config: str
-    stage: str
-    account: str
-
-
 def train_on(
-    names: StageNames,
+    stage: str,
     role: str,
     prepare: Callable[[ModelFolder], TrainingRun],
     model_dir: str | Path,
@@ -67,6 +50,7 @@ def train_on(
     """Train the model of `model_dir` on and return the model folder `out_dir`, with the best averaged weights.
 
     Args:
+        stage: of `TITLES`; the key of its config in `config.json`, and of what it took in the model's metadata.
         role: of `weightgen.model_roles.ROLES`.
         prepare: returns the run before its first step, in `out_dir`.
         seconds: wall-clock limit in place of `config.steps`.
@@ -84,31 +68,34 @@ def train_on(
     if not resume:
         clear(out_dir)
     identity = {"seconds": seconds, "model": denoiser_sha256(model.path), "data": data}
-    if begin(out_dir, names.config, config, identity, "config, model or data"):
+    if begin(out_dir, stage, config, identity, "config, model or data"):
         return out_dir
     torch.set_flush_denormal(True)
     keep_freed_memory()
     run = prepare(model)
     run.restore()
-    with training_progress(names.title, "steps") as show, stop_between_steps(out_dir) as stop:
+    with training_progress(TITLES[stage], "steps") as show, stop_between_steps(out_dir) as stop:
         run.run(on_log, show, stop=stop)
     weights, row = load_tensors(run.folder / "checkpoints" / BEST)
     run.ema.load_state_dict(weights)
     account = {"steps": run.step, "seconds": round(run.elapsed, 1), "best": row, "config": to_dict(config)}
-    metadata = {**model.metadata, "role": role, "stage": names.stage, names.account: account}
+    metadata = {**model.metadata, "role": role, "stage": stage, stage: account}
     return save_with_weights(run.folder, model, run.ema, metadata=metadata)
 
 
-def picture_validation(errors_of: Callable[[nn.Module, T], Tensor], batches: Sequence[T]) -> Validation:
+def picture_validation(
+    errors_of: Callable[[nn.Module, T], Tensor], batches: Sequence[T], name: str = "l1"
+) -> Validation:
     """Return a validation by the mean error over the concepts of `batches`; without any, the last weights are kept.
 
     Args:
         errors_of: a network and a batch to the error of each of its concepts, [P].
+        name: of the error, in metrics.jsonl.
     """
 
     @torch.no_grad()
     def measure(run: TrainingRun) -> dict[str, float | None]:
         errors = [errors_of(run.ema, batch).cpu() for batch in batches]
-        return {"l1": rounded(float(torch.cat(errors).mean()) if errors else math.nan)}
+        return {name: rounded(float(torch.cat(errors).mean()) if errors else math.nan)}
 
-    return Validation("l1", measure, higher_is_better=False, smoothed=SMOOTHED, keep_last=not batches, at_start=True)
+    return Validation(name, measure, higher_is_better=False, smoothed=SMOOTHED, keep_last=not batches, at_start=True)

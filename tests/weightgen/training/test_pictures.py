@@ -60,7 +60,7 @@ def test_learns_from_pictures(model_dir, tmp_path):
     images = run_generators(
         load_base(result.base_generator_path), generate(result, held.prompts).adapters, held.sources
     )
-    chosen = result.metadata["polish"]["best"]["l1"]
+    chosen = result.metadata["polished"]["best"]["l1"]
     assert float((images.clamp(0, 1) - held.targets).abs().mean()) == pytest.approx(chosen, abs=1e-4)
 
 
@@ -102,14 +102,14 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(model_dir, tmp_path):
 
     path = tmp_path / "whole" / "config.json"
     stored = json.loads(path.read_text())
-    del stored["polish"]["max_skipped"]  # as from before the option
-    stored["polish"] |= {"edge_weight": 0.0, "noise_fraction": 0.25, "use_dropout": False}  # as from before they went
+    del stored["polished"]["max_skipped"]  # as from before the option
+    stored["polished"] |= {"edge_weight": 0.0, "noise_fraction": 0.25, "use_dropout": False}  # as from before they went
     path.write_text(json.dumps(stored))
     polish(model_dir, never, CONFIG, tmp_path / "whole", validation=[batch(-1)])
-    stored["polish"]["use_dropout"] = True
+    stored["polished"]["use_dropout"] = True
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.json").write_text(json.dumps(stored))
-    with pytest.raises(WeightzooError, match="another config.*polish.use_dropout: True -> .absent."):
+    with pytest.raises(WeightzooError, match="another config.*polished.use_dropout: True -> .absent."):
         polish(model_dir, batches, CONFIG, tmp_path / "other", validation=[batch(-1)])
     with pytest.raises(WeightzooError, match="another config"):
         polish(model_dir, batches, replace(CONFIG, seed=1), tmp_path / "whole")
@@ -143,7 +143,7 @@ def test_random_init_is_another_network_and_seconds_end_it(model_dir, tmp_path):
     config = replace(CONFIG, random_init=True)
     polish(model_dir, batches, config, tmp_path, seconds=0.2)
     metadata = load_model_folder(tmp_path).metadata
-    done = metadata["polish"]
+    done = metadata["polished"]
     assert metadata["role"] == "control" and done["config"]["random_init"] and done["seconds"] >= 0.2
     original = load_model_folder(model_dir).denoiser.state_dict()
     one, other = (prepare(load_model_folder(model_dir), batches, config, tmp_path) for _ in range(2))
