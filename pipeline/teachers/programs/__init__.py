@@ -12,6 +12,7 @@ benchmarks of closed forms use, so that these stay a measure of edits which no t
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,17 +20,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.teachers.programs.commands import FFMPEG, IMAGEMAGICK, run
+from pipeline.teachers.command import CommandTeacher
+from pipeline.teachers.programs import ffmpeg, imagemagick
 from pipeline.teachers.programs.kornia_operators import KORNIA
 from pipeline.teachers.programs.operators import Operator
 from pipeline.teachers.programs.pillow_operators import PILLOW
 from pipeline.teachers.random_edits.basics import Edit
+from zoo.concepts import Concept
 from zoo.errors import WeightzooError
 
 LIBRARIES = {"pillow": PILLOW, "kornia": KORNIA}  # functions of a seed; they are always there
-COMMANDS = {"imagemagick": IMAGEMAGICK, "ffmpeg": FFMPEG}  # words of a command line
-INSTALLED = {"imagemagick": "convert", "ffmpeg": "ffmpeg"}
+COMMANDS = {"imagemagick": imagemagick, "ffmpeg": ffmpeg}  # words of a command line; named as Debian's packages
 TWO = 0.35  # share of edits that are two operations
+TIME_LIMIT = 600.0  # seconds of a program for all pictures of one edit
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +54,10 @@ class ProgramEdit:
 
 def check_installed(programs: Sequence[str]) -> None:
     """Raise WeightzooError when a command that `programs` need is not on the PATH."""
-    missing = [name for name in programs if name in INSTALLED and shutil.which(INSTALLED[name]) is None]
+    wanted = [name for name in programs if name in COMMANDS]
+    missing = [name for name in wanted if shutil.which(COMMANDS[name].EXECUTABLE) is None]
     if missing:
-        commands = ", ".join(f"{name} ({INSTALLED[name]})" for name in missing)
+        commands = ", ".join(f"{name} ({COMMANDS[name].EXECUTABLE})" for name in missing)
         raise WeightzooError(f"not installed: {commands}; install them (apt-get install {' '.join(missing)})")
 
 
@@ -61,12 +65,12 @@ def program_edit(seed: int, programs: Sequence[str]) -> ProgramEdit:
     """Return the edit of a seed, by one of `programs` (names in LIBRARIES and COMMANDS)."""
     rng = np.random.default_rng([20261129, seed])
     program = str(rng.choice(list(programs)))
-    table = COMMANDS.get(program) or LIBRARIES[program]
+    table = COMMANDS[program].OPERATORS if program in COMMANDS else LIBRARIES[program]
     count = 2 if rng.random() < TWO else 1
     operators = [table[k] for k in rng.choice(len(table), count, replace=False)]
     drawn = [operator.draw(rng) for operator in operators]
     if program in COMMANDS:
-        return ProgramEdit(worded(operators), lambda photos: run(program, drawn, photos))
+        return ProgramEdit(worded(operators), lambda photos: run(COMMANDS[program].command_line(drawn), photos))
 
     def edit(photos: Tensor) -> Tensor:
         for operation in drawn:
@@ -74,6 +78,17 @@ def program_edit(seed: int, programs: Sequence[str]) -> ProgramEdit:
         return photos
 
     return ProgramEdit(worded(operators), edit)
+
+
+def run(line: str, photos: Tensor) -> Tensor:
+    """Return photos [N, 3, H, W] in [0, 1] as a command line edits them, in its own process and in 8 bits.
+
+    Raises:
+        WeightzooError: the program is not installed, or refuses.
+    """
+    concept = Concept("program", "program", attributes={"run": line})
+    with tempfile.TemporaryDirectory(prefix="weightzoo-program-") as folder:
+        return CommandTeacher(time_limit=TIME_LIMIT, folder=folder).edit(concept, photos)
 
 
 def worded(operators: Sequence[Operator]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import torch
 
 from pipeline.external import pairs as external
 from pipeline.teachers import programs
-from pipeline.teachers.programs import COMMANDS, LIBRARIES, check_installed, commands, program_edit
+from pipeline.teachers.programs import COMMANDS, LIBRARIES, check_installed, ffmpeg, imagemagick, program_edit, run
 from zoo.errors import WeightzooError
 
 OPERATORS = [(name, k) for name, table in LIBRARIES.items() for k in range(len(table))]
@@ -65,12 +65,12 @@ def names_of(program, text):
 
 def test_no_operator_is_one_that_is_kept_for_measuring():
     rows = json.loads((external.HERE / "edits.json").read_text(encoding="utf-8"))
-    for program, table in COMMANDS.items():
+    for program, module in COMMANDS.items():
         measured = [" ".join(map(shlex.quote, row["args"])) for row in rows if row["tool"] == program]
         if program == "ffmpeg":
             measured = [row["args"][0] for row in rows if row["tool"] == program]
         kept = set.union(*(names_of(program, text) for text in measured)) | MEASURED - HELPERS
-        used = {name for op in table for name in names_of(program, op.draw(np.random.default_rng(0)))}
+        used = {name for op in module.OPERATORS for name in names_of(program, op.draw(np.random.default_rng(0)))}
         assert used and not used & kept - HELPERS, used & kept - HELPERS
 
 
@@ -85,14 +85,14 @@ def test_all_pictures_are_edited_in_one_launch(photos, tmp_path, monkeypatch):
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    edited = commands.run("imagemagick", ["-equalize", "-fill '#ff0000' -tint 40"], photos)
+    edited = run(imagemagick.command_line(["-equalize", "-fill '#ff0000' -tint 40"]), photos)
     assert torch.allclose(edited, photos, atol=1 / 255)
     said = Path(tmp_path / "said").read_text().splitlines()
     assert len(said) == 1 and "-equalize -fill #ff0000 -tint 40" in said[0]
 
 
 def test_the_filters_of_ffmpeg_are_one_chain():
-    words = shlex.split(commands.command("ffmpeg", ["grayworld", "convolution='0 1 0'"]))
+    words = shlex.split(ffmpeg.command_line(["grayworld", "convolution='0 1 0'"]))
     assert "format=gbrp,grayworld,format=gbrp,convolution='0 1 0',format=gbrp,format=rgb24" in words
 
 
