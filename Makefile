@@ -16,7 +16,7 @@ WORKERS := -n logical --maxprocesses 4 --dist worksteal
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup setup-browser demo test test-fast test-browser lint types zoo prior models embed bench evaluate-full
+.PHONY: help setup setup-browser demo test test-fast test-browser lint types zoo prior programs models embed bench evaluate-full
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,16 +64,22 @@ prior: $(STAMP)  ## learn the prior of solved generators anew (about twenty minu
 bench: $(STAMP)  ## the benchmarks
 	@$(PYTHON) -m benchmarks
 
-models: $(STAMP)  ## train all stages of the weight generator, and the controls (about three hours)
+programs:
+	@command -v convert >/dev/null && command -v ffmpeg >/dev/null \
+	  || { echo "make models needs the programs convert and ffmpeg: apt-get install imagemagick ffmpeg" >&2; exit 1; }
+
+# The embedded model is `generated`, then trained to read pairs twice, the second time with other programs' edits. What
+# the first time gives is kept a folder deeper, where `weightzoo evaluate --model $(MODELS)` does not look.
+models: programs $(STAMP)  ## train all stages of the weight generator, and the controls (about six hours, resumable)
 	@$(WEIGHTZOO) train -o $(MODELS)/generated
 	@$(WEIGHTZOO) train --denoiser unet1d -o $(MODELS)/generated_unet1d
 	@$(WEIGHTZOO) train --pseudo-labels --more-concepts $(MORE) -o $(MODELS)/labelled
 	@$(WEIGHTZOO) polish $(MODELS)/labelled --more-concepts $(MORE) -o $(MODELS)/polished
 	@$(WEIGHTZOO) polish $(MODELS)/labelled --more-concepts $(MORE) --random-init -o $(MODELS)/control
-	@$(WEIGHTZOO) polish $(MODELS)/generated --more-concepts $(MORE) --pairs --seconds 3000 -o $(MODELS)/paired
+	@$(WEIGHTZOO) polish $(MODELS)/generated --more-concepts $(MORE) --pairs --seconds 3000 -o $(MODELS)/first/paired
+	@$(WEIGHTZOO) polish $(MODELS)/first/paired --more-concepts $(MORE) --pairs --programs --groups 49 --seconds 3900 \
+	  -o $(MODELS)/paired
 
-# what `make models` made becomes the model that comes with the package, whose own was trained on from there, with
-# other programs (docs/LOG.md)
 embed: models  ## make models, then put the one that reads pairs into the package
 	@$(PYTHON) -c 'from weightgen.model_folder import copy_half; copy_half("$(MODELS)/paired", "weightgen/embedded/weightzoo-small")'
 

@@ -72,6 +72,18 @@ def test_commands_in_a_document_parse(path):
         command.make_context(words[0], list(words[1:]), resilient_parsing="--help" in words)
 
 
+def test_commands_of_the_makefile_parse():
+    text = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    found = [shlex.split(line) for line in re.findall(r"\$\(WEIGHTZOO\) (.*)", text)]
+    group = typer.main.get_command(app)
+    for words in found:
+        values = [word.replace("$(MORE)", "8000").replace("$(PRESET)", "tiny") for word in words[1:]]
+        group.commands[words[0]].make_context(words[0], values)
+    polished = [words for words in found if words[0] == "polish"]
+    assert "--programs" in polished[-1] and polished[-1][-1] == "$(MODELS)/paired"  # what `make embed` copies
+    assert polished[-1][1] == polished[-2][-1]
+
+
 def test_every_command_is_in_a_document():
     told = {words[0] for path in CURRENT for words in commands(path)} | {"demo"}
     assert set(typer.main.get_command(app).commands) <= told
