@@ -3,6 +3,7 @@
 With WEIGHTZOO_SCREENSHOTS=DIR the embedded model is served and pictures of the page are written to DIR.
 """
 
+import asyncio
 import os
 import threading
 import time
@@ -12,12 +13,16 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from tests.browser import after, changed
+from tests.browser import PATIENCE, after, changed
 from tests.serving import free_port
 from tests.weightgen.server.conftest import opened, picture
 from weightgen.server.app import create_app
 from weightgen.server.engine import Engine
+from weightgen.server.finetuning import job
+from weightgen.server.finetuning.files import append_event
+from weightgen.server.finetuning.jobs import Jobs
 from weightgen.server.limits import Limits, ServerSettings
+from weightgen.server.schemas import JobEvent
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[3]
@@ -173,14 +178,40 @@ def test_fine_tuning_on_example_pairs_draws_a_curve(page, start) -> None:
     page.click("#example")
     page.wait_for_selector("#pairs figure:nth-child(6)")
     page.fill("#seconds", "20" if SHOTS else "5")
-    edits: list[str] = []
-    page.on("request", lambda request: edits.append(request.url) if request.url.endswith("/v1/images") else None)
     page.click("#tune-start")
     page.wait_for_selector("#curve .path")
     page.wait_for_selector("#tune-done:not([hidden])")
     changed(page, before)
-    assert len(edits) >= 2, "with the first network, and with the last one"
     shot(page, "finetune")
+
+
+def test_the_photograph_is_edited_before_the_training_and_again_after_it(page, start, monkeypatch) -> None:
+    """The job runs in this process, and does not begin to train before its first network was seen at work."""
+    seen = threading.Event()
+
+    def held(folder: Path, event: JobEvent) -> None:
+        append_event(folder, event)
+        if event.event == "progress" and event.adapter:
+            assert seen.wait(PATIENCE / 1000)
+
+    async def here(jobs: Jobs, name: str, folder: Path) -> str:
+        await asyncio.to_thread(job.run, folder)
+        return "it ended early"
+
+    monkeypatch.setattr(job, "append_event", held)
+    monkeypatch.setattr(Jobs, "_train", here)
+    page.goto(start().url)
+    before = after(page)
+    page.click("#example")
+    page.fill("#seconds", "5")
+    page.click("#tune-start:enabled")
+    first = changed(page, before)
+    assert page.is_visible("#tune-stop") and page.is_hidden("#tune-done")
+    assert page.inner_text("#tune-state").startswith("Step 0")
+    seen.set()
+    page.wait_for_selector("#tune-done:not([hidden])")
+    changed(page, first)
+    assert page.inner_text("#tune-state").startswith("Done")
 
 
 def test_a_server_with_a_token_asks_for_it(page, start) -> None:
