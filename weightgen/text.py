@@ -66,6 +66,11 @@ class TextStates:
         return TextStates(self.tokens, self.mask & keep[:, None], self.pooled * keep[:, None])
 
 
+def no_text(width: int) -> TextStates:
+    """Return the states of one text that stands for "no prompt", without an encoder; `width` is D."""
+    return TextStates(torch.zeros(1, 1, width), torch.zeros(1, 1, dtype=torch.bool), torch.zeros(1, width))
+
+
 class TextEncoder:
     """Encodes prompts without gradients, remembers those that it has seen (the last CACHE_PROMPTS of them).
 

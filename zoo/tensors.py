@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 from torch.overrides import TorchFunctionMode
 
 from zoo.config import from_dict, to_dict
@@ -85,10 +86,14 @@ class ShapesOnly(TorchFunctionMode):
     """Builds modules without values: the meta device has none, and the code that would make them is slow to load."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is Tensor.normal_ or (func is Tensor.mul and isinstance(args[1], float)):
+        if func in (Tensor.normal_, normalize) or (func is Tensor.mul and isinstance(args[1], float)):
             return args[0]
+        if func is nn.init.normal_:
+            return kwargs["tensor"]
         if func is torch.randn:
             func = torch.empty
+        if func is torch.eye:
+            func, args = torch.empty, (args[0], args[-1])
         if func is torch.arange and all(isinstance(value, int) for value in args):
             func, args = torch.empty, (len(range(*args)),)
         return func(*args, **(kwargs or {}))

@@ -78,6 +78,7 @@ class TextReader(nn.Module):
 
     def __init__(self, width: int, heads: int, num_layers: int, queries: int, dropout: float) -> None:
         super().__init__()
+        self.heads = heads
         self.queries = nn.Parameter(torch.randn(queries, width) * 0.02)
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(width, heads, 2 * width, dropout, F.gelu, batch_first=True, norm_first=True)
@@ -88,8 +89,10 @@ class TextReader(nn.Module):
         count = len(self.queries)
         x = torch.cat([self.queries + summary[:, None], tokens], 1)
         padding = F.pad(~mask, (count, 0))
+        # one mask for each query of each head: torch checks a mask of keys with sympy, which takes long to load
+        unread = padding[:, None].expand(-1, x.shape[1], -1).repeat_interleave(self.heads, 0)
         for layer in self.layers:
-            x = layer(x, src_key_padding_mask=padding)
+            x = layer(x, src_mask=unread)
         return x[:, :count]
 
 

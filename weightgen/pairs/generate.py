@@ -26,7 +26,7 @@ from weightgen.model_roles import PAIRED, find_best
 from weightgen.objective import one_step
 from weightgen.pairs.closed_form import CLOSED_FORM, Pictures, Start, sampled, scale_of, solved_layer, thinned
 from weightgen.pairs.description import Edits, Reading
-from weightgen.text import TextEncoder, load_text_encoder
+from weightgen.text import TextEncoder, load_text_encoder, no_text
 from zoo.adapters.lora import Adapter, load_base, merge_tensors
 from zoo.closed_form import DOUBT, ERROR_DIGITS, FEWEST_PICTURES, ROUNDS, Fit, Prior, Pull, fit_output_layer, pulls_for
 from zoo.errors import WeightzooError
@@ -164,9 +164,8 @@ class PairReader:
     def adapter(self, edits: Edits, prompts: Sequence[str]) -> Adapter:
         """Return the generated weights for what was read and for the mean over the prompts."""
         model = self.model
-        texts = list(prompts) or ["nothing"]
-        text = self.encoder.encode(texts).trim().drop(torch.full((len(texts),), not prompts))
-        several = Edits(*(part.expand(len(texts), *part.shape[1:]) for part in (edits.blocks, edits.facts)))
+        text = self.encoder.encode(list(prompts)) if prompts else no_text(model.denoiser.settings["text_width"])
+        several = Edits(*(part.expand(len(text), *part.shape[1:]) for part in (edits.blocks, edits.facts)))
         blocks = one_step(model.denoiser, text, target=model.target, edits=several).mean(0, keepdim=True)
         adapters = model.layout.from_blocks(model.statistics.denormalize(blocks))
         return {name: value[0] for name, value in adapters.items()}

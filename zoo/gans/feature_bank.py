@@ -156,7 +156,7 @@ def drawn(inputs: int, outputs: int, norm: float, bias: float) -> nn.Linear:
     layer = nn.Linear(inputs, outputs)
     with torch.no_grad():
         rows = torch.randn(outputs, inputs)
-        layer.weight.copy_(rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-6) * norm)
+        layer.weight.copy_(F.normalize(rows, dim=1, eps=1e-6) * norm)
         layer.bias.copy_(torch.randn(outputs) * bias)
     return layer
 

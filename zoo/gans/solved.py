@@ -16,6 +16,7 @@ layer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, cast
@@ -95,7 +96,7 @@ class SolvedGenerator(nn.Module):
         with torch.no_grad():
             self.layer.copy_(torch.eye(*self.layer.shape))  # the first three features are the colour
         self.register_buffer("mean", torch.eye(features, 3))
-        self.register_buffer("log_penalty", torch.full((features,), PENALTY).log())
+        self.register_buffer("log_penalty", torch.full((features,), math.log(PENALTY)))
         self.register_buffer("slope", torch.full((features,), -0.5))
 
     @property

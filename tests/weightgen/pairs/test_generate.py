@@ -1,5 +1,9 @@
 """From pairs to a network: order, sizes and number of pairs are free, and it is no worse than the closed form."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -9,6 +13,7 @@ from weightgen.pairs.closed_form import sampled
 from weightgen.pairs.generate import CLOSED_FORM, WAYS, PairReader, error_on
 from zoo.errors import WeightzooError
 
+EMBEDDED = Path(__file__).parents[3] / "weightgen/embedded/weightzoo-small"
 SIZES = ((24, 24), (20, 31), (40, 18), (17, 29), (24, 24))
 
 
@@ -118,6 +123,29 @@ def test_the_network_that_is_not_used_is_made_when_it_is_asked_for(reader, monke
     calls.clear()
     reader.generate(pictures(16))
     assert sorted(count for _, count in calls) == [12, 12, 16]
+
+
+def test_without_words_no_text_is_encoded(reader, monkeypatch):
+    edits = read(reader, pictures())
+    dropped = reader.encoder.encode(["nothing"]).drop(torch.tensor([True]))
+    monkeypatch.setattr("weightgen.pairs.generate.no_text", lambda width: dropped)
+    expected = reader.adapter(edits, ())
+    monkeypatch.undo()
+    monkeypatch.setattr(type(reader), "encoder", None)
+    found = reader.adapter(edits, ())
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_start_loads_neither_compiler_nor_text_encoder():
+    code = f"""
+import sys, torch
+from weightgen.model_folder import load_model_folder
+from weightgen.pairs.generate import PairReader
+PairReader(load_model_folder({str(EMBEDDED)!r})).generate([(torch.rand(3, 8, 8), torch.rand(3, 8, 8))])
+print(*{{"torch._dynamo", "sympy", "tokenizers", "diffusers"}} & set(sys.modules))
+"""
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert not loaded.strip()
 
 
 def test_a_model_that_reads_text_alone_is_refused(tmp_path):
