@@ -80,8 +80,16 @@ def solved_layer(prior: SolvedGenerator, pixels: Sequence[Pixels], rounds: int =
 
 def thinned(pixels: Sequence[Pixels], most: int = SOLVED_ON) -> list[Pixels]:
     """Return at most `most` pixels of all pairs together, spread over each picture as before."""
-    step = max(1, -(-sum(len(p.targets) for p in pixels) // most))
+    step = step_to(most, [len(p.targets) for p in pixels])
     return [Pixels(*(part[::step] for part in p)) for p in pixels]
+
+
+def step_to(most: int, counts: Sequence[int]) -> int:
+    """Return the step that leaves at most `most` of so many pixels of each picture, but one of each."""
+    step = max(1, -(-sum(counts) // most))
+    while sum(-(-count // step) for count in counts) > max(most, len(counts)):
+        step += 1
+    return step
 
 
 def solved_on(some: Sequence[Pixels], prior: SolvedGenerator, fit: Fit) -> Tensor:
@@ -109,15 +117,23 @@ def load_prior(image_size: int, path: str | Path = PRIOR) -> SolvedGenerator:
 
 @torch.no_grad()
 def pixels_of_pictures(
-    generator: SolvedGenerator, source: Tensor, target: Tensor, rng: np.random.Generator, count: int
+    generator: SolvedGenerator, source: Tensor, target: Tensor, rng: np.random.Generator, count: int, step: int = 1
 ) -> Pixels:
-    """Return pixels of one of `count` pairs of pictures [3, H, W] in [0, 1], from the top to the bottom."""
-    height, width = source.shape[-2:]
-    most = min(max(1, MAX_PIXELS // count), height * width)
-    chosen = torch.from_numpy(np.sort(rng.choice(height * width, most, replace=False)))
+    """Return pixels of one of `count` pairs of pictures [3, H, W] in [0, 1], from the top to the bottom.
+
+    Args:
+        step: only one in so many of the pixels that there would be.
+    """
+    places = source[0].numel()
+    chosen = torch.from_numpy(np.sort(rng.choice(places, most_of(source, count), replace=False))[::step].copy())
     targets = target.flatten(1)[:, chosen].T * 2 - 1
     maps = generator.maps_of(source, chosen)
     return Pixels(maps, generator.bank.expand(maps), targets)
+
+
+def most_of(source: Tensor, count: int) -> int:
+    """Return how many pixels are looked at of one of `count` pictures [3, H, W]."""
+    return min(max(1, MAX_PIXELS // count), source[0].numel())
 
 
 def scale_of(pictures: Pictures) -> int:
@@ -131,10 +147,12 @@ def median_short_side(sizes: Iterable[Sequence[int]]) -> int:
     return sides[len(sides) // 2]
 
 
-def sampled(generator: SolvedGenerator, pictures: Pictures, seed: int) -> list[Pixels]:
-    """Return pixels of each pair."""
+def sampled(generator: SolvedGenerator, pictures: Pictures, seed: int, most: int = MAX_PIXELS) -> list[Pixels]:
+    """Return pixels of each pair, at most `most` of all together: those that `thinned` leaves of `MAX_PIXELS`."""
+    count = len(pictures)
+    step = step_to(most, [most_of(source, count) for source, _ in pictures])
     return [
-        pixels_of_pictures(generator, source, target, np.random.default_rng([seed, k]), len(pictures))
+        pixels_of_pictures(generator, source, target, np.random.default_rng([seed, k]), count, step)
         for k, (source, target) in enumerate(pictures)
     ]
 

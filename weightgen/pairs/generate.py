@@ -24,7 +24,16 @@ from weightgen.finetuning.branches import EVERY, Pixels, error_of, joined, outpu
 from weightgen.model_folder import ModelFolder, load_model_folder
 from weightgen.model_roles import PAIRED, find_best
 from weightgen.objective import one_step
-from weightgen.pairs.closed_form import CLOSED_FORM, Pictures, Start, sampled, scale_of, solved_layer, thinned
+from weightgen.pairs.closed_form import (
+    CLOSED_FORM,
+    SOLVED_ON,
+    Pictures,
+    Start,
+    sampled,
+    scale_of,
+    solved_layer,
+    thinned,
+)
 from weightgen.pairs.description import Edits, Reading
 from weightgen.text import TextEncoder, load_text_encoder, no_text
 from zoo.adapters.lora import Adapter, load_base, merge_tensors
@@ -82,7 +91,7 @@ class PairReader:
             prompts: wordings of the edit; without any the pairs alone are read.
             seed: of the pixels.
         """
-        return self.start(sampled(self.base, pictures, seed), prompts, scale_of(pictures))
+        return self.start(sampled(self.base, pictures, seed, SOLVED_ON), prompts, scale_of(pictures))
 
     def start(self, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int) -> Start:
         """Return the generated network or the closed form, whichever is nearer to what is left out.
@@ -90,6 +99,7 @@ class PairReader:
         Args:
             image_size: short side of the pairs, pixels.
         """
+        pixels = thinned(pixels)
 
         def make(by: str, some: Sequence[Pixels] = pixels, rounds: int = ROUNDS) -> Solved:
             if by == PAIRED:

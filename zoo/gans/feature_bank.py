@@ -2,7 +2,7 @@
 
     bank = FeatureBankConfig().build()
     context = bank.context(small)                    # of the whole photograph, reduced: `CONTEXT_SIDE`
-    maps = bank.maps(padded, context, place)         # what a crop shows, [channels, h, w]
+    maps = bank.maps(padded, context, place)         # what a crop shows, [channels, h, w]; or some of its pixels
     features = bank.expand(maps.flatten(1).T)        # [pixels, num_features]; the last one is 1
 
 `maps` sees the neighbourhood of a pixel and where the pixel lies in its photograph: colour, differences of blurs
@@ -39,6 +39,8 @@ PARTS = {
     "position": 2, "patch": PATCH,
 }  # fmt: skip
 CHANNELS = sum(PARTS.values())
+NEIGHBOURS = [(y, x) for y in range(-2, 3) for x in range(-2, 3) if (y, x) != (0, 0)]
+ADJACENT = [k for k, place in enumerate(NEIGHBOURS) if max(map(abs, place)) == 1]
 BAND_GAINS = (4.0,) * 6 + (3.0,) * 6 + (2.0,) * 6
 
 
@@ -49,6 +51,43 @@ class Place(NamedTuple):
     left: int
     height: int  # of the photograph
     width: int
+
+
+@dataclass(frozen=True)
+class Spots:
+    """The pixels of a crop that are looked at: all [h, w] of it, or `n` of them.
+
+    Attributes:
+        size: h and w.
+        chosen: [n], places in the flattened crop; None: all of it.
+    """
+
+    size: tuple[int, int]
+    chosen: Tensor | None = None
+
+    def of(self, maps: Tensor, down: int = 0, right: int = 0) -> Tensor:
+        """Return maps at these pixels, or at those so many pixels away, [c, h, w] or [c, n].
+
+        Args:
+            maps: of the crop with a rim of any equal width around it, [c, h + 2 rim, w + 2 rim].
+        """
+        (height, width), longer = self.size, maps.shape[-1]
+        rim = (longer - width) // 2
+        top, left = rim + down, rim + right
+        if self.chosen is None:
+            return maps[:, top : top + height, left : left + width]
+        rows, columns = self.chosen // width, self.chosen % width
+        return maps.flatten(1)[:, (rows + top) * longer + columns + left]
+
+    def places(self, place: Place, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x and y of the pixels from -1 to 1 over the photograph, [h, w] or [n] each."""
+        height, width = self.size
+        if self.chosen is None:
+            places = torch.arange(height * width, device=like.device).view(height, width)
+        else:
+            places = self.chosen
+        x, y = ((part.to(like.dtype) * 2 + 1) for part in (places % width + place.left, places // width + place.top))
+        return x / place.width - 1, y / place.height - 1
 
 
 class Context(NamedTuple):
@@ -115,24 +154,25 @@ class FeatureBank(nn.Module):
         low, high = values.quantile(torch.tensor(QUANTILES, device=small.device), dim=1)
         return Context(wide, low, high, values[3].sort().values, values[:3].mean(1) * 2 - 1)
 
-    def maps(self, padded: Tensor, context: Context, place: Place) -> Tensor:
-        """Return what a crop shows at each pixel, [CHANNELS, h, w].
+    def maps(self, padded: Tensor, context: Context, place: Place, chosen: Tensor | None = None) -> Tensor:
+        """Return what a crop shows at each pixel, [CHANNELS, h, w], or at n of them, [CHANNELS, n].
 
         Args:
             padded: the crop with `RIM` pixels of its surroundings, [3, h + 2 RIM, w + 2 RIM] in [0, 1]; beyond the
                 frame of the photograph its border pixels go on.
+            chosen: the pixels that are looked at, as places in the flattened crop, [n]; None: all.
         """
-        image = inner(padded, RIM)
-        colour, size = padded * 2 - 1, (image.shape[-2], image.shape[-1])
-        levels = cascade(colour)
-        here = [inner(level, RIM) for level in levels] + list(sampled(context.wide, size, place))
+        spots = Spots((padded.shape[-2] - 2 * RIM, padded.shape[-1] - 2 * RIM), chosen)
+        image, levels = spots.of(padded), cascade(padded * 2 - 1)
+        x, y = spots.places(place, image)
+        here = [spots.of(level) for level in levels] + list(sampled(context.wide, x, y))
         bands = [fine - coarse for fine, coarse in zip(here, here[1:], strict=False)]
-        grey = [level.mean(0, keepdim=True) for level in (colour, levels[1], levels[3])]
-        patch = patches(inner(grey[0], RIM - 2)) - inner(grey[0], RIM)
-        position = positions(size, place, image)
-        mean = context.mean[:, None, None].expand(-1, *size)
-        parts = [here[0], *bands, *map(slopes, grey), extremes(grey[0]), spread(colour, levels[3])]
-        return torch.cat([*parts, tones(image, context), mean, position, patch])
+        grey = [level.mean(0, keepdim=True) for level in (levels[0], levels[1], levels[3])]
+        patch = torch.cat([spots.of(grey[0], *away) for away in NEIGHBOURS]) - spots.of(grey[0])
+        mean = context.mean.view(-1, *[1] * x.dim()).expand(-1, *x.shape)
+        parts = [here[0], *bands, *(slopes(spots, level) for level in grey), extremes(patch)]
+        parts += [spread(spots, levels[0], levels[3]), tones(image, context), mean, torch.stack([x, y]), patch]
+        return torch.cat(parts)
 
     def expand(self, rows: Tensor) -> Tensor:
         """Return the features of pixels, [N, num_features], from their maps [N, CHANNELS]."""
@@ -161,13 +201,8 @@ def drawn(inputs: int, outputs: int, norm: float, bias: float) -> nn.Linear:
     return layer
 
 
-def inner(x: Tensor, rim: int) -> Tensor:
-    """Return maps without `rim` pixels on each side."""
-    return x[..., rim : x.shape[-2] - rim, rim : x.shape[-1] - rim]
-
-
 def cascade(x: Tensor) -> list[Tensor]:
-    """Return `x` [3, h, w] and its four blurs, each of the one before; right but for the outer 15 pixels."""
+    """Return `x` [3, h, w] and its four blurs, each of the one before and smaller by what it sees beyond the edge."""
     levels = [x]
     for step in DILATIONS:
         levels.append(smoothed(levels[-1], step))
@@ -175,80 +210,53 @@ def cascade(x: Tensor) -> list[Tensor]:
 
 
 def smoothed(x: Tensor, step: int = 1) -> Tensor:
-    """Return `x` [..., h, w] under KERNEL with `step` pixels between its taps, along both axes."""
-    for axis, pad in ((-2, (0, 0, step, step)), (-1, (step, step, 0, 0))):
-        longer, size = F.pad(x, pad, mode="replicate"), x.shape[axis]
-        before, here, after = (longer.narrow(axis, at, size) for at in (0, step, 2 * step))
-        x = KERNEL[0] * (before + after) + KERNEL[1] * here
+    """Return `x` [..., h, w] under KERNEL with `step` pixels between its taps, [..., h - 2 step, w - 2 step]."""
+    for axis in (-2, -1):
+        size = x.shape[axis] - 2 * step
+        before, here, after = (x.narrow(axis, at, size) for at in (0, step, 2 * step))
+        x = (before + after).mul_(KERNEL[0]).add_(here, alpha=KERNEL[1])
     return x
 
 
 def blurred(x: Tensor, doublings: int) -> Tensor:
-    """Return `x` [1, 3, h, w] smoothed `doublings` times, with steps of 1, 2, 4, ... pixels."""
+    """Return `x` [1, 3, h, w] smoothed `doublings` times, with steps of 1, 2, 4, ... pixels; its border goes on."""
     for k in range(doublings):
-        x = smoothed(x, 2**k)
+        x = smoothed(F.pad(x, (2**k,) * 4, mode="replicate"), 2**k)
     return x
 
 
-def sampled(maps: Tensor, size: tuple[int, int], place: Place) -> Tensor:
-    """Return maps of the whole photograph [n, 3, h, w] at the pixels of a crop, [n, 3, *size]."""
-    x, y = (values * 2 + 1 for values in pixels(size, place, maps))
-    x, y = x / place.width - 1, y / place.height - 1
-    grid = torch.stack([x.expand(*size), y.expand(*size)], -1)[None].expand(len(maps), -1, -1, -1)
-    return F.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
+def sampled(maps: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Return maps of the whole photograph [n, 3, h, w] at places from -1 to 1 over it, [n, 3, *x.shape]."""
+    grid = torch.stack([x, y], -1).view(1, -1, x.shape[-1], 2).expand(len(maps), -1, -1, -1)
+    found = F.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return found.view(*maps.shape[:2], *x.shape)
 
 
-def pixels(size: tuple[int, int], place: Place, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return columns [1, w] and rows [h, 1] of a crop's pixels within its photograph."""
-    height, width = size
-    rows = torch.arange(place.top, place.top + height, device=like.device, dtype=like.dtype)
-    columns = torch.arange(place.left, place.left + width, device=like.device, dtype=like.dtype)
-    return columns[None], rows[:, None]
-
-
-def positions(size: tuple[int, int], place: Place, like: Tensor) -> Tensor:
-    """Return x and y of each pixel, [2, h, w], from -1 to 1 over the photograph."""
-    x, y = pixels(size, place, like)
-    x, y = (x * 2 + 1) / place.width - 1, (y * 2 + 1) / place.height - 1
-    return torch.stack([x.expand(*size), y.expand(*size)])
-
-
-def slopes(grey: Tensor) -> Tensor:
-    """Return slopes along x and y of [1, h + 2 RIM, w + 2 RIM] and their length, [3, h, w]."""
-    around = inner(grey, RIM - 1)
-    x = (around[..., 2:] - around[..., :-2])[..., 1:-1, :]
-    y = (around[..., 2:, :] - around[..., :-2, :])[..., 1:-1]
+def slopes(spots: Spots, grey: Tensor) -> Tensor:
+    """Return slopes along x and y of [1, h + 2 rim, w + 2 rim] and their length, three channels."""
+    x = spots.of(grey, right=1) - spots.of(grey, right=-1)
+    y = spots.of(grey, down=1) - spots.of(grey, down=-1)
     return torch.cat([x, y, (x.square() + y.square() + SMALL).sqrt()])
 
 
-def extremes(grey: Tensor) -> Tensor:
-    """Return how far the brightest and the darkest of the 3x3 and 5x5 neighbours are, [4, h, w]."""
-    found = []
-    for reach in (1, 2):
-        around = inner(grey, RIM - reach)[None]
-        here = inner(grey, RIM)
-        found += [F.max_pool2d(sign * around, 2 * reach + 1, 1)[0] - sign * here for sign in (1, -1)]
-    return torch.cat(found)
+def extremes(patch: Tensor) -> Tensor:
+    """Return how far the brightest and the darkest of the 3x3 and 5x5 neighbours are, of a pixel's `NEIGHBOURS`."""
+    ends = [(part.amax(0), -part.amin(0)) for part in (patch[ADJACENT], patch)]
+    return torch.stack([end for both in ends for end in both]).clamp_min(0)
 
 
-def spread(colour: Tensor, level: Tensor) -> Tensor:
-    """Return the standard deviation of luminance around its blur `level`, [1, h, w]."""
-    squares = (colour - level).mean(0, keepdim=True).square()
-    return (inner(smoothed(smoothed(squares), 2), RIM) + SMALL).sqrt()
-
-
-def patches(grey: Tensor) -> Tensor:
-    """Return the 24 neighbours of each pixel in [1, h + 4, w + 4], [24, h, w]."""
-    height, width = grey.shape[-2] - 4, grey.shape[-1] - 4
-    around = [grey[0, y : y + height, x : x + width] for y in range(5) for x in range(5) if (y, x) != (2, 2)]
-    return torch.stack(around)
+def spread(spots: Spots, colour: Tensor, level: Tensor) -> Tensor:
+    """Return the standard deviation of luminance around its blur `level`, one channel."""
+    cut = (colour.shape[-1] - level.shape[-1]) // 2
+    squares = (colour[:, cut:-cut, cut:-cut] - level).mean(0, keepdim=True).square()
+    return (spots.of(smoothed(smoothed(squares), 2)) + SMALL).sqrt()
 
 
 def tones(image: Tensor, context: Context) -> Tensor:
     """Return the colour stretched between the photograph's own ends, its luminance's rank, and that stretched."""
     grey = image.mean(0, keepdim=True)
     both = torch.cat([image, grey])
-    low, high = context.low[:, None, None], context.high[:, None, None]
+    low, high = (end.view(-1, *[1] * (image.dim() - 1)) for end in (context.low, context.high))
     stretched = ((both - low) / (high - low).clamp_min(0.05)).clamp(-0.1, 1.1) * 2 - 1
     rank = torch.searchsorted(context.luminances, grey - TIE).to(image.dtype) / len(context.luminances)
     return torch.cat([stretched[:3], rank * 2 - 1, stretched[3:]])

@@ -177,7 +177,7 @@ class SolvedGenerator(nn.Module):
         """
         context, padded = self.whole(photograph)
         height, width = photograph.shape[-2:]
-        return self.bank.maps(padded, context, Place(0, 0, height, width)).flatten(1)[:, chosen].T.contiguous()
+        return self.bank.maps(padded, context, Place(0, 0, height, width), chosen).T.contiguous()
 
     def whole(self, photograph: Tensor) -> tuple[Context, Tensor]:
         """Return what belongs to the whole photograph, and the photograph with its border pixels continued."""

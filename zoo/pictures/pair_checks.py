@@ -143,14 +143,17 @@ def offset(source: Image.Image, target: Image.Image) -> tuple[int, int]:
     reach = int(FURTHEST * min(first.shape))
     if reach < 1:
         return 0, 0
-    norm = math.sqrt(_energy(first) * _energy(second))
+    norm = math.sqrt(_product(first, first) * _product(second, second))
+    # at no shift is the correlation above the norm, so none can lead by enough
+    if norm == 0 or norm - abs(_product(first, second)) < LEAD * norm:
+        return 0, 0
     found = np.abs(_correlation(first, second, reach))
     down, right = np.unravel_index(int(found.argmax()), found.shape)
     peak, none, opposite = (
         int(found[place]) for place in ((down, right), (reach, reach), (2 * reach - down, 2 * reach - right))
     )
     # both sides of a drawn line match as well as each other; a shift does not
-    if norm == 0 or peak < CERTAIN * norm or peak - max(none, opposite) < LEAD * norm:
+    if peak < CERTAIN * norm or peak - max(none, opposite) < LEAD * norm:
         return 0, 0
     return round((int(right) - reach) / scale), round((int(down) - reach) / scale)
 
@@ -165,17 +168,22 @@ def _reduced(image: Image.Image, side: int) -> Image.Image:
 
 def _slopes(image: Image.Image) -> np.ndarray:
     """Return the slope of the lightness at every inner pixel as a complex number of whole numbers, [H - 2, W - 2]."""
-    values = np.asarray(image.convert("L")).astype(np.int64)
-    return (values[1:-1, 2:] - values[1:-1, :-2]) + 1j * (values[2:, 1:-1] - values[:-2, 1:-1])
+    values = np.asarray(image.convert("L"), np.float64)
+    slopes = np.empty((values.shape[0] - 2, values.shape[1] - 2), np.complex128)
+    np.subtract(values[1:-1, 2:], values[1:-1, :-2], out=slopes.real)
+    np.subtract(values[2:, 1:-1], values[:-2, 1:-1], out=slopes.imag)
+    return slopes
 
 
-def _energy(slopes: np.ndarray) -> int:
-    return int((slopes.real.astype(np.int64) ** 2 + slopes.imag.astype(np.int64) ** 2).sum())
+def _product(first: np.ndarray, second: np.ndarray) -> int:
+    """Return the sum of products where neither is shifted; whole numbers this small are added up exactly."""
+    return int(np.vdot(first, second).real)
 
 
 def _correlation(first: np.ndarray, second: np.ndarray, reach: int) -> np.ndarray:
     """Return sums of products for every shift of up to `reach`, whole numbers [2 * reach + 1, 2 * reach + 1]."""
     shape = [-(-(side + reach) // 16) * 16 for side in first.shape]  # quick to transform, and without wrapping round
-    sums = np.fft.ifft2(np.conj(np.fft.fft2(first, shape)) * np.fft.fft2(second, shape)).real
+    transformed = np.conj(np.fft.fft2(first, shape)) * np.fft.fft2(second, shape)
     shifts = np.arange(-reach, reach + 1)
-    return np.rint(sums[np.ix_(shifts, shifts)]).astype(np.int64)
+    sums = np.fft.ifft(np.fft.ifft(transformed, axis=0)[shifts], axis=1)[:, shifts].real
+    return np.rint(sums).astype(np.int64)

@@ -13,8 +13,11 @@ import hashlib
 import os
 import random
 import shutil
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +40,9 @@ SHIFTED = "the target is shifted against the source by up to {most}; both were c
 Pair = tuple[str, Image.Image, Image.Image]
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 Note = tuple[str, str, int]  # what is to be said, of which pair or file, and the number that {most} stands for
+Checked = tuple[Pair, list[Note], EdgeMaps]
+READERS = min(4, os.cpu_count() or 1)  # threads that read pairs; each holds a pair of any size
+AHEAD = 16  # pairs that are read before the first of them is used
 
 
 @dataclass(frozen=True)
@@ -92,12 +98,12 @@ def pair_notes(
     max_short_side: int | None = None,
     keep: Callable[[Pair], None] = lambda pair: None,
 ) -> list[str]:
-    """Read, check and align all pairs, one after another.
+    """Read, check and align all pairs.
 
     Args:
         path: where they were found, for the errors.
         max_short_side: see :func:`read_pair_set`.
-        keep: called with each pair; what it does not keep does not stay in memory.
+        keep: called with each pair, in their order; what it does not keep does not stay in memory.
 
     Returns:
         one line for each thing that was guessed, aligned or looks wrong.
@@ -107,13 +113,26 @@ def pair_notes(
     """
     notes: list[Note] = []
     maps: dict[str, EdgeMaps] = {}
-    for files in found.files:
-        pair, said = _decode(files, max_short_side, align=True)
+    for pair, said, edge_maps in _in_threads(partial(_checked, max_short_side=max_short_side), found.files):
         keep(pair)
         notes += said
-        maps[pair[0]] = edges(pair[1]), edges(pair[2])
-    side_by_side = any(files.target is None for files in found.files)
-    return [*_by_text(notes), *unrelated_pairs(path, maps, side_by_side)]
+        maps[pair[0]] = edge_maps
+    halves = any(files.target is None for files in found.files)
+    return [*_by_text(notes), *unrelated_pairs(path, maps, halves)]
+
+
+def _in_threads(work: Callable[[PairFiles], Checked], files: Sequence[PairFiles]) -> Iterator[Checked]:
+    """Return what `work` makes of each pair's files, in their order; few are in memory at once."""
+    # each reader sets what it warns of for the whole process; what it leaves behind ends here
+    with warnings.catch_warnings(), ThreadPoolExecutor(READERS) as pool:
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        for first in range(0, len(files), AHEAD):
+            yield from pool.map(work, files[first : first + AHEAD])
+
+
+def _checked(files: PairFiles, max_short_side: int | None) -> Checked:
+    pair, notes = _decode(files, max_short_side, align=True)
+    return pair, notes, (edges(pair[1]), edges(pair[2]))
 
 
 def decode_pair(pair: PairFiles, max_short_side: int | None = None, align: bool = False) -> Pair:

@@ -9,7 +9,8 @@ import torch
 
 from tests.weightgen.tiny_world import SOLVED, make_model, make_paired_model, make_zoo
 from weightgen.model_folder import load_model_folder
-from weightgen.pairs.closed_form import sampled
+from weightgen.pairs import closed_form
+from weightgen.pairs.closed_form import sampled, thinned
 from weightgen.pairs.generate import CLOSED_FORM, WAYS, PairReader, error_on
 from zoo.errors import WeightzooError
 
@@ -53,6 +54,28 @@ def test_the_order_of_the_pairs_does_not_matter(reader):
     one, other = reader.read(pixels), reader.read(pixels[::-1])
     torch.testing.assert_close(one.blocks, other.blocks, atol=2e-3, rtol=1e-3)
     torch.testing.assert_close(one.facts, other.facts, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("count", [1, 7, 300])
+def test_the_pixels_that_are_looked_at_are_those_that_all_would_be_thinned_to(reader, count, monkeypatch):
+    monkeypatch.setattr(closed_form, "MAX_PIXELS", 1000)
+    pairs, most = pictures(count), 270
+    expected = thinned(sampled(reader.base, pairs, 0), most)
+    found = sampled(reader.base, pairs, 0, most)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one.maps, other.maps) and torch.equal(one.targets, other.targets)
+        torch.testing.assert_close(one.features, other.features, rtol=0, atol=1e-6)
+    assert sum(len(part.targets) for part in found) <= max(most, count)
+    assert [len(part.targets) for part in thinned(found, most)] == [len(part.targets) for part in found]
+
+
+def test_a_start_from_more_pixels_is_that_of_the_pictures(reader):
+    sources = torch.rand(5, 3, 70, 80, generator=torch.Generator().manual_seed(0))  # of more pixels than are solved on
+    pairs = [(source, source.flip(0).square()) for source in sources]
+    made = reader.generate(pairs)
+    start = reader.start(sampled(reader.base, pairs, 0), (), closed_form.scale_of(pairs))
+    assert start.by == made.by and start.left_out == made.left_out
+    torch.testing.assert_close(start.generator.layer, made.generator.layer, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 9])

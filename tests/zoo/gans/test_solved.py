@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from torch.nn.functional import pad
+from torch.nn.functional import max_pool2d, pad
 
 from zoo.adapters.lora import load_base, save_base
 from zoo.gans import solved
-from zoo.gans.feature_bank import RIM, FeatureBankConfig, Place
+from zoo.gans.feature_bank import CHANNELS, PARTS, RIM, FeatureBankConfig, Place
 from zoo.gans.solved import SolvedConfig, reduced
 
 SMALL = FeatureBankConfig(colour=4, patch=5, scales=6, tones=3)
@@ -22,6 +22,33 @@ def test_a_crop_has_the_maps_of_the_whole_photograph(top, left, height, width):
     crop = padded[:, top : top + height + 2 * RIM, left : left + width + 2 * RIM]
     own = bank.maps(crop, context, Place(top, left, 97, 133))
     torch.testing.assert_close(own, whole[:, top : top + height, left : left + width], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (3, 40), (97, 133)])
+def test_some_pixels_have_the_maps_that_they_have_among_all(height, width):
+    torch.manual_seed(0)
+    bank, photograph = SMALL.build(), torch.rand(3, height, width)
+    context, place = bank.context(reduced(photograph)), Place(0, 0, height, width)
+    padded = pad(photograph[None], (RIM,) * 4, mode="replicate")[0]
+    chosen = torch.randperm(height * width)[:50]
+    whole = bank.maps(padded, context, place)
+    assert whole.shape == (CHANNELS, height, width)
+    some = bank.maps(padded, context, place, chosen)
+    torch.testing.assert_close(some, whole.flatten(1)[:, chosen], rtol=0, atol=1e-6)
+
+
+def test_extremes_are_those_of_the_neighbourhood():
+    torch.manual_seed(0)
+    bank, photograph = SMALL.build(), torch.rand(3, 20, 30)
+    padded = pad(photograph[None], (RIM,) * 4, mode="replicate")[0]
+    maps = bank.maps(padded, bank.context(reduced(photograph)), Place(0, 0, 20, 30))
+    found = dict(zip(PARTS, maps.split(list(PARTS.values())), strict=True))["extremes"]
+    grey = (padded * 2 - 1).mean(0, keepdim=True)
+    for k, side in enumerate((3, 5)):
+        around = grey[:, RIM - side // 2 : side // 2 - RIM, RIM - side // 2 : side // 2 - RIM]
+        here = grey[:, RIM:-RIM, RIM:-RIM]
+        torch.testing.assert_close(found[2 * k], (max_pool2d(around, side, 1) - here)[0], rtol=0, atol=1e-6)
+        torch.testing.assert_close(found[2 * k + 1], (max_pool2d(-around, side, 1) + here)[0], rtol=0, atol=1e-6)
 
 
 def test_strips_change_nothing(monkeypatch):

@@ -96,12 +96,8 @@ def test_strips_equal_the_whole():
     small, edited = torch.rand(1, 3, 20, 30), torch.rand(1, 3, 20, 30)
     source = torch.rand(1, 3, 101, 150)
     fit = fit_local_affine(small, edited)
-    strips = [
-        fit.apply(source[:, :, r : r + 10], (r, min(r + 10, 101)), (101, 150)) for r in range(0, 101, 10)
-    ]
-    torch.testing.assert_close(
-        torch.cat(strips, 2), fit.apply(source, (0, 101), (101, 150)), rtol=0, atol=1e-5
-    )
+    strips = [fit.apply(source[:, :, r : r + 10], (r, min(r + 10, 101)), (101, 150)) for r in range(0, 101, 10)]
+    torch.testing.assert_close(torch.cat(strips, 2), fit.apply(source, (0, 101), (101, 150)), rtol=0, atol=1e-5)
 
 
 def test_no_seams_between_strips():
@@ -177,9 +173,7 @@ def test_every_kind_of_weights(tmp_path):
     expected = load_adapter(base, adapter)(images)
     for path in (tmp_path / "c", tmp_path / "tuned", tmp_path / "tuned" / "generator.safetensors"):
         torch.testing.assert_close(load_network(path)(images), expected, rtol=0, atol=1e-5)
-    torch.testing.assert_close(
-        load_network(tmp_path / "base" / "generator.safetensors")(images), base(images)
-    )
+    torch.testing.assert_close(load_network(tmp_path / "base" / "generator.safetensors")(images), base(images))
 
     save_base(tmp_path / "other.safetensors", SMALL.build())
     with pytest.raises(WeightzooError, match="made with another base"):
@@ -249,9 +243,7 @@ def test_a_colour_profile_counts_in_every_mode_and_for_pairs_too(tmp_path, mode)
 def test_grey_deep_and_profiled_images(tmp_path):
     ramp = np.arange(0, 65536, 64, dtype=np.uint16).reshape(32, 32)
     Image.fromarray(ramp).save(tmp_path / "deep.png")
-    assert np.array_equal(
-        read_photo(tmp_path / "deep.png").pixels[..., 1], np.rint(ramp / 257).astype(np.uint8)
-    )
+    assert np.array_equal(read_photo(tmp_path / "deep.png").pixels[..., 1], np.rint(ramp / 257).astype(np.uint8))
     Image.fromarray((ramp // 256).astype(np.uint8)).save(tmp_path / "grey.png")
     assert read_photo(tmp_path / "grey.png").pixels.shape == (32, 32, 3)
 

@@ -8,9 +8,9 @@ from PIL import Image
 from pipeline.sources import load_photos
 from pipeline.teachers.filters import apply_recipe
 from zoo.errors import WeightzooError
-from zoo.pictures import photo_file
+from zoo.pictures import pair_checks, photo_file
 from zoo.pictures.metrics import l1
-from zoo.pictures.pair_checks import offset, set_likeness
+from zoo.pictures.pair_checks import _correlation, offset, set_likeness
 from zoo.pictures.pair_layouts import find_pairs
 from zoo.pictures.pairs import decode_pair, pairs_to_tensors, read_pair_set
 
@@ -95,6 +95,21 @@ def test_a_shift_is_found_told_and_undone(tmp_path, photos, recipe, shift):
     for _, source, target in read.pairs:
         assert source.size == (224 - abs(right), 144 - abs(down))
         assert np.array_equal(np.asarray(edit(source, RECIPES[recipe])), np.asarray(target))
+
+
+def test_correlations_are_sums_of_products():
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(-255, 256, (2, 2, 20, 31))
+    found = _correlation(first[0] + 1j * first[1], second[0] + 1j * second[1], reach=3)
+    padded = np.pad(second, ((0, 0), (3, 3), (3, 3)))
+    expected = [[int((first * padded[:, y : y + 20, x : x + 31]).sum()) for x in range(7)] for y in range(7)]
+    assert found.tolist() == expected
+
+
+def test_a_nearly_equal_target_is_answered_without_a_transform(photos, monkeypatch):
+    brighter = [Image.fromarray((np.array(photo) * 0.8 + 40).astype(np.uint8)) for photo in photos]
+    monkeypatch.setattr(pair_checks, "_correlation", None)
+    assert all(offset(*pair) == (0, 0) for pair in zip(photos, brighter, strict=True))
 
 
 def test_large_pictures_are_aligned_as_well(photos):

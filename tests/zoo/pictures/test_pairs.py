@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import warnings
 
 import numpy as np
 import pytest
@@ -72,6 +73,23 @@ def test_three_formats_give_the_same_pairs(folder, tensors, tmp_path):
         for index, (_, source, target) in enumerate(pairs):
             assert torch.equal(as_tensor(source), tensors[0][index])
             assert torch.equal(as_tensor(target), tensors[1][index])
+
+
+def test_many_pairs_come_in_order_and_the_first_wrong_one_is_named(tmp_path):
+    before = list(warnings.filters)
+    names = [f"{number:02}" for number in range(40)]
+    for number, name in enumerate(names):
+        for half in ("source", "target"):
+            save_image(tmp_path / half / f"{name}.png", size=(4 + number, 8), colour=(number, 0, 0))
+    pairs = read_pairs(tmp_path)
+    assert [(name, source.width, source.getpixel((0, 0))[0]) for name, source, _ in pairs] == [
+        (name, 4 + number, number) for number, name in enumerate(names)
+    ]
+    for name in ("21", "05", "38"):
+        (tmp_path / "target" / f"{name}.png").write_bytes(b"no picture")
+    with pytest.raises(WeightzooError, match="05.png"):
+        read_pairs(tmp_path)
+    assert warnings.filters == before
 
 
 def test_suffixes_may_differ_and_other_files_are_ignored(tmp_path):
