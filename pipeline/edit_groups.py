@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from pipeline.run_folder.private_paths import read_config
 from pipeline.sources import crops, photo_paths
 from pipeline.teachers import Teacher
 from pipeline.teachers.programs import LIBRARIES, check_installed, program_edit
-from pipeline.teachers.random_edits import random_edit
+from pipeline.teachers.random_edits import Edit, random_edit
 from zoo.adapters.lora import load_base
 from zoo.concepts import Concept, concepts_text
 from zoo.errors import WeightzooError
@@ -50,6 +51,22 @@ READING = "reading"  # embedded photographs for learning to read pairs, beside t
 HELD_OUT = 4
 HELD_OUT_PHOTOGRAPHS = 0.125  # share of the photographs
 FIRST_SEED = 10_000_000  # of the drawn edits: no other part of the project draws these
+KINDS = ("concept", "program", "random")  # in the order of a group's edits
+
+
+@dataclass(frozen=True, eq=False)
+class GroupEdit:
+    """One edit of a group.
+
+    Attributes:
+        kind: of KINDS.
+        wordings: how people may ask for it; none of a random one.
+        edit: photos [N, 3, H, W] in [0, 1] -> the same shape.
+    """
+
+    kind: str
+    wordings: tuple[str, ...]
+    edit: Edit
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +109,19 @@ class EditGroups:
         """Return the groups to validate on."""
         return [self._group(self.count + k) for k in range(HELD_OUT)]
 
+    def edits(self, number: int) -> list[GroupEdit]:
+        """Return the edits of a group in its order; the numbers of the held-out groups follow `count`."""
+        stream = self._stream(number)
+        concepts = [
+            GroupEdit("concept", (concept.prompt, *concept.paraphrases), partial(self.teacher.edit, concept))
+            for concept in self._concepts_of(stream)
+        ]
+        first = FIRST_SEED * (1 + int(stream < 0)) + abs(stream) * EDITS
+        drawn = [program_edit(first + k, self.programs) for k in range(BY_PROGRAMS)]
+        programs = [GroupEdit("program", edit.wordings, edit) for edit in drawn]
+        others = EDITS - len(concepts) - len(programs)
+        return [*concepts, *programs, *(GroupEdit("random", (), random_edit(first + k)) for k in range(others))]
+
     def render(self) -> None:
         """Render the groups that are not there yet."""
         numbers = range(self.count + HELD_OUT)
@@ -110,7 +140,7 @@ class EditGroups:
 
     @torch.no_grad()
     def _render(self, number: int) -> EditGroup:
-        stream = number if number < self.count else -1 - (number - self.count)  # held-out ones whatever the count is
+        stream = self._stream(number)
         rng = np.random.default_rng([self.seed, int(stream < 0), abs(stream)])
         factor = min(PHOTOGRAPHS) if rng.random() < SHARE_OF_SMALL else max(PHOTOGRAPHS)
         side = round(self.image_size * factor)
@@ -127,20 +157,13 @@ class EditGroups:
         maps = torch.stack(
             [self.generator.maps_of(source, place) for source, place in zip(sources, places, strict=True)]
         )
-        prompts: list[tuple[str, ...]] = []
-        targets = []
-        for concept in self._concepts_of(stream):
-            targets.append(pixels(self.teacher.edit(concept, sources), places))
-            prompts.append((concept.prompt, *concept.paraphrases))
-        first = FIRST_SEED * (1 + int(stream < 0)) + abs(stream) * EDITS
-        for k in range(BY_PROGRAMS):
-            edit = program_edit(first + k, self.programs)
-            targets.append(pixels(edit(sources), places))
-            prompts.append(edit.wordings)
-        for k in range(EDITS - len(prompts)):
-            targets.append(pixels(random_edit(first + k)(sources), places))
-            prompts.append(())
-        return EditGroup(maps.half(), torch.stack(targets), tuple(prompts))
+        edits = self.edits(number)
+        targets = torch.stack([pixels(edit.edit(sources), places) for edit in edits])
+        return EditGroup(maps.half(), targets, tuple(edit.wordings for edit in edits))
+
+    def _stream(self, number: int) -> int:
+        """Return what decides a group: its number, or one below zero, the same whatever the count is, if held out."""
+        return number if number < self.count else -1 - (number - self.count)
 
     def _concepts_of(self, stream: int) -> list[Concept]:
         """Return the concepts of a group: the next ones of a shuffled catalogue, which begins again when it is over."""

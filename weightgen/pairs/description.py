@@ -74,6 +74,16 @@ class Reading:
             rows.append(run(own))
         return torch.cat(rows, -1)
 
+    def edited(self, seen: Seen, adapters: dict[str, Tensor], layers: Tensor) -> Tensor:
+        """Return what E networks make of the same pixels, [E, n, 3] about [-1, 1].
+
+        Args:
+            seen: of n pixels.
+            layers: their output layers over the bank and the ReLUs, [E, F + H, 3].
+        """
+        width = seen.features.shape[1]
+        return seen.features @ layers[:, :width] + self.hidden(seen.maps, adapters) @ layers[:, width:]
+
     def describe(self, seen: Seen, targets: Tensor, pairs: int) -> Edits:
         """Return what the pixels of `pairs` pairs say.
 

@@ -265,8 +265,7 @@ class PairStage:
 
     def errors(self, network: nn.Module, task: Task) -> Tensor:
         """Return the logarithm of the error of each edit of a task, [E]."""
-        errors = (self.edited(network, task).clamp(-1, 1) - task.query_targets).abs().mean((1, 2)) / 2
-        return (errors + LEAST_ERROR).log()
+        return log_errors(self.edited(network, task), task.query_targets)
 
     def edited(self, network: nn.Module, task: Task) -> Tensor:
         """Return what the networks of a task make of the queries, [E, n, 3] about [-1, 1]."""
@@ -282,11 +281,19 @@ class PairStage:
         )
         adapters = self.model.layout.from_blocks(blocks)
         layers = adapters[OUTPUT].mT
-        width = task.queries.features.shape[1]
         if edits is not None:
             hidden = self.reading.hidden(task.examples.maps, adapters)
             bank, own = network.pairs.log_penalties(edits.facts, task.pairs)
             solve = SharedSolve(task.examples.features, bank.exp())
             layers = solve.with_hidden(hidden, task.example_targets, layers, own.exp())
-        hidden = self.reading.hidden(task.queries.maps, adapters)
-        return task.queries.features @ layers[:, :width] + hidden @ layers[:, width:]
+        return self.reading.edited(task.queries, adapters, layers)
+
+
+def log_errors(edited: Tensor, targets: Tensor) -> Tensor:
+    """Return the logarithm of the mean absolute error of each edit, one grey level added, [E].
+
+    Args:
+        edited, targets: [E, n, 3]; targets are in [-1, 1], and the error is as of pictures in [0, 1].
+    """
+    errors = (edited.clamp(-1, 1) - targets).abs().mean((1, 2)) / 2
+    return (errors + LEAST_ERROR).log()
