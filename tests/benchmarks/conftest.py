@@ -5,6 +5,13 @@ import json
 import pytest
 
 from benchmarks.harness import machine
+from tests.pipeline.conftest import build_catalogue_zoo
+
+
+@pytest.fixture(scope="session")
+def catalogue_zoo(tmp_path_factory):
+    """A finished zoo of solved networks of 16 px on concepts of the catalogue; read only."""
+    return build_catalogue_zoo(tmp_path_factory.mktemp("catalogue") / "zoo")
 
 
 @pytest.fixture

@@ -80,7 +80,10 @@ def make_model(path: Path, zoo: Path, denoiser: str = "transformer", stage: str 
     data = load_zoo(zoo)
     torch.manual_seed(1)
     network = NETWORKS[denoiser](
-        num_blocks=data.layout.num_blocks, block_size=32, text_width=384, **DENOISERS[denoiser]
+        num_blocks=data.layout.num_blocks,
+        block_size=data.layout.block_size,
+        text_width=384,
+        **DENOISERS[denoiser],
     )
     randomise(network)
     return save_model_folder(

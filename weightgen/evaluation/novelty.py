@@ -1,15 +1,17 @@
 """Not a copy: how far generated networks are from their nearest zoo member, and zoo members from theirs.
 
     rows = novelty(zoo_blocks, {"polished": blocks}, statistics)
+    nearest = nearest_pictures(edited, targets, members)
 
-Distances are root mean squares over the weights of normalised blocks (per-parameter mean removed, unit
-deviation per block), so 1 is about how far a zoo member is from the zoo mean.
+Distances of weights are root mean squares over normalised blocks (per-parameter mean removed, unit
+deviation per block), so 1 is about how far a zoo member is from the zoo mean. Weights may differ in directions that
+hardly show, so what networks do to pictures is compared as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -69,6 +71,35 @@ def novelty(zoo: Tensor, networks: Mapping[str, Tensor], statistics: BlockStatis
             }
         )
     return rows
+
+
+class NearestPictures(NamedTuple):
+    """Mean absolute differences of what K networks make of the same pictures, [K] each.
+
+    Attributes:
+        member: from the nearest member of the zoo.
+        target: from what was asked for.
+        of_target: what was asked for from the nearest member.
+    """
+
+    member: Tensor
+    target: Tensor
+    of_target: Tensor
+
+
+def nearest_pictures(edited: Tensor, targets: Tensor, members: Tensor) -> NearestPictures:
+    """Compare pictures of generated networks with their targets and with those of all members.
+
+    Args:
+        edited, targets: pixels of the same pictures, [K, n, 3] in [0, 1].
+        members: what each member makes of them, [N, n, 3].
+    """
+    own, wanted, others = (part.flatten(1) for part in (edited, targets, members))
+
+    def nearest(rows: Tensor) -> Tensor:
+        return torch.cdist(rows, others, p=1).min(1).values / rows.shape[1]
+
+    return NearestPictures(nearest(own), (own - wanted).abs().mean(1), nearest(wanted))
 
 
 def diversity(samples: Tensor, zoo: Tensor, statistics: BlockStatistics) -> dict[str, float]:

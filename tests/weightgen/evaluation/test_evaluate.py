@@ -20,7 +20,7 @@ from weightgen.evaluation.goals import goals
 from weightgen.evaluation.grid import FROM_PAIRS, GRIDS, FinetuneRow, LearningRates
 from weightgen.evaluation.held_out_pairs import HeldOut, shuffled, wordings
 from weightgen.evaluation.intervals import censored_quantile, paired_ratio, pooled_kid
-from weightgen.evaluation.novelty import diversity, novelty
+from weightgen.evaluation.novelty import diversity, nearest_pictures, novelty
 from weightgen.evaluation.plan import fleet_size
 from weightgen.evaluation.speedup import Curve, mean_curves, reach, speedups
 from weightgen.evaluation.zero_step import concepts_at_once, summarise
@@ -175,6 +175,14 @@ def test_novelty_knows_a_copy():
     assert apart["pairwise_median"] < 0.01 < apart["zoo_pairwise_median"] and apart["networks"] == 2
     assert rows["copied"]["cosine_median"] == pytest.approx(1, abs=1e-5)
     assert rows["new"]["closer_than_zoo_p5"] == 0 and rows["new"]["zoo_cosine_median"] < 0.99
+
+
+def test_a_copy_makes_a_members_pictures_and_not_its_targets():
+    members, targets = torch.rand(5, 7, 3), torch.rand(2, 7, 3)
+    found = nearest_pictures(torch.stack([members[3], targets[1]]), targets, members)
+    assert found.member[0] == 0 < found.target[0]
+    assert found.target[1] == 0 < found.member[1]
+    assert found.of_target[1] == found.member[1] == (members - targets[1]).abs().mean((1, 2)).min()
 
 
 # --- goals
