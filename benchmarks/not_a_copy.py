@@ -47,7 +47,7 @@ from weightgen.evaluation.intervals import mean_interval
 from weightgen.evaluation.novelty import NearestPictures, nearest_pictures, novelty
 from weightgen.model_folder import denoiser_sha256, load_model_folder
 from weightgen.normalize import BlockStatistics
-from weightgen.pairs.closed_form import CLOSED_FORM, sampled
+from weightgen.pairs.closed_form import CLOSED_FORM, SOLVED_ON, sampled
 from weightgen.pairs.generate import PairReader
 from weightgen.training.data import WeightDataset, load_zoo
 from zoo.adapters.lora import Adapter
@@ -192,7 +192,7 @@ def measured(
     for count in counts:
         found: dict[tuple[str, str, str], list[dict[str, float]]] = defaultdict(list)
         for turn, (own, other) in enumerate(sets_of(len(examples), count, number)):
-            pixels = sampled(reader.base, [(setting.pool[i], examples[i]) for i in own], 0)
+            pixels = sampled(reader.base, [(setting.pool[i], examples[i]) for i in own], 0, SOLVED_ON)
             read = reader.read(pixels)
             made = reader.solved(read, pixels, (), size).generator
             edited = {

@@ -38,7 +38,7 @@ def test_every_variant_is_trained_measured_and_not_done_again(catalogue_zoo, tmp
     assert all(row["ratio_low"] <= row["ratio"] <= row["ratio_high"] for row in rows)
     assert all(("over_full" in row) == (row["variant"] != "full") for row in rows)
     models = {name: tmp_path / "runs" / f"{is_it_the_zoo.slug(name)}-0" for name in is_it_the_zoo.VARIANTS}
-    changes = {name: read_json(path / "config.json")["learn_pairs"] for name, path in models.items()}
+    changes = {name: read_json(path / "config.json")["paired"] for name, path in models.items()}
     assert [name for name, config in changes.items() if config["random_init"]] == ["without weights"]
     assert [name for name, config in changes.items() if config["without_text"] == 1] == ["without text"]
     monkeypatch.setattr(is_it_the_zoo, "held_out_errors", None)
