@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from weightgen.evaluation.context import EvaluationContext, load_context, own_path, write_blocks
 from weightgen.evaluation.grid import PAIR_METHODS, UNTRAINED
@@ -190,7 +190,7 @@ def finetune_concepts(context: EvaluationContext, task: FinetuneTask) -> None:
     curves = kept_rows(done.rows, "train_error")
     for k, concept_id in enumerate(task.concepts):
         if concept_id in task.keep:
-            keep_network(task.network_path(concept_id), done, k)
+            save_base(task.network_path(concept_id), network_of(done, k))
         final = {}
         if not (task.rate_trial or task.budget):
             own = {name: value[k : k + 1] for name, value in done.params.items()}
@@ -256,12 +256,11 @@ def measure_final(
     return {name: float(values.mean()) for name, values in figures(edited, targets).items()}
 
 
-def keep_network(path: Path, done: Finetuned, k: int) -> None:
-    """Store the best network of concept k, merged, so that `zoo.adapters.lora.load_generator` reads it."""
+def network_of(done: Finetuned, k: int = 0) -> nn.Module:
+    """Return the best network of concept k, merged."""
     generator, params = done.start.generator, {name: value[k] for name, value in done.params.items()}
     if done.start.base is not None:
-        generator = merge(generator, params)
-    else:
-        generator = copy.deepcopy(generator)
-        generator.load_state_dict(generator.state_dict() | params)
-    save_base(path, generator)
+        return merge(generator, params)
+    generator = copy.deepcopy(generator)
+    generator.load_state_dict(generator.state_dict() | params)
+    return generator

@@ -2,9 +2,9 @@
 
     write_report("runs/evaluation")                 # -> runs/evaluation/report/{index.html, examples.jpg}
 
-It says first what was reached and what was not, then shows pictures, then everything else. Its words stand in
-`report.html`, the rows of its tables come from `weightgen.report.tables`. Nothing in it needs a script, a network or
-another file.
+It shows first what a few pairs make of photographs, then what was reached and what was not, then everything else. Its
+words stand in `report.html`, the rows of its tables come from `weightgen.report.tables`. Nothing in it needs a script,
+a network or another file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from PIL import Image
 
 from weightgen.evaluation.context import load_context
 from weightgen.evaluation.goals import headline
+from weightgen.evaluation.grid import READ
+from weightgen.finetuning.closed_forms import PLAIN
 from weightgen.report.chart import chart
+from weightgen.report.pair_pictures import PairStory, pair_stories
 from weightgen.report.pictures import Story, make_pictures, write_mosaic
 from weightgen.report.tables import Row, bound, by_l1, grouped, number, tables
 from zoo.files import PathLike, read_json, write_text
@@ -28,7 +31,7 @@ from zoo.words import plural
 
 OURS = "polished"
 BASELINES_SHOWN = ("copy", "base", "mean", "nearest", "knn", "ridge", "kernel_ridge")
-PICTURE_SIZE, PICTURE_QUALITY = 400, 82
+PICTURE_QUALITY = 82
 AXES = {"seconds": "seconds, start-up included, one network on one thread", "steps": "training steps"}
 
 
@@ -42,16 +45,21 @@ def write_report(out_dir: PathLike, report_dir: PathLike | None = None) -> Path:
     """
     out_dir = Path(out_dir)
     results = read_json(out_dir / "evaluation.json")
-    stories = make_pictures(load_context(str(out_dir.resolve())))
+    context = load_context(str(out_dir.resolve()))
+    pairs, stories = pair_stories(context), make_pictures(context)
     path = Path(report_dir or out_dir / "report") / "index.html"
     if stories:
         write_mosaic(stories, path.with_name("examples.jpg"))
-    write_text(path, render(results, stories))
+    write_text(path, render(results, stories, pairs))
     return path
 
 
-def render(results: Row, stories: Sequence[Story] = ()) -> str:
-    """Return the document for the content of `evaluation.json` and the pictures of some concepts."""
+def render(results: Row, stories: Sequence[Story] = (), pairs: Sequence[PairStory] = ()) -> str:
+    """Return the document for the content of `evaluation.json` and the pictures of some concepts.
+
+    Args:
+        pairs: the pictures that it opens with.
+    """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -64,17 +72,18 @@ def render(results: Row, stories: Sequence[Story] = ()) -> str:
         ours=OURS,
         results=results,
         stories=stories,
+        pair_stories=pairs,
         tables=tables(results),
         cards=cards(results),
         charts=charts(results["curves"]),
     )
 
 
-def embedded(path: Path) -> dict[str, Any]:
-    """Return a picture of at most `PICTURE_SIZE` pixels as the attributes of an `img` that needs no other file."""
+def embedded(path: Path, side: int) -> dict[str, Any]:
+    """Return a picture of at most `side` pixels as the attributes of an `img` that needs no other file."""
     with Image.open(path) as opened:
         image = opened.convert("RGB")
-    image.thumbnail((PICTURE_SIZE, PICTURE_SIZE), Image.Resampling.LANCZOS)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=PICTURE_QUALITY, optimize=True)
     data = base64.b64encode(buffer.getvalue()).decode()
@@ -83,7 +92,26 @@ def embedded(path: Path) -> dict[str, Any]:
 
 def cards(results: Row) -> list[tuple[str, str]]:
     """Return the headline figures, each with what it says."""
-    return [*zero_card(results), *speed_cards(results["speedup"]), *external_card(results["goals"])]
+    return [
+        *pair_card(results),
+        *zero_card(results),
+        *speed_cards(results["speedup"]),
+        *external_card(results["goals"]),
+    ]
+
+
+def pair_card(results: Row) -> list[tuple[str, str]]:
+    """Return the card of networks that are generated from pairs and words, on edits that other tools made."""
+    rows = [r for r in results["zero_step"] if r["split"] == "external" and r.get("pairs")]
+    most = max((r["pairs"] for r in rows if r["init"] == READ), default=0)
+    found = {r["init"]: r for r in rows if r["pairs"] == most}
+    if READ not in found or PLAIN not in found:
+        return []
+    text = (
+        f"L1 from {plural(most, 'pair')} and words on edits made by other tools, without training; "
+        f"{PLAIN}: {number(found[PLAIN]['l1'])}"
+    )
+    return [(number(found[READ]["l1"]), text)]
 
 
 def zero_card(results: Row) -> list[tuple[str, str]]:

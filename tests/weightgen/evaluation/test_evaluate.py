@@ -12,7 +12,7 @@ import torch
 
 from tests.weightgen.evaluation.toy_evaluation import config_of, make_world, thumbnails, toy_grid
 from weightgen.evaluation import cells, held_out_pairs
-from weightgen.evaluation.cells import keep_network
+from weightgen.evaluation.cells import network_of
 from weightgen.evaluation.choose_rates import TRIALS, choose, choose_learning_rates, trial_tasks
 from weightgen.evaluation.context import load_context, own_path
 from weightgen.evaluation.evaluate import evaluate
@@ -30,7 +30,7 @@ from weightgen.finetuning.loop import LEARNING_RATE, FinetuneConfig, shared_trai
 from weightgen.finetuning.starts import Origins, Start
 from weightgen.normalize import BlockStatistics
 from weightgen.report.report import render
-from zoo.adapters.lora import free_parameters, load_generator
+from zoo.adapters.lora import free_parameters, load_generator, save_base
 from zoo.concepts import write_concepts
 from zoo.errors import WeightzooError
 from zoo.files import read_json, write_json
@@ -561,7 +561,7 @@ def test_a_network_of_pixels_is_kept_with_what_training_does_not_change(tmp_path
     network = SolvedConfig(4, 4, 4, 4, image_size=16, branches=("whole",), hidden=4).build()
     params = {name: torch.stack([value, value + 0.1]) for name, value in free_parameters(network).items()}
     start = Start(network, params, torch.nn.Identity())
-    keep_network(tmp_path / "kept.safetensors", SimpleNamespace(start=start, params=params), 1)
+    save_base(tmp_path / "kept.safetensors", network_of(SimpleNamespace(start=start, params=params), 1))
     kept = load_generator(tmp_path / "kept.safetensors").state_dict()
     own = network.state_dict() | {name: value[1] for name, value in params.items()}
     assert kept.keys() == own.keys() and all(torch.equal(kept[name], own[name]) for name in own)
