@@ -96,6 +96,8 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # torch's threads spin while they wait for each other: where others want the cores too, that takes most of the time
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     check_text(sys.argv[1:])
     try:
         app(prog_name="weightzoo")

@@ -1,6 +1,7 @@
 """Errors end in one line on stderr and a documented exit code."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,15 @@ def test_an_argument_that_is_no_text_is_named(monkeypatch, capsys):
         main()
     assert ended.value.code == 2
     assert "'ein Caf\\udce9' is not in UTF-8; rename the file, or set LANG" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("theirs", "wanted"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_do_not_spin_unless_the_user_wants_it(theirs, wanted, monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")  # what the command sets is taken back
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    if theirs:
+        monkeypatch.setenv("OMP_WAIT_POLICY", theirs)
+    monkeypatch.setattr("sys.argv", ["weightzoo", "--version"])
+    with pytest.raises(SystemExit):
+        main()
+    assert os.environ["OMP_WAIT_POLICY"] == wanted
