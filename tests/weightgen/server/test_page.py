@@ -10,8 +10,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import uvicorn
+from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from tests.browser import PATIENCE, after, changed
 from tests.serving import free_port
@@ -212,6 +214,42 @@ def test_the_photograph_is_edited_before_the_training_and_again_after_it(page, s
     page.wait_for_selector("#tune-done:not([hidden])")
     changed(page, first)
     assert page.inner_text("#tune-state").startswith("Done")
+
+
+def blueprint(photo: Image.Image) -> Image.Image:
+    """Edges as white lines on blue."""
+    grey = ImageOps.grayscale(photo)
+    edges = ImageChops.subtract(grey.filter(ImageFilter.MaxFilter(3)), grey.filter(ImageFilter.MinFilter(3)))
+    return ImageOps.colorize(ImageOps.autocontrast(edges, (0, 1)), "#123a8c", "white")
+
+
+def error(one: Image.Image, other: Image.Image) -> float:
+    return float(np.abs(np.asarray(one.convert("RGB"), float) - np.asarray(other.convert("RGB"), float)).mean())
+
+
+def test_one_pair_of_files_edits_another_photograph(page, start, tmp_path) -> None:
+    page.goto(start().url)
+    first = after(page)
+    page.check("[name=sample][value=motorcycle]", force=True)
+    shown = changed(page, first)
+    samples = ROOT / "weightgen/server/page/samples"
+    with Image.open(samples / "pavilion.jpg") as photo:
+        blueprint(photo).save(tmp_path / "pavilion.png")
+    page.set_input_files("#sources", samples / "pavilion.jpg")
+    page.set_input_files("#targets", tmp_path / "pavilion.png")
+    page.wait_for_selector("#pairs figure")
+    page.click("#tune-start:enabled")
+    page.wait_for_selector("#tune-done:not([hidden])")
+    changed(page, shown)
+    with page.expect_download() as download:
+        page.click("text=Picture, full size")
+    download.value.save_as(tmp_path / "edited.png")
+    with Image.open(samples / "motorcycle.jpg") as photo, Image.open(tmp_path / "edited.png") as edited:
+        wanted = blueprint(photo)
+        assert error(edited, wanted) < 0.5 * error(photo, wanted)
+    others = "document.querySelectorAll('.intro, #ask, #ideas, #near, #zoo, footer')"
+    page.evaluate(f"{others}.forEach(other => {{ other.style.display = 'none' }})")
+    shot(page, "own-edit", full_page=True)
 
 
 def test_a_server_with_a_token_asks_for_it(page, start) -> None:

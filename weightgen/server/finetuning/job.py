@@ -69,7 +69,8 @@ def train(job: dict[str, Any], pairs: Path, out_dir: Path, on_row: Callable[[Row
     """Solve or fine-tune as the job asks; returns the content of `finetune.json`."""
     if job["mode"] == SOLVED:
         reader = reader_in(job["model"])
-        return solve_pairs(pairs, out_dir, [job["prompt"]], seconds=job["seconds"], on_row=on_row, reader=reader)
+        prompts = [job["prompt"]] if job["prompt"] else []
+        return solve_pairs(pairs, out_dir, prompts, seconds=job["seconds"], on_row=on_row, reader=reader)
     config = FinetuneConfig(
         mode=job["mode"], seconds=job["seconds"], eval_every=EVALUATE_EVERY, feature_network=None, keeps_state=False
     )

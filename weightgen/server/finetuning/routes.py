@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from PIL import Image
 
+from weightgen.finetuning.solved import SOLVED
 from weightgen.server.admission import in_pool
 from weightgen.server.engine import zip_folder
 from weightgen.server.finetuning.files import PairImages, last_event
@@ -62,12 +63,12 @@ def router(limits: Limits) -> APIRouter:
     async def start(
         services: Shared,
         request: Request,
-        prompt: Annotated[Prompt, Form(examples=[EXAMPLE_PROMPT])],
         sources: Annotated[list[UploadFile], File(description="photographs")],
         targets: Annotated[
             list[UploadFile],
             File(description="what the photographs should become; both files of a pair have the same name"),
         ],
+        prompt: Annotated[Prompt | None, Form(examples=[EXAMPLE_PROMPT])] = None,
         seconds: Annotated[float, Form(ge=1, le=limits.job_seconds, allow_inf_nan=False)] = min(
             30.0, limits.job_seconds
         ),
@@ -77,13 +78,15 @@ def router(limits: Limits) -> APIRouter:
 
         With the mode closed-form an output layer is solved on the pairs at their own size, and small networks are
         trained beside it. A model that reads pairs generates the network that this begins with, from the pairs and the
-        prompt; otherwise the prompt is only noted.
+        prompt, which may be left out; otherwise the prompt is only noted.
         """
+        if prompt is None and mode != SOLVED:
+            raise Problem(422, f"the mode {mode} begins with the prompt's network; give a prompt, or mode={SOLVED}")
         matched = match_pairs(sources, targets)
         pairs, said = await services.admission.run(request, lambda: decode_pairs(matched, limits, services.photos))
-        job = await services.jobs.submit(prompt, seconds, mode, pairs)
+        job = await services.jobs.submit(prompt or "", seconds, mode, pairs)
         where = f"/v1/finetune/{job}"
-        warnings = await asyncio.to_thread(services.engine.notes, prompt)
+        warnings = await asyncio.to_thread(services.engine.notes, prompt) if prompt else []
         return JobStarted(
             id=job, events=f"{where}/events", result=f"{where}/result", adapter=f"j-{job}", warnings=[*warnings, *said]
         )

@@ -180,7 +180,7 @@ async function edit() {
     const request = form({ photo: state.photo.blob, ...wanted(), max_side: PREVIEW_SIDE });
     const answer = await api("/v1/images", { ...request, signal: asked.signal });
     await show($("after"), await answer.blob());
-    $("after").alt = `The photograph as: ${state.prompt}`;
+    $("after").alt = `The photograph as: ${state.prompt || "your own edit"}`;
     $("after").hidden = $("after-tag").hidden = false;
     $("stage").classList.add("compared");
     $("slider").disabled = false;
