@@ -28,8 +28,8 @@ from weightgen.finetuning import loop as finetune_loop
 from weightgen.finetuning.finetune import finetune
 from weightgen.finetuning.loop import FinetuneConfig
 from weightgen.finetuning.measure import contrast
+from weightgen.finetuning.origins import Origins
 from weightgen.finetuning.pairs import load_pairs
-from weightgen.finetuning.starts import Origins
 from weightgen.finetuning.state import load_progress
 from zoo.adapters.lora import merge
 from zoo.files import read_json, write_json

@@ -37,7 +37,8 @@ from weightgen.finetuning.branches import Pixels
 from weightgen.finetuning.closed_forms import learned, plain, trained
 from weightgen.finetuning.loop import FinetuneConfig, finetune_many
 from weightgen.finetuning.measure import PairTensors
-from weightgen.finetuning.starts import Origins, make_start
+from weightgen.finetuning.origins import Origins
+from weightgen.finetuning.starts import make_start
 from weightgen.model_folder import load_model_folder
 from weightgen.pairs.closed_form import CLOSED_FORM, Pictures, Start, sampled, scale_of
 from weightgen.pairs.generate import PairReader

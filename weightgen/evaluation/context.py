@@ -22,7 +22,7 @@ from torch import Tensor
 
 from weightgen.evaluation.grid import Grid, LearningRates
 from weightgen.evaluation.held_out_pairs import HeldOut, read_ids
-from weightgen.finetuning.starts import Origins
+from weightgen.finetuning.origins import Origins
 from zoo.config import from_dict
 from zoo.errors import WeightzooError
 from zoo.files import read_json

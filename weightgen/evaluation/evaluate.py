@@ -42,7 +42,7 @@ from weightgen.evaluation.zero_step_methods import (
     start_blocks,
 )
 from weightgen.finetuning.loop import shared_training
-from weightgen.finetuning.starts import Origins
+from weightgen.finetuning.origins import Origins
 from weightgen.model_folder import denoiser_sha256
 from zoo.concepts import Concept
 from zoo.config import config_diff, save_config, to_dict

@@ -25,7 +25,8 @@ from torch import Tensor
 from weightgen.evaluation.grid import FEW_STEPS, FROM_PAIRS, PAIR_METHODS
 from weightgen.evaluation.held_out_pairs import shuffled, wordings
 from weightgen.finetuning.baselines import BASELINES
-from weightgen.finetuning.starts import RANDOM, Origins
+from weightgen.finetuning.origins import Origins
+from weightgen.finetuning.starts import RANDOM
 from weightgen.generate import generate
 from weightgen.model_folder import load_model_folder
 from weightgen.model_roles import PAIRED

@@ -32,8 +32,9 @@ import torch
 from weightgen.finetuning.best import CHOSEN_BY, ENOUGH
 from weightgen.finetuning.loop import FinetuneConfig, Finetuned, advance, begin, check, time_left
 from weightgen.finetuning.measure import PairTensors, Row
+from weightgen.finetuning.origins import Origins
 from weightgen.finetuning.pairs import LoadedPairs, fingerprint, load_pairs, pair_tensors
-from weightgen.finetuning.starts import Origins, make_start, prepare
+from weightgen.finetuning.starts import make_start, prepare
 from weightgen.finetuning.state import TRAINING, Progress, load_progress, save_progress
 from weightgen.generate import wordings
 from weightgen.training.optim import pick_device

@@ -27,7 +27,8 @@ from weightgen.evaluation.zero_step import concepts_at_once, summarise
 from weightgen.evaluation.zero_step_methods import check_models, is_available
 from weightgen.finetuning.finetune import finetune
 from weightgen.finetuning.loop import LEARNING_RATE, FinetuneConfig, shared_training
-from weightgen.finetuning.starts import Origins, Start
+from weightgen.finetuning.origins import Origins
+from weightgen.finetuning.starts import Start
 from weightgen.normalize import BlockStatistics
 from weightgen.report.report import render
 from zoo.adapters.lora import free_parameters, load_generator, save_base

@@ -12,8 +12,9 @@ from tests.weightgen.tiny_world import make_model, make_pairs, make_zoo
 from weightgen.finetuning.finetune import finetune
 from weightgen.finetuning.loop import LEARNING_RATE, FinetuneConfig, evaluation_times, finetune_many
 from weightgen.finetuning.measure import IMAGES_AT_ONCE, Measure, PairTensors, render
+from weightgen.finetuning.origins import Origins
 from weightgen.finetuning.pairs import load_pairs
-from weightgen.finetuning.starts import INITS, Origins, make_start
+from weightgen.finetuning.starts import INITS, make_start
 from weightgen.generate import generate, save_adapter
 from weightgen.model_folder import load_model_folder
 from weightgen.model_roles import find_models

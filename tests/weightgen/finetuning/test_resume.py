@@ -13,7 +13,8 @@ from weightgen.finetuning.best import Best
 from weightgen.finetuning.finetune import finetune, resume
 from weightgen.finetuning.loop import FinetuneConfig
 from weightgen.finetuning.measure import errors
-from weightgen.finetuning.starts import Origins, make_start
+from weightgen.finetuning.origins import Origins
+from weightgen.finetuning.starts import make_start
 from weightgen.training.checkpoint import load_checkpoint
 from zoo.adapters.lora import load_generator
 from zoo.errors import Interrupted, WeightzooError

@@ -17,8 +17,8 @@ from typing import Any
 from weightgen.finetuning.finetune import finetune
 from weightgen.finetuning.loop import FinetuneConfig
 from weightgen.finetuning.measure import Row
+from weightgen.finetuning.origins import Origins
 from weightgen.finetuning.solved import SOLVED, solve_pairs
-from weightgen.finetuning.starts import Origins
 from weightgen.model_roles import find_best
 from weightgen.pairs.generate import reader_in
 from weightgen.server.finetuning.files import append_event, is_over
