@@ -45,8 +45,9 @@ def finetune(
             "scratch, mean, nearest, knn, ridge or kernel_ridge; or the path of an adapter or a generator. paired "
             "generates a network from the pairs, and the prompt if there is one, solves its output layer on them at "
             "their own size and trains small networks of a pixel's surroundings beside it; closed-form does the same "
-            "without a generated network.  [default: paired if the model reads pairs, else closed-form without a "
-            "prompt and what the model is with one]"
+            "without a generated network.  [default: paired if the model reads pairs; with options of a whole "
+            "network's training, or another model, what the model generates from the prompt; without a prompt "
+            "closed-form]"
         ),
     ] = None,
     mode: Annotated[
@@ -119,16 +120,18 @@ def finetune(
 
         summary = go_on(resume, steps, seconds, pairs, test_pairs, device, tell=note)
         return emit({"out": str(resume), **summary}, json, report(resume, summary))
-    init = init or default_init(ctx, model, bool(prompt))
-    if pairs is None or out is None or not (prompt or init in AT_OWN_SIZE):
-        needed = [("--pairs", pairs), ("--prompt", prompt or init in AT_OWN_SIZE), ("-o", out)]
+    at_own_size = init in AT_OWN_SIZE
+    if init is None:
+        init, at_own_size = default_start(ctx, model, bool(prompt))
+    if pairs is None or out is None or not (prompt or at_own_size):
+        needed = [("--pairs", pairs), ("--prompt", prompt or at_own_size), ("-o", out)]
         missing = [name for name, value in needed if not value]
         raise WeightzooError(f"finetune needs {' and '.join(missing)}, or --resume in place of all; add them")
     from zoo.results import check_free
 
     check_free(out, overwrite, GO_ON.format(out) if is_training(out) else "")
     texts = prompt or ()
-    if init in AT_OWN_SIZE:
+    if at_own_size:
         refuse(ctx, f"--init {init}", "no whole network is trained; name another --init", *TRAINING_ONLY)
         if init == SOLVED:
             refuse(ctx, f"--init {init}", "nothing is generated", "model")
@@ -147,7 +150,7 @@ def finetune(
         return emit({"out": str(out), **summary}, json, report_solved(out, summary))
     from weightgen.finetuning.finetune import finetune as run
     from weightgen.finetuning.loop import FinetuneConfig
-    from weightgen.finetuning.starts import Origins
+    from weightgen.finetuning.origins import Origins
     from zoo.config import changed
 
     config = FinetuneConfig(mode, seconds=seconds, batch_size=batch_size, seed=seed, device=device)
@@ -161,14 +164,18 @@ def finetune(
     return emit({"out": str(out), **summary}, json, report(out, summary))
 
 
-def default_init(ctx: typer.Context, model: Path | None, prompt: bool) -> str:
-    """Return where a training starts that names no --init: at the pairs' own size unless options say otherwise."""
+def default_start(ctx: typer.Context, model: Path | None, prompt: bool) -> tuple[str, bool]:
+    """Return where a training starts that names no --init, and whether it is one at the pairs' own size.
+
+    A model that reads pairs also generates from the prompt alone, which is the start where options ask for the training
+    of a whole network.
+    """
     from weightgen.model_roles import find_best
 
     best = find_best(model_folder(model))[0]
-    if not given(ctx, *TRAINING_ONLY) and best == PAIRED:
-        return PAIRED
-    return best if prompt else SOLVED
+    if best == PAIRED and not given(ctx, *TRAINING_ONLY):
+        return PAIRED, True
+    return (best, False) if prompt else (SOLVED, True)
 
 
 def is_training(folder: Path) -> bool:

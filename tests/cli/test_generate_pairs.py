@@ -81,6 +81,14 @@ def test_a_model_that_reads_text_alone_says_which_one_reads_pairs(run, folder, t
     assert result.code == 2 and "polish MODEL --pairs" in result.error and not (tmp_path / "a").exists()
 
 
+def test_an_adapter_is_trained_from_what_a_model_that_reads_pairs_makes_of_the_prompt(run, folder, tmp_path):
+    call = ("finetune", "--pairs", folder / "pairs", "--model", folder / "paired", "--data", folder / "zoo")
+    result = run(*call, "--prompt", "dark", "--mode", "adapter", "--steps", 1, "--json", "-o", tmp_path / "adapter")
+    assert result.code == 0, result.error
+    assert result.json["init"] == "paired" and result.json["mode"] == "adapter"
+    assert (tmp_path / "adapter" / "adapter_config.json").is_file()
+
+
 def test_neither_prompt_nor_pairs(run, tmp_path):
     result = run("generate", "-o", tmp_path / "a")
     assert result.code == 2 and "--pairs" in result.error
