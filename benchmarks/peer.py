@@ -33,7 +33,7 @@ from weightgen.finetuning.pairs import load_pairs
 from zoo.errors import WeightzooError
 from zoo.files import atomic_path, read_json, rounded
 from zoo.pictures.metrics import figures
-from zoo.pictures.pairs import pairs_to_tensors
+from zoo.pictures.pair_squares import pairs_to_tensors
 from zoo.progress import say
 
 DEFAULT = ("plain", "ours", "modulaic", "pix2pix")

@@ -32,7 +32,8 @@ from weightgen.training.stream import ShardStream
 from zoo.concepts import concept_line
 from zoo.files import EMBEDDED_DIR
 from zoo.layout import GROUPINGS, WeightLayout
-from zoo.pictures.pairs import pairs_to_tensors, split_pairs
+from zoo.pictures.pair_squares import pairs_to_tensors
+from zoo.pictures.pairs import split_pairs
 from zoo.run import open_zoo
 from zoo.training.batches import batch_indices
 

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from zoo.concepts import Concept, read_concepts, write_concepts
 from zoo.files import PathLike, atomic_path
-from zoo.pictures.pairs import random_boxes, write_pairs
+from zoo.pictures.pair_squares import random_boxes
+from zoo.pictures.pairs import write_pairs
 from zoo.progress import track
 
 HERE = Path(__file__).resolve().parent

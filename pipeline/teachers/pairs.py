@@ -20,7 +20,8 @@ from torch import Tensor
 from zoo.concepts import Concept
 from zoo.errors import WeightzooError
 from zoo.pictures.pair_layouts import DIRECTIONS, FoundPairs, find_pairs
-from zoo.pictures.pairs import decode_pair, pair_notes, pairs_to_tensors, split_pairs
+from zoo.pictures.pair_squares import pairs_to_tensors
+from zoo.pictures.pairs import decode_pair, pair_notes, split_pairs
 from zoo.progress import track
 from zoo.words import plural
 

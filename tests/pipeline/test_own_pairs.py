@@ -34,14 +34,8 @@ from zoo.concepts import Concept
 from zoo.errors import Interrupted, WeightzooError, WeightzooWarning
 from zoo.manifest import read_rejected
 from zoo.pictures.pair_layouts import DIRECTIONS
-from zoo.pictures.pairs import (
-    decode_pair,
-    pairs_to_tensors,
-    read_pair_set,
-    read_pairs,
-    split_pairs,
-    write_pairs,
-)
+from zoo.pictures.pair_squares import pairs_to_tensors
+from zoo.pictures.pairs import decode_pair, read_pair_set, read_pairs, split_pairs, write_pairs
 from zoo.verify import verify_run
 
 

@@ -22,7 +22,8 @@ from zoo.concepts import Concept, evaluation_order, read_concepts
 from zoo.errors import WeightzooError
 from zoo.files import PathLike, read_json
 from zoo.pictures.pair_layouts import find_pairs
-from zoo.pictures.pairs import decode_pair, pairs_to_tensors
+from zoo.pictures.pair_squares import pairs_to_tensors
+from zoo.pictures.pairs import decode_pair
 from zoo.words import plural
 
 KEPT_BYTES = 1 << 29  # of decoded pairs in a process

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from weightgen.finetuning.measure import PairTensors
 from zoo.pictures.pair_layouts import DIRECTIONS
-from zoo.pictures.pairs import Pair, pairs_to_tensors, read_pair_set, split_pairs
+from zoo.pictures.pair_squares import pairs_to_tensors
+from zoo.pictures.pairs import Pair, read_pair_set, split_pairs
 
 MAX_CROPS = 16
 CROPS_TO_HAVE, SMALL_SIDE = 256, 64  # squares up to this side (pixels); of larger ones fewer, as each shows more

@@ -1,17 +1,15 @@
-"""Source/target pairs from disk: read, checked, aligned, split and cut into training squares.
+"""Source/target pairs from disk: read, checked, aligned, split and written.
 
 `zoo.pictures.pair_layouts` finds out how the pairs are laid out. Images come as sRGB, turned upright by their EXIF
 entry, with what is transparent on white. Sizes may differ between pairs; within one by `MOST_TRIMMED` pixels, which
-are cut off.
+are cut off. `zoo.pictures.pair_squares` cuts squares to train on.
 
     read = read_pair_set("my-pairs")         # .pairs, .taken_as, .notes: what the user should know
     train, test = split_pairs([name for name, _, _ in read.pairs])
-    sources, targets = pairs_to_tensors(read.pairs, size=64, crops=8)
 """
 
 import hashlib
 import os
-import random
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +18,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -33,12 +29,10 @@ from zoo.pictures.photo_file import PILLOW_ERRORS, load_photo, reason_of
 from zoo.pictures.picture_files import some
 from zoo.words import plural
 
-SMALLEST_CROP = 0.25  # of the short side; the largest crop is all of it
 MOST_TRIMMED = 2  # pixels by which the pictures of a pair may differ in width and in height
 TRIMMED = "the pictures differ by a pixel or two in size; what one lacks was cut off the other"
 SHIFTED = "the target is shifted against the source by up to {most}; both were cut to what they share"
 Pair = tuple[str, Image.Image, Image.Image]
-Box = tuple[int, int, int, int]  # left, top, right, bottom
 Note = tuple[str, str, int]  # what is to be said, of which pair or file, and the number that {most} stands for
 Checked = tuple[Pair, list[Note], EdgeMaps]
 READERS = min(4, os.cpu_count() or 1)  # threads that read pairs; each holds a pair of any size
@@ -236,54 +230,6 @@ def split_pairs(names: Sequence[str], fraction: float = 0.2) -> tuple[list[str],
     ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
     count = min(max(1, round(len(names) * fraction)), len(names) - 1)
     return sorted(ranked[count:]), sorted(ranked[:count])
-
-
-def pairs_to_tensors(pairs: Sequence[Pair], size: int, crops: int = 1, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Cut the same squares out of source and target and scale them to `size` pixels.
-
-    Args:
-        size: side of the result in pixels.
-        crops: squares per pair: 1 is the centred largest square, more are random squares of 25 to 100 % of the
-            short side, which depend on `seed` and the pair's name only. None is enlarged, as far as the pair suffices.
-
-    Returns:
-        Sources and targets, float32 `[len(pairs) * crops, 3, size, size]` in [0, 1], pair by pair.
-    """
-    sources, targets = [], []
-    for name, source, target in pairs:
-        smallest = max(SMALLEST_CROP, min(1.0, size / min(source.size)))
-        boxes = [_centre(source.size)] if crops == 1 else random_boxes(source.size, crops, f"{seed}/{name}", smallest)
-        for box in boxes:
-            sources.append(_crop(source, box, size))
-            targets.append(_crop(target, box, size))
-    return _to_tensor(sources, size), _to_tensor(targets, size)
-
-
-def _centre(size: tuple[int, int]) -> Box:
-    left, top, short = (size[0] - min(size)) // 2, (size[1] - min(size)) // 2, min(size)
-    return left, top, left + short, top + short
-
-
-def random_boxes(size: tuple[int, int], count: int, key: str, smallest: float = SMALLEST_CROP) -> list[Box]:
-    """Return `count` squares of `smallest` to all of a picture's short side; `size` and `key` decide them."""
-    width, height = size
-    rng = random.Random(key)
-    boxes = []
-    for _ in range(count):
-        side = max(1, round(min(size) * rng.uniform(smallest, 1.0)))
-        left, top = rng.randint(0, width - side), rng.randint(0, height - side)
-        boxes.append((left, top, left + side, top + side))
-    return boxes
-
-
-def _crop(image: Image.Image, box: Box, size: int) -> np.ndarray:
-    return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS, box=box))
-
-
-def _to_tensor(images: list[np.ndarray], size: int) -> Tensor:
-    if not images:
-        return torch.zeros(0, 3, size, size)
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().float() / 255
 
 
 def write_pairs(path: PathLike, names: Sequence[str], sources: Tensor, targets: Tensor) -> None:

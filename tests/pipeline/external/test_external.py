@@ -6,7 +6,8 @@ from pipeline.concepts.catalogue import catalogue
 from pipeline.external import pairs
 from zoo.concepts import read_concepts
 from zoo.pictures.metrics import l1
-from zoo.pictures.pairs import pairs_to_tensors, read_pairs
+from zoo.pictures.pair_squares import pairs_to_tensors
+from zoo.pictures.pairs import read_pairs
 
 TOOLS = {"ffmpeg", "gegl", "imagemagick"}
 

@@ -22,7 +22,8 @@ from zoo.errors import WeightzooError
 from zoo.hub import find_zoo
 from zoo.layout import WeightLayout
 from zoo.manifest import load_manifest
-from zoo.pictures.pairs import pairs_to_tensors, read_pairs
+from zoo.pictures.pair_squares import pairs_to_tensors
+from zoo.pictures.pairs import read_pairs
 
 
 @pytest.mark.parametrize("name", PRESETS)

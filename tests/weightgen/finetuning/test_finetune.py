@@ -24,7 +24,8 @@ from zoo.errors import Interrupted, WeightzooError, WeightzooWarning
 from zoo.gans.solved import SolvedConfig
 from zoo.pictures.apply import load_network
 from zoo.pictures.metrics import l1
-from zoo.pictures.pairs import pairs_to_tensors, write_pairs
+from zoo.pictures.pair_squares import pairs_to_tensors
+from zoo.pictures.pairs import write_pairs
 from zoo.training.train_gan import run_generators, stack
 
 CONFIG = FinetuneConfig(steps=4, batch_size=2, eval_every=2, feature_network=None)

@@ -10,7 +10,7 @@ from tests.zoo.pictures.inception_reference import Inception
 from zoo.errors import WeightzooError
 from zoo.pictures import features as features_module
 from zoo.pictures.features import FEATURE_NETWORKS, EfficientNetLite0, load_features, read_efficientnet
-from zoo.pictures.pairs import pairs_to_tensors
+from zoo.pictures.pair_squares import pairs_to_tensors
 from zoo.pictures.photo_file import open_image
 
 PHOTOS = Path(__file__).parents[3] / "pipeline" / "external" / "photos"

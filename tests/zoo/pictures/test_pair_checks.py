@@ -12,7 +12,8 @@ from zoo.pictures import pair_checks, photo_file
 from zoo.pictures.metrics import l1
 from zoo.pictures.pair_checks import _correlation, offset, set_likeness
 from zoo.pictures.pair_layouts import find_pairs
-from zoo.pictures.pairs import decode_pair, pairs_to_tensors, read_pair_set
+from zoo.pictures.pair_squares import pairs_to_tensors
+from zoo.pictures.pairs import decode_pair, read_pair_set
 
 RECIPES = {
     "invert": [{"op": "invert"}],

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from zoo.errors import WeightzooError
-from zoo.pictures.pairs import pairs_to_tensors, read_pairs, split_pairs, write_pairs
+from zoo.pictures.pair_squares import pairs_to_tensors
+from zoo.pictures.pairs import read_pairs, split_pairs, write_pairs
 from zoo.pictures.photo_file import open_image
 
 NAMES = ["a", "b", "c"]
