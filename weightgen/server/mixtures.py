@@ -12,8 +12,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from weightgen.server.limits import FORM_BYTES
-from weightgen.server.routes import FILES, PROBLEMS, WARNED, Shared, adapter_file, prompt_notes, warnings
-from weightgen.server.schemas import MixtureRequest
+from weightgen.server.routes import FILES, WARNED, adapter_file, prompt_notes, warnings
+from weightgen.server.schemas import PROBLEMS, MixtureRequest
+from weightgen.server.services import Shared
 
 ANSWER: dict[int | str, dict[str, Any]] = {
     200: {"content": FILES, "description": f"The mixture; its id is in X-Adapter-Id. {WARNED}"}

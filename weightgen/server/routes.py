@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path as FilePath
 from typing import Annotated, Any, BinaryIO
 
-from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, UploadFile
+from fastapi import APIRouter, File, Form, Path, Query, Request, UploadFile
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -18,11 +18,12 @@ from weightgen.server.members import Member
 from weightgen.server.problems import Problem
 from weightgen.server.samples import FIRST, read_sample
 from weightgen.server.schemas import (
+    BINARY,
     EXAMPLE_PROMPT,
+    PROBLEMS,
     AdapterRequest,
     ConceptRow,
     Concepts,
-    Error,
     Format,
     Guidance,
     ModelInfo,
@@ -34,41 +35,15 @@ from weightgen.server.schemas import (
     Share,
     Steps,
 )
-from weightgen.server.services import Services
+from weightgen.server.services import Services, Shared
 from zoo.errors import WeightzooError
 from zoo.files import finite
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Error, "description": text}
-    for status, text in {
-        400: "Something in the request cannot be used; `error` says what.",
-        401: "The server's token is missing or wrong.",
-        403: "The request comes from a page of another site.",
-        404: "It does not exist.",
-        408: "The body did not arrive in time.",
-        409: "The job has no result.",
-        410: "The adapter was made by another model.",
-        413: "Too many bytes or pixels.",
-        422: "A field is missing or out of its range.",
-        429: "Too many jobs; Retry-After says when to try again.",
-        503: "Too many requests; Retry-After says when to try again.",
-        504: "It took too long.",
-    }.items()
-}
 REPLACED = 0.1  # seconds within which a job puts a better network in the place of an earlier one
 WARNED = "X-Warnings is a JSON list of what the model does not read or understand of the prompt."
 WARNED_OF_BOTH = f"{WARNED} It says, too, what of the photograph is not used, such as all frames but the first."
-BINARY = {"schema": {"type": "string", "format": "binary"}}
 FILES: dict[str, Any] = {"application/vnd.safetensors": BINARY, "application/zip": BINARY}
 AdapterId = Annotated[str, Path(max_length=ID_CHARACTERS, examples=["c-charcoal"])]
-
-
-def shared(request: Request) -> Services:
-    """Return what the app shares."""
-    return request.app.state.services
-
-
-Shared = Annotated[Services, Depends(shared)]
 
 
 def router(limits: Limits) -> APIRouter:

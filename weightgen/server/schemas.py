@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -172,6 +172,26 @@ class Error(BaseModel):
 
     error: str = Field(examples=["the photograph is not a readable image; give a JPEG, PNG, WebP or TIFF"])
     request_id: str = Field(examples=["4f0c1a9be2d34a6f"])
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Error, "description": text}
+    for status, text in {
+        400: "Something in the request cannot be used; `error` says what.",
+        401: "The server's token is missing or wrong.",
+        403: "The request comes from a page of another site.",
+        404: "It does not exist.",
+        408: "The body did not arrive in time.",
+        409: "The job has no result.",
+        410: "The adapter was made by another model.",
+        413: "Too many bytes or pixels.",
+        422: "A field is missing or out of its range.",
+        429: "Too many jobs; Retry-After says when to try again.",
+        503: "Too many requests; Retry-After says when to try again.",
+        504: "It took too long.",
+    }.items()
+}
+BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
 class ConceptRow(BaseModel):

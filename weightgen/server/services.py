@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
 
 import torch
+from fastapi import Depends, Request
 
 from weightgen.server.adapters import Adapters
 from weightgen.server.admission import Admission
@@ -48,3 +50,11 @@ class Services:
         await self.jobs.close()
         self.weights.shutdown()
         self.photos.shutdown()
+
+
+def shared(request: Request) -> Services:
+    """Return what the app shares."""
+    return request.app.state.services
+
+
+Shared = Annotated[Services, Depends(shared)]

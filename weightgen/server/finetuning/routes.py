@@ -20,8 +20,8 @@ from weightgen.server.finetuning.files import PairImages, last_event
 from weightgen.server.limits import FORM_BYTES, MAX_PAIRS, Limits
 from weightgen.server.photos import read_upload
 from weightgen.server.problems import Problem
-from weightgen.server.routes import BINARY, PROBLEMS, Shared, shared
-from weightgen.server.schemas import EXAMPLE_PROMPT, JobEvent, JobStarted, Prompt
+from weightgen.server.schemas import BINARY, EXAMPLE_PROMPT, PROBLEMS, JobEvent, JobStarted, Prompt
+from weightgen.server.services import Shared, shared
 from zoo.pictures.picture_files import nfc
 from zoo.words import plural
 
