@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.console.options import out_option, refuse
+from cli.console.options import BaseOption, out_option, refuse
 from cli.console.output import JsonOption, OverwriteOption, emit, note, quiet_progress
 
 
@@ -21,9 +21,7 @@ def apply(
             "Picture or film to write, whose suffix decides the format; for several photographs or a folder, a folder."
         ),
     ],
-    base: Annotated[
-        Path | None, typer.Option(help="Base generator of the adapter, if it cannot be found by its hash.")
-    ] = None,
+    base: BaseOption = None,
     scale: Annotated[
         int | None,
         typer.Option(

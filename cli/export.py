@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.apply import check_order
-from cli.console.options import out_option, refuse, require
+from cli.console.options import BaseOption, out_option, refuse, require
 from cli.console.output import JsonOption, OverwriteOption, emit, quiet_progress
 
 MOSTLY = 0.5  # share of an edit below which a look-up table is hardly worth having
@@ -17,9 +17,7 @@ def export(
     ctx: typer.Context,
     weights: Annotated[Path, typer.Argument(help="Adapter folder, generator folder or generator file.")],
     out: Annotated[Path, out_option("File to write: .onnx, .cube for a look-up table, or .html for a page.")],
-    base: Annotated[
-        Path | None, typer.Option(help="Base generator of the adapter, if it cannot be found by its hash.")
-    ] = None,
+    base: BaseOption = None,
     scale: Annotated[
         int | None,
         typer.Option(

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.console.options import out_option, require
+from cli.console.options import BaseOption, out_option, require
 from cli.console.output import JsonOption, OverwriteOption, emit, quiet_progress
 
 EXAMPLE = "weightzoo mix charcoal:0.7 warm:0.5 -o both"
@@ -25,9 +25,7 @@ def mix(
         tuple[Path, Path] | None, typer.Option(help="Two adapters: a series that goes from the first to the second.")
     ] = None,
     steps: Annotated[int, typer.Option(help="Number of adapters in the series, both ends included.")] = 9,
-    base: Annotated[
-        Path | None, typer.Option(help="Base generator of the adapters, if it cannot be found by its hash.")
-    ] = None,
+    base: BaseOption = None,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
 ) -> None:

@@ -4,6 +4,7 @@ A choice is a `Literal`, so that `--help` lists it and the shell completes it, w
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -13,6 +14,9 @@ ModelOption = Annotated[
     str | None, typer.Option(help="Weight generator: a folder or USER/NAME.  [default: the embedded one]")
 ]
 ZooOption = Annotated[str | None, typer.Option(help="Zoo of that model.  [default: the embedded one]")]
+BaseOption = Annotated[
+    Path | None, typer.Option(help="Base generator of an adapter, if it cannot be found by its hash.")
+]
 ProcessesOption = Annotated[
     int | None, typer.Option(min=1, help="Number of processes.  [default: one for each core]")
 ]
