@@ -49,6 +49,15 @@ def test_sums_do_not_hang_on_how_pixels_are_taken(monkeypatch):
         torch.testing.assert_close(one, other)
 
 
+def test_sums_are_those_of_the_products():
+    torch.manual_seed(0)
+    (features, targets), mean, weights = pixels(torch.randn(FEATURES, 3)), torch.randn(FEATURES, 3), torch.rand(400, 1)
+    found = gram_of(features, targets, mean, weights)
+    exact, residual = features.double(), targets.double() - features.double() @ mean.double()
+    torch.testing.assert_close(found.features, exact.T @ (weights.double() * exact), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found.residual, exact.T @ (weights.double() * residual), rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("pairs", [1, 2, 4, 9])
 def test_a_linear_edit_is_found(pairs):
     torch.manual_seed(pairs)
