@@ -46,7 +46,7 @@ from zoo.concepts import Concept
 from zoo.training.train_gan import clock
 
 SCRATCH_STEPS, RATES = 600, (1e-2, 2e-2, 4e-2)
-STEPS = (0, 25, 100, 400)  # of each training of branches
+STEPS = (0, 75, 300, 1200)  # of each training of branches
 TEST_PICTURES = 8
 NAME = "time_to_quality"
 RIVALS = ("scratch", "plain", CLOSED_FORM)

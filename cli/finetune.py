@@ -56,7 +56,7 @@ def finetune(
     ] = "full",
     seconds: Annotated[float | None, typer.Option(help="Train for this many seconds, in place of --steps.")] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Number of training steps.  [default: 300; closed-form: 400]")
+        int | None, typer.Option(help="Number of training steps.  [default: 300; closed-form: 1200]")
     ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.  [default: 2e-2]")] = None,
     batch_size: Annotated[int, typer.Option(help="Number of pairs in each step.")] = 4,

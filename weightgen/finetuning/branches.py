@@ -6,7 +6,8 @@
 A solved layer is linear in fixed features, and some edits are not: a poster has steps of colour, a relief the rank of
 a slope. Each branch (`zoo.gans.branches`) learns the whole edit on its own, by L1 from the pixels that the layer was
 solved on. The branch of a generated network (`weightgen.pairs`) is trained on too, in small steps from where it is.
-What each is worth on other photographs is measured on pairs that are left out of solve and training. The result is a
+What each is worth on other photographs is measured on pairs that are left out of solve and training: a quarter of
+many, of few each quarter in turn, because a single one may be of photographs unlike the others. The result is a
 weighted mean, in which the better ones weigh more, with all parts made again from all pairs. It is one network: its
 output layer is linear in the bank and in the branches' ReLUs.
 """
@@ -28,9 +29,10 @@ from zoo.gans.branches import READS, Branch
 from zoo.gans.layers import leaky_clamp
 from zoo.gans.solved import Seen, SolvedGenerator, assembled
 
-EVERY = 4  # one picture in so many is left out
+QUARTERS = 4  # in so many turns each picture is left out once
+MANY = 12  # pairs of which one quarter says enough
 HIDDEN = 64
-BATCH = 4096  # pixels of a step
+BATCH = 1024  # pixels of a step: four such steps teach more than one of 4,096, in the same time (docs/LOG.md)
 LEARNING_RATE, TUNED_RATE = 1e-2, 2e-3  # of new branches, and of one that was generated
 TUNED = "tuned"  # the name of the latter
 BETAS = (0.9, 0.99)
@@ -65,8 +67,16 @@ class Learner:
 
     def __call__(self, pixels: Pixels) -> Tensor:
         """Return pixels edited, [n, 3] about [-1, 1]."""
-        edited = self.head(self.branch(pixels.maps))
-        return edited if self.bank is None else edited + pixels.features @ self.bank
+        return self.edited(*self.reads(pixels))
+
+    def reads(self, pixels: Pixels) -> list[Tensor]:
+        """Return what does not change in a training: the branch's inputs [n, width], and the bank's share [n, 3]."""
+        inputs = self.branch.inputs(pixels.maps)
+        return [inputs] if self.bank is None else [inputs, pixels.features @ self.bank]
+
+    def edited(self, inputs: Tensor, share: Tensor | float = 0.0) -> Tensor:
+        """Return pixels edited, [n, 3] about [-1, 1], from what `reads` gives."""
+        return self.head(self.branch.relus(inputs)) + share
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,11 @@ def seconds_from_now(seconds: float) -> Schedule:
     return lambda step: (time.perf_counter() - started) / seconds
 
 
+def part_of(schedule: Schedule, number: int, count: int, taken: int) -> Schedule:
+    """Return the schedule of one of `count` trainings that share a schedule's length; `taken` steps of it are done."""
+    return lambda step: schedule(taken + step) * count - number
+
+
 def mix_branches(
     made: Mapping[str, SolvedGenerator],
     remake: Callable[[Sequence[Pixels]], Mapping[str, SolvedGenerator]],
@@ -110,24 +125,29 @@ def mix_branches(
 
     Args:
         made: these networks by name, on one bank; the first is what the mixture has to be better than.
-        remake: makes the same networks from some of the pairs.
+        remake: makes the same networks from some of the pairs; its seconds are those of the schedule.
         pixels: of two pairs at least.
-        schedules: of the training that chooses, and of the one on all pairs; each begins when it is called.
+        schedules: of the trainings that choose, all together, and of the one on all pairs; each begins when it is
+            called.
         stop: asked before each step; nothing is returned where it says True.
 
     Returns:
         None where no branch makes it better on what is left out.
     """
-    left_out, rest = split(pixels)
-    trial = remake(rest)
-    learners = learners_of(trial, seed)
-    train(learners, rest, schedules[0](), seed, stop)
+    parts = trials_of(pixels)
+    schedule, taken, trials = schedules[0](), 0, []
+    for number, (left_out, rest) in enumerate(parts):
+        trial = remake(rest)
+        learners = learners_of(trial, seed)
+        taken += train(learners, rest, part_of(schedule, number, len(parts), taken), seed, stop)
+        asked = joined(left_out)
+        trials.append([outputs(part, asked) for part in (*trial.values(), *learners)])
     if stop():
         return None
-    asked = joined(left_out)
-    edited = [outputs(part, asked) for part in (*trial.values(), *learners)]
-    weights = mixed(torch.stack([error_of(part, asked.targets) for part in edited]))
-    solved_error, error = (error_of(part, asked.targets).item() for part in (edited[0], blend(edited, weights)))
+    targets = torch.cat([p.targets for left_out, _ in parts for p in left_out])
+    edited = [torch.cat(part) for part in zip(*trials, strict=True)]
+    weights = mixed(torch.stack([error_of(part, targets) for part in edited]))
+    solved_error, error = (error_of(part, targets).item() for part in (edited[0], blend(edited, weights)))
     if not round(error, DIGITS) < round(solved_error, DIGITS):  # also for what is not a number
         return None
     names = [*trial, *(part.name for part in learners)]
@@ -145,10 +165,13 @@ def joined(pixels: Sequence[Pixels]) -> Pixels:
     return Pixels(*(torch.cat(parts) for parts in zip(*pixels, strict=True)))
 
 
-def split(pixels: Sequence[Pixels]) -> tuple[list[Pixels], list[Pixels]]:
-    """Return the pairs to leave out, one in `EVERY` and at least one, and the others."""
-    chosen = set(range(EVERY - 1, len(pixels), EVERY)) or {len(pixels) - 1}
-    return [p for k, p in enumerate(pixels) if k in chosen], [p for k, p in enumerate(pixels) if k not in chosen]
+def trials_of(pixels: Sequence[Pixels]) -> list[tuple[list[Pixels], list[Pixels]]]:
+    """Return pairs to leave out and the others: a quarter of many, of few each quarter in turn, or each pair."""
+    turns = range(min(QUARTERS, len(pixels)))
+    parts = [
+        (list(pixels[turn::QUARTERS]), [p for k, p in enumerate(pixels) if k % QUARTERS != turn]) for turn in turns
+    ]
+    return parts[-1:] if len(pixels) >= MANY else parts
 
 
 def learners_of(made: Mapping[str, SolvedGenerator], seed: int) -> list[Learner]:
@@ -188,21 +211,24 @@ def train(
     stop: Callable[[], bool] = lambda: False,
 ) -> int:
     """Train each branch with its output layer to give the targets; returns the number of steps."""
-    shown = joined(pixels)
     groups = [{"params": [*part.branch.parameters(), *part.head.parameters()], "lr": part.rate} for part in learners]
     if not groups:
         return 0
-    optimizer = torch.optim.Adam(groups, betas=BETAS)
-    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(groups, betas=BETAS, fused=True)
+    # what a step needs of the pixels, in an order in which it is a slice: to gather it costs more than to learn from it
+    order = torch.randperm(sum(len(p.targets) for p in pixels), generator=torch.Generator().manual_seed(seed))
+    targets = torch.cat([p.targets for p in pixels])[order]
+    shown = [[torch.cat(rows)[order] for rows in zip(*map(part.reads, pixels), strict=True)] for part in learners]
+    batches = max(1, len(order) // BATCH)
     for step in count():
         done = schedule(step)
         if done >= 1 or stop():
             return step
         for group, part in zip(optimizer.param_groups, learners, strict=True):
             group["lr"] = part.rate * 0.5 * (1 + math.cos(math.pi * done))
-        chosen = torch.randint(len(shown.targets), (BATCH,), generator=generator)
-        batch = Pixels(*(part[chosen] for part in shown))
-        loss = torch.stack([error_of(part(batch), batch.targets) for part in learners]).sum()
+        batch = slice(step % batches * BATCH, (step % batches + 1) * BATCH)
+        edited = [part.edited(*(rows[batch] for rows in own)) for part, own in zip(learners, shown, strict=True)]
+        loss = torch.stack([error_of(each, targets[batch]) for each in edited]).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -56,14 +56,14 @@ if TYPE_CHECKING:
     from weightgen.pairs.generate import PairReader
 
 SOLVED = CLOSED_FORM  # the name of this way among the starts of fine-tuning
-STEPS = 400  # of each training of branches
+STEPS = 1200  # of each training of branches
 FEWEST_PAIRS = 2  # that branches are trained on: of one, no other can be left out
 FEWEST_FOR_TEXTURE, FAINT, MOST_L1 = 4, 0.75, 1.06  # pairs; fine energy below which it is trained; times the L1
 # the steps of each in those of the first, and its share of a time budget
 TRAININGS = {
-    "training on all but a quarter of the pairs": (1.0, 0.4),
+    "training on three quarters of the pairs": (1.0, 0.4),
     "training on all pairs": (1.0, 0.4),
-    "training fine detail": (0.5, 0.2),
+    "training fine detail": (1 / 6, 0.2),  # these are larger steps
 }
 KEPT = "holds the best network so far"
 
@@ -88,7 +88,8 @@ def solve_pairs(
         prompts: the edit in words: for the reader, and for the record.
         test_pairs: another folder to measure on; without it 20 % of `pairs`, chosen by name, are held out.
         seed: of the pixels that the layer is solved on, and of the branches.
-        steps: of each of the two trainings of branches; half as many of fine detail; 0: the solved layer alone.
+        steps: of the trainings of branches that choose, all together, and of the one on all pairs; a sixth as many of
+            fine detail; 0: the solved layer alone.
         seconds: for all of it, in place of `steps`; reading and measuring the pairs does not count.
         on_row: called with the prior's row, then with each one that what is in `out_dir` has.
         tell: called with each line that says what the pairs were taken for, and what the solve is worth.

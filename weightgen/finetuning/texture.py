@@ -19,13 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weightgen.finetuning.branches import BATCH, BETAS, Pixels, Schedule, error_of
+from weightgen.finetuning.branches import BETAS, Pixels, Schedule, error_of
 from zoo.adapters.lora import free_parameters
 from zoo.gans.layers import leaky_clamp
 from zoo.gans.solved import Seen, SolvedGenerator
 from zoo.pictures.metrics import fine_band
 from zoo.training.solved_outputs import OUTPUT
 
+BATCH = 4096  # pixels of a step, beside its crops
 CROP, CROPS_OF_A_PAIR, CROPS_OF_A_STEP = 40, 8, 3  # side in pixels
 LEARNING_RATE, OUTPUT_RATE = 3e-3, 0.2
 WEIGHT = 1.0  # of the deviation beside L1

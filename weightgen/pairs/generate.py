@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import torch
 
-from weightgen.finetuning.branches import EVERY, Pixels, error_of, joined, outputs, split
+from weightgen.finetuning.branches import Pixels, error_of, joined, outputs, trials_of
 from weightgen.model_folder import ModelFolder, load_model_folder
 from weightgen.model_roles import PAIRED, find_best
 from weightgen.objective import one_step
@@ -45,7 +45,6 @@ from zoo.training.optimizer_state import under
 from zoo.training.solved_outputs import OUTPUT
 
 TRIAL_PIXELS = 1 << 13  # of all pairs together that the two ways are compared on
-MANY = 12  # pairs of which one quarter says enough
 READ_PIXELS = 1 << 13  # of all pairs together that the description is made from; twice what training shows
 WAYS = (PAIRED, CLOSED_FORM)  # as `weightzoo finetune --init` calls them
 
@@ -129,7 +128,8 @@ class PairReader:
             best.generator,
             best.fit,
             errors,
-            lambda some: {by: make(by, some).generator for by in order},
+            # as they are compared: to make them as well as from all pairs would take half of ten seconds
+            lambda some: {by: make(by, thinned(some, TRIAL_PIXELS), rounds=0).generator for by in order},
             lambda: {order[1]: (other or make(order[1])).generator},
         )
 
@@ -194,13 +194,6 @@ def reader_in(folder: str | Path) -> PairReader | None:
         return None
     with working("loading the weight generator"):
         return PairReader(load_model_folder(path))
-
-
-def trials_of(pixels: Sequence[Pixels]) -> list[tuple[list[Pixels], list[Pixels]]]:
-    """Return pairs to leave out and the others: a quarter of many, of few each quarter in turn."""
-    if len(pixels) >= MANY:
-        return [split(pixels)]
-    return [(list(pixels[k::EVERY]), [p for i, p in enumerate(pixels) if i % EVERY != k]) for k in range(EVERY)]
 
 
 @torch.no_grad()

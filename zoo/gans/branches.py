@@ -62,5 +62,13 @@ class Branch(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return the ReLUs of pixels, [..., hidden], from their maps [..., CHANNELS]."""
+        return self.relus(self.inputs(rows))
+
+    def inputs(self, rows: Tensor) -> Tensor:
+        """Return what the first layer reads of maps [..., CHANNELS]."""
         own = rows if self.reads_all else rows[..., self.columns]
-        return F.relu(self.second(F.relu(self.first(own * rows.new_tensor(self.gains)))))
+        return own * rows.new_tensor(self.gains)
+
+    def relus(self, inputs: Tensor) -> Tensor:
+        """Return the ReLUs, [..., hidden], from what the first layer reads."""
+        return F.relu(self.second(F.relu(self.first(inputs))))

@@ -1,6 +1,7 @@
 """Branches beside a solved layer: small networks of a pixel's surroundings, mixed in as far as they help elsewhere."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,10 +16,11 @@ from weightgen.finetuning.branches import (
     learners_of,
     mixed,
     outputs,
+    part_of,
     seconds_from_now,
-    split,
     steps_of,
     train,
+    trials_of,
 )
 from weightgen.finetuning.solved import picture, solve_pairs
 from weightgen.pairs.closed_form import load_prior
@@ -26,6 +28,8 @@ from zoo.errors import Interrupted, WeightzooError
 from zoo.gans.branches import READS
 from zoo.gans.solved import SolvedConfig
 from zoo.pictures.apply import load_network
+
+STEPS = 600
 
 
 def stepped(images: torch.Tensor) -> torch.Tensor:
@@ -37,7 +41,7 @@ def stepped(images: torch.Tensor) -> torch.Tensor:
 def poster(tmp_path_factory):
     """pairs/ and what was solved and trained on them, out/; read only."""
     folder = tmp_path_factory.mktemp("poster")
-    summary = solve_pairs(write_pairs(folder / "pairs", stepped, 8, size=96), folder / "out", steps=300)
+    summary = solve_pairs(write_pairs(folder / "pairs", stepped, 8, size=96), folder / "out", steps=STEPS)
     return folder, summary
 
 
@@ -45,7 +49,7 @@ def test_steps_of_colour_are_learned_by_a_branch(poster):
     folder, summary = poster
     assert summary["best"]["l1"] < 0.7 * summary["solved"]["l1"]
     assert summary["left_out_l1"] < summary["solved_left_out_l1"]
-    assert sum(summary["weights"].values()) == pytest.approx(1, abs=1e-3) and summary["steps"] == 300
+    assert sum(summary["weights"].values()) == pytest.approx(1, abs=1e-3) and summary["steps"] == STEPS
     assert json.loads((folder / "out" / "finetune.json").read_text()) == summary
 
 
@@ -61,7 +65,7 @@ def test_the_generator_is_the_mean_of_its_parts(poster):
 
 def test_the_same_pairs_give_the_same_branches(poster, tmp_path):
     folder, summary = poster
-    solve_pairs(folder / "pairs", tmp_path / "again", steps=300)
+    solve_pairs(folder / "pairs", tmp_path / "again", steps=STEPS)
     one, two = ((place / "generator.safetensors").read_bytes() for place in (folder / "out", tmp_path / "again"))
     assert one == two
 
@@ -107,10 +111,27 @@ def test_better_parts_weigh_more_and_bad_ones_nothing():
     assert torch.allclose(blend(parts, torch.tensor([0.25, 0.75])), 0.25 * parts[0] + 0.75 * parts[1])
 
 
-@pytest.mark.parametrize("count, left_out", [(2, 1), (3, 1), (4, 1), (8, 2), (16, 4)])
-def test_some_pairs_are_left_out_and_most_are_not(count, left_out):
-    chosen, rest = split(list(range(count)))
-    assert len(chosen) == left_out and sorted(chosen + rest) == list(range(count))
+@pytest.mark.parametrize("count, turns, most", [(2, 2, 1), (3, 3, 1), (4, 4, 1), (6, 4, 2), (11, 4, 3)])
+def test_each_of_few_pairs_is_left_out_once_and_most_are_not(count, turns, most):
+    found = trials_of(list(range(count)))
+    assert len(found) == turns and max(len(left_out) for left_out, _ in found) == most
+    assert sorted(k for left_out, _ in found for k in left_out) == list(range(count))
+    assert all(sorted(left_out + rest) == list(range(count)) and rest for left_out, rest in found)
+
+
+def test_of_many_pairs_one_quarter_is_left_out():
+    ((left_out, rest),) = trials_of(list(range(16)))
+    assert left_out == [3, 7, 11, 15] and sorted(left_out + rest) == list(range(16))
+
+
+def test_trainings_that_choose_share_one_length():
+    taken, steps = 0, []
+    for number in range(4):
+        schedule = part_of(steps_of(30), number, 4, taken)
+        steps.append(next(step for step in range(99) if schedule(step) >= 1))
+        assert 0 <= schedule(0) < 1
+        taken += steps[-1]
+    assert taken == 30 and max(steps) - min(steps) <= 1
 
 
 def test_a_branch_is_the_same_beside_any_others():
@@ -127,6 +148,19 @@ def test_a_training_lasts_as_many_steps_or_seconds_as_it_is_given(poster):
     assert outputs(learners[0], joined(pixels)).shape == (sum(len(p.maps) for p in pixels), 3)
     assert train(learners, pixels, seconds_from_now(0.05), 0) > 0
     assert train(learners, pixels, steps_of(7), 0, stop=lambda: True) == 0
+
+
+@pytest.mark.parametrize("with_bank", [False, True])
+def test_a_step_learns_from_what_the_network_will_compute(poster, with_bank):
+    generator = load_prior(96)
+    pairs = module.load_pairs(poster[0] / "pairs", None, "source-to-target").train[:1]
+    pixels = module.pixels_of(generator, pairs[0], 0, 1)
+    own = fresh("local", HIDDEN, 0)
+    torch.nn.init.normal_(own.head.weight)
+    learner = replace(own, bank=generator.layer if with_bank else None)
+    expected = learner.head(learner.branch(pixels.maps)) + (pixels.features @ generator.layer if with_bank else 0)
+    assert torch.allclose(learner.edited(*learner.reads(pixels)), expected, atol=1e-5)
+    assert torch.allclose(outputs(learner, pixels), expected, atol=1e-5)
 
 
 def test_an_unknown_branch_is_refused():
