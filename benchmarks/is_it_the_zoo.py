@@ -16,7 +16,8 @@ Each is measured on the held-out groups, whose edits and photographs are in no o
 one grey level added, minus that of the closed form with the learned prior on the same pixels of the same pairs. Of
 text alone the rival is the photograph as it is. Ratios are geometric means over edits, `over_full` those over the full
 variant of the same seed, and intervals the middle 95 % of a bootstrap over edits. A concept that is in several groups
-counts once. Trainings and measurements stay in RUNS: what is finished is not done again.
+counts once. Trainings and measurements stay in RUNS: what is finished is not done again. Rows of trainings with other
+numbers of steps stay in the results.
 """
 
 import argparse
@@ -32,6 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.harness import machine
 from benchmarks.harness.machine import arguments_of, write_result
 from pipeline.edit_groups import KINDS, EditGroups, open_edit_groups
 from pipeline.teachers.programs import COMMANDS, LIBRARIES
@@ -107,18 +109,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     groups.render()
     units = [units_of(groups, k) for k in range(len(groups.held_out()))]
-    rows: list[dict[str, Any]] = []
+    rows = rows_of_others(options)
+    printed = len(rows)
     for path in options.model:
-        rows += summary(path.name, None, measured(path, groups, options.runs / f"{path.name}-errors.json"), units)
+        rows += summary(
+            {"variant": path.name}, measured(path, groups, options.runs / f"{path.name}-errors.json"), units
+        )
     for seed in options.seeds:
         full = None
         for name in options.variants:
             model = trained(name, seed, zoo, groups, options)
-            errors = measured(model, groups, options.runs / f"{slug(name)}-{seed}-errors.json")
+            errors = measured(model, groups, model.with_name(f"{model.name}-errors.json"))
             full = errors if name == FULL else full
-            own = summary(name, seed, errors, units, None if name == FULL else full)
-            rows += own
-            write_result(NAME, rows, printed=len(rows) - len(own))
+            about = {"variant": name, "steps": options.steps, "seed": seed}
+            rows += summary(about, errors, units, None if name == FULL else full)
+            write_result(NAME, rows, printed=printed)
+            printed = len(rows)
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -138,9 +144,12 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def slug(name: str) -> str:
-    """Return the name of a variant as part of a file's name."""
-    return name.replace(" ", "-")
+def rows_of_others(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return the rows of the results that this command does not measure again."""
+    path = machine.RESULTS / f"{NAME}.json"
+    rows = read_json(path)["rows"] if path.is_file() else []
+    models = [model.name for model in options.model]
+    return [row for row in rows if row.get("steps") != options.steps and row["variant"] not in models]
 
 
 def trained(name: str, seed: int, zoo: Path, groups: EditGroups, options: argparse.Namespace) -> Path:
@@ -150,11 +159,10 @@ def trained(name: str, seed: int, zoo: Path, groups: EditGroups, options: argpar
     variant = VARIANTS[name]
     # validated at the end only, as no variant is stopped earlier
     config = PairedConfig(steps=options.steps, seed=seed, validate_every=options.steps)
-    held_out, data = groups.held_out(), f"{groups.made_from} {' '.join(variant.kinds)}"
-    return learn_pairs(
-        start, SomeKinds(groups, variant.kinds), held_out, replace(config, **variant.changes),
-        options.runs / f"{slug(name)}-{seed}", data=data,
-    )  # fmt: skip
+    held_out, data = groups.held_out(), f"{groups.made_from} {len(groups)} {' '.join(variant.kinds)}"
+    folder = options.runs / f"{name.replace(' ', '-')}-{seed}-{options.steps}"
+    edits = SomeKinds(groups, variant.kinds)
+    return learn_pairs(start, edits, held_out, replace(config, **variant.changes), folder, data=data)
 
 
 def units_of(groups: EditGroups, number: int) -> list[tuple[str, str]]:
@@ -213,8 +221,7 @@ def closed_form(base: SolvedGenerator, task: Task) -> Tensor:
 
 
 def summary(
-    name: str,
-    seed: int | None,
+    about: dict[str, Any],
     rows: Sequence[dict[str, Any]],
     units: Sequence[Sequence[tuple[str, str]]],
     full: Sequence[dict[str, Any]] | None = None,
@@ -222,6 +229,7 @@ def summary(
     """Return what a variant's errors are over its rival's and over those of the full one.
 
     Args:
+        about: what begins each row.
         rows, full: of `held_out_errors`; every variant has the same ones.
         units: of `units_of`, for each group.
     """
@@ -245,7 +253,7 @@ def summary(
                 values = [fmean(logs) for logs in of_units.values()]
                 figures[key] = math.exp(fmean(values))
                 figures[f"{key}_low"], figures[f"{key}_high"] = (math.exp(bound) for bound in mean_interval(values))
-        found.append({"variant": name, "seed": seed, "edits": edits, "pairs": pairs, "over": rival, **figures})
+        found.append({**about, "edits": edits, "pairs": pairs, "over": rival, **figures})
     return found
 
 

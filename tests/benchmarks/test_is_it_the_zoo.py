@@ -37,14 +37,15 @@ def test_every_variant_is_trained_measured_and_not_done_again(catalogue_zoo, tmp
     }
     assert all(row["ratio_low"] <= row["ratio"] <= row["ratio_high"] for row in rows)
     assert all(("over_full" in row) == (row["variant"] != "full") for row in rows)
-    models = {name: tmp_path / "runs" / f"{is_it_the_zoo.slug(name)}-0" for name in is_it_the_zoo.VARIANTS}
+    models = {name: tmp_path / "runs" / f"{name.replace(' ', '-')}-0-2" for name in is_it_the_zoo.VARIANTS}
     changes = {name: read_json(path / "config.json")["paired"] for name, path in models.items()}
     assert [name for name, config in changes.items() if config["random_init"]] == ["without weights"]
     assert [name for name, config in changes.items() if config["without_text"] == 1] == ["without text"]
     monkeypatch.setattr(is_it_the_zoo, "held_out_errors", None)
     run(catalogue_zoo, tmp_path / "runs", "--model", str(models["full"]))
     again = rows_of("is_it_the_zoo")
-    assert again[-len(rows) :] == rows
+    assert [row for row in again if row["variant"] in is_it_the_zoo.VARIANTS] == rows
+    assert len(again) > len(rows)
 
 
 def test_groups_of_some_kinds_have_only_these(catalogue_zoo, tmp_path):
@@ -65,7 +66,7 @@ def test_a_concept_of_several_groups_counts_once(catalogue_zoo, tmp_path):
         {**closed, "group": k, "words": [math.log(0.5)] * 8, "alone": [math.log(0.25 if k else 1)] * 8}
         for k in range(2)
     ]
-    rows = {row["edits"]: row for row in summary("without text", 0, own, units, own)}
+    rows = {row["edits"]: row for row in summary({}, own, units, own)}
     assert rows["concepts, with words"]["ratio"] == pytest.approx(0.5)
     assert rows["concepts"]["n"] == concepts and rows["random"]["n"] == 2 * (8 - 2 - concepts)
     assert rows["concepts"]["ratio"] == rows["random"]["ratio"] == pytest.approx(0.5)
