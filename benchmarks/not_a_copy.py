@@ -268,8 +268,13 @@ def unit(pictures: Tensor) -> Tensor:
 
 
 def weight_rows(blocks: Sequence[dict[str, Tensor]], records: WeightDataset) -> list[dict[str, Any]]:
-    """Return how far networks are from the members of the zoo, by what they are and by the number of pairs."""
-    networks = {name: torch.cat([own[name] for own in blocks]) for name in blocks[0]}
+    """Return how far networks are from the members of the zoo, by what they are and by the number of pairs.
+
+    Args:
+        blocks: of `blocks_of`, of each edit.
+    """
+    names = sorted(blocks[0], key=lambda name: (name.split()[0], int(name.split()[1])))
+    networks = {name: torch.cat([own[name] for own in blocks]) for name in names}
     statistics = records.statistics()
     kept = [k for k, layer in enumerate(records.layout.block_layers) if layer != OUTPUT.rpartition(".")[0]]
     inner = BlockStatistics(statistics.mean[kept], statistics.std[kept], statistics.mask[kept])
@@ -277,7 +282,11 @@ def weight_rows(blocks: Sequence[dict[str, Tensor]], records: WeightDataset) -> 
         name.replace(GENERATED, "branch"): own[:, kept] for name, own in networks.items() if name.startswith(GENERATED)
     }
     rows = novelty(records.blocks, networks, statistics) + novelty(records.blocks[:, kept], branches, inner)
-    return [{"measure": "weights", "network": row.pop("init"), **row} for row in rows]
+    found = []
+    for row in rows:
+        network, pairs = row.pop("init").split()
+        found.append({"measure": "weights", "network": network, "pairs": int(pairs), **row})
+    return found
 
 
 def picture_rows(figures: Sequence[dict[str, Any]], members: Tensor) -> list[dict[str, Any]]:
