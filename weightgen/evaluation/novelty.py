@@ -31,10 +31,16 @@ def cosines(rows: Tensor, others: Tensor) -> Tensor:
     return torch.nn.functional.normalize(rows, dim=1) @ torch.nn.functional.normalize(others, dim=1).T
 
 
+def cosine_among(rows: Tensor) -> float:
+    """Return the mean cosine between deviations of different networks [K, D] from the zoo mean; NaN for K = 1."""
+    return float(cosines(rows, rows)[~torch.eye(len(rows), dtype=torch.bool)].mean())
+
+
 def novelty(zoo: Tensor, networks: Mapping[str, Tensor], statistics: BlockStatistics) -> list[dict[str, Any]]:
     """Return one row per method; what the zoo's members are to each other stands beside it.
 
     A network near the zoo mean is near to everything; its direction tells a copy (cosine 1) from something new.
+    Networks that are far from the zoo may still be near to each other: `cosine_among` says so.
 
     Args:
         zoo: blocks of the train records, [N, num_blocks, block_size], N >= 2.
@@ -50,6 +56,7 @@ def novelty(zoo: Tensor, networks: Mapping[str, Tensor], statistics: BlockStatis
         "zoo_nearest_p5": near,
         "zoo_cosine_median": float(np.median(own_cosines)),
         "zoo_cosine_p95": float(np.percentile(own_cosines, 95)),
+        "zoo_cosine_among": cosine_among(members),
         "zoo_norm_median": float(members.norm(dim=1).median()),
     }
     rows = []
@@ -66,6 +73,7 @@ def novelty(zoo: Tensor, networks: Mapping[str, Tensor], statistics: BlockStatis
                 "closer_than_zoo_p5": float((distances < near).mean()),
                 "cosine_median": float(np.median(alike)),
                 "cosine_max": float(alike.max()),
+                "cosine_among": cosine_among(flat),
                 "norm_median": float(flat.norm(dim=1).median()),
                 **reference,
             }

@@ -176,6 +176,7 @@ def test_novelty_knows_a_copy():
     assert apart["pairwise_median"] < 0.01 < apart["zoo_pairwise_median"] and apart["networks"] == 2
     assert rows["copied"]["cosine_median"] == pytest.approx(1, abs=1e-5)
     assert rows["new"]["closer_than_zoo_p5"] == 0 and rows["new"]["zoo_cosine_median"] < 0.99
+    assert rows["new"]["cosine_among"] > 0.9 > rows["new"]["zoo_cosine_among"]
 
 
 def test_a_copy_makes_a_members_pictures_and_not_its_targets():
