@@ -1,6 +1,6 @@
 """Time to quality on a few pairs: how much sooner a network that is generated from them has what its rivals end with.
 
-    python -m benchmarks.time_to_quality PAIRS [--concepts 16] [--split combination] [--pairs 16] [--model MODEL]
+    python -m benchmarks.time_to_quality PAIRS [--concepts 16] [--split combination] [--pairs 16] [--steps 0]
 
 The concepts are those of a held-out split in the order of the evaluation, their pairs (kept in PAIRS) are of 256 x 256
 pixels, and the test pictures are of other photographs. Everything is on the clock but reading files and measuring:
@@ -63,13 +63,16 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--model", type=Path, default=EMBEDDED_MODEL)
     parser.add_argument("--methods", nargs="+", default=[*RIVALS, *OURS], choices=[*RIVALS, *OURS])
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="0: starts alone, in a file of their own")
     parser.add_argument("--anew", action="store_true", help="measure the methods again")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     held_out = pairs_in(options.folder, options.split, options.concepts, options.pairs)
     concepts = held_out.concepts(options.split, options.concepts)
-    path = RESULTS / f"{NAME}.json"
+    steps = tuple(options.steps)
+    name = NAME if steps == STEPS else f"{NAME}_{'_'.join(map(str, steps))}"
+    path = RESULTS / f"{name}.json"
     rows = json.loads(path.read_text())["rows"] if path.is_file() else []
     rows = [row for row in rows if "method" in row and not (options.anew and row["method"] in options.methods)]
     known = {(row["concept"], row["method"], row["pairs"]) for row in rows}
@@ -78,7 +81,7 @@ def main() -> None:
         for method in options.methods:
             if (concept.id, method, options.pairs) in known:
                 continue
-            curve = curve_of(method, concept, held_out, options.pairs, reader)
+            curve = curve_of(method, concept, held_out, options.pairs, reader, steps)
             rows.append(
                 {
                     "concept": concept.id,
@@ -88,9 +91,9 @@ def main() -> None:
                     "curve": curve,
                 }
             )
-            write_result(NAME, rows, printed=len(rows) - 1)
+            write_result(name, rows, printed=len(rows) - 1)
     here = [row for row in rows if row["pairs"] == options.pairs and row["split"] == options.split]
-    write_result(NAME, [*rows, *compared(here)], printed=len(rows))
+    write_result(name, [*rows, *compared(here)], printed=len(rows))
 
 
 def pairs_in(folder: Path, split: str, concepts: int, pairs: int) -> HeldOut:
@@ -99,8 +102,10 @@ def pairs_in(folder: Path, split: str, concepts: int, pairs: int) -> HeldOut:
     return HeldOut.open(held_out_pairs(folder, EMBEDDED_ZOO, request).folders)
 
 
-def curve_of(method: str, concept: Concept, held_out: HeldOut, pairs: int, reader: PairReader) -> list[dict[str, Any]]:
-    """Return {steps, seconds, l1} along a training."""
+def curve_of(
+    method: str, concept: Concept, held_out: HeldOut, pairs: int, reader: PairReader, all_steps: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Return {steps, seconds, l1} along a training; *scratch* has points of its own."""
     size = reader.base.config.image_size
     sources, targets = held_out.pairs(concept.id, "train", size, pairs)
     test = held_out.pairs(concept.id, "test", size, TEST_PICTURES)
@@ -110,7 +115,7 @@ def curve_of(method: str, concept: Concept, held_out: HeldOut, pairs: int, reade
     pictures = list(zip(sources, targets, strict=True))
     texts = wordings(concept, 1) if method == "paired-words" else ()
     curve = []
-    for steps in STEPS:
+    for steps in all_steps:
         began = time.process_time()
         start, pixels = BEGIN[method](pictures, reader, texts)
         network = trained(start, pixels, steps=steps) if steps else start.generator
