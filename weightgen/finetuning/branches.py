@@ -102,10 +102,19 @@ def steps_of(total: int) -> Schedule:
     return lambda step: step / total
 
 
-def seconds_from_now(seconds: float) -> Schedule:
-    """Return the schedule of a training that ends after `seconds`."""
-    started = time.perf_counter()
-    return lambda step: (time.perf_counter() - started) / seconds
+def seconds_of(total: float) -> Schedule:
+    """Return the schedule of a training that ends `total` seconds after its first step begins.
+
+    What comes before that, such as loading torch's optimizers, can take all of a short training on a busy machine.
+    """
+    started: list[float] = []
+
+    def done(step: int) -> float:
+        if not started:
+            started.append(time.perf_counter())
+        return (time.perf_counter() - started[0]) / total
+
+    return done
 
 
 def part_of(schedule: Schedule, number: int, count: int, taken: int) -> Schedule:
@@ -125,10 +134,9 @@ def mix_branches(
 
     Args:
         made: these networks by name, on one bank; the first is what the mixture has to be better than.
-        remake: makes the same networks from some of the pairs; its seconds are those of the schedule.
+        remake: makes the same networks from some of the pairs.
         pixels: of two pairs at least.
-        schedules: of the trainings that choose, all together, and of the one on all pairs; each begins when it is
-            called.
+        schedules: of the trainings that choose, all together, and of the one on all pairs.
         stop: asked before each step; nothing is returned where it says True.
 
     Returns:

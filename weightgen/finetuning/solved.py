@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from rich.progress import Progress
 
-from weightgen.finetuning.branches import Pixels, Schedule, mix_branches, seconds_from_now, steps_of
+from weightgen.finetuning.branches import Pixels, Schedule, mix_branches, seconds_of, steps_of
 from weightgen.finetuning.loop import check_length
 from weightgen.finetuning.measure import Row, errors
 from weightgen.finetuning.pairs import LoadedPairs, load_pairs
@@ -183,7 +183,7 @@ def pays(row: Row, best: Row) -> bool:
 def shown(display: Progress, name: str, steps: int, seconds: float | None) -> Schedule:
     """Return the schedule of a training that begins now, behind a progress display."""
     task = display.add_task(name, total=steps if seconds is None else None, unit="steps")
-    schedule = steps_of(steps) if seconds is None else seconds_from_now(seconds)
+    schedule = steps_of(steps) if seconds is None else seconds_of(seconds)
 
     def counted(step: int) -> float:
         display.update(task, completed=step)

@@ -17,7 +17,7 @@ from weightgen.finetuning.branches import (
     mixed,
     outputs,
     part_of,
-    seconds_from_now,
+    seconds_of,
     steps_of,
     train,
     trials_of,
@@ -146,7 +146,7 @@ def test_a_training_lasts_as_many_steps_or_seconds_as_it_is_given(poster):
     learners = [fresh("colour", HIDDEN, 0)]
     assert train(learners, pixels, steps_of(7), 0) == 7
     assert outputs(learners[0], joined(pixels)).shape == (sum(len(p.maps) for p in pixels), 3)
-    assert train(learners, pixels, seconds_from_now(0.05), 0) > 0
+    assert train(learners, pixels, seconds_of(0.05), 0) > 0
     assert train(learners, pixels, steps_of(7), 0, stop=lambda: True) == 0
 
 
