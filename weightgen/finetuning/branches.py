@@ -150,8 +150,8 @@ def mix_branches(
         taken += train(learners, rest, part_of(schedule, number, len(parts), taken), seed, stop)
         asked = joined(left_out)
         trials.append([outputs(part, asked) for part in (*trial.values(), *learners)])
-    if stop():
-        return None
+        if stop():
+            return None
     targets = torch.cat([p.targets for left_out, _ in parts for p in left_out])
     edited = [torch.cat(part) for part in zip(*trials, strict=True)]
     weights = mixed(torch.stack([error_of(part, targets) for part in edited]))
