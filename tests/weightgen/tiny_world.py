@@ -102,7 +102,7 @@ def make_paired_model(path: Path, zoo: Path) -> Path:
     """A weight generator with random weights that reads pairs, on a zoo of solved networks."""
     model = load_model_folder(make_model(path.with_name(f"{path.name}-text"), zoo))
     base = load_base(model.base_generator_path)
-    network = with_pairs(model.denoiser, base)
+    network = with_pairs(model.denoiser, base, ("colour", "whole"))
     randomise(network)
     network.pairs.root.copy_(feature_root(torch.rand(500, base.bank.num_features)))
     return save_with_weights(path, model, network, metadata=model.metadata | {"role": "paired", "stage": "paired"})

@@ -9,6 +9,7 @@ reads pairs (`pair_features`) has one more such matrix for what they say of the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -63,6 +64,7 @@ class TransformerNetwork(nn.Module):
         text_queries: what that transformer gathers the text in.
         pair_features: features of the output layer that is solved on pairs; 0: the network reads text alone.
         pair_hidden: how many of these are ReLUs of the generated network.
+        pair_shared, pair_shared_hidden: branches that all edits share, and the ReLUs of each.
     """
 
     independent_blocks = False
@@ -82,6 +84,8 @@ class TransformerNetwork(nn.Module):
         text_queries: int = 8,
         pair_features: int = 0,
         pair_hidden: int = 0,
+        pair_shared: Sequence[str] = (),
+        pair_shared_hidden: int = 0,
     ) -> None:
         super().__init__()
         self.settings: dict[str, Any] = {
@@ -89,12 +93,13 @@ class TransformerNetwork(nn.Module):
             "num_layers": num_layers, "num_heads": num_heads, "mlp_ratio": mlp_ratio, "dropout": dropout,
             "pooled_at_input": pooled_at_input, "text_layers": text_layers, "text_queries": text_queries,
             "pair_features": pair_features, "pair_hidden": pair_hidden,
+            "pair_shared": list(pair_shared), "pair_shared_hidden": pair_shared_hidden,
         }  # fmt: skip
         self.pooled_at_input = pooled_at_input
         self.time = TimeEmbedding(width)
         self.text = TextConditioning(text_width, width)
         self.reader = TextReader(width, num_heads, text_layers, text_queries, dropout) if text_layers else None
-        sizes = (num_blocks, block_size, width, pair_features, pair_hidden)
+        sizes = (num_blocks, block_size, width, pair_features, pair_hidden, pair_shared, pair_shared_hidden)
         self.pairs = PairConditioning(*sizes) if pair_features else None
         self.block_index = BlockIndexEmbedding(num_blocks, width)
         self.matrices = nn.Parameter(torch.randn(num_blocks, width, block_size) * 0.1 * width**-0.5)

@@ -57,6 +57,7 @@ class Learner:
 
     Attributes:
         bank: an output layer over the bank that stays as it is, [F, 3]; None: the branch has to do all of the edit.
+        beside: branches that stay as they are too, and the output layer over each, [hidden, 3].
     """
 
     name: str
@@ -64,15 +65,20 @@ class Learner:
     head: nn.Linear
     rate: float = LEARNING_RATE
     bank: Tensor | None = None
+    beside: tuple[tuple[Branch, Tensor], ...] = ()
 
     def __call__(self, pixels: Pixels) -> Tensor:
         """Return pixels edited, [n, 3] about [-1, 1]."""
         return self.edited(*self.reads(pixels))
 
     def reads(self, pixels: Pixels) -> list[Tensor]:
-        """Return what does not change in a training: the branch's inputs [n, width], and the bank's share [n, 3]."""
+        """Return what does not change in a training: the branch's inputs [n, width], and the others' share [n, 3]."""
         inputs = self.branch.inputs(pixels.maps)
-        return [inputs] if self.bank is None else [inputs, pixels.features @ self.bank]
+        if self.bank is None:
+            return [inputs]
+        with torch.no_grad():
+            share = sum((branch(pixels.maps) @ head for branch, head in self.beside), pixels.features @ self.bank)
+        return [inputs, share]
 
     def edited(self, inputs: Tensor, share: Tensor | float = 0.0) -> Tensor:
         """Return pixels edited, [n, 3] about [-1, 1], from what `reads` gives."""
@@ -183,16 +189,22 @@ def trials_of(pixels: Sequence[Pixels]) -> list[tuple[list[Pixels], list[Pixels]
 
 
 def learners_of(made: Mapping[str, SolvedGenerator], seed: int) -> list[Learner]:
-    """Return new branches, and that of a generated network; each is the same whatever others there are."""
-    generated = next((generator for generator in made.values() if len(generator.branches) == 1), None)
+    """Return new branches, and that of a generated network, its last; each is the same whatever others there are."""
+    generated = next((generator for generator in made.values() if generator.branches), None)
     hidden = HIDDEN if generated is None else generated.config.hidden
     learners = [fresh(name, hidden, seed) for name in READS]
     if generated is not None:
-        bank, own = generated.layer.split([generated.bank.num_features, hidden])
-        branch = copy.deepcopy(generated.branches[0]).requires_grad_(True)
-        assert isinstance(branch, Branch)
-        learners.append(Learner(TUNED, branch, head_of(own), TUNED_RATE, bank.clone()))
+        bank, *heads = parts_of(generated)
+        *beside, own = zip(generated.branches, heads, strict=True)
+        branch = copy.deepcopy(own[0]).requires_grad_(True)
+        learners.append(Learner(TUNED, branch, head_of(own[1]), TUNED_RATE, bank.clone(), tuple(beside)))
     return learners
+
+
+def parts_of(generator: SolvedGenerator) -> Sequence[Tensor]:
+    """Return the output layer over the bank [F, 3], and over each branch [hidden, 3]."""
+    widths = [generator.config.hidden] * len(generator.branches)
+    return generator.layer.split([generator.bank.num_features, *widths])
 
 
 def fresh(name: str, hidden: int, seed: int) -> Learner:
@@ -285,16 +297,21 @@ def mean_network(
         weights: of those that take part.
     """
     like = next(iter(made.values()))
-    width = like.bank.num_features
-    bank, heads, branches = torch.zeros(width, 3), [], []
+    bank = torch.zeros(like.bank.num_features, 3)
+    heads: dict[Branch, Tensor] = {}
+
+    def add(branch: Branch, head: Tensor) -> None:
+        heads[branch] = heads[branch] + head if branch in heads else head
+
     for name, generator in ((name, made[name]) for name in made if name in weights):
-        own, *rest = generator.layer.split([width, *[generator.config.hidden] * len(generator.branches)])
-        bank += weights[name] * own
-        heads += [weights[name] * part for part in rest]
-        branches += list(generator.branches)
+        own, *rest = (weights[name] * part for part in parts_of(generator))
+        bank += own
+        for branch, head in zip(generator.branches, rest, strict=True):
+            add(branch, head)
     for part in learners:
-        bank += 0 if part.bank is None else weights[part.name] * part.bank
-        bank[-1] += weights[part.name] * part.head.bias  # the bank's last feature is 1
-        heads.append(weights[part.name] * part.head.weight.T)
-        branches.append(part.branch)
-    return assembled(like, [(branch.name, branch.state_dict()) for branch in branches], torch.cat([bank, *heads]))
+        weight = weights[part.name]
+        bank += 0 if part.bank is None else weight * part.bank
+        bank[-1] += weight * part.head.bias  # the bank's last feature is 1
+        for branch, head in (*part.beside, (part.branch, part.head.weight.T)):
+            add(branch, weight * head)
+    return assembled(like, [(branch.name, branch.state_dict()) for branch in heads], torch.cat([bank, *heads.values()]))

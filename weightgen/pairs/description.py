@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from weightgen.pairs.shared_solve import SharedSolve
+from weightgen.pairs.shared_solve import SharedSolve, product
 from zoo.gans.solved import Seen, SolvedGenerator
 from zoo.layout import WeightLayout
 from zoo.training.solved_outputs import OUTPUT
@@ -78,11 +78,11 @@ class Reading:
         """Return what E networks make of the same pixels, [E, n, 3] about [-1, 1].
 
         Args:
-            seen: of n pixels.
-            layers: their output layers over the bank and the ReLUs, [E, F + H, 3].
+            seen: of n pixels; the features are those that all edits share, [n, F].
+            layers: their output layers over these and the ReLUs, [E, F + H, 3].
         """
         width = seen.features.shape[1]
-        return seen.features @ layers[:, :width] + self.hidden(seen.maps, adapters) @ layers[:, width:]
+        return product(seen.features, layers[:, :width]) + self.hidden(seen.maps, adapters) @ layers[:, width:]
 
     def describe(self, seen: Seen, targets: Tensor, pairs: int) -> Edits:
         """Return what the pixels of `pairs` pairs say.
@@ -106,7 +106,7 @@ class Reading:
                 solve = SharedSolve(seen.features, prior.penalty(pairs))
                 layers = solve.with_hidden(hidden.detach(), targets, centre, penalty)
             width = seen.features.shape[1]
-            edited = seen.features @ layers[:, :width] + hidden @ layers[:, width:]
+            edited = product(seen.features, layers[:, :width]) + hidden @ layers[:, width:]
             errors = ((edited - targets).square() + ROUNDED**2).sqrt().mean((1, 2)) - ROUNDED
             gradients = torch.autograd.grad(errors.sum(), list(adapters.values()))
         sizes = torch.cat([part.flatten(1) for part in gradients], 1).square().mean(1).sqrt()

@@ -157,12 +157,16 @@ class PairReader:
         """
         adapter = self.adapter(edits, prompts)
         own = {name: value[None] for name, value in adapter.items()}
-        rows = [(torch.cat([p.features, self.reading.hidden(p.maps, own)[0]], 1), p.targets) for p in thinned(pixels)]
+        rows = [
+            (torch.cat([self.pairs.features(Seen(*p[:2])), self.reading.hidden(p.maps, own)[0]], 1), p.targets)
+            for p in thinned(pixels)
+        ]
         prior = self.prior(edits, adapter, len(pixels))
         pulls = pulls_for(len(pixels), prior) if len(pixels) >= FEWEST_PICTURES else [Pull(prior.mean, 1.0)]
         fit = fit_output_layer(rows, prior, pulls, rounds)
         merged = merge_tensors(self.base.state_dict() | adapter)
-        branches = [(name, under(f"branches.{k}", merged)) for k, name in enumerate(self.base.config.branches)]
+        branches = [(branch.name, branch.state_dict()) for branch in self.pairs.shared]
+        branches += [(name, under(f"branches.{k}", merged)) for k, name in enumerate(self.base.config.branches)]
         return Solved(assembled(self.base, branches, fit.layer, image_size), fit)
 
     def read(self, pixels: Sequence[Pixels]) -> Edits:
@@ -182,9 +186,9 @@ class PairReader:
 
     def prior(self, edits: Edits, adapter: Adapter, pairs: int) -> Prior:
         """Return what the output layer is pulled to, and how hard for this number of pairs."""
-        bank, own = self.pairs.log_penalties(edits.facts, pairs)
-        penalty = torch.cat([bank, own[0]])
-        return Prior(adapter[OUTPUT].T.contiguous(), penalty, torch.zeros_like(penalty))
+        shared, own = self.pairs.log_penalties(edits.facts, pairs)
+        penalty = torch.cat([shared, own[0]])
+        return Prior(self.pairs.centre(adapter[OUTPUT].T[None])[0], penalty, torch.zeros_like(penalty))
 
 
 def reader_in(folder: str | Path) -> PairReader | None:

@@ -99,6 +99,7 @@ class PairedConfig:
         text_alone: share of the steps without pairs; these cost a fifth of the others.
         without_text: share of the edits of the other steps whose words are left out.
         random_init: forget what the model has learned from weights and start from random ones.
+        shared: branches that all edits share, of `zoo.gans.branches.READS`; a model that has some keeps them.
         optimizer, warmup, max_skipped: see `PolishConfig`.
     """
 
@@ -108,6 +109,7 @@ class PairedConfig:
     text_alone: float = 0.4
     without_text: float = 0.4
     random_init: bool = False
+    shared: tuple[str, ...] = ("colour", "local", "relative", "whole")
     optimizer: Literal["adamw", "muon"] = "muon"
     learning_rate: float = 1e-3
     weight_decay: float = 0.02

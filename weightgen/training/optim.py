@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import WeightzooError
+from zoo.gans.branches import Branch
 from zoo.training.gan_fleet import set_learning_rate, update_average
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of torch.optim.Muon: steep at 0; singular values end near 1, not at it
@@ -54,10 +55,14 @@ def make_optimizers(
 
 
 def linear_weights(network: nn.Module) -> list[Tensor]:
-    """Return the weights of linear layers and of attention's projections, each once; embeddings are not among them."""
+    """Return the weights of linear layers and of attention's projections, each once; embeddings are not among them.
+
+    Nor are those of branches, whose ReLUs are features of a solve: their sizes matter, which Muon makes equal.
+    """
     found: list[Tensor] = []
+    of_branches = {layer for branch in network.modules() if isinstance(branch, Branch) for layer in branch.modules()}
     for module in network.modules():
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear) and module not in of_branches:
             found.append(module.weight)
         elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
             found.append(module.in_proj_weight)

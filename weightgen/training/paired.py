@@ -24,10 +24,11 @@ import torch
 from torch import Tensor, nn
 
 from weightgen.denoisers import NETWORKS
+from weightgen.denoisers.pairs import OF_FEATURES
 from weightgen.model_folder import ModelFolder
 from weightgen.objective import one_step
 from weightgen.pairs.description import RELU_PENALTY, Reading, feature_root
-from weightgen.pairs.shared_solve import SharedSolve
+from weightgen.pairs.shared_solve import SharedSolve, product
 from weightgen.text import TextEncoder, load_text_encoder
 from weightgen.training.config import PairedConfig
 from weightgen.training.loader import prefetch
@@ -64,6 +65,8 @@ class Task(NamedTuple):
         told: whether the text may be read, [E].
         examples, example_targets: what is seen of n pixels, and [E, n, 3] in [-1, 1].
         queries, query_targets: the same of other photographs.
+        further: targets of M more edits, which are solved on what all edits share alone: at the examples and the
+            queries, [M, n, 3] each.
     """
 
     pairs: int
@@ -73,6 +76,7 @@ class Task(NamedTuple):
     example_targets: Tensor
     queries: Seen
     query_targets: Tensor
+    further: tuple[Tensor, Tensor] | None = None
 
     @property
     def prompts(self) -> list[str]:
@@ -143,7 +147,7 @@ def prepare(
         if pairs + QUERIES <= len(group.maps)
     ]
     torch.manual_seed(config.seed)
-    network = with_pairs(model.denoiser, base, config.random_init).to(device).eval().requires_grad_(True)
+    network = with_pairs(model.denoiser, base, config.shared, config.random_init).to(device).eval().requires_grad_(True)
     network.pairs.root.copy_(root)
     validation = picture_validation(stage.errors, tasks, "log_l1")
     return TrainingRun(
@@ -151,23 +155,34 @@ def prepare(
     )
 
 
-def with_pairs(denoiser: nn.Module, base: SolvedGenerator, random_init: bool = False) -> nn.Module:
+def with_pairs(
+    denoiser: nn.Module, base: SolvedGenerator, shared: Sequence[str] = (), random_init: bool = False
+) -> nn.Module:
     """Return a denoiser that reads pairs, with the weights of `denoiser` where it has them.
 
     Args:
-        random_init: with none of these.
+        shared: names of branches that all edits share; those that the denoiser has already stay.
+        random_init: with none of its weights.
     """
-    features, bank = base.output.in_features, base.bank.num_features
-    settings = denoiser.settings | {"pair_features": features, "pair_hidden": features - bank}
-    network = NETWORKS["transformer"](**settings)
-    padding = (0, features - bank)
+    names = list(denoiser.settings.get("pair_shared") or shared)
+    bank, own, width = base.bank.num_features, base.config.hidden * len(base.branches), base.config.hidden
+    between = width * len(names)
+    sizes = {"pair_features": bank + between + own, "pair_hidden": own, "pair_shared_hidden": width}
+    network = NETWORKS["transformer"](**(denoiser.settings | sizes | {"pair_shared": names}))
+    padding = (0, between + own)
     with torch.no_grad():
         network.pairs.begin_with(
             nn.functional.pad(base.log_penalty, padding, value=math.log(RELU_PENALTY)),
             nn.functional.pad(base.slope, padding, value=-0.5),
         )
-    if not random_init:
-        network.load_state_dict(denoiser.state_dict(), strict=False)
+    if random_init:
+        return network
+    known = denoiser.state_dict()
+    begun = {f"pairs.{name}": value for name, value in network.pairs.state_dict().items() if name in OF_FEATURES}
+    for name, value in begun.items():
+        if name in known and len(known[name]) < len(value):  # of a denoiser that has no shared branches yet
+            known[name] = torch.cat([known[name][:bank], value[bank : bank + between], known[name][bank:]])
+    network.load_state_dict(known, strict=False)
     return network
 
 
@@ -186,6 +201,7 @@ def drawn(
     rng: np.random.Generator,
     edits: Sequence[int] | None = None,
     told: Tensor | None = None,
+    further: Sequence[int] = (),
 ) -> Task:
     """Return edits of a group on example photographs, and on others.
 
@@ -193,6 +209,7 @@ def drawn(
         pairs: how many examples.
         edits: which edits; all by default.
         told: see `Task`; all by default.
+        further: which edits are solved without a network of their own.
     """
     device = reading.root.device
     photographs, places = group.maps.shape[:2]
@@ -200,19 +217,22 @@ def drawn(
     examples, queries = order[: max(pairs, 1)], order[max(pairs, 1) :][:QUERIES]
     chosen = list(range(len(group.prompts))) if edits is None else list(edits)
 
-    def part(which: np.ndarray, most: int) -> tuple[Seen, Tensor]:
+    def part(which: np.ndarray, most: int) -> tuple[Seen, Tensor, Tensor]:
         count = min(places, most)
         first = int(rng.integers(places - count + 1))
         rows = slice(first, first + count)
         maps = group.maps[which][:, rows].flatten(0, 1).to(device).float()
-        targets = group.targets[chosen][:, which][:, :, rows].flatten(1, 2).to(device).float()
-        return reading.base.see(maps), targets / 127.5 - 1
+        targets = group.targets[[*chosen, *further]][:, which][:, :, rows].flatten(1, 2).to(device).float() / 127.5 - 1
+        return reading.base.see(maps), targets[: len(chosen)], targets[len(chosen) :]
 
-    shown, asked = part(examples, max(1, SOLVE_PIXELS // max(pairs, 1))), part(queries, QUERY_PIXELS)
+    seen, targets, further_targets = part(examples, max(1, SOLVE_PIXELS // max(pairs, 1)))
+    asked, query_targets, further_queries = part(queries, QUERY_PIXELS)
     wordings = [group.prompts[k] for k in chosen]
     texts = [texts[int(rng.integers(len(texts)))] if texts else "" for texts in wordings]
     readable = torch.tensor([bool(text) for text in texts])
-    return Task(pairs, texts, readable if told is None else readable & told, *shown, *asked)
+    told = readable if told is None else readable & told
+    rest = (further_targets, further_queries) if len(further) else None
+    return Task(pairs, texts, told, seen, targets, asked, query_targets, rest)
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,27 +268,32 @@ class PairStage:
         by_text = rng.random() < config.text_alone
         worded = [k for k, texts in enumerate(group.prompts) if texts]
         pool = worded if by_text and worded else list(range(len(group.prompts)))
-        edits = rng.choice(pool, min(config.edits, len(pool)), replace=False)
+        edits = rng.choice(pool, min(config.edits, len(pool)), replace=False).tolist()
         possible = [pairs for pairs in config.pairs if pairs + QUERIES <= len(group.maps)]
         pairs = 0 if by_text and worded else int(rng.choice(possible))
         told = torch.from_numpy(rng.random(len(edits)) >= (config.without_text if pairs else 0.0))
-        return drawn(self.reading, group, pairs, rng, edits.tolist(), told)
+        further = [k for k in range(len(group.prompts)) if k not in edits] if pairs and config.shared else []
+        return drawn(self.reading, group, pairs, rng, edits, told, further)
 
     def gradients(self, run: TrainingRun, task: Task) -> float:
-        """Add the gradients of a task; return its loss."""
-        edited = self.edited(run.network, task)
-        inside = edited.clamp(-1, 1)
-        errors = (inside + LEAK * (edited - inside) - task.query_targets).abs().mean((1, 2)) / 2
-        loss = (errors + LEAST_ERROR).log().mean()
+        """Add the gradients of a task; return its loss: the mean logarithms of the error, of both kinds of edits."""
+        edited, further = self.edited(run.network, task)
+        loss = leaky_log_errors(edited, task.query_targets).mean()
+        if further is not None:
+            assert task.further is not None
+            loss = loss + leaky_log_errors(further, task.further[1]).mean()
         loss.backward()
         return float(loss.detach())
 
     def errors(self, network: nn.Module, task: Task) -> Tensor:
         """Return the logarithm of the error of each edit of a task, [E]."""
-        return log_errors(self.edited(network, task), task.query_targets)
+        return log_errors(self.edited(network, task)[0], task.query_targets)
 
-    def edited(self, network: nn.Module, task: Task) -> Tensor:
-        """Return what the networks of a task make of the queries, [E, n, 3] about [-1, 1]."""
+    def edited(self, network: nn.Module, task: Task) -> tuple[Tensor, Tensor | None]:
+        """Return what the networks of a task make of the queries, [E, n, 3] about [-1, 1].
+
+        For the task's further edits the same of layers over the features that all edits share; None without any.
+        """
         edits = self.reading.describe(task.examples, task.example_targets, task.pairs) if task.pairs else None
         text = (
             self.encoder.encode([text or "nothing" for text in task.texts])
@@ -281,12 +306,27 @@ class PairStage:
         )
         adapters = self.model.layout.from_blocks(blocks)
         layers = adapters[OUTPUT].mT
-        if edits is not None:
-            hidden = self.reading.hidden(task.examples.maps, adapters)
-            bank, own = network.pairs.log_penalties(edits.facts, task.pairs)
-            solve = SharedSolve(task.examples.features, bank.exp())
-            layers = solve.with_hidden(hidden, task.example_targets, layers, own.exp())
-        return self.reading.edited(task.queries, adapters, layers)
+        if edits is None:
+            return self.reading.edited(task.queries, adapters, layers), None
+        hidden = self.reading.hidden(task.examples.maps, adapters)
+        shared, own = network.pairs.log_penalties(edits.facts, task.pairs)
+        features = network.pairs.features(task.examples)
+        solve = SharedSolve(features, shared.exp(), fixed=task.examples.features.shape[1])
+        layers = solve.with_hidden(hidden, task.example_targets, network.pairs.centre(layers), own.exp())
+        queries = task.queries._replace(features=network.pairs.features(task.queries))
+        edited = self.reading.edited(queries, adapters, layers)
+        if task.further is None:
+            return edited, None
+        mean = self.reading.base.prior.mean
+        centre = nn.functional.pad(mean, (0, 0, 0, features.shape[1] - len(mean)))
+        return edited, product(queries.features, solve.bank(task.further[0], centre))
+
+
+def leaky_log_errors(edited: Tensor, targets: Tensor) -> Tensor:
+    """Return what `log_errors` returns, with some of the gradient beyond black and white."""
+    inside = edited.clamp(-1, 1)
+    errors = (inside + LEAK * (edited - inside) - targets).abs().mean((1, 2)) / 2
+    return (errors + LEAST_ERROR).log()
 
 
 def log_errors(edited: Tensor, targets: Tensor) -> Tensor:

@@ -10,10 +10,13 @@ from tests.weightgen.finetuning.test_solved import write_pairs
 from weightgen.finetuning import solved as module
 from weightgen.finetuning.branches import (
     HIDDEN,
+    TUNED,
+    Pixels,
     blend,
     fresh,
     joined,
     learners_of,
+    mean_network,
     mixed,
     outputs,
     part_of,
@@ -26,6 +29,7 @@ from weightgen.finetuning.solved import picture, solve_pairs
 from weightgen.pairs.closed_form import load_prior
 from zoo.errors import Interrupted, WeightzooError
 from zoo.gans.branches import READS
+from zoo.gans.feature_bank import CHANNELS
 from zoo.gans.solved import SolvedConfig
 from zoo.pictures.apply import load_network
 
@@ -166,3 +170,19 @@ def test_a_step_learns_from_what_the_network_will_compute(poster, with_bank):
 def test_an_unknown_branch_is_refused():
     with pytest.raises(WeightzooError, match="this version knows colour, local"):
         SolvedConfig(branches=("sound",)).build()
+
+
+def test_a_generated_network_with_shared_branches_is_trained_by_its_own_one():
+    """At its first step the tuned branch gives what the network gives, and a mixture holds no branch twice."""
+    torch.manual_seed(0)
+    made = {"paired": SolvedConfig(3, 3, 3, 3, branches=("colour", "whole"), hidden=8).build().requires_grad_(False)}
+    made["paired"].layer.normal_(std=0.1)
+    maps = torch.rand(50, CHANNELS)
+    pixels = Pixels(maps, made["paired"].bank.expand(maps), torch.zeros(50, 3))
+    tuned = learners_of(made, 0)[-1]
+    torch.testing.assert_close(outputs(tuned, pixels), outputs(made["paired"], pixels))
+    torch.nn.init.normal_(tuned.head.weight)
+    mixture = mean_network(made, [tuned], {"paired": 0.25, TUNED: 0.75})
+    assert mixture.config.branches == ("colour", "whole", "whole")
+    parts = [outputs(part, pixels) for part in (made["paired"], tuned)]
+    torch.testing.assert_close(outputs(mixture, pixels), blend(parts, torch.tensor([0.25, 0.75])), atol=1e-4, rtol=1e-4)

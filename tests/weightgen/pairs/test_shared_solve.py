@@ -41,6 +41,20 @@ def test_gradients_flow_through_the_solve():
     assert torch.autograd.gradcheck(layers, (bank, hidden[:, :20], centre, own), fast_mode=True)
 
 
+def test_fixed_features_change_neither_the_layers_nor_the_gradients_of_the_others():
+    def layers(features, fixed):
+        _, hidden, targets, centre, bank, own = drawn()
+        return SharedSolve(features, bank, fixed).with_hidden(hidden, targets, centre, own)
+
+    one, other = (drawn()[0].requires_grad_() for _ in range(2))
+    found, expected = layers(one, 8), layers(other, 0)
+    torch.testing.assert_close(found, expected)
+    for each in (found, expected):
+        each.square().sum().backward()
+    # what is fixed still has a part in the solve's right side
+    torch.testing.assert_close(one.grad[:, 8:], other.grad[:, 8:])
+
+
 def test_equal_columns_and_small_penalties_give_finite_layers():
     features, hidden, targets, centre, bank, own = drawn()
     features[:, 1] = features[:, 0]

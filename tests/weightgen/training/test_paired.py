@@ -100,6 +100,38 @@ def test_what_a_model_has_learned_from_text_is_kept(model_dir):
     torch.testing.assert_close(one, other)
 
 
+def test_shared_branches_can_be_added_to_a_model_that_reads_pairs(model_dir):
+    """What it has learned of the bank's features and of its own ReLUs stays with these."""
+    model = load_model_folder(model_dir)
+    base = load_base(model.base_generator_path)
+    bank, own = base.bank.num_features, base.config.hidden
+    without = with_pairs(model.denoiser, base)
+    torch.nn.init.normal_(without.pairs.log_penalty_step)
+    network = with_pairs(without, base, ("colour", "local"))
+    facts = torch.randn(2, 3)
+    (shared, generated), (known, known_generated) = (each.pairs.log_penalties(facts, 3) for each in (network, without))
+    assert len(shared) == bank + 2 * own and torch.equal(shared[:bank], known)
+    assert torch.equal(generated, known_generated)
+    again = with_pairs(network, base, ("whole",))
+    assert [branch.name for branch in again.pairs.shared] == ["colour", "local"]
+    assert torch.equal(again.pairs.shared[1].second.weight, network.pairs.shared[1].second.weight)
+
+
+def test_all_edits_teach_the_shared_branches(model_dir, groups):
+    """Of a step's edits some have networks of their own; the others are solved on what all edits share."""
+    run = prepare(load_model_folder(model_dir), groups, groups[2:], CONFIG, model_dir.parent / "shared")
+    stage = run.stage.gradients.__self__
+    tasks = [stage.task(step, {}) for step in range(12)]
+    assert all((task.further is None) == (task.pairs == 0) for task in tasks)
+    task = next(task for task in tasks if task.pairs)
+    assert len(task.texts) == CONFIG.edits and len(task.further[0]) == len(groups[0].prompts) - CONFIG.edits
+    alone = task._replace(further=(task.example_targets, task.query_targets))
+    edited, further = stage.edited(run.network, alone)
+    assert edited.shape == further.shape and not torch.equal(edited, further)
+    further.sum().backward()
+    assert all(p.grad.any() for branch in run.network.pairs.shared for p in branch.parameters())
+
+
 def test_a_base_without_a_layer_to_solve_is_refused(tmp_path, groups):
     model = make_model(tmp_path / "model", make_zoo(tmp_path / "zoo"))
     with pytest.raises(WeightzooError, match="cannot learn to read pairs"):
