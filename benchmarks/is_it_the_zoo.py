@@ -58,6 +58,7 @@ DRAWS = 2  # of photographs and pixels; an edit's error is the mean over them
 DRAWN = 20261130  # no training draws with this seed
 READ = {"concepts, with words": ("concept", "words"), "concepts": ("concept", "alone")}
 READ |= {"programs": ("program", "alone"), "random": ("random", "alone")}
+READ |= {f"{name}, shared features": (READ[name][0], "shared") for name in ("concepts", "programs", "random")}
 
 
 @dataclass(frozen=True)
@@ -186,8 +187,9 @@ def measured(path: Path, groups: EditGroups, errors: Path) -> list[dict[str, Any
 def held_out_errors(model: ModelFolder, held_out: Sequence[EditGroup]) -> list[dict[str, Any]]:
     """Return a row for each group and number of pairs: logarithms of errors, one for each edit.
 
-    `words` and `alone` are read with the words that there are and without; beside pairs stands the `closed` form,
-    beside text alone (0 pairs) the photograph as it is, `copy`.
+    `words` and `alone` are read with the words that there are and without; `shared` is what a model with branches that
+    all edits share makes without a network of the edit's own. Beside pairs stands the `closed` form, beside text alone
+    (0 pairs) the photograph as it is, `copy`.
     """
     base = load_base(model.base_generator_path)
     assert isinstance(base, SolvedGenerator)
@@ -204,7 +206,11 @@ def held_out_errors(model: ModelFolder, held_out: Sequence[EditGroup]) -> list[d
                 task = drawn(reading, group, pairs, np.random.default_rng([DRAWN, number, pairs, draw]))
                 found["words"].append(stage.errors(model.denoiser, task))
                 if pairs:
-                    found["alone"].append(stage.errors(model.denoiser, task._replace(told=nothing)))
+                    alone = task._replace(told=nothing, further=(task.example_targets, task.query_targets))
+                    own, shared = stage.edited(model.denoiser, alone)
+                    found["alone"].append(log_errors(own, task.query_targets))
+                    if len(model.denoiser.pairs.shared):
+                        found["shared"].append(log_errors(shared, task.query_targets))
                     found["closed"].append(log_errors(closed_form(base, task), task.query_targets))
                 else:
                     copied = (task.queries.features @ base.prior.source).expand_as(task.query_targets)
@@ -241,7 +247,7 @@ def summary(
             if row["pairs"] != pairs:
                 continue
             for k, (own, unit) in enumerate(units[row["group"]]):
-                if own == kind:
+                if own == kind and read in row:
                     gains["ratio"][unit].append(row[read][k] - row[rival][k])
                     if full is not None:
                         gains["over_full"][unit].append(row[read][k] - full[number][read][k])
