@@ -68,9 +68,10 @@ programs:
 	@command -v convert >/dev/null && command -v ffmpeg >/dev/null \
 	  || { echo "make models needs the programs convert and ffmpeg: apt-get install imagemagick ffmpeg" >&2; exit 1; }
 
-# The embedded model is `generated`, then trained to read pairs twice, the second time with other programs' edits. What
-# the first time gives is kept a folder deeper, where `weightzoo evaluate --model $(MODELS)` does not look.
-models: programs $(STAMP)  ## train all stages of the weight generator, and the controls (about six hours, resumable)
+# The embedded model is `generated`, then trained to read pairs three times, from the second time on with other programs'
+# edits (the branches that all edits share came with the third). What the first two give is kept a folder deeper, where
+# `weightzoo evaluate --model $(MODELS)` does not look.
+models: programs $(STAMP)  ## train all stages of the weight generator, and the controls (about eight hours, resumable)
 	@$(WEIGHTZOO) train -o $(MODELS)/generated
 	@$(WEIGHTZOO) train --denoiser unet1d -o $(MODELS)/generated_unet1d
 	@$(WEIGHTZOO) train --pseudo-labels --more-concepts $(MORE) -o $(MODELS)/labelled
@@ -78,6 +79,8 @@ models: programs $(STAMP)  ## train all stages of the weight generator, and the 
 	@$(WEIGHTZOO) polish $(MODELS)/labelled --more-concepts $(MORE) --random-init -o $(MODELS)/control
 	@$(WEIGHTZOO) polish $(MODELS)/generated --more-concepts $(MORE) --pairs --seconds 3000 -o $(MODELS)/first/paired
 	@$(WEIGHTZOO) polish $(MODELS)/first/paired --more-concepts $(MORE) --pairs --programs --groups 49 --seconds 3900 \
+	  -o $(MODELS)/second/paired
+	@$(WEIGHTZOO) polish $(MODELS)/second/paired --more-concepts $(MORE) --pairs --programs --groups 64 --seconds 3900 \
 	  -o $(MODELS)/paired
 
 embed: models  ## make models, then put the one that reads pairs into the package

@@ -27,6 +27,9 @@ FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # times the learned penalties,
 # to the source, hard, unless the learned prior is better by far on what is left out (18 edits, 3 pairs of each: the
 # mean error is 0.90 times that of the prior alone)
 SOURCE_FACTOR, DOUBT = 100.0, 1.5
+# by which a factor's share of the layer falls with its error: the mean of near-equal layers is up to 3 % better than the
+# best of them (docs/LOG.md)
+POWER, LEAST_SHARE = 10, 0.05
 ROUNDS = 2  # of reweighting towards L1
 SOFTENING = 0.05  # errors below count as in least squares; targets are in [-1, 1]
 ROWS_AT_ONCE = 1 << 11  # as float64 they stay in the processor's cache
@@ -155,7 +158,8 @@ def fit_output_layer(
 ) -> Fit:
     """Solve the output layer on pairs, with the pull that is best on left-out pictures.
 
-    With fewer than `FEWEST_PICTURES` pairs parts of them are left out.
+    Layers of the same centre with other factors that do nearly as well are averaged with it. With fewer than
+    `FEWEST_PICTURES` pairs parts of them are left out.
 
     Args:
         pairs: pixels of each pair, from the top of its picture to the bottom, so that a part of them is a part of it.
@@ -188,13 +192,36 @@ def fit_output_layer(
         # false for what is not a number
         if found < prior_error and found * pull.doubt < error * best.doubt:
             best, error = pull, found
-    layer = pulled(total.beside(best.centre.double() - mean.double()), penalty, best)
-    for _ in range(0 if math.isinf(best.factor) else rounds):
+    if math.isinf(best.factor):
+        return Fit(mean, best, error, prior_error)
+    shares = shares_of(best, tried, errors)
+    layer = averaged(total.beside(best.centre.double() - mean.double()), penalty, shares)
+    for _ in range(rounds):
         weighted = [gram_of(*rows, best.centre, weights_of(layer, rows)) for rows in pairs]
-        layer = pulled(added(weighted), penalty, best)
+        layer = averaged(added(weighted), penalty, shares)
     if not bool(torch.isfinite(layer).all()):
         return Fit(mean, itself, prior_error, prior_error)
     return Fit(layer, best, error, prior_error)
+
+
+def shares_of(best: Pull, pulls: Sequence[Pull], errors: Sequence[float]) -> list[tuple[Pull, float]]:
+    """Return the pulls that have the centre of the best one, with their shares of the layer, of sum 1."""
+    least = 10**-ERROR_DIGITS
+    falls = [
+        (pull, (max(error, least) / least) ** -POWER)
+        for pull, error in zip(pulls, errors, strict=True)
+        if pull.centre is best.centre and not math.isinf(pull.factor) and error < math.inf
+    ]
+    enough = LEAST_SHARE * sum(fall for _, fall in falls)
+    kept = [(pull, fall) for pull, fall in falls if fall >= enough]
+    total = sum(fall for _, fall in kept)
+    return [(pull, fall / total) for pull, fall in kept]
+
+
+def averaged(gram: Gram, penalty: Tensor, shares: Sequence[tuple[Pull, float]]) -> Tensor:
+    """Return the mean of the layers of several pulls, float32 [F, 3], of sums that were made with their centre."""
+    layers = torch.stack([share * pulled(gram, penalty, pull) for pull, share in shares])
+    return layers.sum(0)
 
 
 def pulls_for(pairs: int, prior: Prior) -> list[Pull]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from zoo import closed_form
-from zoo.closed_form import Prior, fit_output_layer, gram_of, solve
+from zoo.closed_form import Prior, Pull, averaged, fit_output_layer, gram_of, pulled, shares_of, solve
 
 FEATURES = 7
 
@@ -125,6 +125,20 @@ def test_the_order_of_pairs_does_not_matter_beyond_rounding():
     rows = [pixels(layer, noise=0.02) for _ in range(3)]
     one, other = (fit_output_layer(order, prior()).layer for order in (rows, rows[::-1]))
     torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+
+
+def test_layers_that_do_nearly_as_well_are_averaged():
+    mean, other = torch.zeros(FEATURES, 3), torch.ones(FEATURES, 3)
+    pulls = [Pull(mean, math.inf), Pull(mean, 0.1), Pull(mean, 1.0), Pull(mean, 3.0), Pull(other, 1.0)]
+    shares = shares_of(pulls[2], pulls, [0.02, 0.0205, 0.02, 0.04, 0.02])
+    assert [pull.factor for pull, _ in shares] == [0.1, 1.0]
+    assert sum(share for _, share in shares) == pytest.approx(1) and shares[0][1] < shares[1][1]
+    exact = shares_of(pulls[1], pulls, [0.0, 0.0, 0.0, math.nan, 0.0])
+    assert [share for _, share in exact] == [0.5, 0.5]
+    gram = gram_of(*pixels(torch.randn(FEATURES, 3)), mean)
+    penalty = torch.full((FEATURES,), 1e-3)
+    layers = [pulled(gram, penalty, pull) for pull, _ in exact]
+    torch.testing.assert_close(averaged(gram, penalty, exact), (layers[0] + layers[1]) / 2)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
