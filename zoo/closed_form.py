@@ -27,8 +27,8 @@ FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # times the learned penalties,
 # to the source, hard, unless the learned prior is better by far on what is left out (18 edits, 3 pairs of each: the
 # mean error is 0.90 times that of the prior alone)
 SOURCE_FACTOR, DOUBT = 100.0, 1.5
-# by which a factor's share of the layer falls with its error: the mean of near-equal layers is up to 3 % better than the
-# best of them (docs/LOG.md)
+# by which a factor's share of the layer falls with its error: the mean of layers that are nearly as good as the best
+# one is up to 3 % better than this one (docs/LOG.md)
 POWER, LEAST_SHARE = 10, 0.05
 ROUNDS = 2  # of reweighting towards L1
 SOFTENING = 0.05  # errors below count as in least squares; targets are in [-1, 1]
