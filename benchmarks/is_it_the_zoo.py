@@ -44,7 +44,8 @@ from weightgen.pairs.shared_solve import SharedSolve
 from weightgen.text import load_text_encoder
 from weightgen.training.config import PRESETS, PairedConfig
 from weightgen.training.data import load_zoo
-from weightgen.training.paired import QUERIES, VALIDATION_PAIRS, PairStage, Task, drawn, learn_pairs, log_errors
+from weightgen.training.pair_tasks import QUERIES, Task, drawn
+from weightgen.training.paired import VALIDATION_PAIRS, PairStage, learn_pairs, log_errors
 from weightgen.training.train import train
 from zoo.adapters.lora import load_base
 from zoo.files import read_json, write_json

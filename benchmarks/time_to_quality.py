@@ -33,7 +33,6 @@ from torch import Tensor, nn
 from benchmarks.harness.machine import EMBEDDED_MODEL, EMBEDDED_ZOO, RESULTS, arguments_of, write_result
 from pipeline.heldout import HeldOutRequest, held_out_pairs
 from weightgen.evaluation.held_out_pairs import HeldOut, wordings
-from weightgen.finetuning.branches import Pixels
 from weightgen.finetuning.closed_forms import learned, plain, trained
 from weightgen.finetuning.loop import FinetuneConfig, finetune_many
 from weightgen.finetuning.measure import PairTensors
@@ -42,6 +41,7 @@ from weightgen.finetuning.starts import make_start
 from weightgen.model_folder import load_model_folder
 from weightgen.pairs.closed_form import CLOSED_FORM, Pictures, Start, sampled, scale_of
 from weightgen.pairs.generate import PairReader
+from weightgen.pairs.pixels import Pixels
 from zoo.concepts import Concept
 from zoo.training.train_gan import clock
 

@@ -18,9 +18,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from weightgen.finetuning.branches import Pixels, mix_branches, steps_of
+from weightgen.finetuning.branches import steps_of
+from weightgen.finetuning.mixture import mix_branches
 from weightgen.finetuning.solved import FEWEST_PAIRS, STEPS
 from weightgen.pairs.closed_form import Pictures, Start, load_prior, sampled, scale_of, start_of, with_layer
+from weightgen.pairs.pixels import Pixels
 from zoo.closed_form import FACTORS, Fit, Prior, Pull, fit_output_layer
 from zoo.gans.feature_bank import CHANNELS, COLOURS, FeatureBank
 from zoo.gans.solved import PENALTY, SolvedConfig, SolvedGenerator

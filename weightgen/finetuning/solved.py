@@ -28,9 +28,10 @@ import numpy as np
 import torch
 from rich.progress import Progress
 
-from weightgen.finetuning.branches import Pixels, Schedule, mix_branches, seconds_of, steps_of
+from weightgen.finetuning.branches import Schedule, seconds_of, steps_of
 from weightgen.finetuning.loop import check_length
 from weightgen.finetuning.measure import Row, errors
+from weightgen.finetuning.mixture import mix_branches
 from weightgen.finetuning.pairs import LoadedPairs, load_pairs
 from weightgen.finetuning.texture import CROP, with_texture
 from weightgen.pairs.closed_form import (
@@ -43,6 +44,7 @@ from weightgen.pairs.closed_form import (
     start_of,
 )
 from weightgen.pairs.network_folder import write_network
+from weightgen.pairs.pixels import Pixels
 from weightgen.training.stopping import stop_between_steps
 from zoo.files import rounded, write_json, write_text
 from zoo.gans.solved import SolvedGenerator

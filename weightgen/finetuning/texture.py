@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weightgen.finetuning.branches import BETAS, Pixels, Schedule, error_of
+from weightgen.finetuning.branches import BETAS, Schedule
+from weightgen.pairs.pixels import Pixels, error_of
 from zoo.adapters.lora import free_parameters
 from zoo.gans.layers import leaky_clamp
 from zoo.gans.solved import Seen, SolvedGenerator

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from weightgen.finetuning.branches import Pixels
+from weightgen.pairs.pixels import Pixels
 from zoo.adapters.lora import load_base
 from zoo.closed_form import ROUNDS, Fit, fit_output_layer
 from zoo.errors import WeightzooError

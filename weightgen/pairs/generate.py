@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 import torch
 
-from weightgen.finetuning.branches import Pixels, error_of, joined, outputs, trials_of
 from weightgen.model_folder import ModelFolder, load_model_folder
 from weightgen.model_roles import PAIRED, find_best
 from weightgen.objective import one_step
@@ -35,6 +34,7 @@ from weightgen.pairs.closed_form import (
     thinned,
 )
 from weightgen.pairs.description import Edits, Reading
+from weightgen.pairs.pixels import Pixels, edited, error_of, joined, trials_of
 from weightgen.text import TextEncoder, load_text_encoder, no_text
 from zoo.adapters.lora import Adapter, load_base, merge_tensors
 from zoo.closed_form import DOUBT, ERROR_DIGITS, FEWEST_PICTURES, ROUNDS, Fit, Prior, Pull, fit_output_layer, pulls_for
@@ -204,4 +204,4 @@ def reader_in(folder: str | Path) -> PairReader | None:
 def error_on(pixels: Sequence[Pixels], generator: SolvedGenerator) -> float:
     """Return the mean absolute error of a network on pixels, as of pictures in [0, 1]."""
     shown = joined(pixels)
-    return round(float(error_of(outputs(generator, shown), shown.targets)), ERROR_DIGITS)
+    return round(float(error_of(edited(generator, shown), shown.targets)), ERROR_DIGITS)

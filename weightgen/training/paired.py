@@ -17,7 +17,7 @@ import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -34,15 +34,14 @@ from weightgen.training.config import PairedConfig
 from weightgen.training.loader import prefetch
 from weightgen.training.loop import Log, Stage, TrainingRun
 from weightgen.training.optim import pick_device
+from weightgen.training.pair_tasks import QUERIES, Task, drawn
 from weightgen.training.stages import picture_validation, train_on
 from zoo.adapters.lora import load_base
 from zoo.errors import WeightzooError
-from zoo.gans.solved import Seen, SolvedGenerator
+from zoo.gans.solved import SolvedGenerator
 from zoo.pictures.edit_groups import EditGroup
 from zoo.training.solved_outputs import OUTPUT
 
-SOLVE_PIXELS = 4096  # of all example pairs together; each has at most as many as a group holds
-QUERIES, QUERY_PIXELS = 4, 768  # photographs that no pair is from, and pixels of each
 LEAST_ERROR = 0.004  # one grey level: differences below it do not matter
 LEAK = 0.05  # of the gradient beyond black and white
 ROOT_GROUPS, ROOT_PIXELS = 3, 128  # that the covariance of the features is measured on; pixels of each photograph
@@ -54,34 +53,6 @@ class Groups(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, number: int) -> EditGroup: ...
-
-
-class Task(NamedTuple):
-    """E edits of the same photographs: examples to read and to solve on, and queries to measure on.
-
-    Attributes:
-        pairs: number of example photographs; 0: the texts are all that is known.
-        texts: a wording of each edit; "" for an edit without words.
-        told: whether the text may be read, [E].
-        examples, example_targets: what is seen of n pixels, and [E, n, 3] in [-1, 1].
-        queries, query_targets: the same of other photographs.
-        further: targets of M more edits, which are solved on what all edits share alone: at the examples and the
-            queries, [M, n, 3] each.
-    """
-
-    pairs: int
-    texts: list[str]
-    told: Tensor
-    examples: Seen
-    example_targets: Tensor
-    queries: Seen
-    query_targets: Tensor
-    further: tuple[Tensor, Tensor] | None = None
-
-    @property
-    def prompts(self) -> list[str]:
-        """Return the texts that there are."""
-        return [text for text in self.texts if text]
 
 
 def learn_pairs(
@@ -191,48 +162,6 @@ def some_features(base: SolvedGenerator, groups: Sequence[EditGroup]) -> Tensor:
     """Return the bank's features at some pixels of some photographs, [n, F]."""
     maps = [group.maps[:, :ROOT_PIXELS].flatten(0, 1).float() for group in groups[:ROOT_GROUPS]]
     return base.bank.expand(torch.cat(maps).to(base.mean.device))
-
-
-@torch.no_grad()
-def drawn(
-    reading: Reading,
-    group: EditGroup,
-    pairs: int,
-    rng: np.random.Generator,
-    edits: Sequence[int] | None = None,
-    told: Tensor | None = None,
-    further: Sequence[int] = (),
-) -> Task:
-    """Return edits of a group on example photographs, and on others.
-
-    Args:
-        pairs: how many examples.
-        edits: which edits; all by default.
-        told: see `Task`; all by default.
-        further: which edits are solved without a network of their own.
-    """
-    device = reading.root.device
-    photographs, places = group.maps.shape[:2]
-    order = rng.permutation(photographs)
-    examples, queries = order[: max(pairs, 1)], order[max(pairs, 1) :][:QUERIES]
-    chosen = list(range(len(group.prompts))) if edits is None else list(edits)
-
-    def part(which: np.ndarray, most: int) -> tuple[Seen, Tensor, Tensor]:
-        count = min(places, most)
-        first = int(rng.integers(places - count + 1))
-        rows = slice(first, first + count)
-        maps = group.maps[which][:, rows].flatten(0, 1).to(device).float()
-        targets = group.targets[[*chosen, *further]][:, which][:, :, rows].flatten(1, 2).to(device).float() / 127.5 - 1
-        return reading.base.see(maps), targets[: len(chosen)], targets[len(chosen) :]
-
-    seen, targets, further_targets = part(examples, max(1, SOLVE_PIXELS // max(pairs, 1)))
-    asked, query_targets, further_queries = part(queries, QUERY_PIXELS)
-    wordings = [group.prompts[k] for k in chosen]
-    texts = [texts[int(rng.integers(len(texts)))] if texts else "" for texts in wordings]
-    readable = torch.tensor([bool(text) for text in texts])
-    told = readable if told is None else readable & told
-    rest = (further_targets, further_queries) if len(further) else None
-    return Task(pairs, texts, told, seen, targets, asked, query_targets, rest)
 
 
 @dataclass(frozen=True, eq=False)

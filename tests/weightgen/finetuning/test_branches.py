@@ -8,25 +8,11 @@ import torch
 
 from tests.weightgen.finetuning.test_solved import write_pairs
 from weightgen.finetuning import solved as module
-from weightgen.finetuning.branches import (
-    HIDDEN,
-    TUNED,
-    Pixels,
-    blend,
-    fresh,
-    joined,
-    learners_of,
-    mean_network,
-    mixed,
-    outputs,
-    part_of,
-    seconds_of,
-    steps_of,
-    train,
-    trials_of,
-)
+from weightgen.finetuning.branches import HIDDEN, TUNED, fresh, learners_of, seconds_of, steps_of, train
+from weightgen.finetuning.mixture import blend, mean_network, mixed, part_of
 from weightgen.finetuning.solved import picture, solve_pairs
 from weightgen.pairs.closed_form import load_prior
+from weightgen.pairs.pixels import Pixels, edited, joined, trials_of
 from zoo.errors import Interrupted, WeightzooError
 from zoo.gans.branches import READS
 from zoo.gans.feature_bank import CHANNELS
@@ -149,7 +135,7 @@ def test_a_training_lasts_as_many_steps_or_seconds_as_it_is_given(poster):
     pixels = [module.pixels_of(generator, pair, 0, 2) for pair in pairs]
     learners = [fresh("colour", HIDDEN, 0)]
     assert train(learners, pixels, steps_of(7), 0) == 7
-    assert outputs(learners[0], joined(pixels)).shape == (sum(len(p.maps) for p in pixels), 3)
+    assert learners[0](joined(pixels)).shape == (sum(len(p.maps) for p in pixels), 3)
     assert train(learners, pixels, seconds_of(0.05), 0) > 0
     assert train(learners, pixels, steps_of(7), 0, stop=lambda: True) == 0
 
@@ -164,7 +150,7 @@ def test_a_step_learns_from_what_the_network_will_compute(poster, with_bank):
     learner = replace(own, bank=generator.layer if with_bank else None)
     expected = learner.head(learner.branch(pixels.maps)) + (pixels.features @ generator.layer if with_bank else 0)
     assert torch.allclose(learner.edited(*learner.reads(pixels)), expected, atol=1e-5)
-    assert torch.allclose(outputs(learner, pixels), expected, atol=1e-5)
+    assert torch.allclose(learner(pixels), expected, atol=1e-5)
 
 
 def test_an_unknown_branch_is_refused():
@@ -180,9 +166,9 @@ def test_a_generated_network_with_shared_branches_is_trained_by_its_own_one():
     maps = torch.rand(50, CHANNELS)
     pixels = Pixels(maps, made["paired"].bank.expand(maps), torch.zeros(50, 3))
     tuned = learners_of(made, 0)[-1]
-    torch.testing.assert_close(outputs(tuned, pixels), outputs(made["paired"], pixels))
+    torch.testing.assert_close(tuned(pixels), edited(made["paired"], pixels))
     torch.nn.init.normal_(tuned.head.weight)
     mixture = mean_network(made, [tuned], {"paired": 0.25, TUNED: 0.75})
     assert mixture.config.branches == ("colour", "whole", "whole")
-    parts = [outputs(part, pixels) for part in (made["paired"], tuned)]
-    torch.testing.assert_close(outputs(mixture, pixels), blend(parts, torch.tensor([0.25, 0.75])), atol=1e-4, rtol=1e-4)
+    parts = [edited(made["paired"], pixels), tuned(pixels)]
+    torch.testing.assert_close(edited(mixture, pixels), blend(parts, torch.tensor([0.25, 0.75])), atol=1e-4, rtol=1e-4)

@@ -12,7 +12,8 @@ from tests.weightgen.tiny_world import SOLVED, make_model, make_zoo
 from weightgen.model_folder import load_model_folder
 from weightgen.model_roles import read_role
 from weightgen.training.config import PairedConfig
-from weightgen.training.paired import QUERIES, drawn, learn_pairs, prepare, with_pairs
+from weightgen.training.pair_tasks import QUERIES, drawn
+from weightgen.training.paired import learn_pairs, prepare, with_pairs
 from zoo.adapters.lora import load_base
 from zoo.errors import Interrupted, WeightzooError
 from zoo.pictures.edit_groups import EditGroup
