@@ -138,7 +138,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--preset", default="small", choices=PRESETS, help="of the training on weights")
     parser.add_argument("--first-steps", type=int, default=1100, help="of the training on weights")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
+    parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=VARIANTS, help="none: only models")
     parser.add_argument("--model", type=Path, action="append", default=[], help="a further model to measure")
     parser.add_argument("--more-concepts", type=int, default=8000, help="beyond the catalogue")
     parser.add_argument("--programs", nargs="+", default=[*LIBRARIES, *COMMANDS], choices=[*LIBRARIES, *COMMANDS])
