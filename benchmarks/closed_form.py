@@ -10,28 +10,32 @@ random ReLUs, and *colour*, a ridge on the features of a pixel's colour alone. *
 branches were trained (`weightgen.finetuning.branches`), from two pairs on. *Generated* is the start that a weight
 generator makes of the pairs without words (`weightgen.pairs`). Test pictures decide nothing. The last line
 has the geometric means over edits of the errors over those of the rivals; errors below 0.004, one grey level, count as
-0.004. `over_colour` is for edits of colour: those that the row's `colour_l1` is lowest for.
+0.004. `over_colour` is for edits of colour: those that the row's `colour_l1` is lowest for. Rows of other numbers of
+pairs stay in the results.
 """
 
 import argparse
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.harness import machine
 from benchmarks.harness.machine import write_result
 from weightgen.finetuning.closed_forms import CLOSED_FORMS, PLAIN, learned, trained
 from weightgen.finetuning.solved import FEWEST_PAIRS, STEPS, picture
 from weightgen.model_folder import load_model_folder
 from weightgen.pairs.closed_form import Pictures, scale_of
 from weightgen.pairs.generate import PairReader
+from zoo.files import read_json
 from zoo.pictures.metrics import figures
 from zoo.pictures.pairs import read_pairs
 
+NAME = "closed_form"
 LEAST = 0.004
 OURS = ("", "trained_", "generated_", "generated_trained_")
 RIVALS = {"plain_": PLAIN, "colour_": "closed-form-colour"}
@@ -51,7 +55,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_flush_denormal(True)
     reader = None if options.model is None else PairReader(load_model_folder(options.model))
-    rows: list[dict[str, Any]] = []
+    rows = rows_of_others(options.pairs)
+    printed = len(rows)
     for count in options.pairs:
         ratios: dict[str, list[float]] = {name: [] for name in OVER}
         for edit in options.edits or sorted(path.name for path in options.folder.iterdir()):
@@ -61,10 +66,18 @@ def main() -> None:
                     row[name] = round(max(row[mine], LEAST) / max(row[theirs], LEAST), 3)
                     ratios[name].append(math.log(row[name]))
             rows.append({"edit": edit, "pairs": count, **row})
-            write_result("closed_form", rows, printed=len(rows) - 1)
+            write_result(NAME, rows, printed=printed)
+            printed = len(rows)
         means = {name: round(math.exp(sum(logs) / len(logs)), 3) for name, logs in ratios.items() if logs}
         rows.append({"edit": "all", "pairs": count} | means)
-        write_result("closed_form", rows, printed=len(rows) - 1)
+        write_result(NAME, rows, printed=printed)
+        printed = len(rows)
+
+
+def rows_of_others(counts: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the rows of the results of other numbers of pairs, which this command does not measure again."""
+    path = machine.RESULTS / f"{NAME}.json"
+    return [row for row in read_json(path)["rows"] if row["pairs"] not in counts] if path.is_file() else []
 
 
 def compare(folder: Path, count: int, steps: int, reader: PairReader | None) -> dict[str, Any]:
