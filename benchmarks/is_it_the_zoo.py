@@ -117,6 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows += summary(
             {"variant": path.name}, measured(path, groups, options.runs / f"{path.name}-errors.json"), units
         )
+    write_result(NAME, rows, printed=printed)
+    printed = len(rows)
     for seed in options.seeds:
         full = None
         for name in options.variants:
