@@ -69,8 +69,8 @@ programs:
 	  || { echo "make models needs the programs convert and ffmpeg: apt-get install imagemagick ffmpeg" >&2; exit 1; }
 
 # The embedded model is `generated`, then trained to read pairs three times, from the second time on with other programs'
-# edits (the branches that all edits share came with the third). What the first two give is kept a folder deeper, where
-# `weightzoo evaluate --model $(MODELS)` does not look.
+# edits. What the first two give is kept a folder deeper, where `weightzoo evaluate --model $(MODELS)` does not look. When
+# the embedded one was made, branches that all edits share were added in the third training; now the first begins with them.
 models: programs $(STAMP)  ## train all stages of the weight generator, and the controls (about eight hours, resumable)
 	@$(WEIGHTZOO) train -o $(MODELS)/generated
 	@$(WEIGHTZOO) train --denoiser unet1d -o $(MODELS)/generated_unet1d

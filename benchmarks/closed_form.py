@@ -7,7 +7,7 @@ has the means over the test pictures: L1, PSNR, SSIM, and the energy and correla
 Beside the layer that is pulled to the learned prior stand copying the source and two rivals without a network, whose
 penalty is chosen by folds over the pairs (`weightgen.finetuning.closed_forms`): *plain*, a ridge on the same bank with
 random ReLUs, and *colour*, a ridge on the features of a pixel's colour alone. *Trained* is the first of them once
-branches were trained (`weightgen.finetuning.branches`), from two pairs on. *Generated* is the start that a weight
+branches were trained (`weightgen.finetuning.mixture`), from two pairs on. *Generated* is the start that a weight
 generator makes of the pairs without words (`weightgen.pairs`). Test pictures decide nothing. The last line
 has the geometric means over edits of the errors over those of the rivals; errors below 0.004, one grey level, count as
 0.004. `over_colour` is for edits of colour: those that the row's `colour_l1` is lowest for. Rows of other numbers of

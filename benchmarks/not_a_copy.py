@@ -45,7 +45,6 @@ from pipeline.sources import crops, photo_paths
 from pipeline.teachers.programs import COMMANDS, LIBRARIES
 from weightgen.evaluation.intervals import mean_interval
 from weightgen.evaluation.novelty import NearestPictures, nearest_pictures, novelty
-from weightgen.finetuning.branches import parts_of
 from weightgen.model_folder import denoiser_sha256, load_model_folder
 from weightgen.normalize import BlockStatistics
 from weightgen.pairs.closed_form import CLOSED_FORM, SOLVED_ON, sampled
@@ -220,7 +219,7 @@ def blocks_of(reader: PairReader, adapter: Adapter, made: SolvedGenerator, count
 
     What the layer says of the branches that all edits share is left out: members have none.
     """
-    bank, *_, own = parts_of(made)
+    bank, *_, own = made.layer_parts
     networks = {GENERATED: adapter, SOLVED: adapter | {OUTPUT: torch.cat([bank, own]).T.contiguous()}}
     return {
         f"{name} {count}": reader.model.layout.to_blocks({key: value[None] for key, value in own.items()})

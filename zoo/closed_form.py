@@ -193,8 +193,8 @@ def fit_output_layer(
         if found < prior_error and found * pull.doubt < error * best.doubt:
             best, error = pull, found
     if math.isinf(best.factor):
-        return Fit(mean, best, error, prior_error)
-    shares = shares_of(best, tried, errors)
+        return Fit(best.centre, best, error, prior_error)
+    shares = shares_of(best, tried, errors, prior_error)
     layer = averaged(total.beside(best.centre.double() - mean.double()), penalty, shares)
     for _ in range(rounds):
         weighted = [gram_of(*rows, best.centre, weights_of(layer, rows)) for rows in pairs]
@@ -204,13 +204,18 @@ def fit_output_layer(
     return Fit(layer, best, error, prior_error)
 
 
-def shares_of(best: Pull, pulls: Sequence[Pull], errors: Sequence[float]) -> list[tuple[Pull, float]]:
-    """Return the pulls that have the centre of the best one, with their shares of the layer, of sum 1."""
+def shares_of(best: Pull, pulls: Sequence[Pull], errors: Sequence[float], below: float) -> list[tuple[Pull, float]]:
+    """Return the pulls that have the centre of the best one, with their shares of the layer, of sum 1.
+
+    Args:
+        errors: of the pulls, on what is left out.
+        below: the prior's own error; a layer that is not better than the prior has no share.
+    """
     least = 10**-ERROR_DIGITS
     falls = [
         (pull, (max(error, least) / least) ** -POWER)
         for pull, error in zip(pulls, errors, strict=True)
-        if pull.centre is best.centre and not math.isinf(pull.factor) and error < math.inf
+        if pull.centre is best.centre and not math.isinf(pull.factor) and error < below
     ]
     enough = LEAST_SHARE * sum(fall for _, fall in falls)
     kept = [(pull, fall) for pull, fall in falls if fall >= enough]

@@ -130,11 +130,12 @@ def test_the_order_of_pairs_does_not_matter_beyond_rounding():
 def test_layers_that_do_nearly_as_well_are_averaged():
     mean, other = torch.zeros(FEATURES, 3), torch.ones(FEATURES, 3)
     pulls = [Pull(mean, math.inf), Pull(mean, 0.1), Pull(mean, 1.0), Pull(mean, 3.0), Pull(other, 1.0)]
-    shares = shares_of(pulls[2], pulls, [0.02, 0.0205, 0.02, 0.04, 0.02])
+    shares = shares_of(pulls[2], pulls, [0.03, 0.0205, 0.02, 0.04, 0.02], below=0.03)
     assert [pull.factor for pull, _ in shares] == [0.1, 1.0]
     assert sum(share for _, share in shares) == pytest.approx(1) and shares[0][1] < shares[1][1]
-    exact = shares_of(pulls[1], pulls, [0.0, 0.0, 0.0, math.nan, 0.0])
+    exact = shares_of(pulls[1], pulls, [0.1, 0.0, 0.0, math.nan, 0.0], below=0.1)
     assert [share for _, share in exact] == [0.5, 0.5]
+    assert len(shares_of(pulls[2], pulls, [0.0203, 0.0205, 0.02, 0.04, 0.02], below=0.0203)) == 1
     gram = gram_of(*pixels(torch.randn(FEATURES, 3)), mean)
     penalty = torch.full((FEATURES,), 1e-3)
     layers = [pulled(gram, penalty, pull) for pull, _ in exact]

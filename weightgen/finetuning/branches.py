@@ -95,17 +95,11 @@ def learners_of(made: Mapping[str, SolvedGenerator], seed: int) -> list[Learner]
     hidden = HIDDEN if generated is None else generated.config.hidden
     learners = [fresh(name, hidden, seed) for name in READS]
     if generated is not None:
-        bank, *heads = parts_of(generated)
+        bank, *heads = generated.layer_parts
         *beside, own = zip(generated.branches, heads, strict=True)
         branch = copy.deepcopy(own[0]).requires_grad_(True)
         learners.append(Learner(TUNED, branch, head_of(own[1]), TUNED_RATE, bank.clone(), tuple(beside)))
     return learners
-
-
-def parts_of(generator: SolvedGenerator) -> Sequence[Tensor]:
-    """Return the output layer over the bank [F, 3], and over each branch [hidden, 3]."""
-    widths = [generator.config.hidden] * len(generator.branches)
-    return generator.layer.split([generator.bank.num_features, *widths])
 
 
 def fresh(name: str, hidden: int, seed: int) -> Learner:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from weightgen.finetuning.branches import Learner, Schedule, learners_of, parts_of, train
+from weightgen.finetuning.branches import Learner, Schedule, learners_of, train
 from weightgen.pairs.pixels import Pixels, edited, error_of, joined, trials_of
 from zoo.gans.branches import Branch
 from zoo.gans.solved import SolvedGenerator, assembled
@@ -133,7 +133,7 @@ def mean_network(
         heads[branch] = heads[branch] + head if branch in heads else head
 
     for name, generator in ((name, made[name]) for name in made if name in weights):
-        own, *rest = (weights[name] * part for part in parts_of(generator))
+        own, *rest = (weights[name] * part for part in generator.layer_parts)
         bank += own
         for branch, head in zip(generator.branches, rest, strict=True):
             add(branch, head)

@@ -6,7 +6,8 @@ The denoiser gets what a few pairs say of an edit (`weightgen.pairs.description`
 be absent. Its network's output layer is solved on the same pairs, pulled to the generated one, and the error on other
 photographs goes back through the solve into the denoiser (Bertinetto et al. 2019, "Meta-learning with differentiable
 closed-form solvers"). So it learns what a closed form cannot have: features of the edit's own, what to pull to, and
-how hard. The loss is the logarithm of the error, so that an edit of small errors counts as much as one of large ones.
+how hard. Branches that all edits share learn with it, from all edits of a group. The loss is the logarithm of the
+error, so that an edit of small errors counts as much as one of large ones.
 
 Leaves a model folder whose metadata says `"stage": "paired"`; resumes as the other stages do.
 """

@@ -74,8 +74,7 @@ def _branches(parts: Sequence[tuple[SolvedGenerator, Fraction]]) -> tuple[list[B
     """Return all branches that have a share, equal ones once, and the output rows of each."""
     found: dict[tuple[int, str], tuple[Branch, list[tuple[dict[str, Tensor], Fraction]]]] = {}
     for generator, weight in parts:
-        widths = [generator.config.hidden] * len(generator.branches)
-        _, *shares = generator.layer.split([generator.bank.num_features, *widths])
+        _, *shares = generator.layer_parts
         for branch, share in zip(generator.branches, shares, strict=True):
             assert isinstance(branch, Branch)
             key = (list(READS).index(branch.name), hash_of(branch.state_dict()))

@@ -105,6 +105,11 @@ class SolvedGenerator(nn.Module):
         return self.output.weight.T
 
     @property
+    def layer_parts(self) -> Sequence[Tensor]:
+        """Return the output layer over the bank's features [num_features, 3] and over each branch [hidden, 3]."""
+        return self.layer.split([self.bank.num_features, *[self.config.hidden] * len(self.branches)])
+
+    @property
     def prior(self) -> Prior:
         """Return what the bank's output layers are pulled to."""
         return Prior(*(cast(Tensor, getattr(self, name)) for name in Prior._fields))
