@@ -17,21 +17,19 @@ pairs stay in the results.
 import argparse
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.harness import machine
-from benchmarks.harness.machine import write_result
+from benchmarks.harness.machine import read_rows, write_result
 from weightgen.finetuning.closed_forms import CLOSED_FORMS, PLAIN, learned, trained
 from weightgen.finetuning.solved import FEWEST_PAIRS, STEPS, picture
 from weightgen.model_folder import load_model_folder
 from weightgen.pairs.closed_form import Pictures, scale_of
 from weightgen.pairs.generate import PairReader
-from zoo.files import read_json
 from zoo.pictures.metrics import figures
 from zoo.pictures.pairs import read_pairs
 
@@ -55,7 +53,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_flush_denormal(True)
     reader = None if options.model is None else PairReader(load_model_folder(options.model))
-    rows = rows_of_others(options.pairs)
+    rows = [row for row in read_rows(NAME) if row["pairs"] not in options.pairs]
     printed = len(rows)
     for count in options.pairs:
         ratios: dict[str, list[float]] = {name: [] for name in OVER}
@@ -72,12 +70,6 @@ def main() -> None:
         rows.append({"edit": "all", "pairs": count} | means)
         write_result(NAME, rows, printed=printed)
         printed = len(rows)
-
-
-def rows_of_others(counts: Sequence[int]) -> list[dict[str, Any]]:
-    """Return the rows of the results of other numbers of pairs, which this command does not measure again."""
-    path = machine.RESULTS / f"{NAME}.json"
-    return [row for row in read_json(path)["rows"] if row["pairs"] not in counts] if path.is_file() else []
 
 
 def compare(folder: Path, count: int, steps: int, reader: PairReader | None) -> dict[str, Any]:

@@ -33,8 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.harness import machine
-from benchmarks.harness.machine import arguments_of, write_result
+from benchmarks.harness.machine import arguments_of, read_rows, write_result
 from pipeline.edit_groups import KINDS, EditGroups, open_edit_groups
 from pipeline.teachers.programs import COMMANDS, LIBRARIES
 from weightgen.evaluation.intervals import mean_interval
@@ -150,10 +149,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def rows_of_others(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the rows of the results that this command does not measure again."""
-    path = machine.RESULTS / f"{NAME}.json"
-    rows = read_json(path)["rows"] if path.is_file() else []
     models = [model.name for model in options.model]
-    return [row for row in rows if row.get("steps") != options.steps and row["variant"] not in models]
+    return [row for row in read_rows(NAME) if row.get("steps") != options.steps and row["variant"] not in models]
 
 
 def trained(name: str, seed: int, zoo: Path, groups: EditGroups, options: argparse.Namespace) -> Path:

@@ -18,7 +18,6 @@ quality at the first of its points that has it. Rows that are in the results alr
 does it).
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -30,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.harness.machine import EMBEDDED_MODEL, EMBEDDED_ZOO, RESULTS, arguments_of, write_result
+from benchmarks.harness.machine import EMBEDDED_MODEL, EMBEDDED_ZOO, arguments_of, read_rows, write_result
 from pipeline.heldout import HeldOutRequest, held_out_pairs
 from weightgen.evaluation.held_out_pairs import HeldOut, wordings
 from weightgen.finetuning.closed_forms import learned, plain, trained
@@ -72,9 +71,8 @@ def main() -> None:
     concepts = held_out.concepts(options.split, options.concepts)
     steps = tuple(options.steps)
     name = NAME if steps == STEPS else f"{NAME}_{'_'.join(map(str, steps))}"
-    path = RESULTS / f"{name}.json"
-    rows = json.loads(path.read_text())["rows"] if path.is_file() else []
-    rows = [row for row in rows if "method" in row and not (options.anew and row["method"] in options.methods)]
+    rows = [row for row in read_rows(name) if "method" in row]
+    rows = [row for row in rows if not (options.anew and row["method"] in options.methods)]
     known = {(row["concept"], row["method"], row["pairs"]) for row in rows}
     reader = PairReader(load_model_folder(options.model))
     for concept in concepts:

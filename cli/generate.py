@@ -57,8 +57,8 @@ def generate(
     one edit, and the weights for them are averaged.
 
     With --pairs the network is generated from what the pairs show, and its output layer is solved on them at their own
-    size, within seconds. Where the pairs alone, without a generated network, do better on pairs that are left out, OUT
-    holds what they give. `weightzoo finetune --pairs` begins there and trains on.
+    size, within seconds. OUT is the mean of that network and of what the pairs alone give: they are compared on pairs
+    that are left out, and the better one weighs more. `weightzoo finetune --pairs` begins there and trains on.
 
     \b
     Examples:
@@ -146,9 +146,10 @@ def from_pairs(
     with working("generating"):
         about = generate_folder(opened, pairs, out, prompts, direction, seed, note, overwrite)
     errors = ", ".join(f"{name} {error:.3f}" for name, error in about["left_out_l1"].items() if error is not None)
+    shares = " and ".join(f"{share:.0%} {name}" for name, share in about["shares"].items())
     lines = [
         f"{out}: a network for {plural(about['pairs'], 'pair')} of {about['image_size']} pixels in "
-        f"{about['seconds']['generating']:.2f} s, by: {about['by']}",
+        f"{about['seconds']['generating']:.2f} s: {shares}",
         *([f"L1 on what was left out: {errors}"] if errors else []),
         f"next: weightzoo apply {out} photo.jpg -o out.jpg, or weightzoo finetune --pairs {pairs} -o OUT",
     ]

@@ -30,7 +30,7 @@ SOURCE_FACTOR, DOUBT = 100.0, 1.5
 # by which a factor's share of the layer falls with its error: the mean of layers that are nearly as good as the best
 # one is up to 3 % better than this one (docs/LOG.md)
 POWER, LEAST_SHARE = 10, 0.05
-ROUNDS = 2  # of reweighting towards L1
+ROUNDS, ROUNDS_OF_FEW = 1, 2  # of reweighting towards L1; the second one is worth 2 % with one pair, with four nothing
 SOFTENING = 0.05  # errors below count as in least squares; targets are in [-1, 1]
 ROWS_AT_ONCE = 1 << 11  # as float64 they stay in the processor's cache
 ERROR_DIGITS = 6  # the last bits of a sum decide nothing
@@ -154,7 +154,7 @@ def mean_errors(layers: Sequence[Tensor], rows: Rows) -> list[float]:
 
 @torch.no_grad()
 def fit_output_layer(
-    pairs: Sequence[Rows], prior: Prior, pulls: Sequence[Pull] | None = None, rounds: int = ROUNDS
+    pairs: Sequence[Rows], prior: Prior, pulls: Sequence[Pull] | None = None, rounds: int | None = None
 ) -> Fit:
     """Solve the output layer on pairs, with the pull that is best on left-out pictures.
 
@@ -164,7 +164,8 @@ def fit_output_layer(
     Args:
         pairs: pixels of each pair, from the top of its picture to the bottom, so that a part of them is a part of it.
         pulls: to choose from, in place of those that the number of pairs asks for.
-        rounds: of reweighting towards L1; each costs about as much as the solve itself.
+        rounds: of reweighting towards L1, in place of those that the number of pairs asks for; each costs about as much
+            as the solve itself.
 
     Returns:
         The prior's own mean where no layer is better on what is left out, or nothing can be solved.
@@ -196,6 +197,8 @@ def fit_output_layer(
         return Fit(best.centre, best, error, prior_error)
     shares = shares_of(best, tried, errors, prior_error)
     layer = averaged(total.beside(best.centre.double() - mean.double()), penalty, shares)
+    if rounds is None:
+        rounds = ROUNDS if len(pairs) >= FEWEST_PICTURES else ROUNDS_OF_FEW
     for _ in range(rounds):
         weighted = [gram_of(*rows, best.centre, weights_of(layer, rows)) for rows in pairs]
         layer = averaged(added(weighted), penalty, shares)

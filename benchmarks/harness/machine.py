@@ -22,7 +22,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from zoo.files import write_json
+from zoo.files import read_json, write_json
 from zoo.training.train_gan import clock
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -141,6 +141,12 @@ def write_result(
     write_json(RESULTS / f"{name}.json", result)
     for row in rows[printed:]:
         print("  ".join(f"{key} {_text(value)}" for key, value in row.items()), flush=True)
+
+
+def read_rows(name: str) -> list[dict[str, Any]]:
+    """Return the rows of `results/NAME.json`, none where it is not there."""
+    path = RESULTS / f"{name}.json"
+    return read_json(path)["rows"] if path.is_file() else []
 
 
 def _text(value: Any) -> str:

@@ -21,6 +21,7 @@ from itertools import count
 import torch
 from torch import Tensor, nn
 
+from weightgen.pairs.means import Layers
 from weightgen.pairs.pixels import Pixels, error_of
 from zoo.gans.branches import READS, Branch
 from zoo.gans.solved import SolvedGenerator
@@ -63,6 +64,13 @@ class Learner:
         with torch.no_grad():
             share = sum((branch(pixels.maps) @ head for branch, head in self.beside), pixels.features @ self.bank)
         return [inputs, share]
+
+    @torch.no_grad()
+    def layers(self, features: int) -> Layers:
+        """Return the output layer over a bank of so many features, and over all branches."""
+        bank = torch.zeros(features, 3) if self.bank is None else self.bank.clone()
+        bank[-1] += self.head.bias  # the bank's last feature is 1
+        return Layers(bank, [*self.beside, (self.branch, self.head.weight.T)])
 
     def edited(self, inputs: Tensor, share: Tensor | float = 0.0) -> Tensor:
         """Return pixels edited, [n, 3] about [-1, 1], from what `reads` gives."""

@@ -5,27 +5,23 @@
 
 What each part is worth on other photographs is measured on pairs that are left out of solve and training: a quarter of
 many, of few each quarter in turn, because a single one may be of photographs unlike the others. The result is a
-weighted mean, in which the better ones weigh more, with all parts made again from all pairs. It is one network: its
-output layer is linear in the bank and in the branches' ReLUs.
+weighted mean, in which the better ones weigh more, with all parts made again from all pairs (`weightgen.pairs.means`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from weightgen.finetuning.branches import Learner, Schedule, learners_of, train
+from weightgen.finetuning.branches import Schedule, learners_of, train
+from weightgen.pairs.means import DIGITS, layers_of, mean_network, weights_of
 from weightgen.pairs.pixels import Pixels, edited, error_of, joined, trials_of
-from zoo.gans.branches import Branch
-from zoo.gans.solved import SolvedGenerator, assembled
+from zoo.gans.solved import SolvedGenerator
 
-POWER, LEAST_ERROR = 5, 1e-6  # by which weights fall with the error
-LEAST_WEIGHT = 0.05  # a part that weighs less is left out
-DIGITS = 4  # of errors and weights that decide
+POWER = 5  # by which weights fall with the error on what was left out
 
 
 @dataclass(frozen=True)
@@ -71,19 +67,19 @@ def mix_branches(
     Returns:
         None where no branch makes it better on what is left out.
     """
-    parts = trials_of(pixels)
+    turns = trials_of(pixels)
     schedule, taken, trials = schedules[0](), 0, []
-    for number, (left_out, rest) in enumerate(parts):
+    for number, (left_out, rest) in enumerate(turns):
         trial = remake(rest)
         learners = learners_of(trial, seed)
-        taken += train(learners, rest, part_of(schedule, number, len(parts), taken), seed, stop)
+        taken += train(learners, rest, part_of(schedule, number, len(turns), taken), seed, stop)
         asked = joined(left_out)
         trials.append([*(edited(network, asked) for network in trial.values()), *(each(asked) for each in learners)])
         if stop():
             return None
-    targets = torch.cat([p.targets for left_out, _ in parts for p in left_out])
+    targets = torch.cat([p.targets for left_out, _ in turns for p in left_out])
     made_of = [torch.cat(part) for part in zip(*trials, strict=True)]
-    weights = mixed(torch.stack([error_of(part, targets) for part in made_of]))
+    weights = weights_of(torch.stack([error_of(part, targets) for part in made_of]), POWER)
     solved_error, error = (error_of(part, targets).item() for part in (made_of[0], blend(made_of, weights)))
     if not round(error, DIGITS) < round(solved_error, DIGITS):  # also for what is not a number
         return None
@@ -93,54 +89,13 @@ def mix_branches(
     steps = train(learners, pixels, schedules[1](), seed, stop)
     if stop():
         return None
-    mixture = mean_network(made, learners, named)
+    like = next(iter(made.values()))
+    parts = [(layers_of(network), named[name]) for name, network in made.items() if name in named]
+    parts += [(part.layers(like.bank.num_features), named[part.name]) for part in learners]
+    mixture = mean_network(like, parts)
     return Mixture(mixture, {name: round(weight, DIGITS) for name, weight in named.items()}, error, solved_error, steps)
 
 
 def blend(edited: Sequence[Tensor], weights: Tensor) -> Tensor:
     """Return the weighted mean of predictions [n, 3]."""
     return sum((weight * part for weight, part in zip(weights, edited, strict=True)), torch.zeros(()))
-
-
-def mixed(errors: Tensor) -> Tensor:
-    """Return the weights of parts with these errors on what was left out, [B], of sum 1.
-
-    They fall with a power of the error. Weights that minimise the error of the mean itself are no better on further
-    pictures: few pictures are left out, and what is nearly as good on them is often better on others.
-    """
-    errors = errors.nan_to_num(nan=math.inf).clamp_min(LEAST_ERROR)
-    weights = (errors.min() / errors) ** POWER
-    weights = weights / weights.sum()
-    weights = torch.where(weights.round(decimals=DIGITS) < LEAST_WEIGHT, 0.0, weights)
-    return weights / weights.sum()
-
-
-@torch.no_grad()
-def mean_network(
-    made: Mapping[str, SolvedGenerator], learners: Sequence[Learner], weights: Mapping[str, float]
-) -> SolvedGenerator:
-    """Return one generator whose output is the mean of networks and branches with these weights.
-
-    Args:
-        made: at least one network; all are on one bank.
-        weights: of those that take part.
-    """
-    like = next(iter(made.values()))
-    bank = torch.zeros(like.bank.num_features, 3)
-    heads: dict[Branch, Tensor] = {}
-
-    def add(branch: Branch, head: Tensor) -> None:
-        heads[branch] = heads[branch] + head if branch in heads else head
-
-    for name, generator in ((name, made[name]) for name in made if name in weights):
-        own, *rest = (weights[name] * part for part in generator.layer_parts)
-        bank += own
-        for branch, head in zip(generator.branches, rest, strict=True):
-            add(branch, head)
-    for part in learners:
-        weight = weights[part.name]
-        bank += 0 if part.bank is None else weight * part.bank
-        bank[-1] += weight * part.head.bias  # the bank's last feature is 1
-        for branch, head in (*part.beside, (part.branch, part.head.weight.T)):
-            add(branch, weight * head)
-    return assembled(like, [(branch.name, branch.state_dict()) for branch in heads], torch.cat([bank, *heads.values()]))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from weightgen.pairs.pixels import Pixels
 from zoo.adapters.lora import load_base
-from zoo.closed_form import ROUNDS, Fit, fit_output_layer
+from zoo.closed_form import Fit, fit_output_layer
 from zoo.errors import WeightzooError
 from zoo.gans.solved import PRIOR, SolvedGenerator, assembled
 from zoo.pictures.apply import to_tensor
@@ -45,10 +45,11 @@ class Start:
     Attributes:
         by: the name of the network to use.
         generator: this network.
-        fit: of its output layer.
+        fit: of its output layer; of a mean, that of the part that gives it its name.
         left_out: mean absolute errors by the name of a network on what was left out, as of pictures in [0, 1].
         remake: makes all networks that there are, on one bank, from some of the pairs; the one to use is the first.
         others: makes those that are not to be used, from all pairs.
+        shares: what the network is the mean of, with weights of sum 1; empty where it is no mean.
     """
 
     by: str
@@ -57,6 +58,7 @@ class Start:
     left_out: dict[str, float]
     remake: Callable[[Sequence[Pixels]], dict[str, SolvedGenerator]]
     others: Callable[[], dict[str, SolvedGenerator]] = dict
+    shares: dict[str, float] = field(default_factory=dict)
 
     def made(self) -> dict[str, SolvedGenerator]:
         """Return all networks of all pairs; the first is the one to use."""
@@ -73,7 +75,7 @@ def start_of(prior: SolvedGenerator, pixels: Sequence[Pixels]) -> Start:
     return Start(CLOSED_FORM, with_layer(prior, fit.layer), fit, {CLOSED_FORM: fit.error}, remake)
 
 
-def solved_layer(prior: SolvedGenerator, pixels: Sequence[Pixels], rounds: int = ROUNDS) -> Fit:
+def solved_layer(prior: SolvedGenerator, pixels: Sequence[Pixels], rounds: int | None = None) -> Fit:
     """Return the layer over the bank, solved on pairs."""
     return fit_output_layer([(p.features, p.targets) for p in thinned(pixels)], prior.prior, rounds=rounds)
 

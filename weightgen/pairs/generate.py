@@ -3,18 +3,18 @@
     reader = PairReader(load_model_folder("paired/"))
     start = reader.generate([(before, after), ...], ["a charcoal drawing"])     # pictures [3, H, W] in [0, 1]
     start.generator(photographs)                        # [N, 3, H, W], a `zoo.gans.solved` network
-    start.by                                            # "paired", or "closed-form" where it was better
+    start.shares                                        # {"paired": 0.8, "closed-form": 0.2}
 
 The pairs decide: the closed form alone, without a generated network, is what the pairs give by themselves. With four
-pairs or more both are made from three quarters of them, of few pairs four times, and the one that is nearer to the rest
-is made again from all.
-Of fewer pairs no whole one can be left out, and the generated network is taken unless parts of the pairs speak clearly
-against it. So a prompt that contradicts the pairs does no harm.
+pairs or more both are made from three quarters of them, of few pairs four times, and measured on the rest. Of fewer
+pairs no whole one can be left out, and parts of them are. The network is the mean of both, made from all pairs, and the
+one that is nearer to what was left out weighs more. So a prompt that contradicts the pairs does no harm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,18 +34,23 @@ from weightgen.pairs.closed_form import (
     thinned,
 )
 from weightgen.pairs.description import Edits, Reading
+from weightgen.pairs.means import DIGITS, layers_of, mean_network, weights_of
 from weightgen.pairs.pixels import Pixels, edited, error_of, joined, trials_of
 from weightgen.text import TextEncoder, load_text_encoder, no_text
 from zoo.adapters.lora import Adapter, load_base, merge_tensors
-from zoo.closed_form import DOUBT, ERROR_DIGITS, FEWEST_PICTURES, ROUNDS, Fit, Prior, Pull, fit_output_layer, pulls_for
+from zoo.closed_form import ERROR_DIGITS, FEWEST_PICTURES, Fit, Prior, Pull, fit_output_layer, pulls_for
 from zoo.errors import WeightzooError
 from zoo.gans.solved import Seen, SolvedGenerator, assembled
 from zoo.progress import working
 from zoo.training.optimizer_state import under
 from zoo.training.solved_outputs import OUTPUT
 
-TRIAL_PIXELS = 1 << 13  # of all pairs together that the two ways are compared on
+TRIAL_PIXELS = 1 << 12  # of all pairs together that the two ways are compared on
+REMADE_ON = 1 << 13  # of these: what is made of some pairs for a trained network to be compared with
 READ_PIXELS = 1 << 13  # of all pairs together that the description is made from; twice what training shows
+# shares fall with this power of the error, and the closed form's error counts this many times: where both are equal on
+# what is left out, the generated network is better on further pictures (docs/LOG.md)
+POWER, LEAD = 10, 1.1
 WAYS = (PAIRED, CLOSED_FORM)  # as `weightzoo finetune --init` calls them
 
 
@@ -93,62 +98,63 @@ class PairReader:
         return self.start(sampled(self.base, pictures, seed, SOLVED_ON), prompts, scale_of(pictures))
 
     def start(self, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int) -> Start:
-        """Return the generated network or the closed form, whichever is nearer to what is left out.
+        """Return the mean of the generated network and the closed form, by how near they are to what is left out.
 
         Args:
             image_size: short side of the pairs, pixels.
         """
         pixels = thinned(pixels)
 
-        def make(by: str, some: Sequence[Pixels] = pixels, rounds: int = ROUNDS) -> Solved:
+        def make(by: str, some: Sequence[Pixels] = pixels, rounds: int | None = None) -> Solved:
             if by == PAIRED:
                 return self.generated(some, prompts, image_size, rounds)
             return self.closed_form(some, image_size, rounds)
 
         made: dict[str, Solved] = {}
         if len(pixels) >= FEWEST_PICTURES:
-            errors = dict.fromkeys(WAYS, 0.0)
+            sums = dict.fromkeys(WAYS, 0.0)
             trials = trials_of(thinned(pixels, TRIAL_PIXELS))
             for left_out, rest in trials:
                 for by in WAYS:  # without rounds, which are worth the same to both and cost most of the time
-                    errors[by] += error_on(left_out, make(by, rest, rounds=0).generator)
-            errors = {by: round(error / len(trials), ERROR_DIGITS) for by, error in errors.items()}
-            doubt = 1.0
+                    sums[by] += error_on(left_out, make(by, rest, rounds=0).generator)
+            errors = {by: round(error / len(trials), ERROR_DIGITS) for by, error in sums.items()}
         else:
             made = {by: make(by) for by in WAYS}
             errors = {by: solved.fit.error for by, solved in made.items()}
-            # as among closed forms: of few pairs what is learned has to be better by far where they change little
-            doubt = 1 / DOUBT if made[CLOSED_FORM].fit.pull.centre.equal(self.base.prior.source) else DOUBT
-        # the closed form also where an error is not a number
-        order = WAYS if errors[PAIRED] <= doubt * errors[CLOSED_FORM] else WAYS[::-1]
-        best, other = (made.get(by) for by in order)
-        best = best or make(order[0])
-        return Start(
-            order[0],
-            best.generator,
-            best.fit,
-            errors,
+        shares = shares_of(errors)
+        first, *_ = shares
+        made |= {by: make(by) for by in shares if by not in made}
+
+        def mean(of: Mapping[str, Solved]) -> SolvedGenerator:
+            parts = [(layers_of(of[by].generator), share) for by, share in shares.items()]
+            return mean_network(of[first].generator, parts)
+
+        def remake(some: Sequence[Pixels]) -> dict[str, SolvedGenerator]:
             # as they are compared: to make them as well as from all pairs would take half of ten seconds
-            lambda some: {by: make(by, thinned(some, TRIAL_PIXELS), rounds=0).generator for by in order},
-            lambda: {order[1]: (other or make(order[1])).generator},
-        )
+            again = {by: make(by, thinned(some, REMADE_ON), rounds=0) for by in WAYS}
+            return {first: mean(again), **{by: again[by].generator for by in WAYS if by != first}}
+
+        def others() -> dict[str, SolvedGenerator]:
+            return {by: (made.get(by) or make(by)).generator for by in WAYS if by != first}
+
+        return Start(first, mean(made), made[first].fit, errors, remake, others, shares)
 
     @torch.no_grad()
-    def closed_form(self, pixels: Sequence[Pixels], image_size: int, rounds: int = ROUNDS) -> Solved:
+    def closed_form(self, pixels: Sequence[Pixels], image_size: int, rounds: int | None = None) -> Solved:
         """Return the closed form on the bank alone, pulled to the learned prior."""
         fit = solved_layer(self.base, pixels, rounds)
         return Solved(assembled(self.base, (), fit.layer, image_size), fit)
 
     @torch.no_grad()
     def generated(
-        self, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int, rounds: int = ROUNDS
+        self, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int, rounds: int | None = None
     ) -> Solved:
         """Return the generated network with its output layer solved on the pairs."""
         return self.solved(self.read(pixels), pixels, prompts, image_size, rounds)
 
     @torch.no_grad()
     def solved(
-        self, edits: Edits, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int, rounds: int = ROUNDS
+        self, edits: Edits, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int, rounds: int | None = None
     ) -> Solved:
         """Return the network of what was read, with its output layer solved on pairs.
 
@@ -198,6 +204,14 @@ def reader_in(folder: str | Path) -> PairReader | None:
         return None
     with working("loading the weight generator"):
         return PairReader(load_model_folder(path))
+
+
+def shares_of(errors: Mapping[str, float]) -> dict[str, float]:
+    """Return what each of WAYS has of the network, given their errors on what was left out; of sum 1."""
+    if not math.isfinite(errors[PAIRED]):
+        return {CLOSED_FORM: 1.0}
+    found = weights_of(torch.tensor([errors[PAIRED], LEAD * errors[CLOSED_FORM]]), POWER).tolist()
+    return {by: round(share, DIGITS) for by, share in zip(WAYS, found, strict=True) if share > 0}
 
 
 @torch.no_grad()

@@ -60,8 +60,8 @@ def generate_folder(
         overwrite: replace an earlier result in `out_dir`.
 
     Returns:
-        The content of `generate.json`: `by` what the network was made, the errors of both ways on `left_out` pairs
-        or parts of pairs, and the seconds that reading the files and making the network took.
+        The content of `generate.json`: `by` what the network was made, the `shares` of both ways in it, their errors
+        on `left_out` pairs or parts of pairs, and the seconds that reading the files and making the network took.
 
     Raises:
         WeightzooError: unusable pairs, an earlier result, or a model that reads text alone.
@@ -84,6 +84,7 @@ def generate_folder(
         "pairs": len(pictures),
         "direction": direction,
         "by": start.by,
+        "shares": start.shares,
         "left_out_l1": {name: rounded(error) for name, error in start.left_out.items()},
         "image_size": start.generator.config.image_size,
         "seconds": {"reading": round(loaded - started, 3), "generating": round(done - loaded, 3)},

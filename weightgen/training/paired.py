@@ -39,6 +39,7 @@ from weightgen.training.pair_tasks import QUERIES, Task, drawn
 from weightgen.training.stages import picture_validation, train_on
 from zoo.adapters.lora import load_base
 from zoo.errors import WeightzooError
+from zoo.gans.layers import leaky_clamp
 from zoo.gans.solved import SolvedGenerator
 from zoo.pictures.edit_groups import EditGroup
 from zoo.training.solved_outputs import OUTPUT
@@ -208,10 +209,10 @@ class PairStage:
     def gradients(self, run: TrainingRun, task: Task) -> float:
         """Add the gradients of a task; return its loss: the mean logarithms of the error, of both kinds of edits."""
         edited, further = self.edited(run.network, task)
-        loss = leaky_log_errors(edited, task.query_targets).mean()
+        loss = log_errors(edited, task.query_targets, LEAK).mean()
         if further is not None:
             assert task.further is not None
-            loss = loss + leaky_log_errors(further, task.further[1]).mean()
+            loss = loss + log_errors(further, task.further[1], LEAK).mean()
         loss.backward()
         return float(loss.detach())
 
@@ -252,18 +253,12 @@ class PairStage:
         return edited, product(queries.features, solve.bank(task.further[0], centre))
 
 
-def leaky_log_errors(edited: Tensor, targets: Tensor) -> Tensor:
-    """Return what `log_errors` returns, with some of the gradient beyond black and white."""
-    inside = edited.clamp(-1, 1)
-    errors = (inside + LEAK * (edited - inside) - targets).abs().mean((1, 2)) / 2
-    return (errors + LEAST_ERROR).log()
-
-
-def log_errors(edited: Tensor, targets: Tensor) -> Tensor:
+def log_errors(edited: Tensor, targets: Tensor, slope: float = 0.0) -> Tensor:
     """Return the logarithm of the mean absolute error of each edit, one grey level added, [E].
 
     Args:
         edited, targets: [E, n, 3]; targets are in [-1, 1], and the error is as of pictures in [0, 1].
+        slope: how much of the gradient is left beyond black and white.
     """
-    errors = (edited.clamp(-1, 1) - targets).abs().mean((1, 2)) / 2
+    errors = (leaky_clamp(edited / 2 + 0.5, slope) - (targets / 2 + 0.5)).abs().mean((1, 2))
     return (errors + LEAST_ERROR).log()

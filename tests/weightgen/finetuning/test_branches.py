@@ -8,10 +8,11 @@ import torch
 
 from tests.weightgen.finetuning.test_solved import write_pairs
 from weightgen.finetuning import solved as module
-from weightgen.finetuning.branches import HIDDEN, TUNED, fresh, learners_of, seconds_of, steps_of, train
-from weightgen.finetuning.mixture import blend, mean_network, mixed, part_of
+from weightgen.finetuning.branches import HIDDEN, fresh, learners_of, seconds_of, steps_of, train
+from weightgen.finetuning.mixture import POWER, blend, part_of
 from weightgen.finetuning.solved import picture, solve_pairs
 from weightgen.pairs.closed_form import load_prior
+from weightgen.pairs.means import layers_of, mean_network, weights_of
 from weightgen.pairs.pixels import Pixels, edited, joined, trials_of
 from zoo.errors import Interrupted, WeightzooError
 from zoo.gans.branches import READS
@@ -89,13 +90,13 @@ def test_ctrl_c_leaves_the_solved_layer(poster, tmp_path, monkeypatch):
 
 
 def test_better_parts_weigh_more_and_bad_ones_nothing():
-    weights = mixed(torch.tensor([0.02, 0.01, 0.01, 0.5]))
+    weights = weights_of(torch.tensor([0.02, 0.01, 0.01, 0.5]), POWER)
     assert weights.sum().item() == pytest.approx(1) and weights[3] == 0 and weights[0] == 0
     assert weights[1] == weights[2]
-    weights = mixed(torch.tensor([0.012, 0.01]))
+    weights = weights_of(torch.tensor([0.012, 0.01]), POWER)
     assert 0.05 < weights[0] < weights[1]
-    assert mixed(torch.tensor([0.0, 0.3])).tolist() == [1.0, 0.0]
-    assert mixed(torch.tensor([0.1, float("nan")])).tolist() == [1.0, 0.0]
+    assert weights_of(torch.tensor([0.0, 0.3]), POWER).tolist() == [1.0, 0.0]
+    assert weights_of(torch.tensor([0.1, float("nan")]), POWER).tolist() == [1.0, 0.0]
     torch.manual_seed(0)
     parts = [torch.randn(5, 3) for _ in range(2)]
     assert torch.allclose(blend(parts, torch.tensor([0.25, 0.75])), 0.25 * parts[0] + 0.75 * parts[1])
@@ -168,7 +169,9 @@ def test_a_generated_network_with_shared_branches_is_trained_by_its_own_one():
     tuned = learners_of(made, 0)[-1]
     torch.testing.assert_close(tuned(pixels), edited(made["paired"], pixels))
     torch.nn.init.normal_(tuned.head.weight)
-    mixture = mean_network(made, [tuned], {"paired": 0.25, TUNED: 0.75})
+    network = made["paired"]
+    features = network.bank.num_features
+    mixture = mean_network(network, [(layers_of(network), 0.25), (tuned.layers(features), 0.75)])
     assert mixture.config.branches == ("colour", "whole", "whole")
     parts = [edited(made["paired"], pixels), tuned(pixels)]
     torch.testing.assert_close(edited(mixture, pixels), blend(parts, torch.tensor([0.25, 0.75])), atol=1e-4, rtol=1e-4)

@@ -9,9 +9,10 @@ import torch
 
 from tests.weightgen.tiny_world import SOLVED, make_model, make_paired_model, make_zoo
 from weightgen.model_folder import load_model_folder
+from weightgen.model_roles import PAIRED
 from weightgen.pairs import closed_form
 from weightgen.pairs.closed_form import sampled, thinned
-from weightgen.pairs.generate import CLOSED_FORM, WAYS, PairReader, error_on
+from weightgen.pairs.generate import CLOSED_FORM, LEAD, WAYS, PairReader, error_on, shares_of
 from zoo.errors import WeightzooError
 
 EMBEDDED = Path(__file__).parents[3] / "weightgen/embedded/weightzoo-small"
@@ -74,7 +75,7 @@ def test_a_start_from_more_pixels_is_that_of_the_pictures(reader):
     pairs = [(source, source.flip(0).square()) for source in sources]
     made = reader.generate(pairs)
     start = reader.start(sampled(reader.base, pairs, 0), (), closed_form.scale_of(pairs))
-    assert start.by == made.by and start.left_out == made.left_out
+    assert start.shares == made.shares and start.left_out == made.left_out
     torch.testing.assert_close(start.generator.layer, made.generator.layer, rtol=0, atol=1e-4)
 
 
@@ -129,7 +130,8 @@ def test_a_thousand_pairs(reader):
     assert (made.generator(source[None])[0] - target).abs().mean() < 0.05
 
 
-def test_the_network_that_is_not_used_is_made_when_it_is_asked_for(reader, monkeypatch):
+@pytest.mark.parametrize("errors", [{PAIRED: 0.01, CLOSED_FORM: 0.05}, {PAIRED: 0.012, CLOSED_FORM: 0.01}])
+def test_each_way_is_made_once_and_only_where_it_is_used(reader, monkeypatch, errors):
     calls = []
     generated, closed_form = type(reader).generated, type(reader).closed_form
 
@@ -138,14 +140,39 @@ def test_the_network_that_is_not_used_is_made_when_it_is_asked_for(reader, monke
 
     monkeypatch.setattr(type(reader), "generated", counted(generated))
     monkeypatch.setattr(type(reader), "closed_form", counted(closed_form))
+    shares = shares_of(errors)
+    monkeypatch.setattr("weightgen.pairs.generate.shares_of", lambda found: shares)
     start = reader.generate(pictures(8))
-    assert sorted(count for _, count in calls) == [*[6] * 8, 8]  # each quarter is left out in turn
+    assert sorted(count for _, count in calls) == [*[6] * 8, *[8] * len(shares)]  # each quarter is left out in turn
     made = start.made()
     assert list(made)[0] == start.by and made[start.by] is start.generator and set(made) == set(WAYS)
     assert sorted(count for _, count in calls) == [*[6] * 8, 8, 8]
     calls.clear()
     reader.generate(pictures(16))
-    assert sorted(count for _, count in calls) == [12, 12, 16]
+    assert sorted(count for _, count in calls) == [12, 12, *[16] * len(shares)]
+
+
+@pytest.mark.parametrize("count", [2, 6])
+def test_a_start_is_the_mean_of_both_ways(reader, monkeypatch, count):
+    monkeypatch.setattr("weightgen.pairs.generate.shares_of", lambda errors: {PAIRED: 0.75, CLOSED_FORM: 0.25})
+    pixels = sampled(reader.base, pictures(count), 0)
+    start = reader.start(pixels, (), 24)
+    source = pictures(1, seed=3)[0][0][None]
+    generated, closed_form = (
+        solved.generator(source) for solved in (reader.generated(pixels, (), 24), reader.closed_form(pixels, 24))
+    )
+    torch.testing.assert_close(start.generator(source), 0.75 * generated + 0.25 * closed_form, atol=1e-4, rtol=0)
+    again = start.remake(pixels[:2])
+    assert list(again) == [PAIRED, CLOSED_FORM] and again[PAIRED](source).isfinite().all()
+
+
+def test_the_better_way_weighs_more_and_what_is_no_number_nothing():
+    assert shares_of({PAIRED: 0.01, CLOSED_FORM: 0.1}) == {PAIRED: 1.0}
+    assert shares_of({PAIRED: 0.1, CLOSED_FORM: 0.01}) == {CLOSED_FORM: 1.0}
+    assert shares_of({PAIRED: 0.03 * LEAD, CLOSED_FORM: 0.03}) == {PAIRED: 0.5, CLOSED_FORM: 0.5}
+    for unknown in (float("nan"), float("inf")):
+        assert shares_of({PAIRED: unknown, CLOSED_FORM: 0.5}) == {CLOSED_FORM: 1.0}
+        assert shares_of({PAIRED: 0.5, CLOSED_FORM: unknown}) == {PAIRED: 1.0}
 
 
 def test_without_words_no_text_is_encoded(reader, monkeypatch):
