@@ -38,7 +38,7 @@ from weightgen.finetuning.measure import PairTensors
 from weightgen.finetuning.origins import Origins
 from weightgen.finetuning.starts import make_start
 from weightgen.model_folder import load_model_folder
-from weightgen.pairs.closed_form import CLOSED_FORM, Pictures, Start, sampled, scale_of
+from weightgen.pairs.closed_form import CLOSED_FORM, MAX_PIXELS, SOLVED_ON, Pictures, Start, sampled, scale_of
 from weightgen.pairs.generate import PairReader
 from weightgen.pairs.pixels import Pixels
 from zoo.concepts import Concept
@@ -115,7 +115,7 @@ def curve_of(
     curve = []
     for steps in all_steps:
         began = time.process_time()
-        start, pixels = BEGIN[method](pictures, reader, texts)
+        start, pixels = BEGIN[method](pictures, reader, texts, MAX_PIXELS if steps else SOLVED_ON)
         network = trained(start, pixels, steps=steps) if steps else start.generator
         seconds = time.process_time() - began
         curve.append({"steps": steps, "seconds": round(seconds, 2), "l1": error(network, *test)})
@@ -136,15 +136,15 @@ def scratch(tensors: PairTensors, rate: float) -> list[dict[str, Any]]:
     ]
 
 
-def generated(pictures: Pictures, reader: PairReader, texts: Sequence[str]) -> tuple[Start, list[Pixels]]:
-    """Return the start that a weight generator makes, and what it was made from."""
-    pixels = sampled(reader.base, pictures, 0)
+def generated(pictures: Pictures, reader: PairReader, texts: Sequence[str], most: int) -> tuple[Start, list[Pixels]]:
+    """Return the start that a weight generator makes, and what it was made from: at most so many pixels."""
+    pixels = sampled(reader.base, pictures, 0, most)
     return reader.start(pixels, texts, scale_of(pictures)), pixels
 
 
-BEGIN: dict[str, Callable[[Pictures, PairReader, Sequence[str]], tuple[Start, list[Pixels]]]] = {
-    "plain": lambda pictures, reader, texts: plain(pictures),
-    CLOSED_FORM: lambda pictures, reader, texts: learned(pictures),
+BEGIN: dict[str, Callable[[Pictures, PairReader, Sequence[str], int], tuple[Start, list[Pixels]]]] = {
+    "plain": lambda pictures, reader, texts, most: plain(pictures),
+    CLOSED_FORM: lambda pictures, reader, texts, most: learned(pictures),
     "paired": generated,
     "paired-words": generated,
 }

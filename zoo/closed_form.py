@@ -23,12 +23,11 @@ from torch import Tensor
 
 FEWEST_PICTURES = 4  # of which whole ones can be left out; of fewer, parts are
 FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # times the learned penalties, tried on what is left out
-# of few pairs only parts can be left out, which say little about other pictures: an edit that changes little is pulled
-# to the source, hard, unless the learned prior is better by far on what is left out (18 edits, 3 pairs of each: the
-# mean error is 0.90 times that of the prior alone)
-SOURCE_FACTOR, DOUBT = 100.0, 1.5
-# by which a factor's share of the layer falls with its error: the mean of layers that are nearly as good as the best
-# one is up to 3 % better than this one (docs/LOG.md)
+# of few pairs only parts can be left out, which say little about other pictures. So a pull to the source is tried, for
+# edits that change little, and it has all of the layer where the learned prior is as good on what is left out
+SOURCE_FACTOR, DOUBT = 100.0, 1.35
+# by which a layer's share of the mean falls with its error: the mean of layers that are nearly as good as the best one
+# is up to 3 % better than this one with four pairs or more, and 7 to 8 % with one or two (docs/LOG.md)
 POWER, LEAST_SHARE = 10, 0.05
 ROUNDS, ROUNDS_OF_FEW = 1, 2  # of reweighting towards L1; the second one is worth 2 % with one pair, with four nothing
 SOFTENING = 0.05  # errors below count as in least squares; targets are in [-1, 1]
@@ -75,6 +74,9 @@ class Pull(NamedTuple):
     doubt: float = 1.0
 
 
+Shares = Sequence[tuple[Pull, float]]  # pulls, and what the layers of each have of their mean; of sum 1
+
+
 class Gram(NamedTuple):
     """Sums over pixels, float64: X'WX [F, F], X'WR [F, 3] for the residual R of the prior's mean, and the weights'."""
 
@@ -96,14 +98,16 @@ class Fit(NamedTuple):
 
     Attributes:
         layer: [F, 3].
-        pull: what it was pulled to; its factor is infinite where the prior itself was best.
-        error, prior_error: mean absolute errors on what was left out, in units of a picture in [0, 1].
+        pull: the best one on what was left out; its factor is infinite where the prior itself was.
+        error, prior_error: mean absolute errors of these two there, in units of a picture in [0, 1].
+        shares: what the layer is the mean of.
     """
 
     layer: Tensor
     pull: Pull
     error: float
     prior_error: float
+    shares: Shares
 
 
 def gram_of(features: Tensor, targets: Tensor, mean: Tensor, weights: Tensor | None = None) -> Gram:
@@ -156,16 +160,14 @@ def mean_errors(layers: Sequence[Tensor], rows: Rows) -> list[float]:
 def fit_output_layer(
     pairs: Sequence[Rows], prior: Prior, pulls: Sequence[Pull] | None = None, rounds: int | None = None
 ) -> Fit:
-    """Solve the output layer on pairs, with the pull that is best on left-out pictures.
+    """Solve the output layer on pairs: the mean of the layers of several pulls, by their errors on left-out pictures.
 
-    Layers of the same centre with other factors that do nearly as well are averaged with it. With fewer than
-    `FEWEST_PICTURES` pairs parts of them are left out.
+    With fewer than `FEWEST_PICTURES` pairs parts of them are left out.
 
     Args:
         pairs: pixels of each pair, from the top of its picture to the bottom, so that a part of them is a part of it.
-        pulls: to choose from, in place of those that the number of pairs asks for.
-        rounds: of reweighting towards L1, in place of those that the number of pairs asks for; each costs about as much
-            as the solve itself.
+        pulls: in place of those that the number of pairs asks for.
+        rounds: see `mean_layer`.
 
     Returns:
         The prior's own mean where no layer is better on what is left out, or nothing can be solved.
@@ -174,9 +176,9 @@ def fit_output_layer(
     folds = folds_of(pairs)
     grams = [gram_of(*fold, mean) for fold in folds]
     total = added(grams)
-    itself = Pull(mean, math.inf, 1.0 if len(pairs) >= FEWEST_PICTURES else DOUBT)
+    itself = Pull(mean, math.inf)
     if not all(bool(torch.isfinite(part).all()) for part in total):
-        return Fit(mean, itself, math.inf, math.inf)
+        return Fit(mean, itself, math.inf, math.inf, [(itself, 1.0)])
     penalty = prior.penalty(len(pairs))
 
     one_pixel = len(folds) == 1  # nothing can be left out
@@ -184,52 +186,56 @@ def fit_output_layer(
     of_folds = []
     for gram, fold in zip(grams, folds, strict=True):
         others = total.plus(gram, -1)
-        layers = [pulled(others.beside(pull.centre.double() - mean.double()), penalty, pull) for pull in tried]
-        of_folds.append(mean_errors(layers, fold))
+        of_folds.append(mean_errors([pulled(others, mean, penalty, pull) for pull in tried], fold))
     errors = [round(sum(of_pull) / len(folds), ERROR_DIGITS) for of_pull in zip(*of_folds, strict=True)]
-    best, error = itself, errors[0]
-    prior_error = error
-    for pull, found in zip(tried[1:], errors[1:], strict=True):
-        # false for what is not a number
-        if found < prior_error and found * pull.doubt < error * best.doubt:
-            best, error = pull, found
-    if math.isinf(best.factor):
-        return Fit(best.centre, best, error, prior_error)
-    shares = shares_of(best, tried, errors, prior_error)
-    layer = averaged(total.beside(best.centre.double() - mean.double()), penalty, shares)
+    prior_error = errors[0]
+    # false for what is not a number
+    better = [(pull, error) for pull, error in zip(tried, errors, strict=True) if error < prior_error]
+    if not better:
+        return Fit(mean, itself, prior_error, prior_error, [(itself, 1.0)])
+    best, error = min(better, key=lambda found: found[0].doubt * found[1])
+    shares = shares_of(better)
+    layer = mean_layer(pairs, prior, shares, rounds, total)
+    if not bool(torch.isfinite(layer).all()):
+        return Fit(mean, itself, prior_error, prior_error, [(itself, 1.0)])
+    return Fit(layer, best, error, prior_error, shares)
+
+
+@torch.no_grad()
+def mean_layer(
+    pairs: Sequence[Rows], prior: Prior, shares: Shares, rounds: int | None = None, total: Gram | None = None
+) -> Tensor:
+    """Return the mean of the layers of several pulls on pairs, [F, 3].
+
+    Args:
+        rounds: of reweighting towards L1, in place of those that the number of pairs asks for; each costs about as much
+            as the solve itself.
+        total: the sums over all pixels, made with the prior's mean, where they are known.
+    """
+    mean, penalty = prior.mean.float(), prior.penalty(len(pairs))
+    total = total or added([gram_of(*rows, mean) for rows in pairs])
+    layer = averaged(total, mean, penalty, shares)
     if rounds is None:
         rounds = ROUNDS if len(pairs) >= FEWEST_PICTURES else ROUNDS_OF_FEW
     for _ in range(rounds):
-        weighted = [gram_of(*rows, best.centre, weights_of(layer, rows)) for rows in pairs]
-        layer = averaged(added(weighted), penalty, shares)
-    if not bool(torch.isfinite(layer).all()):
-        return Fit(mean, itself, prior_error, prior_error)
-    return Fit(layer, best, error, prior_error)
+        weighted = [gram_of(*rows, mean, weights_of(layer, rows)) for rows in pairs]
+        layer = averaged(added(weighted), mean, penalty, shares)
+    return layer
 
 
-def shares_of(best: Pull, pulls: Sequence[Pull], errors: Sequence[float], below: float) -> list[tuple[Pull, float]]:
-    """Return the pulls that have the centre of the best one, with their shares of the layer, of sum 1.
-
-    Args:
-        errors: of the pulls, on what is left out.
-        below: the prior's own error; a layer that is not better than the prior has no share.
-    """
+def shares_of(better: Sequence[tuple[Pull, float]]) -> Shares:
+    """Return what each pull has of the mean, given the errors of those that are better than the prior."""
     least = 10**-ERROR_DIGITS
-    falls = [
-        (pull, (max(error, least) / least) ** -POWER)
-        for pull, error in zip(pulls, errors, strict=True)
-        if pull.centre is best.centre and not math.isinf(pull.factor) and error < below
-    ]
+    falls = [(pull, (pull.doubt * max(error, least) / least) ** -POWER) for pull, error in better]
     enough = LEAST_SHARE * sum(fall for _, fall in falls)
     kept = [(pull, fall) for pull, fall in falls if fall >= enough]
     total = sum(fall for _, fall in kept)
     return [(pull, fall / total) for pull, fall in kept]
 
 
-def averaged(gram: Gram, penalty: Tensor, shares: Sequence[tuple[Pull, float]]) -> Tensor:
-    """Return the mean of the layers of several pulls, float32 [F, 3], of sums that were made with their centre."""
-    layers = torch.stack([share * pulled(gram, penalty, pull) for pull, share in shares])
-    return layers.sum(0)
+def averaged(gram: Gram, mean: Tensor, penalty: Tensor, shares: Shares) -> Tensor:
+    """Return the mean of the layers of several pulls, float32 [F, 3], of sums that were made with the layer `mean`."""
+    return torch.stack([share * pulled(gram, mean, penalty, pull) for pull, share in shares]).sum(0)
 
 
 def pulls_for(pairs: int, prior: Prior) -> list[Pull]:
@@ -251,11 +257,12 @@ def folds_of(pairs: Sequence[Rows]) -> list[Rows]:
     return [rows for rows in sets if len(rows[0])]
 
 
-def pulled(gram: Gram, penalty: Tensor, pull: Pull) -> Tensor:
-    """Return the layer, float32 [F, 3], of sums that were made with the pull's centre."""
+def pulled(gram: Gram, mean: Tensor, penalty: Tensor, pull: Pull) -> Tensor:
+    """Return the layer of a pull, float32 [F, 3], of sums that were made with the layer `mean`."""
     if math.isinf(pull.factor):
         return pull.centre
-    return pull.centre + solve(gram, penalty * pull.factor).to(pull.centre.dtype)
+    there = gram if pull.centre is mean else gram.beside(pull.centre.double() - mean.double())
+    return pull.centre + solve(there, penalty * pull.factor).to(pull.centre.dtype)
 
 
 def weights_of(layer: Tensor, rows: Rows) -> Tensor:

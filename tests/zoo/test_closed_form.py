@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from zoo import closed_form
-from zoo.closed_form import Prior, Pull, averaged, fit_output_layer, gram_of, pulled, shares_of, solve
+from zoo.closed_form import Prior, Pull, averaged, fit_output_layer, gram_of, mean_layer, pulled, shares_of, solve
 
 FEATURES = 7
 
@@ -129,17 +129,29 @@ def test_the_order_of_pairs_does_not_matter_beyond_rounding():
 
 def test_layers_that_do_nearly_as_well_are_averaged():
     mean, other = torch.zeros(FEATURES, 3), torch.ones(FEATURES, 3)
-    pulls = [Pull(mean, math.inf), Pull(mean, 0.1), Pull(mean, 1.0), Pull(mean, 3.0), Pull(other, 1.0)]
-    shares = shares_of(pulls[2], pulls, [0.03, 0.0205, 0.02, 0.04, 0.02], below=0.03)
+    pulls = [Pull(mean, 0.1), Pull(mean, 1.0), Pull(mean, 3.0), Pull(other, 1.0)]
+    shares = shares_of(list(zip(pulls, [0.0205, 0.02, 0.04, 0.03], strict=True)))
     assert [pull.factor for pull, _ in shares] == [0.1, 1.0]
     assert sum(share for _, share in shares) == pytest.approx(1) and shares[0][1] < shares[1][1]
-    exact = shares_of(pulls[1], pulls, [0.1, 0.0, 0.0, math.nan, 0.0], below=0.1)
+    exact = shares_of([(pulls[0], 0.0), (pulls[3], 0.0)])
     assert [share for _, share in exact] == [0.5, 0.5]
-    assert len(shares_of(pulls[2], pulls, [0.0203, 0.0205, 0.02, 0.04, 0.02], below=0.0203)) == 1
-    gram = gram_of(*pixels(torch.randn(FEATURES, 3)), mean)
-    penalty = torch.full((FEATURES,), 1e-3)
-    layers = [pulled(gram, penalty, pull) for pull, _ in exact]
-    torch.testing.assert_close(averaged(gram, penalty, exact), (layers[0] + layers[1]) / 2)
+    rows, penalty = pixels(torch.randn(FEATURES, 3)), torch.full((FEATURES,), 1e-3)
+    gram = gram_of(*rows, mean)
+    one, two = (pulled(gram, mean, penalty, pull) for pull, _ in exact)
+    torch.testing.assert_close(averaged(gram, mean, penalty, exact), (one + two) / 2)
+    centred = gram_of(*rows, other)  # the same layer from sums that were made with its own centre
+    torch.testing.assert_close(two, pulled(centred, other, penalty, pulls[3]), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("pairs", [1, 4])
+def test_the_layer_is_the_mean_by_its_shares_of_what_is_better_than_the_prior(pairs):
+    torch.manual_seed(0)
+    layer, known = torch.randn(FEATURES, 3) * 0.1, prior(1e-3, torch.randn(FEATURES, 3) * 0.1)
+    rows = [pixels(layer, noise=0.05) for _ in range(pairs)]
+    fit = fit_output_layer(rows, known)
+    assert sum(share for _, share in fit.shares) == pytest.approx(1)
+    assert fit.pull in [pull for pull, _ in fit.shares] and all(pull.factor < math.inf for pull, _ in fit.shares)
+    torch.testing.assert_close(fit.layer, mean_layer(rows, known, fit.shares))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])

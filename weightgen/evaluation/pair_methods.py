@@ -24,8 +24,8 @@ from weightgen.evaluation.held_out_pairs import wordings
 from weightgen.finetuning.closed_forms import CLOSED_FORMS, trained
 from weightgen.model_folder import load_model_folder
 from weightgen.model_roles import PAIRED
-from weightgen.pairs.closed_form import Pictures, sampled, scale_of
-from weightgen.pairs.generate import PairReader
+from weightgen.pairs.closed_form import CLOSED_FORM, Pictures, sampled, scale_of
+from weightgen.pairs.generate import PairReader, mean_of, shares_of
 from zoo.gans.solved import SolvedGenerator
 
 
@@ -40,12 +40,16 @@ def without_words(reader: PairReader, pictures: Pictures, texts: Sequence[str]) 
 
 
 def read_shuffled(reader: PairReader, pictures: Pictures, texts: Sequence[str]) -> SolvedGenerator:
-    """Return the network that is read from wrong pairs and solved on the right ones."""
+    """Return the network that is read from wrong pairs and solved on the right ones, averaged with the closed form."""
     image_size = scale_of(pictures)
     sources, targets = zip(*pictures, strict=True)
     wrong = list(zip(sources, (*targets[1:], targets[0].flip(-1)), strict=True))
-    read = reader.read(sampled(reader.base, wrong, 0))
-    return reader.solved(read, sampled(reader.base, pictures, 0), texts, image_size).generator
+    pixels = sampled(reader.base, pictures, 0)
+    made = {
+        PAIRED: reader.solved(reader.read(sampled(reader.base, wrong, 0)), pixels, texts, image_size),
+        CLOSED_FORM: reader.closed_form(pixels, image_size),
+    }
+    return mean_of(made, shares_of({by: solved.fit.error for by, solved in made.items()}))
 
 
 def trained_on(reader: PairReader, pictures: Pictures, texts: Sequence[str]) -> SolvedGenerator:

@@ -23,7 +23,7 @@ from weightgen.finetuning.mixture import mix_branches
 from weightgen.finetuning.solved import FEWEST_PAIRS, STEPS
 from weightgen.pairs.closed_form import Pictures, Start, load_prior, sampled, scale_of, start_of, with_layer
 from weightgen.pairs.pixels import Pixels
-from zoo.closed_form import FACTORS, Fit, Prior, Pull, fit_output_layer
+from zoo.closed_form import FACTORS, Prior, Pull, Rows, fit_output_layer, mean_layer
 from zoo.gans.feature_bank import CHANNELS, COLOURS, FeatureBank
 from zoo.gans.solved import PENALTY, SolvedConfig, SolvedGenerator
 
@@ -63,18 +63,20 @@ def plain(pictures: Pictures, colour_only: bool = False) -> tuple[Start, list[Pi
     zero = torch.zeros(len(columns), 3)
     prior = Prior(zero, (scale * PENALTY).log(), torch.zeros(len(columns)))
 
-    def solved(some: Sequence[Pixels], pulls: Sequence[Pull]) -> tuple[SolvedGenerator, Fit]:
-        fit = fit_output_layer([(p.features[:, columns], p.targets) for p in some], prior, pulls)
-        layer = torch.zeros(generator.bank.num_features, 3)
-        layer[columns] = fit.layer
-        return with_layer(generator, layer), fit
+    def rows(some: Sequence[Pixels]) -> list[Rows]:
+        return [(p.features[:, columns], p.targets) for p in some]
 
-    network, fit = solved(pixels, [Pull(zero, factor) for factor in FACTORS])
+    def network(found: Tensor) -> SolvedGenerator:
+        layer = torch.zeros(generator.bank.num_features, 3)
+        layer[columns] = found
+        return with_layer(generator, layer)
+
+    fit = fit_output_layer(rows(pixels), prior, [Pull(zero, factor) for factor in FACTORS])
 
     def remake(some: Sequence[Pixels]) -> dict[str, SolvedGenerator]:
-        return {PLAIN: solved(some, [fit.pull])[0]}
+        return {PLAIN: network(mean_layer(rows(some), prior, fit.shares))}
 
-    return Start(PLAIN, network, fit, {PLAIN: fit.error}, remake), pixels
+    return Start(PLAIN, network(fit.layer), fit, {PLAIN: fit.error}, remake), pixels
 
 
 def colour_columns(bank: FeatureBank) -> Tensor:

@@ -9,9 +9,9 @@
 The output layer is solved (`zoo.closed_form`) over a bank of features of the photograph (`zoo.gans.solved`), pulled to
 a prior that was learned over many edits. Where no layer is better than the prior on pairs, or parts of pairs, that are
 left out of the solve, the prior itself is the result. With a weight generator that reads pairs (`weightgen.pairs`) the
-network that it makes is where the training starts, if it is better on what is left out. Then branches learn what is not
-linear in the bank (`weightgen.finetuning.branches`), and what is fainter in its fine detail than the targets is trained
-on for that (`weightgen.finetuning.texture`).
+training starts from a mean of this and of the network that it makes. Then branches learn what is not linear in the bank
+(`weightgen.finetuning.branches`), and what is fainter in its fine detail than the targets is trained on for that
+(`weightgen.finetuning.texture`).
 """
 
 from __future__ import annotations
@@ -238,6 +238,7 @@ def account(loaded: LoadedPairs, prompts: Sequence[str], direction: str, start: 
         "prompt": prompts[0] if prompts else "",
         "prompts": list(prompts),
         "init": start.by,
+        "shares": start.shares,
         "mode": "full",
         "steps": 0,
         "pairs": len(loaded.train),

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from weightgen.pairs.pixels import Pixels
 from zoo.adapters.lora import load_base
-from zoo.closed_form import Fit, fit_output_layer
+from zoo.closed_form import Fit, fit_output_layer, mean_layer
 from zoo.errors import WeightzooError
 from zoo.gans.solved import PRIOR, SolvedGenerator, assembled
 from zoo.pictures.apply import to_tensor
@@ -96,9 +95,7 @@ def step_to(most: int, counts: Sequence[int]) -> int:
 
 def solved_on(some: Sequence[Pixels], prior: SolvedGenerator, fit: Fit) -> Tensor:
     """Return the layer of some of the pairs, pulled as that of all of them was."""
-    if math.isinf(fit.pull.factor):
-        return fit.layer
-    return fit_output_layer([(p.features, p.targets) for p in thinned(some)], prior.prior, [fit.pull]).layer
+    return mean_layer([(p.features, p.targets) for p in thinned(some)], prior.prior, fit.shares)
 
 
 @torch.no_grad()

@@ -125,19 +125,15 @@ class PairReader:
         first, *_ = shares
         made |= {by: make(by) for by in shares if by not in made}
 
-        def mean(of: Mapping[str, Solved]) -> SolvedGenerator:
-            parts = [(layers_of(of[by].generator), share) for by, share in shares.items()]
-            return mean_network(of[first].generator, parts)
-
         def remake(some: Sequence[Pixels]) -> dict[str, SolvedGenerator]:
             # as they are compared: to make them as well as from all pairs would take half of ten seconds
             again = {by: make(by, thinned(some, REMADE_ON), rounds=0) for by in WAYS}
-            return {first: mean(again), **{by: again[by].generator for by in WAYS if by != first}}
+            return {first: mean_of(again, shares), **{by: again[by].generator for by in WAYS if by != first}}
 
         def others() -> dict[str, SolvedGenerator]:
             return {by: (made.get(by) or make(by)).generator for by in WAYS if by != first}
 
-        return Start(first, mean(made), made[first].fit, errors, remake, others, shares)
+        return Start(first, mean_of(made, shares), made[first].fit, errors, remake, others, shares)
 
     @torch.no_grad()
     def closed_form(self, pixels: Sequence[Pixels], image_size: int, rounds: int | None = None) -> Solved:
@@ -212,6 +208,12 @@ def shares_of(errors: Mapping[str, float]) -> dict[str, float]:
         return {CLOSED_FORM: 1.0}
     found = weights_of(torch.tensor([errors[PAIRED], LEAD * errors[CLOSED_FORM]]), POWER).tolist()
     return {by: round(share, DIGITS) for by, share in zip(WAYS, found, strict=True) if share > 0}
+
+
+def mean_of(made: Mapping[str, Solved], shares: Mapping[str, float]) -> SolvedGenerator:
+    """Return the mean of the networks that have a share."""
+    parts = [(layers_of(made[by].generator), share) for by, share in shares.items()]
+    return mean_network(made[next(iter(shares))].generator, parts)
 
 
 @torch.no_grad()
