@@ -5,7 +5,7 @@
     rates.of("polished", "full", 16)
 
 `full` is what README and LOG carry, `reduced` what the demo shows, `tiny` proves that everything runs. `pairs` measures
-zero steps alone, with one, four and sixteen example pairs.
+zero steps alone, with 1, 2, 4, 8 and 16 example pairs.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def tiny() -> Grid:
 
 
 def pairs() -> Grid:
-    """Return a grid of what one, four and sixteen pairs are worth before any training."""
+    """Return a grid of what 1, 2, 4, 8 and 16 pairs are worth before any training."""
     without_pairs = ("copy", "base", "mean", "kernel_ridge", "generated", "polished")
     return Grid(
         "pairs",
@@ -235,7 +235,7 @@ def pairs() -> Grid:
         concepts_per_split=8,
         own_splits=(),
         resamples=1000,
-        closed_form_pairs=(1, 4, FEWEST_PAIRS),
+        closed_form_pairs=(1, 2, 4, 8, FEWEST_PAIRS),
         closed_form_concepts=8,
     )
 
