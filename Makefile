@@ -68,10 +68,11 @@ programs:
 	@command -v convert >/dev/null && command -v ffmpeg >/dev/null \
 	  || { echo "make models needs the programs convert and ffmpeg: apt-get install imagemagick ffmpeg" >&2; exit 1; }
 
-# The embedded model is `generated`, then trained to read pairs three times, from the second time on with other programs'
-# edits. What the first two give is kept a folder deeper, where `weightzoo evaluate --model $(MODELS)` does not look. When
-# the embedded one was made, branches that all edits share were added in the third training; now the first begins with them.
-models: programs $(STAMP)  ## train all stages of the weight generator, and the controls (about eight hours, resumable)
+# The embedded model is `generated`, then trained to read pairs four times, from the second time on with other programs'
+# edits. What the first three give is kept a folder deeper, where `weightzoo evaluate --model $(MODELS)` does not look.
+# When the embedded one was made, branches that all edits share were added in the third training, and the fourth saw the
+# last 46 groups of edits alone; now the first begins with these branches, and the fourth sees all groups.
+models: programs $(STAMP)  ## train all stages of the weight generator, and the controls (about nine hours, resumable)
 	@$(WEIGHTZOO) train -o $(MODELS)/generated
 	@$(WEIGHTZOO) train --denoiser unet1d -o $(MODELS)/generated_unet1d
 	@$(WEIGHTZOO) train --pseudo-labels --more-concepts $(MORE) -o $(MODELS)/labelled
@@ -81,6 +82,8 @@ models: programs $(STAMP)  ## train all stages of the weight generator, and the 
 	@$(WEIGHTZOO) polish $(MODELS)/first/paired --more-concepts $(MORE) --pairs --programs --groups 49 --seconds 3900 \
 	  -o $(MODELS)/second/paired
 	@$(WEIGHTZOO) polish $(MODELS)/second/paired --more-concepts $(MORE) --pairs --programs --groups 64 --seconds 3900 \
+	  -o $(MODELS)/third/paired
+	@$(WEIGHTZOO) polish $(MODELS)/third/paired --more-concepts $(MORE) --pairs --programs --groups 110 --seconds 3300 \
 	  -o $(MODELS)/paired
 
 embed: models  ## make models, then put the one that reads pairs into the package

@@ -39,7 +39,7 @@ def evaluate(
     grid: Annotated[
         Literal["tiny", "reduced", "full", "pairs"],
         typer.Option(
-            help="How much is measured; full takes about four hours, pairs measures zero steps with 1, 4 and 16 pairs."
+            help="How much is measured; full takes about four hours, pairs measures zero steps with 1 to 16 pairs."
         ),
     ] = "reduced",
     zero_steps_only: Annotated[
