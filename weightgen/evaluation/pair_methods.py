@@ -25,7 +25,7 @@ from weightgen.finetuning.closed_forms import CLOSED_FORMS, trained
 from weightgen.model_folder import load_model_folder
 from weightgen.model_roles import PAIRED
 from weightgen.pairs.closed_form import CLOSED_FORM, Pictures, sampled, scale_of
-from weightgen.pairs.generate import PairReader, mean_of, shares_of
+from weightgen.pairs.generate import PairReader, mean_of, shares_of_ways
 from zoo.gans.solved import SolvedGenerator
 
 
@@ -49,7 +49,7 @@ def read_shuffled(reader: PairReader, pictures: Pictures, texts: Sequence[str]) 
         PAIRED: reader.solved(reader.read(sampled(reader.base, wrong, 0)), pixels, texts, image_size),
         CLOSED_FORM: reader.closed_form(pixels, image_size),
     }
-    return mean_of(made, shares_of({by: solved.fit.error for by, solved in made.items()}))
+    return mean_of(made, shares_of_ways({by: solved.fit.error for by, solved in made.items()}))
 
 
 def trained_on(reader: PairReader, pictures: Pictures, texts: Sequence[str]) -> SolvedGenerator:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from weightgen.finetuning.branches import Schedule, learners_of, train
-from weightgen.pairs.means import DIGITS, layers_of, mean_network, weights_of
+from weightgen.pairs.means import DIGITS, layers_of, mean_network, shares_by_error
 from weightgen.pairs.pixels import Pixels, edited, error_of, joined, trials_of
 from zoo.gans.solved import SolvedGenerator
 
@@ -79,7 +79,7 @@ def mix_branches(
             return None
     targets = torch.cat([p.targets for left_out, _ in turns for p in left_out])
     made_of = [torch.cat(part) for part in zip(*trials, strict=True)]
-    weights = weights_of(torch.stack([error_of(part, targets) for part in made_of]), POWER)
+    weights = shares_by_error(torch.stack([error_of(part, targets) for part in made_of]), POWER)
     solved_error, error = (error_of(part, targets).item() for part in (made_of[0], blend(made_of, weights)))
     if not round(error, DIGITS) < round(solved_error, DIGITS):  # also for what is not a number
         return None

@@ -34,7 +34,7 @@ from weightgen.pairs.closed_form import (
     thinned,
 )
 from weightgen.pairs.description import Edits, Reading
-from weightgen.pairs.means import DIGITS, layers_of, mean_network, weights_of
+from weightgen.pairs.means import DIGITS, layers_of, mean_network, shares_by_error
 from weightgen.pairs.pixels import Pixels, edited, error_of, joined, trials_of
 from weightgen.text import TextEncoder, load_text_encoder, no_text
 from zoo.adapters.lora import Adapter, load_base, merge_tensors
@@ -121,7 +121,7 @@ class PairReader:
         else:
             made = {by: make(by) for by in WAYS}
             errors = {by: solved.fit.error for by, solved in made.items()}
-        shares = shares_of(errors)
+        shares = shares_of_ways(errors)
         first, *_ = shares
         made |= {by: make(by) for by in shares if by not in made}
 
@@ -202,11 +202,11 @@ def reader_in(folder: str | Path) -> PairReader | None:
         return PairReader(load_model_folder(path))
 
 
-def shares_of(errors: Mapping[str, float]) -> dict[str, float]:
+def shares_of_ways(errors: Mapping[str, float]) -> dict[str, float]:
     """Return what each of WAYS has of the network, given their errors on what was left out; of sum 1."""
     if not math.isfinite(errors[PAIRED]):
         return {CLOSED_FORM: 1.0}
-    found = weights_of(torch.tensor([errors[PAIRED], LEAD * errors[CLOSED_FORM]]), POWER).tolist()
+    found = shares_by_error(torch.tensor([errors[PAIRED], LEAD * errors[CLOSED_FORM]]), POWER).tolist()
     return {by: round(share, DIGITS) for by, share in zip(WAYS, found, strict=True) if share > 0}
 
 

@@ -1,6 +1,6 @@
 """Means of networks on one bank, weighted by their errors on what was left out.
 
-    weights = weights_of(torch.tensor([0.02, 0.03]), power=5)
+    weights = shares_by_error(torch.tensor([0.02, 0.03]), power=5)
     network = mean_network(generator, [(layers_of(generator), 0.8), (layers_of(other), 0.2)])
 
 A mean is one network, because its output layer is linear in the bank's features and in the branches' ReLUs.
@@ -36,7 +36,7 @@ def layers_of(generator: SolvedGenerator) -> Layers:
     return Layers(bank, list(zip(generator.branches, rest, strict=True)))
 
 
-def weights_of(errors: Tensor, power: int) -> Tensor:
+def shares_by_error(errors: Tensor, power: int) -> Tensor:
     """Return the weights of parts with these errors on what was left out, [B], of sum 1.
 
     They fall with a power of the error. Weights that minimise the error of the mean itself are no better on further

@@ -12,7 +12,7 @@ from weightgen.finetuning.branches import HIDDEN, fresh, learners_of, seconds_of
 from weightgen.finetuning.mixture import POWER, blend, part_of
 from weightgen.finetuning.solved import picture, solve_pairs
 from weightgen.pairs.closed_form import load_prior
-from weightgen.pairs.means import layers_of, mean_network, weights_of
+from weightgen.pairs.means import layers_of, mean_network, shares_by_error
 from weightgen.pairs.pixels import Pixels, edited, joined, trials_of
 from zoo.errors import Interrupted, WeightzooError
 from zoo.gans.branches import READS
@@ -90,13 +90,13 @@ def test_ctrl_c_leaves_the_solved_layer(poster, tmp_path, monkeypatch):
 
 
 def test_better_parts_weigh_more_and_bad_ones_nothing():
-    weights = weights_of(torch.tensor([0.02, 0.01, 0.01, 0.5]), POWER)
+    weights = shares_by_error(torch.tensor([0.02, 0.01, 0.01, 0.5]), POWER)
     assert weights.sum().item() == pytest.approx(1) and weights[3] == 0 and weights[0] == 0
     assert weights[1] == weights[2]
-    weights = weights_of(torch.tensor([0.012, 0.01]), POWER)
+    weights = shares_by_error(torch.tensor([0.012, 0.01]), POWER)
     assert 0.05 < weights[0] < weights[1]
-    assert weights_of(torch.tensor([0.0, 0.3]), POWER).tolist() == [1.0, 0.0]
-    assert weights_of(torch.tensor([0.1, float("nan")]), POWER).tolist() == [1.0, 0.0]
+    assert shares_by_error(torch.tensor([0.0, 0.3]), POWER).tolist() == [1.0, 0.0]
+    assert shares_by_error(torch.tensor([0.1, float("nan")]), POWER).tolist() == [1.0, 0.0]
     torch.manual_seed(0)
     parts = [torch.randn(5, 3) for _ in range(2)]
     assert torch.allclose(blend(parts, torch.tensor([0.25, 0.75])), 0.25 * parts[0] + 0.75 * parts[1])

@@ -12,7 +12,7 @@ from weightgen.model_folder import load_model_folder
 from weightgen.model_roles import PAIRED
 from weightgen.pairs import closed_form
 from weightgen.pairs.closed_form import sampled, thinned
-from weightgen.pairs.generate import CLOSED_FORM, LEAD, WAYS, PairReader, error_on, shares_of
+from weightgen.pairs.generate import CLOSED_FORM, LEAD, WAYS, PairReader, error_on, shares_of_ways
 from zoo.errors import WeightzooError
 
 EMBEDDED = Path(__file__).parents[3] / "weightgen/embedded/weightzoo-small"
@@ -140,8 +140,8 @@ def test_each_way_is_made_once_and_only_where_it_is_used(reader, monkeypatch, er
 
     monkeypatch.setattr(type(reader), "generated", counted(generated))
     monkeypatch.setattr(type(reader), "closed_form", counted(closed_form))
-    shares = shares_of(errors)
-    monkeypatch.setattr("weightgen.pairs.generate.shares_of", lambda found: shares)
+    shares = shares_of_ways(errors)
+    monkeypatch.setattr("weightgen.pairs.generate.shares_of_ways", lambda found: shares)
     start = reader.generate(pictures(8))
     assert sorted(count for _, count in calls) == [*[6] * 8, *[8] * len(shares)]  # each quarter is left out in turn
     made = start.made()
@@ -154,7 +154,7 @@ def test_each_way_is_made_once_and_only_where_it_is_used(reader, monkeypatch, er
 
 @pytest.mark.parametrize("count", [2, 6])
 def test_a_start_is_the_mean_of_both_ways(reader, monkeypatch, count):
-    monkeypatch.setattr("weightgen.pairs.generate.shares_of", lambda errors: {PAIRED: 0.75, CLOSED_FORM: 0.25})
+    monkeypatch.setattr("weightgen.pairs.generate.shares_of_ways", lambda errors: {PAIRED: 0.75, CLOSED_FORM: 0.25})
     pixels = sampled(reader.base, pictures(count), 0)
     start = reader.start(pixels, (), 24)
     source = pictures(1, seed=3)[0][0][None]
@@ -167,12 +167,12 @@ def test_a_start_is_the_mean_of_both_ways(reader, monkeypatch, count):
 
 
 def test_the_better_way_weighs_more_and_what_is_no_number_nothing():
-    assert shares_of({PAIRED: 0.01, CLOSED_FORM: 0.1}) == {PAIRED: 1.0}
-    assert shares_of({PAIRED: 0.1, CLOSED_FORM: 0.01}) == {CLOSED_FORM: 1.0}
-    assert shares_of({PAIRED: 0.03 * LEAD, CLOSED_FORM: 0.03}) == {PAIRED: 0.5, CLOSED_FORM: 0.5}
+    assert shares_of_ways({PAIRED: 0.01, CLOSED_FORM: 0.1}) == {PAIRED: 1.0}
+    assert shares_of_ways({PAIRED: 0.1, CLOSED_FORM: 0.01}) == {CLOSED_FORM: 1.0}
+    assert shares_of_ways({PAIRED: 0.03 * LEAD, CLOSED_FORM: 0.03}) == {PAIRED: 0.5, CLOSED_FORM: 0.5}
     for unknown in (float("nan"), float("inf")):
-        assert shares_of({PAIRED: unknown, CLOSED_FORM: 0.5}) == {CLOSED_FORM: 1.0}
-        assert shares_of({PAIRED: 0.5, CLOSED_FORM: unknown}) == {PAIRED: 1.0}
+        assert shares_of_ways({PAIRED: unknown, CLOSED_FORM: 0.5}) == {CLOSED_FORM: 1.0}
+        assert shares_of_ways({PAIRED: 0.5, CLOSED_FORM: unknown}) == {PAIRED: 1.0}
 
 
 def test_without_words_no_text_is_encoded(reader, monkeypatch):
