@@ -45,8 +45,9 @@ from pipeline.sources import crops, photo_paths
 from pipeline.teachers.programs import COMMANDS, LIBRARIES
 from weightgen.evaluation.novelty import nearest_pictures
 from weightgen.model_folder import denoiser_sha256, load_model_folder
+from weightgen.model_roles import PAIRED
 from weightgen.pairs.closed_form import CLOSED_FORM, SOLVED_ON, sampled
-from weightgen.pairs.generate import PairReader
+from weightgen.pairs.generate import WAYS, PairReader
 from weightgen.training.data import WeightDataset, load_zoo
 from zoo.adapters.lora import Adapter
 from zoo.errors import WeightzooError
@@ -188,17 +189,18 @@ def measured(
         found: dict[tuple[str, str, str], list[dict[str, float]]] = defaultdict(list)
         for turn, (own, other) in enumerate(sets_of(len(examples), count, number)):
             pixels = sampled(reader.base, [(setting.pool[i], examples[i]) for i in own], 0, SOLVED_ON)
-            read = reader.read(pixels)
-            made = reader.solved(read, pixels, (), size).generator
+            ways = reader.ways(pixels, ())
+            choices = ways.choices(ways.folds())
+            made = {by: reader.network(by, ways, choices[by], size) for by in WAYS}
             edited = {
-                GENERATED: edit_all(made, setting.seen, size),
-                CLOSED_FORM: edit_all(reader.closed_form(pixels, size).generator, setting.seen, size),
+                GENERATED: edit_all(made[PAIRED], setting.seen, size),
+                CLOSED_FORM: edit_all(made[CLOSED_FORM], setting.seen, size),
             }
             for (way, images), band, against in product(edited.items(), BANDS, shown):
                 parts = (images, targets, shown[against][own], shown[against][other], examples[own])
                 found[way, band, against].append(correlations(*map(BANDS[band], parts)))
             if turn == 0:
-                blocks |= blocks_of(reader, reader.adapter(read, ()), made, count)
+                blocks |= blocks_of(reader, reader.adapter(reader.read(pixels), ()), made[PAIRED], count)
                 there = [setting.there(part)[None] for part in (edited[GENERATED], targets)]
                 nearest = nearest_pictures(there[0], there[1], setting.members)
                 pictures.append({"pairs": count} | {name: float(value) for name, value in nearest._asdict().items()})

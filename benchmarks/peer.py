@@ -2,12 +2,13 @@
 
     pip install --no-deps modulaic==0.1.0 pyyaml        # brings no other torch along
     python -m benchmarks.peer my-pairs [my-pairs-2 ...] --seconds 10 600 --picture peers.jpg
-    python -m benchmarks.peer my-pairs --ours 10 --seconds 600      # ours after 10 s, the peers after 600 s
+    python -m benchmarks.peer my-pairs --ours 0 10 --seconds 600    # ours at once and after 10 s, the peers after 600 s
 
 Each folder has pairs as `weightzoo finetune --pairs` takes them: a fifth of them is held out. A folder that holds
 `train/` and `test/` is measured on the latter. All methods see the same squares of `--size` pixels, and are measured
 on the held-out ones after each of the `--seconds` of training; reading and measuring do not count. *Ours* is what
-`weightzoo finetune --pairs DIR --seconds S` does without a prompt, begun anew for each number of seconds. The peers
+`weightzoo finetune --pairs DIR --seconds S` does without a prompt, begun anew for each number of seconds; at 0 s, what
+`weightzoo generate --pairs DIR` does. The peers
 train once, for the longest time; their seconds are the processor's, so that other work on the machine costs them
 nothing. *Copying* is the source itself. *Plain*, and *colour* if it is named among the methods, are closed forms
 without a network (`weightgen.finetuning.closed_forms`), which take what they take.

@@ -48,7 +48,7 @@ class DemoPreset:
 
 
 PRESETS = {
-    "small": DemoPreset(None, 90.0, 210.0, 300.0, "reduced", 600.0),
+    "small": DemoPreset(None, 90.0, 180.0, 210.0, "reduced", 600.0),
     "tiny": DemoPreset(40, 20.0, 20.0, 40.0, "tiny"),
 }
 

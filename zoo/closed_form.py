@@ -1,6 +1,6 @@
 """The output layer of a generator, solved on pairs: ridge regression towards a prior, without a training step.
 
-    layer = solve(gram_of(features, targets, prior.mean), prior.penalty(pairs))     # deviation from the mean
+    layer = prior.mean + solve(gram_of(features, targets), prior.penalty(pairs), prior.mean)
     fit = fit_output_layer([(features, targets), ...], prior)    # of each pair: [pixels, F] and [pixels, 3]
     fit.layer              # [F, 3]; never worse than the prior on pictures that are left out
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -23,12 +24,14 @@ from torch import Tensor
 
 FEWEST_PICTURES = 4  # of which whole ones can be left out; of fewer, parts are
 FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # times the learned penalties, tried on what is left out
+TO_PRIOR, TO_SOURCE = "prior", "source"  # what layers are pulled to
 # of few pairs only parts can be left out, which say little about other pictures. So a pull to the source is tried, for
 # edits that change little, and it has all of the layer where the learned prior is as good on what is left out
 SOURCE_FACTOR, DOUBT = 100.0, 1.35
 # by which a layer's share of the mean falls with its error: the mean of layers that are nearly as good as the best one
 # is up to 3 % better than this one with four pairs or more, and 7 to 8 % with one or two (docs/LOG.md)
-POWER, LEAST_SHARE = 10, 0.05
+POWER = 10
+LEAST_ERROR, LEAST_SHARE = 1e-6, 0.05  # smaller errors count as this; what has a smaller share of a mean is left out
 ROUNDS, ROUNDS_OF_FEW = 1, 2  # of reweighting towards L1; the second one is worth 2 % with one pair, with four nothing
 SOFTENING = 0.05  # errors below count as in least squares; targets are in [-1, 1]
 ROWS_AT_ONCE = 1 << 11  # as float64 they stay in the processor's cache
@@ -64,59 +67,90 @@ class Pull(NamedTuple):
     """What a solve is pulled to.
 
     Attributes:
-        centre: a layer, [F, 3].
-        factor: what the learned penalties are multiplied with; infinite: the centre is the layer.
+        to: `TO_PRIOR` or `TO_SOURCE`.
+        factor: what the learned penalties are multiplied with; infinite: what it is pulled to is the layer.
         doubt: what the error on what is left out is multiplied with where pulls are compared.
     """
 
-    centre: Tensor
+    to: str
     factor: float
     doubt: float = 1.0
 
 
+ITSELF = Pull(TO_PRIOR, math.inf)
+MANY = [Pull(TO_PRIOR, factor) for factor in FACTORS]
+FEW = [Pull(TO_PRIOR, 1.0, DOUBT), Pull(TO_SOURCE, SOURCE_FACTOR)]
 Shares = Sequence[tuple[Pull, float]]  # pulls, and what the layers of each have of their mean; of sum 1
 
 
 class Gram(NamedTuple):
-    """Sums over pixels, float64: X'WX [F, F], X'WR [F, 3] for the residual R of the prior's mean, and the weights'."""
+    """Sums over pixels, float64: X'WX [F, F], X'WY [F, 3], and the weights'."""
 
     features: Tensor
-    residual: Tensor
+    targets: Tensor
     weight: Tensor
 
     def plus(self, other: Gram, sign: int = 1) -> Gram:
         """Return the sums over both sets of pixels, or over those of this one that are not in the other."""
         return Gram(*(torch.add(mine, theirs, alpha=sign) for mine, theirs in zip(self, other, strict=True)))
 
-    def beside(self, step: Tensor) -> Gram:
-        """Return the same with the residual of a layer that is `step` [F, 3] away from the one it was made with."""
-        return self._replace(residual=self.residual - self.features @ step.double())
+    def first(self, width: int) -> Gram:
+        """Return the sums of the first `width` features alone."""
+        return Gram(self.features[:width, :width], self.targets[:width], self.weight)
 
 
-class Fit(NamedTuple):
-    """A solved output layer.
+class Choice(NamedTuple):
+    """What a layer is pulled to.
 
     Attributes:
-        layer: [F, 3].
         pull: the best one on what was left out; its factor is infinite where the prior itself was.
         error, prior_error: mean absolute errors of these two there, in units of a picture in [0, 1].
         shares: what the layer is the mean of.
     """
 
-    layer: Tensor
     pull: Pull
     error: float
     prior_error: float
     shares: Shares
 
 
-def gram_of(features: Tensor, targets: Tensor, mean: Tensor, weights: Tensor | None = None) -> Gram:
+class Fit(NamedTuple):
+    """A solved output layer [F, 3], and what it is pulled to."""
+
+    layer: Tensor
+    choice: Choice
+
+
+@dataclass(frozen=True, eq=False)
+class Folds:
+    """Pixels in sets that are left out in turn, and the sums of each."""
+
+    rows: Sequence[Rows]
+    grams: Sequence[Gram]
+
+    @classmethod
+    def of(cls, pairs: Sequence[Rows]) -> Folds:
+        """Return the pixels of pairs in `FEWEST_PICTURES` sets, of whole pictures where there are enough of them."""
+        rows = folds_of(pairs)
+        return cls(rows, [gram_of(*fold) for fold in rows])
+
+    @property
+    def total(self) -> Gram:
+        """Return the sums over all pixels."""
+        return added(self.grams)
+
+    def first(self, width: int) -> Folds:
+        """Return the same with the first `width` features alone."""
+        rows = [(features[:, :width], targets) for features, targets in self.rows]
+        return Folds(rows, [gram.first(width) for gram in self.grams])
+
+
+def gram_of(features: Tensor, targets: Tensor, weights: Tensor | None = None) -> Gram:
     """Return the sums of one set of pixels.
 
     Args:
         features: [n, F].
         targets: [n, 3].
-        mean: the prior's, [F, 3].
         weights: [n, 1]; None counts every pixel once.
     """
     width = features.shape[1]
@@ -126,28 +160,30 @@ def gram_of(features: Tensor, targets: Tensor, mean: Tensor, weights: Tensor | N
     for start in range(0, len(features), ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
         rows = features[part].double()
-        residual = targets[part].double() - rows @ mean.double()
         weight = rows.new_ones(len(rows), 1) if weights is None else weights[part].double()
-        weighted = rows * weight
+        weighted = rows if weights is None else rows * weight
         left, right = weighted.split([half, width - half], 1)
-        found = left.T @ rows[:, :half], left.T @ rows[:, half:], right.T @ rows[:, half:], weighted.T @ residual
-        sums = [one + other for one, other in zip(sums, (*found, weight.sum()), strict=True)]
-    first, beside, last, *rest = sums
+        beside = weighted.T @ targets[part].double()
+        found = left.T @ rows[:, :half], left.T @ rows[:, half:], right.T @ rows[:, half:], beside, weight.sum()
+        sums = [one + other for one, other in zip(sums, found, strict=True)]
+    first, crossed, last, *rest = sums
     # X'WX is symmetric: its fourth quarter is the second one's mirror
-    return Gram(torch.cat([torch.cat([first, beside], 1), torch.cat([beside.T, last], 1)]), *rest)
+    return Gram(torch.cat([torch.cat([first, crossed], 1), torch.cat([crossed.T, last], 1)]), *rest)
 
 
-def solve(gram: Gram, penalty: Tensor) -> Tensor:
-    """Return the deviation from the prior's mean, float64 [F, 3]; differentiable.
+def solve(gram: Gram, penalty: Tensor, centre: Tensor) -> Tensor:
+    """Return the deviation from the layer `centre` that pixels are pulled to, float64 [F, 3]; differentiable.
 
     A penalty above zero makes the system positive definite whatever the pixels are.
 
     Args:
         gram: sums over at least one pixel.
         penalty: [F], above zero.
+        centre: [F, 3].
     """
     matrix = gram.features / gram.weight + torch.diag(penalty.double())
-    return torch.cholesky_solve(gram.residual / gram.weight, torch.linalg.cholesky(matrix))
+    residual = (gram.targets - gram.features @ centre.double()) / gram.weight
+    return torch.cholesky_solve(residual, torch.linalg.cholesky(matrix))
 
 
 def mean_errors(layers: Sequence[Tensor], rows: Rows) -> list[float]:
@@ -157,93 +193,98 @@ def mean_errors(layers: Sequence[Tensor], rows: Rows) -> list[float]:
 
 
 @torch.no_grad()
-def fit_output_layer(
-    pairs: Sequence[Rows], prior: Prior, pulls: Sequence[Pull] | None = None, rounds: int | None = None
-) -> Fit:
+def fit_output_layer(pairs: Sequence[Rows], prior: Prior, pulls: Sequence[Pull] | None = None, every: int = 1) -> Fit:
     """Solve the output layer on pairs: the mean of the layers of several pulls, by their errors on left-out pictures.
-
-    With fewer than `FEWEST_PICTURES` pairs parts of them are left out.
 
     Args:
         pairs: pixels of each pair, from the top of its picture to the bottom, so that a part of them is a part of it.
         pulls: in place of those that the number of pairs asks for.
-        rounds: see `mean_layer`.
+        every: one in so many of the pixels says what the layer is pulled to.
 
     Returns:
         The prior's own mean where no layer is better on what is left out, or nothing can be solved.
     """
-    mean = prior.mean.float()
-    folds = folds_of(pairs)
-    grams = [gram_of(*fold, mean) for fold in folds]
-    total = added(grams)
-    itself = Pull(mean, math.inf)
-    if not all(bool(torch.isfinite(part).all()) for part in total):
-        return Fit(mean, itself, math.inf, math.inf, [(itself, 1.0)])
-    penalty = prior.penalty(len(pairs))
+    folds = Folds.of(thinned_rows(pairs, every))
+    choice = choose(folds, prior, len(pairs), pulls)
+    return Fit(mean_layer(pairs, prior, choice.shares, folds.total), choice)
 
-    one_pixel = len(folds) == 1  # nothing can be left out
-    tried = [itself, *(() if one_pixel else (pulls or pulls_for(len(pairs), prior)))]
+
+@torch.no_grad()
+def choose(folds: Folds, prior: Prior, pairs: int, pulls: Sequence[Pull] | None = None) -> Choice:
+    """Return which pulls have what share of an output layer, by the errors of their layers on left-out pictures.
+
+    Args:
+        folds: of the pixels of so many pairs. With fewer than `FEWEST_PICTURES` of them parts of pictures are left out.
+        pulls: in place of those that the number of pairs asks for.
+    """
+    total, penalty = folds.total, prior.penalty(pairs)
+    if not all(bool(torch.isfinite(part).all()) for part in total):
+        return Choice(ITSELF, math.inf, math.inf, [(ITSELF, 1.0)])
+    one_pixel = len(folds.rows) == 1  # nothing can be left out
+    tried = [ITSELF, *(() if one_pixel else (pulls or (MANY if pairs >= FEWEST_PICTURES else FEW)))]
     of_folds = []
-    for gram, fold in zip(grams, folds, strict=True):
+    for gram, fold in zip(folds.grams, folds.rows, strict=True):
         others = total.plus(gram, -1)
-        of_folds.append(mean_errors([pulled(others, mean, penalty, pull) for pull in tried], fold))
-    errors = [round(sum(of_pull) / len(folds), ERROR_DIGITS) for of_pull in zip(*of_folds, strict=True)]
+        of_folds.append(mean_errors([pulled(others, prior, penalty, pull) for pull in tried], fold))
+    errors = [round(sum(of_pull) / len(of_folds), ERROR_DIGITS) for of_pull in zip(*of_folds, strict=True)]
     prior_error = errors[0]
     # false for what is not a number
     better = [(pull, error) for pull, error in zip(tried, errors, strict=True) if error < prior_error]
     if not better:
-        return Fit(mean, itself, prior_error, prior_error, [(itself, 1.0)])
+        return Choice(ITSELF, prior_error, prior_error, [(ITSELF, 1.0)])
     best, error = min(better, key=lambda found: found[0].doubt * found[1])
-    shares = shares_of(better)
-    layer = mean_layer(pairs, prior, shares, rounds, total)
-    if not bool(torch.isfinite(layer).all()):
-        return Fit(mean, itself, prior_error, prior_error, [(itself, 1.0)])
-    return Fit(layer, best, error, prior_error, shares)
+    shares = shares_by_error([pull.doubt * error for pull, error in better], POWER)
+    kept = [(pull, share) for (pull, _), share in zip(better, shares, strict=True) if share > 0]
+    return Choice(best, error, prior_error, kept)
 
 
 @torch.no_grad()
 def mean_layer(
-    pairs: Sequence[Rows], prior: Prior, shares: Shares, rounds: int | None = None, total: Gram | None = None
+    pairs: Sequence[Rows], prior: Prior, shares: Shares, total: Gram | None = None, rounds: int | None = None
 ) -> Tensor:
-    """Return the mean of the layers of several pulls on pairs, [F, 3].
+    """Return the mean of the layers of several pulls on pairs, [F, 3]; the prior's mean where nothing can be solved.
 
     Args:
+        total: the sums over all pixels, or over enough of them to begin with, where they are known.
         rounds: of reweighting towards L1, in place of those that the number of pairs asks for; each costs about as much
             as the solve itself.
-        total: the sums over all pixels, made with the prior's mean, where they are known.
     """
-    mean, penalty = prior.mean.float(), prior.penalty(len(pairs))
-    total = total or added([gram_of(*rows, mean) for rows in pairs])
-    layer = averaged(total, mean, penalty, shares)
+    penalty = prior.penalty(len(pairs))
+    layer = averaged(total or added([gram_of(*rows) for rows in pairs]), prior, penalty, shares)
     if rounds is None:
         rounds = ROUNDS if len(pairs) >= FEWEST_PICTURES else ROUNDS_OF_FEW
+    if all(math.isinf(pull.factor) for pull, _ in shares):
+        return layer
     for _ in range(rounds):
-        weighted = [gram_of(*rows, mean, weights_of(layer, rows)) for rows in pairs]
-        layer = averaged(added(weighted), mean, penalty, shares)
-    return layer
+        weighted = [gram_of(*rows, weights_of(layer, rows)) for rows in pairs]
+        layer = averaged(added(weighted), prior, penalty, shares)
+    return layer if bool(torch.isfinite(layer).all()) else prior.mean.float()
 
 
-def shares_of(better: Sequence[tuple[Pull, float]]) -> Shares:
-    """Return what each pull has of the mean, given the errors of those that are better than the prior."""
-    least = 10**-ERROR_DIGITS
-    falls = [(pull, (pull.doubt * max(error, least) / least) ** -POWER) for pull, error in better]
-    enough = LEAST_SHARE * sum(fall for _, fall in falls)
-    kept = [(pull, fall) for pull, fall in falls if fall >= enough]
-    total = sum(fall for _, fall in kept)
-    return [(pull, fall / total) for pull, fall in kept]
+def shares_by_error(errors: Sequence[float], power: int) -> list[float]:
+    """Return what parts with these errors on what was left out have of their mean; of sum 1.
+
+    Shares fall with a power of the error. Those that minimise the error of the mean itself are no better on further
+    pictures: few pictures are left out, and what is nearly as good on them is often better on others.
+
+    Args:
+        errors: at least one of them a number.
+        power: by which shares fall with the error.
+    """
+    known = [max(error, LEAST_ERROR) if math.isfinite(error) else math.inf for error in errors]
+    falls = [(min(known) / error) ** power for error in known]
+    kept = [fall if fall >= LEAST_SHARE * sum(falls) else 0.0 for fall in falls]
+    return [fall / sum(kept) for fall in kept]
 
 
-def averaged(gram: Gram, mean: Tensor, penalty: Tensor, shares: Shares) -> Tensor:
-    """Return the mean of the layers of several pulls, float32 [F, 3], of sums that were made with the layer `mean`."""
-    return torch.stack([share * pulled(gram, mean, penalty, pull) for pull, share in shares]).sum(0)
+def averaged(gram: Gram, prior: Prior, penalty: Tensor, shares: Shares) -> Tensor:
+    """Return the mean of the layers of several pulls, float32 [F, 3]."""
+    return torch.stack([share * pulled(gram, prior, penalty, pull) for pull, share in shares]).sum(0)
 
 
-def pulls_for(pairs: int, prior: Prior) -> list[Pull]:
-    """Return the pulls that are tried with so many pairs."""
-    mean = prior.mean.float()
-    if pairs >= FEWEST_PICTURES:
-        return [Pull(mean, factor) for factor in FACTORS]
-    return [Pull(mean, 1.0, DOUBT), Pull(prior.source, SOURCE_FACTOR)]
+def thinned_rows(pairs: Sequence[Rows], every: int) -> list[Rows]:
+    """Return one in so many of the pixels of each pair."""
+    return [(features[::every], targets[::every]) for features, targets in pairs]
 
 
 def folds_of(pairs: Sequence[Rows]) -> list[Rows]:
@@ -257,12 +298,10 @@ def folds_of(pairs: Sequence[Rows]) -> list[Rows]:
     return [rows for rows in sets if len(rows[0])]
 
 
-def pulled(gram: Gram, mean: Tensor, penalty: Tensor, pull: Pull) -> Tensor:
-    """Return the layer of a pull, float32 [F, 3], of sums that were made with the layer `mean`."""
-    if math.isinf(pull.factor):
-        return pull.centre
-    there = gram if pull.centre is mean else gram.beside(pull.centre.double() - mean.double())
-    return pull.centre + solve(there, penalty * pull.factor).to(pull.centre.dtype)
+def pulled(gram: Gram, prior: Prior, penalty: Tensor, pull: Pull) -> Tensor:
+    """Return the layer of a pull, float32 [F, 3]."""
+    centre = prior.mean.float() if pull.to == TO_PRIOR else prior.source
+    return centre if math.isinf(pull.factor) else centre + solve(gram, penalty * pull.factor, centre).float()
 
 
 def weights_of(layer: Tensor, rows: Rows) -> Tensor:

@@ -23,8 +23,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.harness.machine import EMBEDDED_MODEL
 from weightgen.finetuning.closed_forms import CLOSED_FORMS
 from weightgen.finetuning.solved import solve_pairs
+from weightgen.pairs.generate import reader_in
 from zoo.errors import WeightzooError
 from zoo.files import write_json
 from zoo.gans.patchgan import pix2pix_70x70
@@ -136,7 +138,11 @@ def editing(generator: nn.Module, low: float = 0.0) -> Edit:
 
 
 def ours(pairs: Squares, clock: Clock, seed: int) -> None:
-    """Train as `weightzoo finetune --pairs DIR --seconds S` does, anew for each mark: its schedule ends there."""
+    """Train as `weightzoo finetune --pairs DIR --seconds S` does, anew for each mark: its schedule ends there.
+
+    At the mark 0 nothing is trained: the network is what `weightzoo generate --pairs DIR` makes.
+    """
+    reader = reader_in(EMBEDDED_MODEL)
     with TemporaryDirectory() as folder:
         train = Path(folder) / "train"
         write_folder(train, pairs.sources, pairs.targets)
@@ -144,7 +150,8 @@ def ours(pairs: Squares, clock: Clock, seed: int) -> None:
             out = Path(folder) / f"{mark:g}"
             clock.restart()
             # test pairs have a say in what is handed over: they are the training pairs here
-            summary = solve_pairs(train, out, test_pairs=train, seed=seed, seconds=mark)
+            length: dict[str, Any] = {"seconds": mark} if mark else {"steps": 0}
+            summary = solve_pairs(train, out, test_pairs=train, seed=seed, reader=reader, **length)
             clock.steps = summary["steps"]
             clock.measure(mark, editing(load_network(out)))
 

@@ -125,8 +125,8 @@ def error_after_solve(generator: SolvedGenerator, task: Task) -> Tensor:
     """Return the mean absolute error of a task's queries, as of pictures in [0, 1]; differentiable."""
     features, asked = (generator.bank.expand(rows[0]) for rows in (task.solved_on, task.measured_on))
     prior = generator.prior
-    gram = gram_of(features, task.solved_on[1], prior.mean)
-    edited = asked @ (prior.mean + solve(gram, prior.penalty(task.pairs)).float())
+    gram = gram_of(features, task.solved_on[1])
+    edited = asked @ (prior.mean + solve(gram, prior.penalty(task.pairs), prior.mean).float())
     inside = edited.clamp(-1, 1)
     return (inside + LEAK * (edited - inside) - task.measured_on[1]).abs().mean() / 2
 

@@ -6,7 +6,21 @@ import pytest
 import torch
 
 from zoo import closed_form
-from zoo.closed_form import Prior, Pull, averaged, fit_output_layer, gram_of, mean_layer, pulled, shares_of, solve
+from zoo.closed_form import (
+    ITSELF,
+    TO_PRIOR,
+    TO_SOURCE,
+    Folds,
+    Prior,
+    Pull,
+    averaged,
+    fit_output_layer,
+    gram_of,
+    mean_layer,
+    pulled,
+    shares_by_error,
+    solve,
+)
 
 FEATURES = 7
 
@@ -24,7 +38,7 @@ def pixels(layer: torch.Tensor, count: int = 400, noise: float = 0.0) -> tuple[t
 def test_without_a_penalty_it_is_least_squares():
     torch.manual_seed(0)
     features, targets, mean = torch.randn(50, FEATURES), torch.randn(50, 3), torch.randn(FEATURES, 3)
-    layer = mean + solve(gram_of(features, targets, mean), torch.full((FEATURES,), 1e-14))
+    layer = mean + solve(gram_of(features, targets), torch.full((FEATURES,), 1e-14), mean)
     wanted = torch.linalg.lstsq(features.double(), targets.double()).solution
     torch.testing.assert_close(layer, wanted, rtol=1e-6, atol=1e-6)
 
@@ -33,7 +47,7 @@ def test_with_penalties_it_minimises_what_it_says():
     torch.manual_seed(0)
     features, targets, mean = torch.randn(50, FEATURES), torch.randn(50, 3), torch.randn(FEATURES, 3)
     weights, penalty = torch.rand(50, 1), torch.rand(FEATURES)
-    deviation = solve(gram_of(features, targets, mean, weights), penalty).requires_grad_()
+    deviation = solve(gram_of(features, targets, weights), penalty, mean).requires_grad_()
     errors = features.double() @ (mean + deviation) - targets
     loss = (weights * errors.square()).sum() / weights.sum() + (penalty[:, None] * deviation.square()).sum()
     loss.backward()
@@ -43,19 +57,20 @@ def test_with_penalties_it_minimises_what_it_says():
 def test_sums_do_not_hang_on_how_pixels_are_taken(monkeypatch):
     torch.manual_seed(0)
     rows = pixels(torch.randn(FEATURES, 3) * 0.2)
-    whole = gram_of(*rows, torch.zeros(FEATURES, 3))
+    whole = gram_of(*rows)
     monkeypatch.setattr(closed_form, "ROWS_AT_ONCE", 33)
-    for one, other in zip(whole, gram_of(*rows, torch.zeros(FEATURES, 3)), strict=True):
+    for one, other in zip(whole, gram_of(*rows), strict=True):
         torch.testing.assert_close(one, other)
 
 
 def test_sums_are_those_of_the_products():
     torch.manual_seed(0)
-    (features, targets), mean, weights = pixels(torch.randn(FEATURES, 3)), torch.randn(FEATURES, 3), torch.rand(400, 1)
-    found = gram_of(features, targets, mean, weights)
-    exact, residual = features.double(), targets.double() - features.double() @ mean.double()
+    (features, targets), weights = pixels(torch.randn(FEATURES, 3)), torch.rand(400, 1)
+    found = gram_of(features, targets, weights)
+    exact = features.double()
     torch.testing.assert_close(found.features, exact.T @ (weights.double() * exact), rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(found.residual, exact.T @ (weights.double() * residual), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found.targets, exact.T @ (weights.double() * targets.double()), rtol=1e-12, atol=1e-12)
+    assert torch.equal(gram_of(features, targets).features, gram_of(features, targets, torch.ones(400, 1)).features)
 
 
 @pytest.mark.parametrize("pairs", [1, 2, 4, 9])
@@ -64,7 +79,7 @@ def test_a_linear_edit_is_found(pairs):
     layer = torch.randn(FEATURES, 3) * 0.1
     fit = fit_output_layer([pixels(layer) for _ in range(pairs)], prior(1e-6))
     torch.testing.assert_close(fit.layer, layer, rtol=0, atol=2e-3)
-    assert fit.error < 0.1 * fit.prior_error
+    assert fit.choice.error < 0.1 * fit.choice.prior_error
 
 
 @pytest.mark.parametrize("pairs", [1, 5])
@@ -74,9 +89,9 @@ def test_the_prior_is_kept_where_pairs_contradict_each_other(pairs):
     mean = torch.randn(FEATURES, 3) * 0.1
     noise = [(torch.randn(60, FEATURES), torch.rand(60, 3).sub(0.5).sign()) for _ in range(pairs)]
     fit = fit_output_layer(noise, prior(1e-9, mean))
-    assert fit.error <= fit.prior_error
-    if math.isinf(fit.pull.factor):
-        assert torch.equal(fit.layer, fit.pull.centre)
+    assert fit.choice.error <= fit.choice.prior_error
+    if fit.choice.pull == ITSELF:
+        assert torch.equal(fit.layer, mean)
 
 
 def test_a_small_change_of_one_pair_is_pulled_to_the_source():
@@ -87,7 +102,7 @@ def test_a_small_change_of_one_pair_is_pulled_to_the_source():
     features, _ = pixels(small)
     features[:, 2] = 0.0
     fit = fit_output_layer([(features, features @ small)], prior(1e-5, torch.randn(FEATURES, 3) * 0.3))
-    assert torch.equal(fit.pull.centre, torch.eye(FEATURES, 3))
+    assert fit.choice.pull.to == TO_SOURCE
     torch.testing.assert_close(fit.layer[2], small[2], rtol=0, atol=1e-4)
 
 
@@ -95,14 +110,16 @@ def test_one_pair_like_the_prior_is_pulled_to_the_prior():
     torch.manual_seed(0)
     mean = torch.randn(FEATURES, 3) * 0.1
     fit = fit_output_layer([pixels(mean * 1.05)], prior(1e-3, mean))
-    assert torch.equal(fit.pull.centre, mean) and fit.error < fit.prior_error
+    assert fit.choice.pull.to == TO_PRIOR and fit.choice.error < fit.choice.prior_error
 
 
-def test_sums_of_one_layer_are_those_of_another():
+def test_sums_of_the_first_features_are_those_of_these_alone():
     torch.manual_seed(0)
-    rows, one, two = pixels(torch.randn(FEATURES, 3)), torch.randn(FEATURES, 3), torch.randn(FEATURES, 3)
-    moved, direct = gram_of(*rows, one).beside(two.double() - one.double()), gram_of(*rows, two)
-    torch.testing.assert_close(moved.residual, direct.residual)
+    pairs = [pixels(torch.randn(FEATURES, 3)) for _ in range(5)]
+    found, alone = Folds.of(pairs).first(3), Folds.of([(features[:, :3], targets) for features, targets in pairs])
+    for one, other in zip(found.total, alone.total, strict=True):
+        torch.testing.assert_close(one, other)
+    assert all(torch.equal(one[0], other[0]) for one, other in zip(found.rows, alone.rows, strict=True))
 
 
 def test_the_prior_is_kept_where_it_is_right():
@@ -128,37 +145,37 @@ def test_the_order_of_pairs_does_not_matter_beyond_rounding():
 
 
 def test_layers_that_do_nearly_as_well_are_averaged():
-    mean, other = torch.zeros(FEATURES, 3), torch.ones(FEATURES, 3)
-    pulls = [Pull(mean, 0.1), Pull(mean, 1.0), Pull(mean, 3.0), Pull(other, 1.0)]
-    shares = shares_of(list(zip(pulls, [0.0205, 0.02, 0.04, 0.03], strict=True)))
-    assert [pull.factor for pull, _ in shares] == [0.1, 1.0]
-    assert sum(share for _, share in shares) == pytest.approx(1) and shares[0][1] < shares[1][1]
-    exact = shares_of([(pulls[0], 0.0), (pulls[3], 0.0)])
-    assert [share for _, share in exact] == [0.5, 0.5]
-    rows, penalty = pixels(torch.randn(FEATURES, 3)), torch.full((FEATURES,), 1e-3)
-    gram = gram_of(*rows, mean)
-    one, two = (pulled(gram, mean, penalty, pull) for pull, _ in exact)
-    torch.testing.assert_close(averaged(gram, mean, penalty, exact), (one + two) / 2)
-    centred = gram_of(*rows, other)  # the same layer from sums that were made with its own centre
-    torch.testing.assert_close(two, pulled(centred, other, penalty, pulls[3]), rtol=0, atol=1e-6)
+    assert shares_by_error([0.0, 0.0], 10) == [0.5, 0.5]
+    shares = shares_by_error([0.0205, 0.02, 0.04, math.nan], 10)
+    assert 0 < shares[0] < shares[1] and shares[2:] == [0.0, 0.0] and sum(shares) == pytest.approx(1)
+    torch.manual_seed(0)
+    rows, known = pixels(torch.randn(FEATURES, 3)), prior(1e-3, torch.ones(FEATURES, 3))
+    gram, penalty = gram_of(*rows), known.penalty(1)
+    pulls = [Pull(TO_PRIOR, 1.0), Pull(TO_SOURCE, 10.0)]
+    one, two = (pulled(gram, known, penalty, pull) for pull in pulls)
+    found = averaged(gram, known, penalty, [(pull, 0.5) for pull in pulls])
+    torch.testing.assert_close(found, (one + two) / 2)
 
 
 @pytest.mark.parametrize("pairs", [1, 4])
-def test_the_layer_is_the_mean_by_its_shares_of_what_is_better_than_the_prior(pairs):
+@pytest.mark.parametrize("every", [1, 3])
+def test_the_layer_is_the_mean_by_its_shares_of_what_is_better_than_the_prior(pairs, every):
     torch.manual_seed(0)
     layer, known = torch.randn(FEATURES, 3) * 0.1, prior(1e-3, torch.randn(FEATURES, 3) * 0.1)
     rows = [pixels(layer, noise=0.05) for _ in range(pairs)]
-    fit = fit_output_layer(rows, known)
-    assert sum(share for _, share in fit.shares) == pytest.approx(1)
-    assert fit.pull in [pull for pull, _ in fit.shares] and all(pull.factor < math.inf for pull, _ in fit.shares)
-    torch.testing.assert_close(fit.layer, mean_layer(rows, known, fit.shares))
+    fit = fit_output_layer(rows, known, every=every)
+    shares = fit.choice.shares
+    assert sum(share for _, share in shares) == pytest.approx(1)
+    assert fit.choice.pull in [pull for pull, _ in shares] and all(pull.factor < math.inf for pull, _ in shares)
+    # the first weights are those of the pixels that chose
+    torch.testing.assert_close(fit.layer, mean_layer(rows, known, shares), rtol=0, atol=1e-6 if every == 1 else 1e-3)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_a_few_pixels_are_enough_not_to_fail(count):
     torch.manual_seed(0)
     fit = fit_output_layer([pixels(torch.randn(FEATURES, 3) * 0.1, count)], prior())
-    assert fit.layer.isfinite().all() and fit.error <= fit.prior_error
+    assert fit.layer.isfinite().all() and fit.choice.error <= fit.choice.prior_error
 
 
 def test_single_wild_pixels_count_little():

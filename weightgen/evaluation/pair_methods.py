@@ -24,8 +24,8 @@ from weightgen.evaluation.held_out_pairs import wordings
 from weightgen.finetuning.closed_forms import CLOSED_FORMS, trained
 from weightgen.model_folder import load_model_folder
 from weightgen.model_roles import PAIRED
-from weightgen.pairs.closed_form import CLOSED_FORM, Pictures, sampled, scale_of
-from weightgen.pairs.generate import PairReader, mean_of, shares_of_ways
+from weightgen.pairs.closed_form import SOLVED_ON, Pictures, sampled, scale_of
+from weightgen.pairs.generate import PairReader
 from zoo.gans.solved import SolvedGenerator
 
 
@@ -44,12 +44,8 @@ def read_shuffled(reader: PairReader, pictures: Pictures, texts: Sequence[str]) 
     image_size = scale_of(pictures)
     sources, targets = zip(*pictures, strict=True)
     wrong = list(zip(sources, (*targets[1:], targets[0].flip(-1)), strict=True))
-    pixels = sampled(reader.base, pictures, 0)
-    made = {
-        PAIRED: reader.solved(reader.read(sampled(reader.base, wrong, 0)), pixels, texts, image_size),
-        CLOSED_FORM: reader.closed_form(pixels, image_size),
-    }
-    return mean_of(made, shares_of_ways({by: solved.fit.error for by, solved in made.items()}))
+    shown = sampled(reader.base, wrong, 0, SOLVED_ON)
+    return reader.start(sampled(reader.base, pictures, 0, SOLVED_ON), texts, image_size, shown).generator
 
 
 def trained_on(reader: PairReader, pictures: Pictures, texts: Sequence[str]) -> SolvedGenerator:

@@ -5,7 +5,7 @@
 
 A solved layer is linear in fixed features, and some edits are not: a poster has steps of colour, a relief the rank of
 a slope. Each branch (`zoo.gans.branches`) learns the whole edit on its own, by L1 from the pixels that the layer was
-solved on. The branch of a generated network (`weightgen.pairs`) is trained on too, in small steps from where it is.
+solved on. Those of a generated network (`weightgen.pairs`) are trained on, in small steps from where they are.
 `weightgen.finetuning.mixture` decides what becomes of them.
 """
 
@@ -28,8 +28,9 @@ from zoo.gans.solved import SolvedGenerator
 
 HIDDEN = 64
 BATCH = 1024  # pixels of a step: four such steps teach more than one of 4,096, in the same time (docs/LOG.md)
-LEARNING_RATE, TUNED_RATE = 1e-2, 2e-3  # of new branches, and of one that was generated
-TUNED = "tuned"  # the name of the latter
+LEARNING_RATE, TUNED_RATE = 1e-2, 2e-3  # of new branches, and of those of a generated network
+TUNED_STEPS = 300  # of the latter, which gain little afterwards; new ones are worth nothing before (docs/LOG.md)
+TUNED = "tuned"  # their name
 BETAS = (0.9, 0.99)
 
 Schedule = Callable[[int], float]  # the number of steps done -> the share of the training that is done; 1 ends it
@@ -37,44 +38,48 @@ Schedule = Callable[[int], float]  # the number of steps done -> the share of th
 
 @dataclass(frozen=True, eq=False)
 class Learner:
-    """A branch in training, with an output layer of its own.
+    """Branches in training, with an output layer of their own.
 
     Attributes:
-        bank: an output layer over the bank that stays as it is, [F, 3]; None: the branch has to do all of the edit.
-        beside: branches that stay as they are too, and the output layer over each, [hidden, 3].
+        head: the output layer over the ReLUs of all of them.
+        bank: an output layer over the bank that stays as it is, [F, 3]; None: the branches have to do all of the edit.
+        steps: after so many its training is over; such learners come first, and the others have what is left.
     """
 
     name: str
-    branch: Branch
+    branches: Sequence[Branch]
     head: nn.Linear
     rate: float = LEARNING_RATE
     bank: Tensor | None = None
-    beside: tuple[tuple[Branch, Tensor], ...] = ()
+    steps: int | None = None
 
     @torch.no_grad()
     def __call__(self, pixels: Pixels) -> Tensor:
         """Return pixels edited, [n, 3] about [-1, 1]."""
         return self.edited(*self.reads(pixels))
 
+    def parameters(self) -> list[nn.Parameter]:
+        """Return what is trained."""
+        return [own for part in (*self.branches, self.head) for own in part.parameters()]
+
     def reads(self, pixels: Pixels) -> list[Tensor]:
-        """Return what does not change in a training: the branch's inputs [n, width], and the others' share [n, 3]."""
-        inputs = self.branch.inputs(pixels.maps)
-        if self.bank is None:
-            return [inputs]
-        with torch.no_grad():
-            share = sum((branch(pixels.maps) @ head for branch, head in self.beside), pixels.features @ self.bank)
-        return [inputs, share]
+        """Return what does not change in a training: each branch's inputs [n, width], and the bank's share [n, 3]."""
+        inputs = [branch.inputs(pixels.maps) for branch in self.branches]
+        return inputs if self.bank is None else [*inputs, pixels.features @ self.bank]
 
     @torch.no_grad()
     def layers(self, features: int) -> Layers:
         """Return the output layer over a bank of so many features, and over all branches."""
         bank = torch.zeros(features, 3) if self.bank is None else self.bank.clone()
         bank[-1] += self.head.bias  # the bank's last feature is 1
-        return Layers(bank, [*self.beside, (self.branch, self.head.weight.T)])
+        heads = self.head.weight.T.chunk(len(self.branches))
+        return Layers(bank, list(zip(self.branches, heads, strict=True)))
 
-    def edited(self, inputs: Tensor, share: Tensor | float = 0.0) -> Tensor:
+    def edited(self, *seen: Tensor) -> Tensor:
         """Return pixels edited, [n, 3] about [-1, 1], from what `reads` gives."""
-        return self.head(self.branch.relus(inputs)) + share
+        relus = [branch.relus(inputs) for branch, inputs in zip(self.branches, seen, strict=False)]
+        share = seen[-1] if self.bank is not None else 0.0
+        return self.head(torch.cat(relus, 1)) + share
 
 
 def steps_of(total: int) -> Schedule:
@@ -98,15 +103,15 @@ def seconds_of(total: float) -> Schedule:
 
 
 def learners_of(made: Mapping[str, SolvedGenerator], seed: int) -> list[Learner]:
-    """Return new branches, and that of a generated network, its last; each is the same whatever others there are."""
+    """Return new branches, and those of a generated network; each is the same whatever others there are."""
     generated = next((generator for generator in made.values() if generator.branches), None)
     hidden = HIDDEN if generated is None else generated.config.hidden
     learners = [fresh(name, hidden, seed) for name in READS]
     if generated is not None:
         bank, *heads = generated.layer_parts
-        *beside, own = zip(generated.branches, heads, strict=True)
-        branch = copy.deepcopy(own[0]).requires_grad_(True)
-        learners.append(Learner(TUNED, branch, head_of(own[1]), TUNED_RATE, bank.clone(), tuple(beside)))
+        branches = copy.deepcopy(generated.branches).requires_grad_(True)
+        head = head_of(torch.cat(heads))
+        learners.append(Learner(TUNED, list(branches), head, TUNED_RATE, bank.clone(), TUNED_STEPS))
     return learners
 
 
@@ -114,7 +119,7 @@ def fresh(name: str, hidden: int, seed: int) -> Learner:
     """Return a branch that begins at even grey, whatever the pixel is."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1000 * seed + list(READS).index(name))
-        return Learner(name, Branch(name, hidden), head_of(torch.zeros(hidden, 3)))
+        return Learner(name, [Branch(name, hidden)], head_of(torch.zeros(hidden, 3)))
 
 
 def head_of(weight: Tensor) -> nn.Linear:
@@ -133,22 +138,42 @@ def train(
     seed: int,
     stop: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Train each branch with its output layer to give the targets; returns the number of steps."""
-    groups = [{"params": [*part.branch.parameters(), *part.head.parameters()], "lr": part.rate} for part in learners]
-    if not groups:
-        return 0
-    optimizer = torch.optim.Adam(groups, betas=BETAS, fused=True)
+    """Train each learner to give the targets; returns the number of steps."""
+    brief = [part for part in learners if part.steps is not None]
+    step = 0
+    for together in (brief, [part for part in learners if part.steps is None]):
+        if together:
+            step = train_together(together, pixels, schedule, step, seed, stop)
+    return step
+
+
+def train_together(
+    learners: Sequence[Learner],
+    pixels: Sequence[Pixels],
+    schedule: Schedule,
+    first: int,
+    seed: int,
+    stop: Callable[[], bool],
+) -> int:
+    """Train learners side by side in the steps from `first` on; returns the number of the first step that is not done.
+
+    Their rate falls to 0 along a cosine until the schedule, or what steps they have, ends.
+    """
+    optimizer = torch.optim.Adam([{"params": part.parameters()} for part in learners], betas=BETAS, fused=True)
     # what a step needs of the pixels, in an order in which it is a slice: to gather it costs more than to learn from it
     order = torch.randperm(sum(len(p.targets) for p in pixels), generator=torch.Generator().manual_seed(seed))
     targets = torch.cat([p.targets for p in pixels])[order]
     shown = [[torch.cat(rows)[order] for rows in zip(*map(part.reads, pixels), strict=True)] for part in learners]
     batches = max(1, len(order) // BATCH)
-    for step in count():
+    most = min((part.steps for part in learners if part.steps is not None), default=math.inf)
+    before = schedule(first)
+    for step in count(first):
         done = schedule(step)
-        if done >= 1 or stop():
+        if done >= 1 or step - first >= most or stop():
             return step
+        part_done = max((done - before) / (1 - before), (step - first) / most)
         for group, part in zip(optimizer.param_groups, learners, strict=True):
-            group["lr"] = part.rate * 0.5 * (1 + math.cos(math.pi * done))
+            group["lr"] = part.rate * 0.5 * (1 + math.cos(math.pi * part_done))
         batch = slice(step % batches * BATCH, (step % batches + 1) * BATCH)
         edited = [part.edited(*(rows[batch] for rows in own)) for part, own in zip(learners, shown, strict=True)]
         loss = torch.stack([error_of(each, targets[batch]) for each in edited]).sum()

@@ -13,17 +13,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from weightgen.finetuning.branches import steps_of
-from weightgen.finetuning.mixture import mix_branches
+from weightgen.finetuning.mixture import mix_branches, step_schedules
 from weightgen.finetuning.solved import FEWEST_PAIRS, STEPS
 from weightgen.pairs.closed_form import Pictures, Start, load_prior, sampled, scale_of, start_of, with_layer
 from weightgen.pairs.pixels import Pixels
-from zoo.closed_form import FACTORS, Prior, Pull, Rows, fit_output_layer, mean_layer
+from zoo.closed_form import MANY, Prior, Rows, fit_output_layer, mean_layer
 from zoo.gans.feature_bank import CHANNELS, COLOURS, FeatureBank
 from zoo.gans.solved import PENALTY, SolvedConfig, SolvedGenerator
 
@@ -43,7 +41,7 @@ def trained(start: Start, pixels: Sequence[Pixels], steps: int = STEPS) -> Solve
     """Return what `weightzoo finetune` hands over after so many steps of each training of branches."""
     if len(pixels) < FEWEST_PAIRS:
         return start.generator
-    found = mix_branches(start.made(), start.remake, pixels, [partial(steps_of, steps)] * 2)
+    found = mix_branches(start.made(), start.remake, pixels, step_schedules(len(pixels), steps))
     return start.generator if found is None else found.generator
 
 
@@ -71,12 +69,12 @@ def plain(pictures: Pictures, colour_only: bool = False) -> tuple[Start, list[Pi
         layer[columns] = found
         return with_layer(generator, layer)
 
-    fit = fit_output_layer(rows(pixels), prior, [Pull(zero, factor) for factor in FACTORS])
+    fit = fit_output_layer(rows(pixels), prior, MANY)
 
     def remake(some: Sequence[Pixels]) -> dict[str, SolvedGenerator]:
-        return {PLAIN: network(mean_layer(rows(some), prior, fit.shares))}
+        return {PLAIN: network(mean_layer(rows(some), prior, fit.choice.shares))}
 
-    return Start(PLAIN, network(fit.layer), fit, {PLAIN: fit.error}, remake), pixels
+    return Start(PLAIN, network(fit.layer), fit.choice, {PLAIN: fit.choice.error}, remake), pixels
 
 
 def colour_columns(bank: FeatureBank) -> Tensor:

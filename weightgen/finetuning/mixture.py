@@ -1,27 +1,31 @@
 """Networks that are made from pairs and trained branches, mixed in as left-out pairs say.
 
-    found = mix_branches({"closed-form": generator}, remake, pixels, [partial(steps_of, 400)] * 2)
+    found = mix_branches({"closed-form": generator}, remake, pixels, step_schedules(len(pixels), 400))
     found.generator, found.weights       # {"closed-form": 0.3, "local": 0.7}; None where no branch helps
 
 What each part is worth on other photographs is measured on pairs that are left out of solve and training: a quarter of
 many, of few each quarter in turn, because a single one may be of photographs unlike the others. The result is a
-weighted mean, in which the better ones weigh more, with all parts made again from all pairs (`weightgen.pairs.means`).
+weighted mean, in which the better ones weigh more (`weightgen.pairs.means`). The networks are those of all pairs, and
+branches are trained on all of them: from where they are if one quarter was left out, and else anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from weightgen.finetuning.branches import Schedule, learners_of, train
-from weightgen.pairs.means import DIGITS, layers_of, mean_network, shares_by_error
-from weightgen.pairs.pixels import Pixels, edited, error_of, joined, trials_of
+from weightgen.finetuning.branches import Learner, Schedule, learners_of, steps_of, train
+from weightgen.pairs.means import DIGITS, layers_of, mean_network
+from weightgen.pairs.pixels import MANY, Pixels, edited, error_of, joined, trials_of
+from zoo.closed_form import POWER, shares_by_error
 from zoo.gans.solved import SolvedGenerator
 
-POWER = 5  # by which weights fall with the error on what was left out
+# of a training on all pairs that goes on from one on three quarters: its length and rates, as parts of the first one's
+AGAIN = 0.3
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Mixture:
         weights: of the networks made from the pairs and of each branch; they sum to 1.
         error, solved_error: mean absolute errors on what was left out, of the mixture and of the first network, as of
             pictures in [0, 1].
-        steps: of the last training.
+        steps: of the training that its branches are of.
     """
 
     generator: SolvedGenerator
@@ -40,6 +44,19 @@ class Mixture:
     error: float
     solved_error: float
     steps: int
+
+
+def lengths(pairs: int) -> tuple[float, float]:
+    """Return how long the trainings are that choose, all together, and the one on all pairs; 1 is the length asked for.
+
+    Of few pairs each quarter is left out in turn: these trainings are half as long each as that of many pairs.
+    """
+    return (1.0, AGAIN) if pairs >= MANY else (2.0, 1.0)
+
+
+def step_schedules(pairs: int, steps: int) -> list[Callable[[], Schedule]]:
+    """Return the schedules of both trainings on so many pairs, of `steps` steps as their length is told."""
+    return [partial(steps_of, max(1, round(steps * length))) for length in lengths(pairs)]
 
 
 def part_of(schedule: Schedule, number: int, count: int, taken: int) -> Schedule:
@@ -79,14 +96,15 @@ def mix_branches(
             return None
     targets = torch.cat([p.targets for left_out, _ in turns for p in left_out])
     made_of = [torch.cat(part) for part in zip(*trials, strict=True)]
-    weights = shares_by_error(torch.stack([error_of(part, targets) for part in made_of]), POWER)
+    weights = shares_by_error([float(error_of(part, targets)) for part in made_of], POWER)
     solved_error, error = (error_of(part, targets).item() for part in (made_of[0], blend(made_of, weights)))
     if not round(error, DIGITS) < round(solved_error, DIGITS):  # also for what is not a number
         return None
     names = [*trial, *(part.name for part in learners)]
-    named = {name: float(weight) for name, weight in zip(names, weights.tolist(), strict=True) if weight > 0}
-    learners = [part for part in learners_of(made, seed) if part.name in named]
-    steps = train(learners, pixels, schedules[1](), seed, stop)
+    named = {name: weight for name, weight in zip(names, weights, strict=True) if weight > 0}
+    kept = learners_of(made, seed) if len(turns) > 1 else [continued(part) for part in learners]
+    learners = [part for part in kept if part.name in named]
+    steps = train(learners, pixels, schedules[1](), seed, stop) + (taken if len(turns) == 1 else 0)
     if stop():
         return None
     like = next(iter(made.values()))
@@ -96,6 +114,12 @@ def mix_branches(
     return Mixture(mixture, {name: round(weight, DIGITS) for name, weight in named.items()}, error, solved_error, steps)
 
 
-def blend(edited: Sequence[Tensor], weights: Tensor) -> Tensor:
+def continued(learner: Learner) -> Learner:
+    """Return the same branches, to be trained on at smaller rates and for fewer steps."""
+    steps = None if learner.steps is None else round(AGAIN * learner.steps)
+    return replace(learner, rate=AGAIN * learner.rate, steps=steps)
+
+
+def blend(edited: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """Return the weighted mean of predictions [n, 3]."""
     return sum((weight * part for weight, part in zip(weights, edited, strict=True)), torch.zeros(()))

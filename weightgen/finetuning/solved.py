@@ -31,7 +31,7 @@ from rich.progress import Progress
 from weightgen.finetuning.branches import Schedule, seconds_of, steps_of
 from weightgen.finetuning.loop import check_length
 from weightgen.finetuning.measure import Row, errors
-from weightgen.finetuning.mixture import mix_branches
+from weightgen.finetuning.mixture import lengths, mix_branches
 from weightgen.finetuning.pairs import LoadedPairs, load_pairs
 from weightgen.finetuning.texture import CROP, with_texture
 from weightgen.pairs.closed_form import (
@@ -61,12 +61,10 @@ SOLVED = CLOSED_FORM  # the name of this way among the starts of fine-tuning
 STEPS = 1200  # of each training of branches
 FEWEST_PAIRS = 2  # that branches are trained on: of one, no other can be left out
 FEWEST_FOR_TEXTURE, FAINT, MOST_L1 = 4, 0.75, 1.06  # pairs; fine energy below which it is trained; times the L1
-# the steps of each in those of the first, and its share of a time budget
-TRAININGS = {
-    "training on three quarters of the pairs": (1.0, 0.4),
-    "training on all pairs": (1.0, 0.4),
-    "training fine detail": (1 / 6, 0.2),  # these are larger steps
-}
+TRAININGS = ("training on three quarters of the pairs", "training on all pairs")
+TEXTURE = "training fine detail"
+TEXTURE_LENGTH = 1 / 6  # in the steps asked for, as these are larger steps
+TEXTURE_SHARE = 0.2  # of a time budget
 KEPT = "holds the best network so far"
 
 
@@ -90,8 +88,8 @@ def solve_pairs(
         prompts: the edit in words: for the reader, and for the record.
         test_pairs: another folder to measure on; without it 20 % of `pairs`, chosen by name, are held out.
         seed: of the pixels that the layer is solved on, and of the branches.
-        steps: of the trainings of branches that choose, all together, and of the one on all pairs; a sixth as many of
-            fine detail; 0: the solved layer alone.
+        steps: of the training of branches on three quarters of the pairs; of those that follow in proportion
+            (`weightgen.finetuning.mixture.lengths`), a sixth as many of fine detail; 0: the solved layer alone.
         seconds: for all of it, in place of `steps`; reading and measuring the pairs does not count.
         on_row: called with the prior's row, then with each one that what is in `out_dir` has.
         tell: called with each line that says what the pairs were taken for, and what the solve is worth.
@@ -133,9 +131,11 @@ def solve_pairs(
     tell(f"{out_dir} is usable: solved in {seconds_solved:.1f} s, test L1 {solved['l1']:.3f}; training goes on")
     started = time.perf_counter()
     with stop_between_steps(Path(out_dir), KEPT) as stop, bar() as display:
+        parts = lengths(len(pixels))
+        shares = [(1 - TEXTURE_SHARE) * part / sum(parts) for part in parts] + [TEXTURE_SHARE]
         schedules = [
-            partial(shown, display, name, int(steps * more), None if left is None else left * share)
-            for name, (more, share) in TRAININGS.items()
+            partial(shown, display, name, max(1, round(steps * more)), None if left is None else left * share)
+            for name, more, share in zip((*TRAININGS, TEXTURE), (*parts, TEXTURE_LENGTH), shares, strict=True)
         ]
         found = mix_branches(start.made(), start.remake, pixels, schedules[:2], seed, stop)
         best = solved if found is None else measured(found.generator, loaded.test)
@@ -233,7 +233,7 @@ def mean_of(values: Sequence[float | None]) -> float | None:
 
 def account(loaded: LoadedPairs, prompts: Sequence[str], direction: str, start: Start) -> Row:
     """Return what was solved on what: its part of `finetune.json`."""
-    fit = start.fit
+    choice = start.choice
     return {
         "prompt": prompts[0] if prompts else "",
         "prompts": list(prompts),
@@ -249,17 +249,15 @@ def account(loaded: LoadedPairs, prompts: Sequence[str], direction: str, start: 
         "notes": loaded.notes,
         "chosen_by": "error on what was left out of the solve",
         "pulled_to": pulled_to(start),
-        "penalty_factor": None if math.isinf(fit.pull.factor) else fit.pull.factor,
-        "left_out_l1": rounded(fit.error),
-        "prior_left_out_l1": rounded(fit.prior_error),
+        "penalty_factor": None if math.isinf(choice.pull.factor) else choice.pull.factor,
+        "left_out_l1": rounded(choice.error),
+        "prior_left_out_l1": rounded(choice.prior_error),
     }
 
 
 def pulled_to(start: Start) -> str:
     """Return what the layer was pulled to: the source, the prior or what was generated."""
-    if start.by != SOLVED:
-        return start.by
-    return "source" if torch.equal(start.fit.pull.centre, torch.eye(*start.fit.layer.shape)) else "prior"
+    return start.choice.pull.to if start.by == SOLVED else start.by
 
 
 def save(out_dir: Path, generator: SolvedGenerator, summary: dict[str, Any]) -> None:

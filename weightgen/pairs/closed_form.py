@@ -3,7 +3,7 @@
     generator = load_prior(image_size=512)
     pixels = [pixels_of_pictures(generator, source, target, rng, count=4) for ...]
     start = start_of(generator, pixels)
-    start.generator, start.fit
+    start.generator, start.choice
 
 `weightgen.pairs.generate` gives starts of the same kind, whose networks a weight generator has made.
 """
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from weightgen.pairs.pixels import Pixels
 from zoo.adapters.lora import load_base
-from zoo.closed_form import Fit, fit_output_layer, mean_layer
+from zoo.closed_form import Choice, Rows, fit_output_layer, mean_layer
 from zoo.errors import WeightzooError
 from zoo.gans.solved import PRIOR, SolvedGenerator, assembled
 from zoo.pictures.apply import to_tensor
@@ -31,6 +31,7 @@ from zoo.pictures.apply import to_tensor
 CLOSED_FORM = "closed-form"
 MAX_PIXELS = 1 << 16  # of all pairs together: 0.1 GB of features
 SOLVED_ON = 1 << 14  # of these: a layer that is solved on all is no better (docs/LOG.md)
+CHOSEN_ON_EVERY = 2  # of these: every second one says what a layer is pulled to
 
 
 Picture: TypeAlias = Image.Image | Tensor
@@ -44,7 +45,7 @@ class Start:
     Attributes:
         by: the name of the network to use.
         generator: this network.
-        fit: of its output layer; of a mean, that of the part that gives it its name.
+        choice: what its output layer is pulled to; of a mean, that of the part that gives it its name.
         left_out: mean absolute errors by the name of a network on what was left out, as of pictures in [0, 1].
         remake: makes all networks that there are, on one bank, from some of the pairs; the one to use is the first.
         others: makes those that are not to be used, from all pairs.
@@ -53,7 +54,7 @@ class Start:
 
     by: str
     generator: SolvedGenerator
-    fit: Fit
+    choice: Choice
     left_out: dict[str, float]
     remake: Callable[[Sequence[Pixels]], dict[str, SolvedGenerator]]
     others: Callable[[], dict[str, SolvedGenerator]] = dict
@@ -66,17 +67,17 @@ class Start:
 
 def start_of(prior: SolvedGenerator, pixels: Sequence[Pixels]) -> Start:
     """Return the start whose layer over the bank is solved on pairs, pulled to the prior that `prior` carries."""
-    fit = solved_layer(prior, pixels)
+    fit = fit_output_layer(rows_of(pixels), prior.prior, every=CHOSEN_ON_EVERY)
 
     def remake(some: Sequence[Pixels]) -> dict[str, SolvedGenerator]:
-        return {CLOSED_FORM: with_layer(prior, solved_on(some, prior, fit))}
+        return {CLOSED_FORM: with_layer(prior, mean_layer(rows_of(some), prior.prior, fit.choice.shares))}
 
-    return Start(CLOSED_FORM, with_layer(prior, fit.layer), fit, {CLOSED_FORM: fit.error}, remake)
+    return Start(CLOSED_FORM, with_layer(prior, fit.layer), fit.choice, {CLOSED_FORM: fit.choice.error}, remake)
 
 
-def solved_layer(prior: SolvedGenerator, pixels: Sequence[Pixels], rounds: int | None = None) -> Fit:
-    """Return the layer over the bank, solved on pairs."""
-    return fit_output_layer([(p.features, p.targets) for p in thinned(pixels)], prior.prior, rounds=rounds)
+def rows_of(pixels: Sequence[Pixels]) -> list[Rows]:
+    """Return the features and targets of the pixels that layers over the bank are solved on."""
+    return [(p.features, p.targets) for p in thinned(pixels)]
 
 
 def thinned(pixels: Sequence[Pixels], most: int = SOLVED_ON) -> list[Pixels]:
@@ -91,11 +92,6 @@ def step_to(most: int, counts: Sequence[int]) -> int:
     while sum(-(-count // step) for count in counts) > max(most, len(counts)):
         step += 1
     return step
-
-
-def solved_on(some: Sequence[Pixels], prior: SolvedGenerator, fit: Fit) -> Tensor:
-    """Return the layer of some of the pairs, pulled as that of all of them was."""
-    return mean_layer([(p.features, p.targets) for p in thinned(some)], prior.prior, fit.shares)
 
 
 @torch.no_grad()

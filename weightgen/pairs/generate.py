@@ -5,60 +5,103 @@
     start.generator(photographs)                        # [N, 3, H, W], a `zoo.gans.solved` network
     start.shares                                        # {"paired": 0.8, "closed-form": 0.2}
 
-The pairs decide: the closed form alone, without a generated network, is what the pairs give by themselves. With four
-pairs or more both are made from three quarters of them, of few pairs four times, and measured on the rest. Of fewer
-pairs no whole one can be left out, and parts of them are. The network is the mean of both, made from all pairs, and the
-one that is nearer to what was left out weighs more. So a prompt that contradicts the pairs does no harm.
+The pairs decide: the closed form alone, without a generated network, is what the pairs give by themselves. A quarter of
+the pairs is left out of both in turn; of fewer than four pairs no whole one can be left out, and parts of them are. The
+network is the mean of both, made from all pairs, and the one that is nearer to what was left out weighs more. So a
+prompt that contradicts the pairs does no harm.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from weightgen.model_folder import ModelFolder, load_model_folder
 from weightgen.model_roles import PAIRED, find_best
 from weightgen.objective import one_step
 from weightgen.pairs.closed_form import (
+    CHOSEN_ON_EVERY,
     CLOSED_FORM,
     SOLVED_ON,
     Pictures,
     Start,
     sampled,
     scale_of,
-    solved_layer,
     thinned,
 )
 from weightgen.pairs.description import Edits, Reading
-from weightgen.pairs.means import DIGITS, layers_of, mean_network, shares_by_error
-from weightgen.pairs.pixels import Pixels, edited, error_of, joined, trials_of
+from weightgen.pairs.means import DIGITS, layers_of, mean_network
+from weightgen.pairs.pixels import Pixels, joined
 from weightgen.text import TextEncoder, load_text_encoder, no_text
 from zoo.adapters.lora import Adapter, load_base, merge_tensors
-from zoo.closed_form import ERROR_DIGITS, FEWEST_PICTURES, Fit, Prior, Pull, fit_output_layer, pulls_for
+from zoo.closed_form import (
+    FEWEST_PICTURES,
+    POWER,
+    TO_PRIOR,
+    Choice,
+    Folds,
+    Gram,
+    Prior,
+    Pull,
+    Rows,
+    added,
+    choose,
+    gram_of,
+    mean_layer,
+    shares_by_error,
+    thinned_rows,
+)
 from zoo.errors import WeightzooError
 from zoo.gans.solved import Seen, SolvedGenerator, assembled
 from zoo.progress import working
 from zoo.training.optimizer_state import under
 from zoo.training.solved_outputs import OUTPUT
 
-TRIAL_PIXELS = 1 << 12  # of all pairs together that the two ways are compared on
-REMADE_ON = 1 << 13  # of these: what is made of some pairs for a trained network to be compared with
+REMADE_ON = 1 << 13  # of all pairs together: what is made of some pairs for a trained network to be compared with
 READ_PIXELS = 1 << 13  # of all pairs together that the description is made from; twice what training shows
-# shares fall with this power of the error, and the closed form's error counts this many times: where both are equal on
-# what is left out, the generated network is better on further pictures (docs/LOG.md)
-POWER, LEAD = 10, 1.1
+# the closed form's error counts this many times: where both are equal on what is left out, the generated network is
+# better on further pictures (docs/LOG.md)
+LEAD = 1.1
 WAYS = (PAIRED, CLOSED_FORM)  # as `weightzoo finetune --init` calls them
 
 
-class Solved(NamedTuple):
-    """A network whose output layer is solved, and how."""
+@dataclass(frozen=True, eq=False)
+class Ways:
+    """The two ways from pairs to a network, whose sums over pixels are the same.
 
-    generator: SolvedGenerator
-    fit: Fit
+    Attributes:
+        rows: pixels of each pair as a generated network sees them; the bank's features are the first ones.
+        priors: what the output layer of each way is pulled to.
+        branches: of the generated network, name and tensors of each.
+    """
+
+    rows: Sequence[Rows]
+    priors: Mapping[str, Prior]
+    branches: Sequence[tuple[str, Mapping[str, Tensor]]]
+
+    def width(self, by: str) -> int:
+        """Return how many of the features a way's output layer is over."""
+        return len(self.priors[by].mean)
+
+    def rows_of(self, by: str) -> list[Rows]:
+        """Return pixels of each pair as a way sees them."""
+        return [(features[:, : self.width(by)], targets) for features, targets in self.rows]
+
+    def folds(self) -> Folds:
+        """Return the pixels that say what a layer is pulled to, as a generated network sees them."""
+        return Folds.of(thinned_rows(self.rows, CHOSEN_ON_EVERY))
+
+    def choices(self, folds: Folds) -> dict[str, Choice]:
+        """Return what the output layer of each way is pulled to."""
+        pairs = len(self.rows)
+        # of few pairs only parts can be left out: what is generated for them is what they are pulled to
+        pulls = {PAIRED: None if pairs >= FEWEST_PICTURES else [Pull(TO_PRIOR, 1.0)], CLOSED_FORM: None}
+        return {by: choose(folds.first(self.width(by)), self.priors[by], pairs, pulls[by]) for by in WAYS}
 
 
 class PairReader:
@@ -97,79 +140,79 @@ class PairReader:
         """
         return self.start(sampled(self.base, pictures, seed, SOLVED_ON), prompts, scale_of(pictures))
 
-    def start(self, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int) -> Start:
+    @torch.no_grad()
+    def start(
+        self, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int, shown: Sequence[Pixels] | None = None
+    ) -> Start:
         """Return the mean of the generated network and the closed form, by how near they are to what is left out.
 
         Args:
             image_size: short side of the pairs, pixels.
+            shown: pixels of other pairs that are read in the place of these.
         """
-        pixels = thinned(pixels)
-
-        def make(by: str, some: Sequence[Pixels] = pixels, rounds: int | None = None) -> Solved:
-            if by == PAIRED:
-                return self.generated(some, prompts, image_size, rounds)
-            return self.closed_form(some, image_size, rounds)
-
-        made: dict[str, Solved] = {}
-        if len(pixels) >= FEWEST_PICTURES:
-            sums = dict.fromkeys(WAYS, 0.0)
-            trials = trials_of(thinned(pixels, TRIAL_PIXELS))
-            for left_out, rest in trials:
-                for by in WAYS:  # without rounds, which are worth the same to both and cost most of the time
-                    sums[by] += error_on(left_out, make(by, rest, rounds=0).generator)
-            errors = {by: round(error / len(trials), ERROR_DIGITS) for by, error in sums.items()}
-        else:
-            made = {by: make(by) for by in WAYS}
-            errors = {by: solved.fit.error for by, solved in made.items()}
+        ways = self.ways(thinned(pixels), prompts, shown)
+        folds = ways.folds()
+        choices = ways.choices(folds)
+        errors = {by: choice.error for by, choice in choices.items()}
         shares = shares_of_ways(errors)
         first, *_ = shares
-        made |= {by: make(by) for by in shares if by not in made}
 
+        made = {by: self.network(by, ways, choices[by], image_size, folds.total) for by in shares}
+
+        @torch.no_grad()
         def remake(some: Sequence[Pixels]) -> dict[str, SolvedGenerator]:
-            # as they are compared: to make them as well as from all pairs would take half of ten seconds
-            again = {by: make(by, thinned(some, REMADE_ON), rounds=0) for by in WAYS}
-            return {first: mean_of(again, shares), **{by: again[by].generator for by in WAYS if by != first}}
+            # without rounds, which are worth the same to both: to make them as well as from all pairs takes seconds
+            part = self.ways(thinned(some, REMADE_ON), prompts)
+            total = added([gram_of(*rows) for rows in part.rows])
+            again = {by: self.network(by, part, choices[by], image_size, total, rounds=0) for by in WAYS}
+            return {first: mean_of(again, shares), **{by: again[by] for by in WAYS if by != first}}
 
+        @torch.no_grad()
         def others() -> dict[str, SolvedGenerator]:
-            return {by: (made.get(by) or make(by)).generator for by in WAYS if by != first}
+            missing = [by for by in WAYS if by not in made]
+            found = made | {by: self.network(by, ways, choices[by], image_size, folds.total) for by in missing}
+            return {by: found[by] for by in WAYS if by != first}
 
-        return Start(first, mean_of(made, shares), made[first].fit, errors, remake, others, shares)
-
-    @torch.no_grad()
-    def closed_form(self, pixels: Sequence[Pixels], image_size: int, rounds: int | None = None) -> Solved:
-        """Return the closed form on the bank alone, pulled to the learned prior."""
-        fit = solved_layer(self.base, pixels, rounds)
-        return Solved(assembled(self.base, (), fit.layer, image_size), fit)
+        return Start(first, mean_of(made, shares), choices[first], errors, remake, others, shares)
 
     @torch.no_grad()
-    def generated(
-        self, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int, rounds: int | None = None
-    ) -> Solved:
-        """Return the generated network with its output layer solved on the pairs."""
-        return self.solved(self.read(pixels), pixels, prompts, image_size, rounds)
-
-    @torch.no_grad()
-    def solved(
-        self, edits: Edits, pixels: Sequence[Pixels], prompts: Sequence[str], image_size: int, rounds: int | None = None
-    ) -> Solved:
-        """Return the network of what was read, with its output layer solved on pairs.
+    def network(
+        self,
+        by: str,
+        ways: Ways,
+        choice: Choice,
+        image_size: int,
+        total: Gram | None = None,
+        rounds: int | None = None,
+    ) -> SolvedGenerator:
+        """Return the network of one way.
 
         Args:
-            rounds: see `zoo.closed_form.fit_output_layer`.
+            total: sums over the pixels as a generated network sees them, where they are known.
+            rounds: see `zoo.closed_form.mean_layer`.
         """
+        known = None if total is None else total.first(ways.width(by))
+        layer = mean_layer(ways.rows_of(by), ways.priors[by], choice.shares, known, rounds)
+        return assembled(self.base, ways.branches if by == PAIRED else (), layer, image_size)
+
+    @torch.no_grad()
+    def ways(self, pixels: Sequence[Pixels], prompts: Sequence[str], shown: Sequence[Pixels] | None = None) -> Ways:
+        """Return both ways from these pixels to a network.
+
+        Args:
+            shown: see `start`.
+        """
+        edits = self.read(shown or pixels)
         adapter = self.adapter(edits, prompts)
         own = {name: value[None] for name, value in adapter.items()}
         rows = [
             (torch.cat([self.pairs.features(Seen(*p[:2])), self.reading.hidden(p.maps, own)[0]], 1), p.targets)
-            for p in thinned(pixels)
+            for p in pixels
         ]
-        prior = self.prior(edits, adapter, len(pixels))
-        pulls = pulls_for(len(pixels), prior) if len(pixels) >= FEWEST_PICTURES else [Pull(prior.mean, 1.0)]
-        fit = fit_output_layer(rows, prior, pulls, rounds)
         merged = merge_tensors(self.base.state_dict() | adapter)
         branches = [(branch.name, branch.state_dict()) for branch in self.pairs.shared]
         branches += [(name, under(f"branches.{k}", merged)) for k, name in enumerate(self.base.config.branches)]
-        return Solved(assembled(self.base, branches, fit.layer, image_size), fit)
+        return Ways(rows, {PAIRED: self.prior(edits, adapter, len(pixels)), CLOSED_FORM: self.base.prior}, branches)
 
     def read(self, pixels: Sequence[Pixels]) -> Edits:
         """Return what pairs say of the edit."""
@@ -206,18 +249,11 @@ def shares_of_ways(errors: Mapping[str, float]) -> dict[str, float]:
     """Return what each of WAYS has of the network, given their errors on what was left out; of sum 1."""
     if not math.isfinite(errors[PAIRED]):
         return {CLOSED_FORM: 1.0}
-    found = shares_by_error(torch.tensor([errors[PAIRED], LEAD * errors[CLOSED_FORM]]), POWER).tolist()
+    found = shares_by_error([errors[PAIRED], LEAD * errors[CLOSED_FORM]], POWER)
     return {by: round(share, DIGITS) for by, share in zip(WAYS, found, strict=True) if share > 0}
 
 
-def mean_of(made: Mapping[str, Solved], shares: Mapping[str, float]) -> SolvedGenerator:
+def mean_of(made: Mapping[str, SolvedGenerator], shares: Mapping[str, float]) -> SolvedGenerator:
     """Return the mean of the networks that have a share."""
-    parts = [(layers_of(made[by].generator), share) for by, share in shares.items()]
-    return mean_network(made[next(iter(shares))].generator, parts)
-
-
-@torch.no_grad()
-def error_on(pixels: Sequence[Pixels], generator: SolvedGenerator) -> float:
-    """Return the mean absolute error of a network on pixels, as of pictures in [0, 1]."""
-    shown = joined(pixels)
-    return round(float(error_of(edited(generator, shown), shown.targets)), ERROR_DIGITS)
+    parts = [(layers_of(made[by]), share) for by, share in shares.items()]
+    return mean_network(made[next(iter(shares))], parts)

@@ -1,6 +1,5 @@
-"""Means of networks on one bank, weighted by their errors on what was left out.
+"""Means of networks on one bank.
 
-    weights = shares_by_error(torch.tensor([0.02, 0.03]), power=5)
     network = mean_network(generator, [(layers_of(generator), 0.8), (layers_of(other), 0.2)])
 
 A mean is one network, because its output layer is linear in the bank's features and in the branches' ReLUs.
@@ -8,7 +7,6 @@ A mean is one network, because its output layer is linear in the bank's features
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,9 +16,7 @@ from torch import Tensor
 from zoo.gans.branches import Branch
 from zoo.gans.solved import SolvedGenerator, assembled
 
-LEAST_ERROR = 1e-6  # smaller ones count as this
-LEAST_WEIGHT = 0.05  # a part that weighs less is left out
-DIGITS = 4  # of errors and weights that decide
+DIGITS = 4  # of the weights
 
 
 class Layers(NamedTuple):
@@ -34,23 +30,6 @@ def layers_of(generator: SolvedGenerator) -> Layers:
     """Return the output layer of a network."""
     bank, *rest = generator.layer_parts
     return Layers(bank, list(zip(generator.branches, rest, strict=True)))
-
-
-def shares_by_error(errors: Tensor, power: int) -> Tensor:
-    """Return the weights of parts with these errors on what was left out, [B], of sum 1.
-
-    They fall with a power of the error. Weights that minimise the error of the mean itself are no better on further
-    pictures: few pictures are left out, and what is nearly as good on them is often better on others.
-
-    Args:
-        errors: [B], at least one of them a number.
-        power: by which weights fall with the error.
-    """
-    errors = errors.nan_to_num(nan=math.inf).clamp_min(LEAST_ERROR)
-    weights = (errors.min() / errors) ** power
-    weights = weights / weights.sum()
-    weights = torch.where(weights.round(decimals=DIGITS) < LEAST_WEIGHT, 0.0, weights)
-    return weights / weights.sum()
 
 
 @torch.no_grad()

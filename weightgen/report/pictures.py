@@ -32,7 +32,7 @@ from zoo.progress import track
 
 SHOWN = ("base", "nearest", "kernel_ridge", "generated", "polished")
 FINETUNED = ("scratch", PLAIN, TRAINED, *SHOWN)
-SMALLEST = 384  # pixels; what is smaller is enlarged before it is edited
+SMALLEST = 256  # pixels; what is smaller is enlarged before it is edited
 CONCEPTS_OF_A_SPLIT = 2  # without fine-tuning
 
 

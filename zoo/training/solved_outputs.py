@@ -55,5 +55,5 @@ def solved_output(network: SolvedGenerator, seen: Seen, targets: Tensor, photogr
     prior, learned = network.prior, rows.shape[1] - len(network.mean)
     centre = nn.functional.pad(prior.mean, (0, 0, 0, learned))
     penalty = nn.functional.pad(prior.penalty(photographs), (0, learned), value=PENALTY)
-    layer = centre + solve(gram_of(rows, targets * 2 - 1, centre), penalty).to(centre.dtype)
+    layer = centre + solve(gram_of(rows, targets * 2 - 1), penalty, centre).to(centre.dtype)
     return (layer if bool(torch.isfinite(layer).all()) else centre).T

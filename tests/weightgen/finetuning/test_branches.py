@@ -9,11 +9,12 @@ import torch
 from tests.weightgen.finetuning.test_solved import write_pairs
 from weightgen.finetuning import solved as module
 from weightgen.finetuning.branches import HIDDEN, fresh, learners_of, seconds_of, steps_of, train
-from weightgen.finetuning.mixture import POWER, blend, part_of
+from weightgen.finetuning.mixture import blend, continued, part_of, step_schedules
 from weightgen.finetuning.solved import picture, solve_pairs
 from weightgen.pairs.closed_form import load_prior
-from weightgen.pairs.means import layers_of, mean_network, shares_by_error
+from weightgen.pairs.means import layers_of, mean_network
 from weightgen.pairs.pixels import Pixels, edited, joined, trials_of
+from zoo.closed_form import POWER, shares_by_error
 from zoo.errors import Interrupted, WeightzooError
 from zoo.gans.branches import READS
 from zoo.gans.feature_bank import CHANNELS
@@ -90,16 +91,16 @@ def test_ctrl_c_leaves_the_solved_layer(poster, tmp_path, monkeypatch):
 
 
 def test_better_parts_weigh_more_and_bad_ones_nothing():
-    weights = shares_by_error(torch.tensor([0.02, 0.01, 0.01, 0.5]), POWER)
-    assert weights.sum().item() == pytest.approx(1) and weights[3] == 0 and weights[0] == 0
+    weights = shares_by_error([0.02, 0.01, 0.01, 0.5], POWER)
+    assert sum(weights) == pytest.approx(1) and weights[3] == 0 and weights[0] == 0
     assert weights[1] == weights[2]
-    weights = shares_by_error(torch.tensor([0.012, 0.01]), POWER)
+    weights = shares_by_error([0.012, 0.01], POWER)
     assert 0.05 < weights[0] < weights[1]
-    assert shares_by_error(torch.tensor([0.0, 0.3]), POWER).tolist() == [1.0, 0.0]
-    assert shares_by_error(torch.tensor([0.1, float("nan")]), POWER).tolist() == [1.0, 0.0]
+    assert shares_by_error([0.0, 0.3], POWER) == [1.0, 0.0]
+    assert shares_by_error([0.1, float("nan")], POWER) == [1.0, 0.0]
     torch.manual_seed(0)
     parts = [torch.randn(5, 3) for _ in range(2)]
-    assert torch.allclose(blend(parts, torch.tensor([0.25, 0.75])), 0.25 * parts[0] + 0.75 * parts[1])
+    assert torch.allclose(blend(parts, [0.25, 0.75]), 0.25 * parts[0] + 0.75 * parts[1])
 
 
 @pytest.mark.parametrize("count, turns, most", [(2, 2, 1), (3, 3, 1), (4, 4, 1), (6, 4, 2), (11, 4, 3)])
@@ -127,7 +128,7 @@ def test_trainings_that_choose_share_one_length():
 
 def test_a_branch_is_the_same_beside_any_others():
     alone, beside = fresh("local", HIDDEN, 3), learners_of({}, 3)[list(READS).index("local")]
-    assert torch.equal(alone.branch.first.weight, beside.branch.first.weight)
+    assert torch.equal(alone.branches[0].first.weight, beside.branches[0].first.weight)
 
 
 def test_a_training_lasts_as_many_steps_or_seconds_as_it_is_given(poster):
@@ -149,9 +150,34 @@ def test_a_step_learns_from_what_the_network_will_compute(poster, with_bank):
     own = fresh("local", HIDDEN, 0)
     torch.nn.init.normal_(own.head.weight)
     learner = replace(own, bank=generator.layer if with_bank else None)
-    expected = learner.head(learner.branch(pixels.maps)) + (pixels.features @ generator.layer if with_bank else 0)
+    expected = learner.head(learner.branches[0](pixels.maps)) + (pixels.features @ generator.layer if with_bank else 0)
     assert torch.allclose(learner.edited(*learner.reads(pixels)), expected, atol=1e-5)
     assert torch.allclose(learner(pixels), expected, atol=1e-5)
+
+
+def test_generated_branches_are_trained_first_and_for_so_many_steps():
+    torch.manual_seed(0)
+    maps = torch.rand(50, CHANNELS)
+    bank = SolvedConfig(3, 3, 3, 3).build().bank
+    pixels = [Pixels(maps, bank.expand(maps), torch.rand(50, 3))]
+
+    def moved(steps: int) -> list[bool]:
+        brief, new = replace(fresh("whole", 8, 0), steps=4), fresh("local", 8, 0)
+        before = [part.head.weight.clone() for part in (brief, new)]
+        assert train([new, brief], pixels, steps_of(steps), 0) == steps
+        return [not torch.equal(part.head.weight, own) for part, own in zip((brief, new), before, strict=True)]
+
+    assert moved(3) == [True, False] and moved(7) == [True, True]
+    assert train([replace(fresh("whole", 8, 0), steps=4)], pixels, steps_of(7), 0) == 4
+
+
+def test_a_training_on_all_of_many_pairs_goes_on_for_a_part_of_the_first_one():
+    learner = replace(fresh("local", 8, 0), steps=300)
+    again = continued(learner)
+    assert again.branches is learner.branches and again.steps == 90 and again.rate == pytest.approx(0.3 * learner.rate)
+    assert [schedule()(1) for schedule in step_schedules(16, 100)] == [1 / 100, 1 / 30]
+    assert [schedule()(1) for schedule in step_schedules(4, 100)] == [1 / 200, 1 / 100]
+    assert [schedule()(1) for schedule in step_schedules(16, 1)] == [1, 1]
 
 
 def test_an_unknown_branch_is_refused():
@@ -159,8 +185,7 @@ def test_an_unknown_branch_is_refused():
         SolvedConfig(branches=("sound",)).build()
 
 
-def test_a_generated_network_with_shared_branches_is_trained_by_its_own_one():
-    """At its first step the tuned branch gives what the network gives, and a mixture holds no branch twice."""
+def test_all_branches_of_a_generated_network_are_trained_from_where_they_are():
     torch.manual_seed(0)
     made = {"paired": SolvedConfig(3, 3, 3, 3, branches=("colour", "whole"), hidden=8).build().requires_grad_(False)}
     made["paired"].layer.normal_(std=0.1)
@@ -168,10 +193,12 @@ def test_a_generated_network_with_shared_branches_is_trained_by_its_own_one():
     pixels = Pixels(maps, made["paired"].bank.expand(maps), torch.zeros(50, 3))
     tuned = learners_of(made, 0)[-1]
     torch.testing.assert_close(tuned(pixels), edited(made["paired"], pixels))
-    torch.nn.init.normal_(tuned.head.weight)
+    before = [parameter.clone() for parameter in tuned.parameters()]
+    assert train([tuned], [pixels], steps_of(3), 0) == 3
+    assert not any(torch.equal(*pair) for pair in zip(tuned.parameters(), before, strict=True))
     network = made["paired"]
     features = network.bank.num_features
     mixture = mean_network(network, [(layers_of(network), 0.25), (tuned.layers(features), 0.75)])
-    assert mixture.config.branches == ("colour", "whole", "whole")
+    assert mixture.config.branches == ("colour", "whole", "colour", "whole")
     parts = [edited(made["paired"], pixels), tuned(pixels)]
-    torch.testing.assert_close(edited(mixture, pixels), blend(parts, torch.tensor([0.25, 0.75])), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(edited(mixture, pixels), blend(parts, [0.25, 0.75]), atol=1e-4, rtol=1e-4)

@@ -5,7 +5,7 @@ import torch
 
 from weightgen.finetuning import closed_forms
 from weightgen.finetuning.closed_forms import CLOSED_FORMS, PLAIN, TRAINED, colour_columns, learned, plain, trained
-from zoo.closed_form import FACTORS, fit_output_layer
+from zoo.closed_form import FACTORS, TO_PRIOR, fit_output_layer
 from zoo.gans.feature_bank import FeatureBankConfig
 from zoo.pictures.metrics import figures
 
@@ -69,8 +69,8 @@ def test_the_plain_penalty_is_chosen_by_folds_and_pulls_to_nothing_learned(count
 
     monkeypatch.setattr(closed_forms, "fit_output_layer", solved)
     plain(pictures(count, warmer))
-    (fit,) = fits
-    assert fit.pull.factor in FACTORS and not fit.pull.centre.any() and fit.error < fit.prior_error
+    ((_, choice),) = fits
+    assert choice.pull.factor in FACTORS and choice.pull.to == TO_PRIOR and choice.error < choice.prior_error
 
 
 def test_training_starts_at_the_solved_layer_and_needs_two_pairs():

@@ -12,7 +12,7 @@ from weightgen.model_folder import load_model_folder
 from weightgen.model_roles import PAIRED
 from weightgen.pairs import closed_form
 from weightgen.pairs.closed_form import sampled, thinned
-from weightgen.pairs.generate import CLOSED_FORM, LEAD, WAYS, PairReader, error_on, shares_of_ways
+from weightgen.pairs.generate import CLOSED_FORM, LEAD, WAYS, PairReader, shares_of_ways
 from zoo.errors import WeightzooError
 
 EMBEDDED = Path(__file__).parents[3] / "weightgen/embedded/weightzoo-small"
@@ -131,25 +131,22 @@ def test_a_thousand_pairs(reader):
 
 
 @pytest.mark.parametrize("errors", [{PAIRED: 0.01, CLOSED_FORM: 0.05}, {PAIRED: 0.012, CLOSED_FORM: 0.01}])
-def test_each_way_is_made_once_and_only_where_it_is_used(reader, monkeypatch, errors):
+def test_each_network_is_made_once_and_only_where_it_is_used(reader, monkeypatch, errors):
     calls = []
-    generated, closed_form = type(reader).generated, type(reader).closed_form
+    network = type(reader).network
 
-    def counted(method):
-        return lambda self, pixels, *rest: calls.append((method.__name__, len(pixels))) or method(self, pixels, *rest)
+    def counted(self, by, *rest, **more):
+        calls.append(by)
+        return network(self, by, *rest, **more)
 
-    monkeypatch.setattr(type(reader), "generated", counted(generated))
-    monkeypatch.setattr(type(reader), "closed_form", counted(closed_form))
+    monkeypatch.setattr(type(reader), "network", counted)
     shares = shares_of_ways(errors)
     monkeypatch.setattr("weightgen.pairs.generate.shares_of_ways", lambda found: shares)
     start = reader.generate(pictures(8))
-    assert sorted(count for _, count in calls) == [*[6] * 8, *[8] * len(shares)]  # each quarter is left out in turn
+    assert calls == list(shares)
     made = start.made()
     assert list(made)[0] == start.by and made[start.by] is start.generator and set(made) == set(WAYS)
-    assert sorted(count for _, count in calls) == [*[6] * 8, 8, 8]
-    calls.clear()
-    reader.generate(pictures(16))
-    assert sorted(count for _, count in calls) == [12, 12, *[16] * len(shares)]
+    assert sorted(calls) == sorted(WAYS)
 
 
 @pytest.mark.parametrize("count", [2, 6])
@@ -158,12 +155,30 @@ def test_a_start_is_the_mean_of_both_ways(reader, monkeypatch, count):
     pixels = sampled(reader.base, pictures(count), 0)
     start = reader.start(pixels, (), 24)
     source = pictures(1, seed=3)[0][0][None]
-    generated, closed_form = (
-        solved.generator(source) for solved in (reader.generated(pixels, (), 24), reader.closed_form(pixels, 24))
-    )
-    torch.testing.assert_close(start.generator(source), 0.75 * generated + 0.25 * closed_form, atol=1e-4, rtol=0)
+    ways = reader.ways(pixels, ())
+    choices = ways.choices(ways.folds())
+    generated, closed_form = (reader.network(by, ways, choices[by], 24)(source) for by in WAYS)
+    torch.testing.assert_close(start.generator(source), 0.75 * generated + 0.25 * closed_form, atol=1e-3, rtol=0)
     again = start.remake(pixels[:2])
     assert list(again) == [PAIRED, CLOSED_FORM] and again[PAIRED](source).isfinite().all()
+
+
+@pytest.mark.parametrize("count", [2, 6])
+def test_the_closed_form_of_a_start_is_that_of_the_bank_alone(reader, monkeypatch, count):
+    monkeypatch.setattr("weightgen.pairs.generate.shares_of_ways", lambda errors: {CLOSED_FORM: 1.0})
+    pixels = sampled(reader.base, pictures(count), 0)
+    found, alone = reader.start(pixels, (), 24), closed_form.start_of(reader.prior_network(24), pixels)
+    assert found.choice == alone.choice
+    torch.testing.assert_close(found.generator.layer, alone.generator.layer, atol=1e-5, rtol=0)
+
+
+def test_other_pairs_may_be_read_in_the_place_of_these(reader):
+    right, wrong = (sampled(reader.base, pictures(4, seed), 0) for seed in (0, 5))
+    found, expected = reader.ways(right, (), wrong), reader.ways(right, ())
+    other = reader.adapter(reader.read(wrong), ())
+    assert torch.equal(found.rows[0][1], expected.rows[0][1]) and not torch.equal(found.rows[0][0], expected.rows[0][0])
+    hidden = reader.reading.hidden(right[0].maps, {name: value[None] for name, value in other.items()})[0]
+    assert torch.equal(found.rows[0][0][:, -hidden.shape[1] :], hidden)
 
 
 def test_the_better_way_weighs_more_and_what_is_no_number_nothing():
@@ -203,14 +218,6 @@ def test_a_model_that_reads_text_alone_is_refused(tmp_path):
     with pytest.raises(WeightzooError, match="reads no pairs; use"):
         PairReader(model)
     assert model.denoiser.pairs is None
-
-
-def test_the_error_is_that_of_the_network(reader):
-    pairs = pictures(1)
-    made = reader.generate(pairs)
-    source, target = pairs[0]
-    expected = (made.generator(source[None])[0].clamp(0, 1) - target).abs().mean()
-    assert error_on(sampled(reader.base, pairs, 0), made.generator) == pytest.approx(float(expected), abs=1e-3)
 
 
 def test_the_pipeline_takes_pairs(folder, reader):

@@ -20,7 +20,7 @@ def test_each_edit_has_the_layer_that_it_has_alone():
     layers = SharedSolve(features, bank).with_hidden(hidden, targets, centre, own)
     for k in range(E):
         columns = torch.cat([features, hidden[k]], 1)
-        alone = centre[k] + solve(gram_of(columns, targets[k], centre[k]), torch.cat([bank, own[k]])).float()
+        alone = centre[k] + solve(gram_of(columns, targets[k]), torch.cat([bank, own[k]]), centre[k]).float()
         torch.testing.assert_close(layers[k], alone, atol=1e-5, rtol=1e-4)
 
 
@@ -28,7 +28,7 @@ def test_the_bank_alone():
     features, _, targets, centre, bank, _ = drawn()
     layers = SharedSolve(features, bank).bank(targets, centre[0, :F])
     for k in range(E):
-        alone = centre[0, :F] + solve(gram_of(features, targets[k], centre[0, :F]), bank).float()
+        alone = centre[0, :F] + solve(gram_of(features, targets[k]), bank, centre[0, :F]).float()
         torch.testing.assert_close(layers[k], alone, atol=1e-5, rtol=1e-4)
 
 
