@@ -21,13 +21,14 @@ from weightgen.finetuning.mixture import mix_branches, step_schedules
 from weightgen.finetuning.solved import FEWEST_PAIRS, STEPS
 from weightgen.pairs.closed_form import Pictures, Start, load_prior, sampled, scale_of, start_of, with_layer
 from weightgen.pairs.pixels import Pixels
-from zoo.closed_form import MANY, Prior, Rows, fit_output_layer, mean_layer
+from zoo.closed_form import FACTORS, TO_PRIOR, Prior, Pull, Rows, fit_output_layer, mean_layer
 from zoo.gans.feature_bank import CHANNELS, COLOURS, FeatureBank
 from zoo.gans.solved import PENALTY, SolvedConfig, SolvedGenerator
 
 PLAIN, TRAINED = "closed-form-plain", "closed-form-trained"
 SEED = 3  # of the random ReLUs
 PROBES = 256
+PLAIN_FACTORS = (0.03, *FACTORS, 30.0)  # nothing is known of its penalty beforehand
 
 
 def learned(pictures: Pictures) -> tuple[Start, list[Pixels]]:
@@ -69,7 +70,7 @@ def plain(pictures: Pictures, colour_only: bool = False) -> tuple[Start, list[Pi
         layer[columns] = found
         return with_layer(generator, layer)
 
-    fit = fit_output_layer(rows(pixels), prior, MANY)
+    fit = fit_output_layer(rows(pixels), prior, [Pull(TO_PRIOR, factor) for factor in PLAIN_FACTORS])
 
     def remake(some: Sequence[Pixels]) -> dict[str, SolvedGenerator]:
         return {PLAIN: network(mean_layer(rows(some), prior, fit.choice.shares))}

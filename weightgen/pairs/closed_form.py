@@ -30,7 +30,7 @@ from zoo.pictures.apply import to_tensor
 
 CLOSED_FORM = "closed-form"
 MAX_PIXELS = 1 << 16  # of all pairs together: 0.1 GB of features
-SOLVED_ON = 1 << 14  # of these: a layer that is solved on all is no better (docs/LOG.md)
+SOLVED_ON = 12 << 10  # of these: a layer that is solved on all is no better (docs/LOG.md)
 CHOSEN_ON_EVERY = 2  # of these: every second one says what a layer is pulled to
 
 

@@ -63,7 +63,7 @@ from zoo.training.optimizer_state import under
 from zoo.training.solved_outputs import OUTPUT
 
 REMADE_ON = 1 << 13  # of all pairs together: what is made of some pairs for a trained network to be compared with
-READ_PIXELS = 1 << 13  # of all pairs together that the description is made from; twice what training shows
+READ_PIXELS = 1 << 12  # of all pairs together that the description is made from, as many as training shows
 # the closed form's error counts this many times: where both are equal on what is left out, the generated network is
 # better on further pictures (docs/LOG.md)
 LEAD = 1.1

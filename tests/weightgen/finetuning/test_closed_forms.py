@@ -4,8 +4,17 @@ import pytest
 import torch
 
 from weightgen.finetuning import closed_forms
-from weightgen.finetuning.closed_forms import CLOSED_FORMS, PLAIN, TRAINED, colour_columns, learned, plain, trained
-from zoo.closed_form import FACTORS, TO_PRIOR, fit_output_layer
+from weightgen.finetuning.closed_forms import (
+    CLOSED_FORMS,
+    PLAIN,
+    PLAIN_FACTORS,
+    TRAINED,
+    colour_columns,
+    learned,
+    plain,
+    trained,
+)
+from zoo.closed_form import TO_PRIOR, fit_output_layer
 from zoo.gans.feature_bank import FeatureBankConfig
 from zoo.pictures.metrics import figures
 
@@ -70,7 +79,7 @@ def test_the_plain_penalty_is_chosen_by_folds_and_pulls_to_nothing_learned(count
     monkeypatch.setattr(closed_forms, "fit_output_layer", solved)
     plain(pictures(count, warmer))
     ((_, choice),) = fits
-    assert choice.pull.factor in FACTORS and choice.pull.to == TO_PRIOR and choice.error < choice.prior_error
+    assert choice.pull.factor in PLAIN_FACTORS and choice.pull.to == TO_PRIOR and choice.error < choice.prior_error
 
 
 def test_training_starts_at_the_solved_layer_and_needs_two_pairs():
