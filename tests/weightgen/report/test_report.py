@@ -107,7 +107,7 @@ def test_the_report_is_one_complete_file(finished, report):
     ]
     # a combination with 2 + 3 pictures at zero steps and 3 after training; value and external with 2 + 3 each
     assert len(sizes) >= 5 + 3 + 5
-    assert all(max(size) >= 384 for size in sizes)
+    assert all(max(size) >= report_pictures.SMALLEST for size in sizes)
 
 
 def test_pictures_are_made_once(finished, report):
