@@ -11,6 +11,7 @@ branches are trained on all of them: from where they are if one quarter was left
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,10 +19,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from weightgen.finetuning.branches import Learner, Schedule, learners_of, steps_of, train
+from weightgen.finetuning.branches import TUNED, Learner, Schedule, learners_of, steps_of, train
 from weightgen.pairs.means import DIGITS, layers_of, mean_network
 from weightgen.pairs.pixels import MANY, Pixels, edited, error_of, joined, trials_of
-from zoo.closed_form import POWER, shares_by_error
+from zoo.closed_form import ERROR_DIGITS, POWER, shares_by_error
 from zoo.gans.solved import SolvedGenerator
 
 # of a training on all pairs that goes on from one on three quarters: its length and rates, as parts of the first one's
@@ -96,11 +97,16 @@ def mix_branches(
             return None
     targets = torch.cat([p.targets for left_out, _ in turns for p in left_out])
     made_of = [torch.cat(part) for part in zip(*trials, strict=True)]
-    weights = shares_by_error([float(error_of(part, targets)) for part in made_of], POWER)
+    names = [*trial, *(part.name for part in learners)]
+    found = [round(float(error_of(part, targets)), ERROR_DIGITS) for part in made_of]
+    errors = dict(zip(names, found, strict=True))
+    origin = next((name for name, network in made.items() if network.branches), None)
+    if origin is not None and errors[TUNED] <= errors[origin]:
+        errors[origin] = math.inf  # what it became stands for it: a mean of both is hardly better, and twice as slow
+    weights = shares_by_error(list(errors.values()), POWER)
     solved_error, error = (error_of(part, targets).item() for part in (made_of[0], blend(made_of, weights)))
     if not round(error, DIGITS) < round(solved_error, DIGITS):  # also for what is not a number
         return None
-    names = [*trial, *(part.name for part in learners)]
     named = {name: weight for name, weight in zip(names, weights, strict=True) if weight > 0}
     kept = learners_of(made, seed) if len(turns) > 1 else [continued(part) for part in learners]
     learners = [part for part in kept if part.name in named]

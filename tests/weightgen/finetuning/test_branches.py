@@ -8,8 +8,8 @@ import torch
 
 from tests.weightgen.finetuning.test_solved import write_pairs
 from weightgen.finetuning import solved as module
-from weightgen.finetuning.branches import HIDDEN, fresh, learners_of, seconds_of, steps_of, train
-from weightgen.finetuning.mixture import blend, continued, part_of, step_schedules
+from weightgen.finetuning.branches import HIDDEN, TUNED, fresh, learners_of, seconds_of, steps_of, train
+from weightgen.finetuning.mixture import blend, continued, mix_branches, part_of, step_schedules
 from weightgen.finetuning.solved import picture, solve_pairs
 from weightgen.pairs.closed_form import load_prior
 from weightgen.pairs.means import layers_of, mean_network
@@ -153,6 +153,20 @@ def test_a_step_learns_from_what_the_network_will_compute(poster, with_bank):
     expected = learner.head(learner.branches[0](pixels.maps)) + (pixels.features @ generator.layer if with_bank else 0)
     assert torch.allclose(learner.edited(*learner.reads(pixels)), expected, atol=1e-5)
     assert torch.allclose(learner(pixels), expected, atol=1e-5)
+
+
+def test_what_a_generated_network_became_stands_for_it_where_it_is_better():
+    torch.manual_seed(0)
+    network = SolvedConfig(3, 3, 3, 3, branches=("colour", "whole"), hidden=8).build().requires_grad_(False)
+    made = {"paired": network}
+    pixels = []
+    for _ in range(12):
+        maps = torch.rand(40, CHANNELS)
+        seen = Pixels(maps, network.bank.expand(maps), torch.zeros(40, 3))
+        pixels.append(seen._replace(targets=edited(network, seen) * 0.5))
+    found = mix_branches(made, lambda some: made, pixels, step_schedules(12, 200))
+    assert found.error < found.solved_error and TUNED in found.weights and "paired" not in found.weights
+    assert sum(found.weights.values()) == pytest.approx(1, abs=1e-3) and found.steps > 200
 
 
 def test_generated_branches_are_trained_first_and_for_so_many_steps():
