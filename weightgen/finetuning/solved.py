@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 SOLVED = CLOSED_FORM  # the name of this way among the starts of fine-tuning
 STEPS = 1200  # of each training of branches
 FEWEST_PAIRS = 2  # that branches are trained on: of one, no other can be left out
-FEWEST_FOR_TEXTURE, FAINT, MOST_L1 = 4, 0.75, 1.06  # pairs; fine energy below which it is trained; times the L1
+FEWEST_FOR_TEXTURE, FAINT, MOST_L1 = 4, 0.75, 1.1  # pairs; fine energy below which it is trained; times the L1
 TRAININGS = ("training on three quarters of the pairs", "training on all pairs")
 TEXTURE = "training fine detail"
 TEXTURE_LENGTH = 1 / 6  # in the steps asked for, as these are larger steps
