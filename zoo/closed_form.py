@@ -78,8 +78,9 @@ class Pull(NamedTuple):
 
 
 ITSELF = Pull(TO_PRIOR, math.inf)
-MANY = [Pull(TO_PRIOR, factor) for factor in FACTORS]  # tried with many pairs, and with few
-FEW = [Pull(TO_PRIOR, 1.0, DOUBT), Pull(TO_SOURCE, SOURCE_FACTOR)]
+# tried on what is left out of so many pairs that whole pictures can be, and of fewer
+PULLS = [Pull(TO_PRIOR, factor) for factor in FACTORS]
+PULLS_OF_FEW = [Pull(TO_PRIOR, 1.0, DOUBT), Pull(TO_SOURCE, SOURCE_FACTOR)]
 Shares = Sequence[tuple[Pull, float]]  # pulls, and what the layers of each have of their mean; of sum 1
 
 
@@ -221,7 +222,7 @@ def choose(folds: Folds, prior: Prior, pairs: int, pulls: Sequence[Pull] | None 
     if not all(bool(torch.isfinite(part).all()) for part in total):
         return Choice(ITSELF, math.inf, math.inf, [(ITSELF, 1.0)])
     one_pixel = len(folds.rows) == 1  # nothing can be left out
-    tried = [ITSELF, *(() if one_pixel else (pulls or (MANY if pairs >= FEWEST_PICTURES else FEW)))]
+    tried = [ITSELF, *(() if one_pixel else (pulls or (PULLS if pairs >= FEWEST_PICTURES else PULLS_OF_FEW)))]
     of_folds = []
     for gram, fold in zip(folds.grams, folds.rows, strict=True):
         others = total.plus(gram, -1)

@@ -142,7 +142,7 @@ def train(
     brief = [part for part in learners if part.steps is not None]
     step = 0
     for together in (brief, [part for part in learners if part.steps is None]):
-        if together:
+        if together and (step == 0 or schedule(step) < 1):  # a clock begins with the first step
             step = train_together(together, pixels, schedule, step, seed, stop)
     return step
 
