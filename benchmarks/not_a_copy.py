@@ -191,7 +191,8 @@ def measured(
             pixels = sampled(reader.base, [(setting.pool[i], examples[i]) for i in own], 0, SOLVED_ON)
             ways = reader.ways(pixels, ())
             choices = ways.choices(ways.folds())
-            made = {by: reader.network(by, ways, choices[by], size) for by in WAYS}
+            layers = {by: ways.layers(choices, {by: 1.0})[by] for by in WAYS}
+            made = reader.networks(ways, layers, size)
             edited = {
                 GENERATED: edit_all(made[PAIRED], setting.seen, size),
                 CLOSED_FORM: edit_all(made[CLOSED_FORM], setting.seen, size),

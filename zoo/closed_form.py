@@ -17,9 +17,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 FEWEST_PICTURES = 4  # of which whole ones can be left out; of fewer, parts are
@@ -34,7 +36,7 @@ POWER = 10
 LEAST_ERROR, LEAST_SHARE = 1e-6, 0.05  # smaller errors count as this; what has a smaller share of a mean is left out
 ROUNDS, ROUNDS_OF_FEW = 1, 2  # of reweighting towards L1; the second one is worth 2 % with one pair, with four nothing
 SOFTENING = 0.05  # errors below count as in least squares; targets are in [-1, 1]
-ROWS_AT_ONCE = 1 << 10  # as float64 they stay in the processor's cache
+ROWS_AT_ONCE, STRIPS = 1 << 9, 4  # of rows as float64, which stay in the processor's cache; of a symmetric product
 ERROR_DIGITS = 6  # the last bits of a sum decide nothing
 
 Rows = tuple[Tensor, Tensor]  # features [n, F] and targets [n, 3] in [-1, 1]
@@ -115,6 +117,20 @@ class Choice(NamedTuple):
     shares: Shares
 
 
+class Wanted(NamedTuple):
+    """A layer that is wanted.
+
+    Attributes:
+        prior: over as many of the features as the layer is.
+        shares: what it is the mean of.
+        share: what it has of the network; of sum 1 over all layers of the same pixels.
+    """
+
+    prior: Prior
+    shares: Shares
+    share: float = 1.0
+
+
 class Fit(NamedTuple):
     """A solved output layer [F, 3], and what it is pulled to."""
 
@@ -155,21 +171,23 @@ def gram_of(features: Tensor, targets: Tensor, weights: Tensor | None = None) ->
         weights: [n, 1]; None counts every pixel once.
     """
     width = features.shape[1]
-    half = width // 2
-    shapes = (half, half), (half, width - half), (width - half, width - half), (width, 3), ()
-    sums = [features.new_zeros(shape, dtype=torch.float64) for shape in shapes]
-    for start in range(0, len(features), ROWS_AT_ONCE):
-        part = slice(start, start + ROWS_AT_ONCE)
+    edges = [width * k // STRIPS for k in range(STRIPS)]
+    # X'WX is symmetric: of each strip of its rows, what is right of the diagonal
+    shapes = [(end - start, width - start) for start, end in pairwise([*edges, width])]
+    strips = [features.new_zeros(shape, dtype=torch.float64) for shape in shapes]
+    beside = features.new_zeros(width, 3, dtype=torch.float64)
+    count = features.new_zeros((), dtype=torch.float64)
+    for first in range(0, len(features), ROWS_AT_ONCE):
+        part = slice(first, first + ROWS_AT_ONCE)
         rows = features[part].double()
         weight = rows.new_ones(len(rows), 1) if weights is None else weights[part].double()
-        weighted = rows if weights is None else rows * weight
-        left, right = weighted.split([half, width - half], 1)
-        beside = weighted.T @ targets[part].double()
-        found = left.T @ rows[:, :half], left.T @ rows[:, half:], right.T @ rows[:, half:], beside, weight.sum()
-        sums = [one + other for one, other in zip(sums, found, strict=True)]
-    first, crossed, last, *rest = sums
-    # X'WX is symmetric: its fourth quarter is the second one's mirror
-    return Gram(torch.cat([torch.cat([first, crossed], 1), torch.cat([crossed.T, last], 1)]), *rest)
+        weighted = (rows if weights is None else rows * weight).T
+        for start, strip in zip(edges, strips, strict=True):
+            strip.addmm_(weighted[start : start + len(strip)], rows[:, start:])
+        beside.addmm_(weighted, targets[part].double())
+        count += weight.sum()
+    upper = torch.cat([F.pad(strip, (start, 0)) for start, strip in zip(edges, strips, strict=True)]).triu()
+    return Gram(upper + upper.triu(1).T, beside, count)
 
 
 def solve(gram: Gram, penalty: Tensor, centre: Tensor) -> Tensor:
@@ -239,27 +257,42 @@ def choose(folds: Folds, prior: Prior, pairs: int, pulls: Sequence[Pull] | None 
     return Choice(best, error, prior_error, kept)
 
 
-@torch.no_grad()
 def mean_layer(
     pairs: Sequence[Rows], prior: Prior, shares: Shares, total: Gram | None = None, rounds: int | None = None
 ) -> Tensor:
-    """Return the mean of the layers of several pulls on pairs, [F, 3]; the prior's mean where nothing can be solved.
+    """Return the mean of the layers of several pulls on pairs, [F, 3]: see `mean_layers`."""
+    return mean_layers(pairs, [Wanted(prior, shares)], total, rounds)[0]
+
+
+@torch.no_grad()
+def mean_layers(
+    pairs: Sequence[Rows], wanted: Sequence[Wanted], total: Gram | None = None, rounds: int | None = None
+) -> list[Tensor]:
+    """Solve output layers on the same pixels, each over the first of their features: the mean of several pulls each.
 
     Args:
         total: the sums over all pixels, or over enough of them to begin with, where they are known.
-        rounds: of reweighting towards L1, in place of those that the number of pairs asks for; each costs about as much
-            as the solve itself.
+        rounds: of reweighting towards the L1 of the layers' own mean, in place of those that the number of pairs asks
+            for; each costs about as much as the solve itself.
+
+    Returns:
+        Layers [F, 3]; the prior's mean where nothing can be solved.
     """
-    penalty = prior.penalty(len(pairs))
-    layer = averaged(total or added([gram_of(*rows) for rows in pairs]), prior, penalty, shares)
+    count = len(pairs)
+    gram = total or added([gram_of(*rows) for rows in pairs])
+    layers = [averaged(gram, each, count) for each in wanted]
     if rounds is None:
-        rounds = ROUNDS if len(pairs) >= FEWEST_PICTURES else ROUNDS_OF_FEW
-    if all(math.isinf(pull.factor) for pull, _ in shares):
-        return layer
+        rounds = ROUNDS if count >= FEWEST_PICTURES else ROUNDS_OF_FEW
+    if all(math.isinf(pull.factor) for each in wanted for pull, _ in each.shares):
+        return layers
     for _ in range(rounds):
-        weighted = [gram_of(*rows, weights_of(layer, rows)) for rows in pairs]
-        layer = averaged(added(weighted), prior, penalty, shares)
-    return layer if bool(torch.isfinite(layer).all()) else prior.mean.float()
+        mean = sum_of(layers, [each.share for each in wanted])
+        gram = added([gram_of(*rows, weights_of(mean, rows)) for rows in pairs])
+        layers = [averaged(gram, each, count) for each in wanted]
+    return [
+        layer if bool(torch.isfinite(layer).all()) else each.prior.mean.float()
+        for layer, each in zip(layers, wanted, strict=True)
+    ]
 
 
 def shares_by_error(errors: Sequence[float], power: int) -> list[float]:
@@ -278,9 +311,19 @@ def shares_by_error(errors: Sequence[float], power: int) -> list[float]:
     return [fall / sum(kept) for fall in kept]
 
 
-def averaged(gram: Gram, prior: Prior, penalty: Tensor, shares: Shares) -> Tensor:
-    """Return the mean of the layers of several pulls, float32 [F, 3]."""
-    return torch.stack([share * pulled(gram, prior, penalty, pull) for pull, share in shares]).sum(0)
+def averaged(gram: Gram, wanted: Wanted, pairs: int) -> Tensor:
+    """Return the mean of the layers of several pulls, float32 [F, 3], from the sums over its features and more."""
+    prior, shares = wanted.prior, wanted.shares
+    own, penalty = gram.first(len(prior.mean)), prior.penalty(pairs)
+    return torch.stack([share * pulled(own, prior, penalty, pull) for pull, share in shares]).sum(0)
+
+
+def sum_of(layers: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Return the weighted sum of layers over the first of the same features, as long as the longest, [F, 3]."""
+    longest = max(map(len, layers))
+    return torch.stack(
+        [weight * F.pad(layer, (0, 0, 0, longest - len(layer))) for layer, weight in zip(layers, weights, strict=True)]
+    ).sum(0)
 
 
 def thinned_rows(pairs: Sequence[Rows], every: int) -> list[Rows]:
@@ -307,7 +350,7 @@ def pulled(gram: Gram, prior: Prior, penalty: Tensor, pull: Pull) -> Tensor:
 
 def weights_of(layer: Tensor, rows: Rows) -> Tensor:
     """Return what each pixel counts so that squares of its error are as absolute errors, [n, 1], in the mean 1."""
-    weights = 1 / ((rows[0] @ layer - rows[1]).abs().mean(1, keepdim=True) + SOFTENING)
+    weights = 1 / ((rows[0][:, : len(layer)] @ layer - rows[1]).abs().mean(1, keepdim=True) + SOFTENING)
     return weights / weights.mean()
 
 

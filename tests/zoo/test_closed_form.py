@@ -13,13 +13,17 @@ from zoo.closed_form import (
     Folds,
     Prior,
     Pull,
+    Wanted,
+    added,
     averaged,
     fit_output_layer,
     gram_of,
     mean_layer,
+    mean_layers,
     pulled,
     shares_by_error,
     solve,
+    weights_of,
 )
 
 FEATURES = 7
@@ -153,7 +157,7 @@ def test_layers_that_do_nearly_as_well_are_averaged():
     gram, penalty = gram_of(*rows), known.penalty(1)
     pulls = [Pull(TO_PRIOR, 1.0), Pull(TO_SOURCE, 10.0)]
     one, two = (pulled(gram, known, penalty, pull) for pull in pulls)
-    found = averaged(gram, known, penalty, [(pull, 0.5) for pull in pulls])
+    found = averaged(gram, Wanted(known, [(pull, 0.5) for pull in pulls]), 1)
     torch.testing.assert_close(found, (one + two) / 2)
 
 
@@ -186,3 +190,22 @@ def test_single_wild_pixels_count_little():
     fit = fit_output_layer([(features, targets)] * 4, prior(1e-6))
     squares = torch.linalg.lstsq(features, targets).solution
     assert (fit.layer - layer).abs().mean() < 0.6 * (squares - layer).abs().mean()
+
+
+@pytest.mark.parametrize("pairs", [1, 4])
+def test_layers_of_the_same_pixels_are_reweighted_by_their_mean(pairs):
+    torch.manual_seed(0)
+    rows = [pixels(torch.randn(FEATURES, 3) * 0.1, noise=0.3) for _ in range(pairs)]
+    long, width = prior(1e-3, torch.randn(FEATURES, 3) * 0.1), FEATURES // 2
+    short, shares = Prior(*(part[:width] for part in long)), [(Pull(TO_PRIOR, 1.0), 1.0)]
+    alone = [mean_layer([(x[:, : len(part.mean)], y) for x, y in rows], part, shares) for part in (long, short)]
+    for part, share, expected in ((long, 1.0, alone[0]), (short, 0.0, alone[1])):
+        found = mean_layers(rows, [Wanted(long, shares, share), Wanted(short, shares, 1 - share)])
+        torch.testing.assert_close(found[0 if part is long else 1], expected)
+    both = mean_layers(rows, [Wanted(long, shares, 0.5), Wanted(short, shares, 0.5)], rounds=1)
+    first = mean_layers(rows, [Wanted(long, shares, 0.5), Wanted(short, shares, 0.5)], rounds=0)
+    mean = 0.5 * first[0] + 0.5 * torch.cat([first[1], torch.zeros(FEATURES - width, 3)])
+    weighted = added([gram_of(*part, weights_of(mean, part)) for part in rows])
+    for layer, part in zip(both, (long, short), strict=True):
+        torch.testing.assert_close(layer, averaged(weighted, Wanted(part, shares), pairs))
+    assert mean_layers(rows, []) == []

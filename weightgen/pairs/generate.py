@@ -49,10 +49,9 @@ from zoo.closed_form import (
     Prior,
     Pull,
     Rows,
-    added,
+    Wanted,
     choose,
-    gram_of,
-    mean_layer,
+    mean_layers,
     shares_by_error,
     thinned_rows,
 )
@@ -88,10 +87,6 @@ class Ways:
         """Return how many of the features a way's output layer is over."""
         return len(self.priors[by].mean)
 
-    def rows_of(self, by: str) -> list[Rows]:
-        """Return pixels of each pair as a way sees them."""
-        return [(features[:, : self.width(by)], targets) for features, targets in self.rows]
-
     def folds(self) -> Folds:
         """Return the pixels that say what a layer is pulled to, as a generated network sees them."""
         return Folds.of(thinned_rows(self.rows, CHOSEN_ON_EVERY))
@@ -102,6 +97,21 @@ class Ways:
         # of few pairs only parts can be left out: what is generated for them is what they are pulled to
         pulls = {PAIRED: None if pairs >= FEWEST_PICTURES else [Pull(TO_PRIOR, 1.0)], CLOSED_FORM: None}
         return {by: choose(folds.first(self.width(by)), self.priors[by], pairs, pulls[by]) for by in WAYS}
+
+    def layers(
+        self,
+        choices: Mapping[str, Choice],
+        shares: Mapping[str, float],
+        total: Gram | None = None,
+        rounds: int | None = None,
+    ) -> dict[str, Tensor]:
+        """Return output layers of ways: see `zoo.closed_form.mean_layers`.
+
+        Args:
+            shares: the ways that are wanted, and what each has of the network.
+        """
+        wanted = [Wanted(self.priors[by], choices[by].shares, share) for by, share in shares.items()]
+        return dict(zip(shares, mean_layers(self.rows, wanted, total, rounds), strict=True))
 
 
 class PairReader:
@@ -156,44 +166,30 @@ class PairReader:
         errors = {by: choice.error for by, choice in choices.items()}
         shares = shares_of_ways(errors)
         first, *_ = shares
-
-        made = {by: self.network(by, ways, choices[by], image_size, folds.total) for by in shares}
+        made = self.networks(ways, ways.layers(choices, shares, folds.total), image_size)
 
         @torch.no_grad()
         def remake(some: Sequence[Pixels]) -> dict[str, SolvedGenerator]:
             # without rounds, which are worth the same to both: to make them as well as from all pairs takes seconds
             part = self.ways(thinned(some, REMADE_ON), prompts)
-            total = added([gram_of(*rows) for rows in part.rows])
-            again = {by: self.network(by, part, choices[by], image_size, total, rounds=0) for by in WAYS}
+            both = part.layers(choices, {by: shares.get(by, 0.0) for by in WAYS}, rounds=0)
+            again = self.networks(part, both, image_size)
             return {first: mean_of(again, shares), **{by: again[by] for by in WAYS if by != first}}
 
         @torch.no_grad()
         def others() -> dict[str, SolvedGenerator]:
-            missing = [by for by in WAYS if by not in made]
-            found = made | {by: self.network(by, ways, choices[by], image_size, folds.total) for by in missing}
+            missing = ways.layers(choices, {by: 1.0 for by in WAYS if by not in made}, folds.total)
+            found = made | self.networks(ways, missing, image_size)
             return {by: found[by] for by in WAYS if by != first}
 
         return Start(first, mean_of(made, shares), choices[first], errors, remake, others, shares)
 
-    @torch.no_grad()
-    def network(
-        self,
-        by: str,
-        ways: Ways,
-        choice: Choice,
-        image_size: int,
-        total: Gram | None = None,
-        rounds: int | None = None,
-    ) -> SolvedGenerator:
-        """Return the network of one way.
-
-        Args:
-            total: sums over the pixels as a generated network sees them, where they are known.
-            rounds: see `zoo.closed_form.mean_layer`.
-        """
-        known = None if total is None else total.first(ways.width(by))
-        layer = mean_layer(ways.rows_of(by), ways.priors[by], choice.shares, known, rounds)
-        return assembled(self.base, ways.branches if by == PAIRED else (), layer, image_size)
+    def networks(self, ways: Ways, layers: Mapping[str, Tensor], image_size: int) -> dict[str, SolvedGenerator]:
+        """Return the network of each way that there is an output layer of."""
+        return {
+            by: assembled(self.base, ways.branches if by == PAIRED else (), layer, image_size)
+            for by, layer in layers.items()
+        }
 
     @torch.no_grad()
     def ways(self, pixels: Sequence[Pixels], prompts: Sequence[str], shown: Sequence[Pixels] | None = None) -> Ways:

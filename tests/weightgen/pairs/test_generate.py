@@ -133,13 +133,13 @@ def test_a_thousand_pairs(reader):
 @pytest.mark.parametrize("errors", [{PAIRED: 0.01, CLOSED_FORM: 0.05}, {PAIRED: 0.012, CLOSED_FORM: 0.01}])
 def test_each_network_is_made_once_and_only_where_it_is_used(reader, monkeypatch, errors):
     calls = []
-    network = type(reader).network
+    networks = type(reader).networks
 
-    def counted(self, by, *rest, **more):
-        calls.append(by)
-        return network(self, by, *rest, **more)
+    def counted(self, ways, layers, image_size):
+        calls.extend(layers)
+        return networks(self, ways, layers, image_size)
 
-    monkeypatch.setattr(type(reader), "network", counted)
+    monkeypatch.setattr(type(reader), "networks", counted)
     shares = shares_of_ways(errors)
     monkeypatch.setattr("weightgen.pairs.generate.shares_of_ways", lambda found: shares)
     start = reader.generate(pictures(8))
@@ -151,13 +151,15 @@ def test_each_network_is_made_once_and_only_where_it_is_used(reader, monkeypatch
 
 @pytest.mark.parametrize("count", [2, 6])
 def test_a_start_is_the_mean_of_both_ways(reader, monkeypatch, count):
-    monkeypatch.setattr("weightgen.pairs.generate.shares_of_ways", lambda errors: {PAIRED: 0.75, CLOSED_FORM: 0.25})
+    shares = {PAIRED: 0.75, CLOSED_FORM: 0.25}
+    monkeypatch.setattr("weightgen.pairs.generate.shares_of_ways", lambda errors: shares)
     pixels = sampled(reader.base, pictures(count), 0)
     start = reader.start(pixels, (), 24)
     source = pictures(1, seed=3)[0][0][None]
     ways = reader.ways(pixels, ())
-    choices = ways.choices(ways.folds())
-    generated, closed_form = (reader.network(by, ways, choices[by], 24)(source) for by in WAYS)
+    folds = ways.folds()
+    layers = ways.layers(ways.choices(folds), shares, folds.total)
+    generated, closed_form = (network(source) for network in reader.networks(ways, layers, 24).values())
     torch.testing.assert_close(start.generator(source), 0.75 * generated + 0.25 * closed_form, atol=1e-3, rtol=0)
     again = start.remake(pixels[:2])
     assert list(again) == [PAIRED, CLOSED_FORM] and again[PAIRED](source).isfinite().all()
