@@ -69,7 +69,7 @@ def line_of(task: Task) -> str:
         parts = [f"{task.description}: {int(task.completed):,} {task.fields['unit']}"]
     else:
         parts = [f"{task.description}: {int(task.completed):,}/{int(task.total):,} {task.fields['unit']}"]
-    parts[0] += f" in {clock(task.elapsed or 0)}"
+    parts[0] += f" in {clock(task.finished_time or task.elapsed or 0)}"
     if task.time_remaining:
         parts.append(f"{clock(task.time_remaining)} left")
     return ", ".join(parts + [values for values in [task.fields.get("values")] if values])

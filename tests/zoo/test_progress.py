@@ -6,6 +6,7 @@ import time
 
 import pytest
 from rich.console import Console
+from rich.progress import Progress
 
 from zoo import progress
 
@@ -39,6 +40,16 @@ def test_values_and_unknown_totals(log):
         display.update(task, completed=1200, values="loss 0.128")
         wait_for(log)
     assert log.getvalue().startswith("training: 1,200 steps in 0:00:") and ", loss 0.128" in log.getvalue()
+
+
+def test_what_is_done_keeps_its_time():
+    seconds = 0.0
+    display = Progress(get_time=lambda: seconds, disable=True)
+    task = display.add_task("measuring", total=1, unit="pairs")
+    seconds = 3.0
+    display.update(task, completed=1)
+    seconds = 60.0
+    assert progress.line_of(display.tasks[0]) == "measuring: 1/1 pairs in 0:00:03"
 
 
 def test_work_of_unknown_length_is_shown(log):

@@ -115,48 +115,74 @@ def solve_pairs(
     with working("solving"):
         pixels = [pixels_of(prior, pair, seed, len(loaded.train)) for pair in loaded.train]
         start = start_of(prior, pixels) if reader is None else reader.start(pixels, prompts, scale)
-    seconds_solved = time.perf_counter() - started
-    first = measured(prior, loaded.test) | {"step": 0, "seconds": 0.0}
-    on_row(first)
+    taken = time.perf_counter() - started  # for solving, then for training too; measuring does not count
     generator = start.generator
-    solved = measured(generator, loaded.test) | {"step": 0, "seconds": round(seconds_solved, 3)}
+    with bar() as display:
+        first = measured(prior, loaded.test, display) | {"step": 0, "seconds": 0.0}
+        solved = measured(generator, loaded.test, display) | {"step": 0, "seconds": round(taken, 3)}
+    on_row(first)
     summary = account(loaded, prompts, direction, start) | {"seconds": solved["seconds"], "first": first}
     summary |= {"solved": solved, "best": solved}
     with fresh_folder(out_dir) as folder:
         save(folder, generator, summary)
     on_row(solved)
-    left = None if seconds is None else seconds - seconds_solved
-    if len(loaded.train) < FEWEST_PAIRS or steps == 0 or (left is not None and left <= 0):
-        return summary
-    tell(f"{out_dir} is usable: solved in {seconds_solved:.1f} s, test L1 {solved['l1']:.3f}; training goes on")
-    started = time.perf_counter()
-    with stop_between_steps(Path(out_dir), KEPT) as stop, bar() as display:
+    left = None if seconds is None else seconds - taken
+    if len(loaded.train) >= FEWEST_PAIRS and steps > 0 and (left is None or left > 0):
+        tell(f"{out_dir} is usable: solved in {taken:.1f} s, test L1 {solved['l1']:.3f}; training goes on")
+        train_on(Path(out_dir), start, pixels, loaded, summary, steps, left, seed, on_row, tell)
+        write_json(Path(out_dir) / "finetune.json", summary)
+    return summary
+
+
+def train_on(
+    out_dir: Path,
+    start: Start,
+    pixels: Sequence[Pixels],
+    loaded: LoadedPairs,
+    summary: Row,
+    steps: int,
+    seconds: float | None,
+    seed: int,
+    on_row: Callable[[Row], None],
+    tell: Callable[[str], None],
+) -> None:
+    """Train branches beside a start, then fine detail, and keep in `out_dir` and the summary what is better.
+
+    Args:
+        summary: of the start; its seconds become those of solving and training.
+        seconds: see `solve_pairs`; here, those that are left.
+    """
+    generator, taken = start.generator, summary["seconds"]
+    with stop_between_steps(out_dir, KEPT) as stop, bar() as display:
         parts = lengths(len(pixels))
         shares = [(1 - TEXTURE_SHARE) * part / sum(parts) for part in parts] + [TEXTURE_SHARE]
         schedules = [
-            partial(shown, display, name, max(1, round(steps * more)), None if left is None else left * share)
+            partial(shown, display, name, max(1, round(steps * more)), None if seconds is None else seconds * share)
             for name, more, share in zip((*TRAININGS, TEXTURE), (*parts, TEXTURE_LENGTH), shares, strict=True)
         ]
+        started = time.perf_counter()
         found = mix_branches(start.made(), start.remake, pixels, schedules[:2], seed, stop)
-        best = solved if found is None else measured(found.generator, loaded.test)
-        if found is not None and best["l1"] is not None and best["l1"] <= solved["l1"]:
-            generator = found.generator
-            summary |= {"steps": found.steps, "weights": found.weights}
-            summary |= {"left_out_l1": rounded(found.error), "solved_left_out_l1": rounded(found.solved_error)}
-            keep(out_dir, generator, summary, best, seconds_solved + time.perf_counter() - started, on_row)
+        taken += time.perf_counter() - started
+        if found is not None:
+            row = measured(found.generator, loaded.test, display)
+            if row["l1"] is not None and row["l1"] <= summary["solved"]["l1"]:
+                generator = found.generator
+                summary |= {"steps": found.steps, "weights": found.weights}
+                summary |= {"left_out_l1": rounded(found.error), "solved_left_out_l1": rounded(found.solved_error)}
+                keep(out_dir, generator, summary, row, taken, on_row)
         best = summary["best"]
         large = [pair for pair in loaded.train if min(pair[1].size) >= CROP]
         if len(large) >= FEWEST_FOR_TEXTURE and (best["fine_energy"] or 1.0) < FAINT and not stop():
             pictures = [(picture(source), picture(target)) for _, source, target in large]
+            started = time.perf_counter()
             detailed = with_texture(generator, pictures, pixels, schedules[2](), seed, stop)
-            row = measured(detailed, loaded.test)
-            if not stop() and pays(row, best):
+            taken += time.perf_counter() - started
+            row = best if stop() else measured(detailed, loaded.test, display)
+            if pays(row, best):
                 tell(f"fine detail {best['fine_energy']:.2f} -> {row['fine_energy']:.2f} of the targets'")
                 summary |= {"before_texture": best}
-                keep(out_dir, detailed, summary, row, seconds_solved + time.perf_counter() - started, on_row)
-    summary["seconds"] = round(seconds_solved + time.perf_counter() - started, 3)
-    write_json(Path(out_dir) / "finetune.json", summary)
-    return summary
+                keep(out_dir, detailed, summary, row, taken, on_row)
+    summary["seconds"] = round(taken, 3)
 
 
 def keep(
@@ -203,13 +229,17 @@ def pixels_of(generator: SolvedGenerator, pair: Pair, seed: int, count: int) -> 
 
 
 @torch.no_grad()
-def measured(generator: SolvedGenerator, pairs: Sequence[Pair]) -> Row:
+def measured(generator: SolvedGenerator, pairs: Sequence[Pair], display: Progress) -> Row:
     """Return the mean figures over pairs at their own size, and those of copying the source.
+
+    Args:
+        display: shows how many pairs are measured.
 
     Returns:
         what `weightgen.finetuning.measure.errors` gives, `psnr`, `fine_energy`, `fine_correlation`, `source_l1`.
     """
     rows: list[Row] = []
+    task = display.add_task("measuring", total=len(pairs), unit="pairs")
     for _, source, target in pairs:
         wanted, given = picture(target)[None], picture(source)[None]
         edited = generator(given).clamp(0, 1)
@@ -222,6 +252,7 @@ def measured(generator: SolvedGenerator, pairs: Sequence[Pair]) -> Row:
                 "source_l1": rounded((given - wanted).abs().mean()),
             }
         )
+        display.advance(task)
     return {key: mean_of([row[key] for row in rows]) for key in rows[0]}
 
 
