@@ -63,9 +63,10 @@ class Learner:
         return [own for part in (*self.branches, self.head) for own in part.parameters()]
 
     def reads(self, pixels: Pixels) -> list[Tensor]:
-        """Return what does not change in a training: each branch's inputs [n, width], and the bank's share [n, 3]."""
+        """Return what does not change in a training: each branch's inputs [n, width], then the bank's share [n, 3]."""
         inputs = [branch.inputs(pixels.maps) for branch in self.branches]
-        return inputs if self.bank is None else [*inputs, pixels.features @ self.bank]
+        share = torch.zeros_like(pixels.targets) if self.bank is None else pixels.features @ self.bank
+        return [*inputs, share]
 
     @torch.no_grad()
     def layers(self, features: int) -> Layers:
@@ -77,8 +78,8 @@ class Learner:
 
     def edited(self, *seen: Tensor) -> Tensor:
         """Return pixels edited, [n, 3] about [-1, 1], from what `reads` gives."""
-        relus = [branch.relus(inputs) for branch, inputs in zip(self.branches, seen, strict=False)]
-        share = seen[-1] if self.bank is not None else 0.0
+        *inputs, share = seen
+        relus = [branch.relus(own) for branch, own in zip(self.branches, inputs, strict=True)]
         return self.head(torch.cat(relus, 1)) + share
 
 

@@ -9,15 +9,16 @@ by a branch that sees nothing else: whatever tells photographs apart is overfitt
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.errors import WeightzooError
 from zoo.gans.feature_bank import CHANNELS, PARTS
-from zoo.gans.layers import linear
+from zoo.gans.layers import linear, weight_of
 
 LOCAL = ("colour", "bands", "slopes", "extremes", "spread", "patch")
-# the maps that branches of each name read
+# the maps that branches of each name read, in the bank's order
 READS = {
     "colour": ("colour",),
     "local": LOCAL,
@@ -62,13 +63,31 @@ class Branch(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return the ReLUs of pixels, [..., hidden], from their maps [..., CHANNELS]."""
-        return self.relus(self.inputs(rows))
+        return self.relus(rows, self.over_all_maps())
+
+    def over_all_maps(self) -> Tensor:
+        """Return the first layer's weight as one over all maps, [hidden, CHANNELS].
+
+        To gather the maps that are read takes as long as all the rest of a branch, which pays for a training only.
+        """
+        weight = weight_of(self.first)
+        own = iter(weight.split([PARTS[part] for part in READS[self.name]], 1))
+        spread = [
+            next(own) * GAINS.get(part, 1.0) if part in READS[self.name] else weight.new_zeros(len(weight), width)
+            for part, width in PARTS.items()
+        ]
+        return torch.cat(spread, 1)
 
     def inputs(self, rows: Tensor) -> Tensor:
         """Return what the first layer reads of maps [..., CHANNELS]."""
         own = rows if self.reads_all else rows[..., self.columns]
         return own * rows.new_tensor(self.gains)
 
-    def relus(self, inputs: Tensor) -> Tensor:
-        """Return the ReLUs, [..., hidden], from what the first layer reads."""
-        return F.relu(self.second(F.relu(self.first(inputs))))
+    def relus(self, inputs: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return the ReLUs, [..., hidden], from what the first layer reads.
+
+        Args:
+            weight: of the first layer, if not its own.
+        """
+        first = self.first(inputs) if weight is None else F.linear(inputs, weight, self.first.bias)
+        return F.relu(self.second(F.relu(first)))
