@@ -18,7 +18,7 @@ from zoo.gans.feature_bank import CHANNELS, PARTS
 from zoo.gans.layers import linear, weight_of
 
 LOCAL = ("colour", "bands", "slopes", "extremes", "spread", "patch")
-# the maps that branches of each name read, in the bank's order
+# the maps that branches of each name read
 READS = {
     "colour": ("colour",),
     "local": LOCAL,
@@ -70,10 +70,10 @@ class Branch(nn.Module):
 
         To gather the maps that are read takes as long as all the rest of a branch, which pays for a training only.
         """
-        weight = weight_of(self.first)
-        own = iter(weight.split([PARTS[part] for part in READS[self.name]], 1))
+        weight, read = weight_of(self.first), READS[self.name]
+        own = iter(weight.split([width for part, width in PARTS.items() if part in read], 1))
         spread = [
-            next(own) * GAINS.get(part, 1.0) if part in READS[self.name] else weight.new_zeros(len(weight), width)
+            next(own) * GAINS.get(part, 1.0) if part in read else weight.new_zeros(len(weight), width)
             for part, width in PARTS.items()
         ]
         return torch.cat(spread, 1)
