@@ -224,16 +224,16 @@ def tiny() -> Grid:
 
 
 def pairs() -> Grid:
-    """Return a grid of what 1, 2, 4, 8 and 16 pairs are worth before any training."""
+    """Return a grid of what 1, 2, 4, 8 and 16 pairs are worth before any training, beside a concept's own adapter."""
     without_pairs = ("copy", "base", "mean", "kernel_ridge", "generated", "polished")
     return Grid(
         "pairs",
-        (*without_pairs, *SOLVED),
+        (*without_pairs, *SOLVED, "own"),
         (),
         (),
         kid_images=4,
         concepts_per_split=8,
-        own_splits=(),
+        own_splits=("combination", "value", "family"),  # external edits have too few pairs for adapters
         resamples=1000,
         closed_form_pairs=(1, 2, 4, 8, FEWEST_PAIRS),
         closed_form_concepts=8,
