@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +29,26 @@ from zoo.gans.solved import SolvedGenerator
 
 HIDDEN = 64
 BATCH = 1024  # pixels of a step: four such steps teach more than one of 4,096, in the same time (docs/LOG.md)
-LEARNING_RATE, TUNED_RATE = 1e-2, 2e-3  # of new branches, and of those of a generated network
 TUNED_STEPS = 300  # of the latter, which gain little afterwards; new ones are worth nothing before (docs/LOG.md)
 TUNED = "tuned"  # their name
 BETAS = (0.9, 0.99)
 
 Schedule = Callable[[int], float]  # the number of steps done -> the share of the training that is done; 1 ends it
+
+
+class Rates(NamedTuple):
+    """Learning rates of branches and of the output layer over them."""
+
+    branches: float
+    head: float
+
+    def times(self, factor: float) -> Rates:
+        """Return the rates times a factor."""
+        return Rates(factor * self.branches, factor * self.head)
+
+
+# of new branches, and of those of a generated network
+NEW, TUNED_RATES = Rates(2e-2, 1e-2), Rates(5e-3, 1.5e-3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +64,7 @@ class Learner:
     name: str
     branches: Sequence[Branch]
     head: nn.Linear
-    rate: float = LEARNING_RATE
+    rates: Rates = NEW
     bank: Tensor | None = None
     steps: int | None = None
 
@@ -58,9 +73,11 @@ class Learner:
         """Return pixels edited, [n, 3] about [-1, 1]."""
         return self.edited(*self.reads(pixels))
 
-    def parameters(self) -> list[nn.Parameter]:
-        """Return what is trained."""
-        return [own for part in (*self.branches, self.head) for own in part.parameters()]
+    def groups(self) -> list[dict[str, Any]]:
+        """Return what is trained, as groups of an optimizer with the highest rate of each."""
+        branches = [own for branch in self.branches for own in branch.parameters()]
+        parts = zip((branches, list(self.head.parameters())), self.rates, strict=True)
+        return [{"params": parameters, "highest": rate} for parameters, rate in parts]
 
     def reads(self, pixels: Pixels) -> list[Tensor]:
         """Return what does not change in a training: each branch's inputs [n, width], then the bank's share [n, 3]."""
@@ -112,7 +129,7 @@ def learners_of(made: Mapping[str, SolvedGenerator], seed: int) -> list[Learner]
         bank, *heads = generated.layer_parts
         branches = copy.deepcopy(generated.branches).requires_grad_(True)
         head = head_of(torch.cat(heads))
-        learners.append(Learner(TUNED, list(branches), head, TUNED_RATE, bank.clone(), TUNED_STEPS))
+        learners.append(Learner(TUNED, list(branches), head, TUNED_RATES, bank.clone(), TUNED_STEPS))
     return learners
 
 
@@ -160,7 +177,7 @@ def train_together(
 
     Their rate falls to 0 along a cosine until the schedule, or what steps they have, ends.
     """
-    optimizer = torch.optim.Adam([{"params": part.parameters()} for part in learners], betas=BETAS, fused=True)
+    optimizer = torch.optim.Adam([group for part in learners for group in part.groups()], betas=BETAS, fused=True)
     # what a step needs of the pixels, in an order in which it is a slice: to gather it costs more than to learn from it
     order = torch.randperm(sum(len(p.targets) for p in pixels), generator=torch.Generator().manual_seed(seed))
     targets = torch.cat([p.targets for p in pixels])[order]
@@ -173,8 +190,8 @@ def train_together(
         if done >= 1 or step - first >= most or stop():
             return step
         part_done = max((done - before) / (1 - before), (step - first) / most)
-        for group, part in zip(optimizer.param_groups, learners, strict=True):
-            group["lr"] = part.rate * 0.5 * (1 + math.cos(math.pi * part_done))
+        for group in optimizer.param_groups:
+            group["lr"] = group["highest"] * 0.5 * (1 + math.cos(math.pi * part_done))
         batch = slice(step % batches * BATCH, (step % batches + 1) * BATCH)
         edited = [part.edited(*(rows[batch] for rows in own)) for part, own in zip(learners, shown, strict=True)]
         loss = torch.stack([error_of(each, targets[batch]) for each in edited]).sum()

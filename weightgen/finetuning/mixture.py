@@ -123,7 +123,7 @@ def mix_branches(
 def continued(learner: Learner) -> Learner:
     """Return the same branches, to be trained on at smaller rates and for fewer steps."""
     steps = None if learner.steps is None else round(AGAIN * learner.steps)
-    return replace(learner, rate=AGAIN * learner.rate, steps=steps)
+    return replace(learner, rates=learner.rates.times(AGAIN), steps=steps)
 
 
 def blend(edited: Sequence[Tensor], weights: Sequence[float]) -> Tensor:

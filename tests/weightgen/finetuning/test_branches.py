@@ -8,7 +8,7 @@ import torch
 
 from tests.weightgen.finetuning.test_solved import write_pairs
 from weightgen.finetuning import solved as module
-from weightgen.finetuning.branches import HIDDEN, TUNED, fresh, learners_of, seconds_of, steps_of, train
+from weightgen.finetuning.branches import HIDDEN, TUNED, Learner, Rates, fresh, learners_of, seconds_of, steps_of, train
 from weightgen.finetuning.mixture import blend, continued, mix_branches, part_of, step_schedules
 from weightgen.finetuning.solved import picture, solve_pairs
 from weightgen.pairs.closed_form import load_prior
@@ -185,10 +185,23 @@ def test_generated_branches_are_trained_first_and_for_so_many_steps():
     assert train([replace(fresh("whole", 8, 0), steps=4)], pixels, steps_of(7), 0) == 4
 
 
+def test_branches_and_their_output_layer_have_rates_of_their_own():
+    maps = torch.rand(50, CHANNELS)
+    pixels = [Pixels(maps, torch.zeros(50, 1), torch.rand(50, 3))]
+    for rates in (Rates(1e-2, 0.0), Rates(0.0, 1e-2)):
+        learner = replace(fresh("local", 8, 0), rates=rates)
+        torch.nn.init.normal_(learner.head.weight)
+        before = [part.clone() for part in (learner.branches[0].first.weight, learner.head.weight)]
+        train([learner], pixels, steps_of(2), 0)
+        after = (learner.branches[0].first.weight, learner.head.weight)
+        assert [not torch.equal(*pair) for pair in zip(before, after, strict=True)] == [rate > 0 for rate in rates]
+
+
 def test_a_training_on_all_of_many_pairs_goes_on_for_a_part_of_the_first_one():
     learner = replace(fresh("local", 8, 0), steps=300)
     again = continued(learner)
-    assert again.branches is learner.branches and again.steps == 90 and again.rate == pytest.approx(0.3 * learner.rate)
+    assert again.branches is learner.branches and again.steps == 90
+    assert again.rates == pytest.approx((0.3 * learner.rates.branches, 0.3 * learner.rates.head))
     assert [schedule()(1) for schedule in step_schedules(16, 100)] == [1 / 100, 1 / 30]
     assert [schedule()(1) for schedule in step_schedules(4, 100)] == [1 / 200, 1 / 100]
     assert [schedule()(1) for schedule in step_schedules(16, 1)] == [1, 1]
@@ -199,6 +212,10 @@ def test_an_unknown_branch_is_refused():
         SolvedConfig(branches=("sound",)).build()
 
 
+def parameters_of(learner: Learner) -> list[torch.Tensor]:
+    return [parameter for group in learner.groups() for parameter in group["params"]]
+
+
 def test_all_branches_of_a_generated_network_are_trained_from_where_they_are():
     torch.manual_seed(0)
     made = {"paired": SolvedConfig(3, 3, 3, 3, branches=("colour", "whole"), hidden=8).build().requires_grad_(False)}
@@ -207,9 +224,9 @@ def test_all_branches_of_a_generated_network_are_trained_from_where_they_are():
     pixels = Pixels(maps, made["paired"].bank.expand(maps), torch.zeros(50, 3))
     tuned = learners_of(made, 0)[-1]
     torch.testing.assert_close(tuned(pixels), edited(made["paired"], pixels))
-    before = [parameter.clone() for parameter in tuned.parameters()]
+    before = [parameter.clone() for parameter in parameters_of(tuned)]
     assert train([tuned], [pixels], steps_of(3), 0) == 3
-    assert not any(torch.equal(*pair) for pair in zip(tuned.parameters(), before, strict=True))
+    assert not any(torch.equal(*pair) for pair in zip(parameters_of(tuned), before, strict=True))
     network = made["paired"]
     features = network.bank.num_features
     mixture = mean_network(network, [(layers_of(network), 0.25), (tuned.layers(features), 0.75)])
