@@ -29,15 +29,15 @@ from zoo.gans.solved import SolvedGenerator
 
 HIDDEN = 64
 BATCH = 1024  # pixels of a step: four such steps teach more than one of 4,096, in the same time (docs/LOG.md)
-TUNED_STEPS = 300  # of the latter, which gain little afterwards; new ones are worth nothing before (docs/LOG.md)
-TUNED = "tuned"  # their name
+TUNED = "tuned"  # the name of a generated network's branches
+TUNED_STEPS = 300  # theirs, after which they gain little; new ones are worth nothing before (docs/LOG.md)
 BETAS = (0.9, 0.99)
 
 Schedule = Callable[[int], float]  # the number of steps done -> the share of the training that is done; 1 ends it
 
 
 class Rates(NamedTuple):
-    """Learning rates of branches and of the output layer over them."""
+    """Learning rates at the beginning of a training, of branches and of the output layer over them."""
 
     branches: float
     head: float
@@ -47,8 +47,7 @@ class Rates(NamedTuple):
         return Rates(factor * self.branches, factor * self.head)
 
 
-# of new branches, and of those of a generated network
-NEW, TUNED_RATES = Rates(2e-2, 1e-2), Rates(5e-3, 1.5e-3)
+NEW_RATES, TUNED_RATES = Rates(2e-2, 1e-2), Rates(5e-3, 1.5e-3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +63,7 @@ class Learner:
     name: str
     branches: Sequence[Branch]
     head: nn.Linear
-    rates: Rates = NEW
+    rates: Rates = NEW_RATES
     bank: Tensor | None = None
     steps: int | None = None
 
