@@ -1,6 +1,6 @@
 """Output layers solved on a few pairs at their own size, with the learned prior and without, and trained branches.
 
-    python -m benchmarks.closed_form EDITS [--pairs 1 4 16] [--edits charcoal sepia] [--steps 1200] [--model MODEL]
+    python -m benchmarks.closed_form EDITS [--pairs 1 4 16] [--edits charcoal sepia] [--steps 1200] [--model MODEL] [--draw 0]
 
 EDITS/NAME/{train,test}/{source,target}/ hold pictures of equal names; any program can have made the targets. Each row
 has the means over the test pictures: L1, PSNR, SSIM, and the energy and correlation of the fine band with the target's.
@@ -11,7 +11,7 @@ branches were trained (`weightgen.finetuning.mixture`), from two pairs on. *Gene
 generator makes of the pairs without words (`weightgen.pairs`). Test pictures decide nothing. The last line
 has the geometric means over edits of the errors over those of the rivals; errors below 0.004, one grey level, count as
 0.004. `over_colour` is for edits of colour: those that the row's `colour_l1` is lowest for. Rows of other numbers of
-pairs stay in the results.
+pairs stay in the results. Each draw but the first takes other pairs of the folder, and has results of its own.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,31 +51,35 @@ def main() -> None:
     parser.add_argument("--edits", nargs="+")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--model", type=Path, help="a weight generator that reads pairs")
+    parser.add_argument("--draw", type=int, default=0, help="which pairs of the folder; 0: the first ones")
     options = parser.parse_args()
     torch.set_flush_denormal(True)
     reader = None if options.model is None else PairReader(load_model_folder(options.model))
-    rows = [row for row in read_rows(NAME) if row["pairs"] not in options.pairs]
+    results = f"{NAME}_draw_{options.draw}" if options.draw else NAME
+    rows = [row for row in read_rows(results) if row["pairs"] not in options.pairs]
     printed = len(rows)
     for count in options.pairs:
         ratios: dict[str, list[float]] = {name: [] for name in OVER}
         for edit in options.edits or sorted(path.name for path in options.folder.iterdir()):
-            row = compare(options.folder / edit, count, options.steps, reader)
+            row = compare(options.folder / edit, count, options.steps, reader, options.draw)
             for name, (mine, theirs) in OVER.items():
                 if mine in row:
                     row[name] = round(max(row[mine], LEAST) / max(row[theirs], LEAST), 3)
                     ratios[name].append(math.log(row[name]))
             rows.append({"edit": edit, "pairs": count, **row})
-            write_result(NAME, rows, printed=printed)
+            write_result(results, rows, printed=printed)
             printed = len(rows)
         means = {name: round(math.exp(sum(logs) / len(logs)), 3) for name, logs in ratios.items() if logs}
         rows.append({"edit": "all", "pairs": count} | means)
-        write_result(NAME, rows, printed=printed)
+        write_result(results, rows, printed=printed)
         printed = len(rows)
 
 
-def compare(folder: Path, count: int, steps: int, reader: PairReader | None) -> dict[str, Any]:
-    """Return the row of one edit, solved on its first `count` pairs."""
+def compare(folder: Path, count: int, steps: int, reader: PairReader | None, draw: int = 0) -> dict[str, Any]:
+    """Return the row of one edit, solved on `count` of its pairs."""
     train, test = (pictures_of(folder / part) for part in ("train", "test"))
+    if draw:
+        train = [train[k] for k in np.random.default_rng(draw).permutation(len(train))]
     row = measured("source_", lambda photograph: photograph, test)
     for name, rival in RIVALS.items():
         started = time.perf_counter()
