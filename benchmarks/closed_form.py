@@ -1,6 +1,6 @@
 """Output layers solved on a few pairs at their own size, with the learned prior and without, and trained branches.
 
-    python -m benchmarks.closed_form EDITS [--pairs 1 4 16] [--edits charcoal sepia] [--steps 1200] [--model MODEL] [--draw 0]
+    python -m benchmarks.closed_form EDITS [--pairs 1 4 16] [--steps 1200] [--model MODEL] [--draw 0]
 
 EDITS/NAME/{train,test}/{source,target}/ hold pictures of equal names; any program can have made the targets. Each row
 has the means over the test pictures: L1, PSNR, SSIM, and the energy and correlation of the fine band with the target's.
