@@ -8,8 +8,6 @@ With features X, targets Y and a prior of mean M and penalties p, the layer M + 
 |W (X (M + D) - Y)|^2 / n + sum_f p_f |D_f|^2. The weights W come from rounds of reweighting, so that large errors count
 as they do in L1. Penalties depend on the number of pairs, p_f = exp(a_f + b_f log(pairs)), and are learned over many
 edits (`pipeline.fleets.train_prior`; Bertinetto et al. 2019, "Meta-learning with differentiable closed-form solvers").
-
-All sums are of float64, so the order of the rows changes the layer by less than a float32 holds.
 """
 
 from __future__ import annotations
@@ -17,12 +15,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from zoo.gram import Gram, Rows, added, gram_of, solve
 
 FEWEST_PICTURES = 4  # of which whole ones can be left out; of fewer, parts are
 FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)  # times the learned penalties, tried on what is left out
@@ -36,10 +35,7 @@ POWER = 10
 LEAST_ERROR, LEAST_SHARE = 1e-6, 0.05  # smaller errors count as this; what has a smaller share of a mean is left out
 ROUNDS, ROUNDS_OF_FEW = 1, 2  # of reweighting towards L1; the second one is worth 2 % with one pair, with four nothing
 SOFTENING = 0.05  # errors below count as in least squares; targets are in [-1, 1]
-ROWS_AT_ONCE, STRIPS = 1 << 9, 4  # of rows as float64, which stay in the processor's cache; of a symmetric product
 ERROR_DIGITS = 6  # the last bits of a sum decide nothing
-
-Rows = tuple[Tensor, Tensor]  # features [n, F] and targets [n, 3] in [-1, 1]
 
 
 class Prior(NamedTuple):
@@ -84,22 +80,6 @@ ITSELF = Pull(TO_PRIOR, math.inf)
 PULLS = [Pull(TO_PRIOR, factor) for factor in FACTORS]
 PULLS_OF_FEW = [Pull(TO_PRIOR, 1.0, DOUBT), Pull(TO_SOURCE, SOURCE_FACTOR)]
 Shares = Sequence[tuple[Pull, float]]  # pulls, and what the layers of each have of their mean; of sum 1
-
-
-class Gram(NamedTuple):
-    """Sums over pixels, float64: X'WX [F, F], X'WY [F, 3], and the weights'."""
-
-    features: Tensor
-    targets: Tensor
-    weight: Tensor
-
-    def plus(self, other: Gram, sign: int = 1) -> Gram:
-        """Return the sums over both sets of pixels, or over those of this one that are not in the other."""
-        return Gram(*(torch.add(mine, theirs, alpha=sign) for mine, theirs in zip(self, other, strict=True)))
-
-    def first(self, width: int) -> Gram:
-        """Return the sums of the first `width` features alone."""
-        return Gram(self.features[:width, :width], self.targets[:width], self.weight)
 
 
 class Choice(NamedTuple):
@@ -160,49 +140,6 @@ class Folds:
         """Return the same with the first `width` features alone."""
         rows = [(features[:, :width], targets) for features, targets in self.rows]
         return Folds(rows, [gram.first(width) for gram in self.grams])
-
-
-def gram_of(features: Tensor, targets: Tensor, weights: Tensor | None = None) -> Gram:
-    """Return the sums of one set of pixels.
-
-    Args:
-        features: [n, F].
-        targets: [n, 3].
-        weights: [n, 1]; None counts every pixel once.
-    """
-    width = features.shape[1]
-    edges = [width * k // STRIPS for k in range(STRIPS)]
-    # X'WX is symmetric: of each strip of its rows, what is right of the diagonal
-    shapes = [(end - start, width - start) for start, end in pairwise([*edges, width])]
-    strips = [features.new_zeros(shape, dtype=torch.float64) for shape in shapes]
-    beside = features.new_zeros(width, 3, dtype=torch.float64)
-    count = features.new_zeros((), dtype=torch.float64)
-    for first in range(0, len(features), ROWS_AT_ONCE):
-        part = slice(first, first + ROWS_AT_ONCE)
-        rows = features[part].double()
-        weight = rows.new_ones(len(rows), 1) if weights is None else weights[part].double()
-        weighted = (rows if weights is None else rows * weight).T
-        for start, strip in zip(edges, strips, strict=True):
-            strip.addmm_(weighted[start : start + len(strip)], rows[:, start:])
-        beside.addmm_(weighted, targets[part].double())
-        count += weight.sum()
-    upper = torch.cat([F.pad(strip, (start, 0)) for start, strip in zip(edges, strips, strict=True)]).triu()
-    return Gram(upper + upper.triu(1).T, beside, count)
-
-
-def solve(gram: Gram, penalty: Tensor, centre: Tensor) -> Tensor:
-    """Return the deviation from the layer `centre` that pixels are pulled to, float64 [F, 3]; differentiable.
-
-    A penalty above zero makes the system positive definite whatever the pixels are.
-
-    Args:
-        gram: sums over at least one pixel.
-        penalty: [F], above zero.
-        centre: [F, 3].
-    """
-    matrix = gram.features / gram.weight + torch.diag(penalty.double())
-    residual = (gram.targets - gram.features @ centre.double()) / gram.weight
-    return torch.cholesky_solve(residual, torch.linalg.cholesky(matrix))
 
 
 def mean_errors(layers: Sequence[Tensor], rows: Rows) -> list[float]:
@@ -352,11 +289,3 @@ def weights_of(layer: Tensor, rows: Rows) -> Tensor:
     """Return what each pixel counts so that squares of its error are as absolute errors, [n, 1], in the mean 1."""
     weights = 1 / ((rows[0][:, : len(layer)] @ layer - rows[1]).abs().mean(1, keepdim=True) + SOFTENING)
     return weights / weights.mean()
-
-
-def added(grams: Sequence[Gram]) -> Gram:
-    """Return the sums over all sets of pixels."""
-    total = grams[0]
-    for gram in grams[1:]:
-        total = total.plus(gram)
-    return total

@@ -27,8 +27,8 @@ from pipeline.sources import Photo, crops, load_photos
 from pipeline.teachers.filters import FiltersTeacher
 from pipeline.teachers.random_edits import Edit, random_edit
 from zoo.adapters.lora import save_base
-from zoo.closed_form import Rows, gram_of, solve
 from zoo.gans.solved import PENALTY, SolvedConfig, SolvedGenerator
+from zoo.gram import Rows, gram_of, solve
 from zoo.progress import track
 from zoo.tensors import read_tensors, write_tensors
 from zoo.training.optimizer_state import load_optimizer, optimizer_tensors, under, with_prefix

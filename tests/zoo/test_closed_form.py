@@ -14,17 +14,15 @@ from zoo.closed_form import (
     Prior,
     Pull,
     Wanted,
-    added,
     averaged,
     fit_output_layer,
-    gram_of,
     mean_layer,
     mean_layers,
     pulled,
     shares_by_error,
-    solve,
     weights_of,
 )
+from zoo.gram import added, gram_of, solve
 
 FEATURES = 7
 

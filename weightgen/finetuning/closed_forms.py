@@ -21,9 +21,10 @@ from weightgen.finetuning.mixture import mix_branches, step_schedules
 from weightgen.finetuning.solved import FEWEST_PAIRS, STEPS
 from weightgen.pairs.closed_form import Pictures, Start, load_prior, sampled, scale_of, start_of, with_layer
 from weightgen.pairs.pixels import Pixels
-from zoo.closed_form import FACTORS, TO_PRIOR, Prior, Pull, Rows, fit_output_layer, mean_layer
+from zoo.closed_form import FACTORS, TO_PRIOR, Prior, Pull, fit_output_layer, mean_layer
 from zoo.gans.feature_bank import CHANNELS, COLOURS, FeatureBank
 from zoo.gans.solved import PENALTY, SolvedConfig, SolvedGenerator
+from zoo.gram import Rows
 
 PLAIN, TRAINED = "closed-form-plain", "closed-form-trained"
 SEED = 3  # of the random ReLUs

@@ -23,9 +23,10 @@ from torch import Tensor
 
 from weightgen.pairs.pixels import Pixels
 from zoo.adapters.lora import load_base
-from zoo.closed_form import Choice, Rows, fit_output_layer, mean_layer
+from zoo.closed_form import Choice, fit_output_layer, mean_layer
 from zoo.errors import WeightzooError
 from zoo.gans.solved import PRIOR, SolvedGenerator, assembled
+from zoo.gram import Rows
 from zoo.pictures.apply import to_tensor
 
 CLOSED_FORM = "closed-form"

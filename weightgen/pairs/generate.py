@@ -45,10 +45,8 @@ from zoo.closed_form import (
     TO_PRIOR,
     Choice,
     Folds,
-    Gram,
     Prior,
     Pull,
-    Rows,
     Wanted,
     choose,
     mean_layers,
@@ -57,6 +55,7 @@ from zoo.closed_form import (
 )
 from zoo.errors import WeightzooError
 from zoo.gans.solved import Seen, SolvedGenerator, assembled
+from zoo.gram import Gram, Rows
 from zoo.progress import working
 from zoo.training.optimizer_state import under
 from zoo.training.solved_outputs import OUTPUT

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from zoo.closed_form import gram_of, solve
 from zoo.gans.solved import Seen, SolvedGenerator
+from zoo.gram import gram_of, solve
 from zoo.training.batches import Pictures, Pixels
 from zoo.training.gan_objective import Params
 

@@ -3,7 +3,7 @@
 import torch
 
 from weightgen.pairs.shared_solve import SharedSolve
-from zoo.closed_form import gram_of, solve
+from zoo.gram import gram_of, solve
 
 N, F, H, E = 200, 12, 5, 3
 
