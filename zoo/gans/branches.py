@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from zoo.errors import WeightzooError
 from zoo.gans.feature_bank import CHANNELS, PARTS
-from zoo.gans.layers import linear, weight_of
+from zoo.gans.layers import LINEAR, linear, weight_of
 
 LOCAL = ("colour", "bands", "slopes", "extremes", "spread", "patch")
 # the maps that branches of each name read
@@ -63,6 +63,8 @@ class Branch(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return the ReLUs of pixels, [..., hidden], from their maps [..., CHANNELS]."""
+        if type(self.first) not in LINEAR:  # such as PEFT's, which has adapters beside its weight
+            return self.relus(self.inputs(rows))
         return self.relus(rows, self.over_all_maps())
 
     def over_all_maps(self) -> Tensor:

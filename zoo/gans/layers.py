@@ -26,11 +26,6 @@ def linear(inputs: int, outputs: int, rank: int = 0) -> nn.Module:
     return AdapterLinear(inputs, outputs, rank) if rank else nn.Linear(inputs, outputs)
 
 
-def weight_of(layer: nn.Module) -> Tensor:
-    """Return the weight of a layer that `linear` gave, with its LoRA, [outputs, inputs]."""
-    return layer.weight + layer.lora_B @ layer.lora_A if isinstance(layer, AdapterLinear) else layer.weight
-
-
 class Pointwise(nn.Conv2d):
     """A 1x1 convolution as a matrix product: with weights per concept, grouped convolution is several times slower."""
 
@@ -72,6 +67,14 @@ class AdapterLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, weight_of(self), self.bias)
+
+
+LINEAR = (nn.Linear, AdapterLinear)  # the types of what `linear` gives
+
+
+def weight_of(layer: nn.Module) -> Tensor:
+    """Return the weight of a layer that `linear` gave, with its LoRA, [outputs, inputs]."""
+    return layer.weight + layer.lora_B @ layer.lora_A if isinstance(layer, AdapterLinear) else layer.weight
 
 
 def leaky_clamp(x: Tensor, slope: float = 0.1) -> Tensor:
