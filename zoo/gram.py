@@ -4,7 +4,7 @@
     layer = centre + solve(gram, penalty, centre)                               # [F, 3], pulled to `centre`
 
 All sums are of float64, so the order of the rows changes a layer by less than a float32 holds. Penalties go down to
-1e-9 of the mean square of a feature: sums of float32 are not positive definite with them.
+1e-9 where features are about 1, and with these a matrix of float32 sums is not positive definite.
 """
 
 from __future__ import annotations
